@@ -1,0 +1,35 @@
+"""Isotropic diffusion: every pixel fades and is covered with noise alike."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from jaxtyping import Float
+from torch import Tensor
+
+from .bases import PixelBasis
+from .process import LinearGaussianProcess
+from .schedules import CosineSchedule, Schedule
+
+
+class IsotropicDiffusion(LinearGaussianProcess):
+    """z_t = alpha(t) x + sigma(t) epsilon, with scalar alpha and sigma: standard diffusion.
+
+    Sources: Ho et al. (2020); Song et al. (2021); Kingma et al. (2021). Data is usually scaled to [-1, 1].
+
+    Args:
+        shape: shape of one signal, such as (3, 32, 32).
+        schedule: alpha(t) and sigma(t); `CosineSchedule()` if None.
+    """
+
+    def __init__(self, shape: Sequence[int], schedule: Schedule | None = None) -> None:
+        super().__init__(PixelBasis(shape))
+        self.schedule = schedule or CosineSchedule()
+
+    def log_alpha(self, t: Float[Tensor, "*batch"]) -> Float[Tensor, "..."]:
+        """See `LinearGaussianProcess.log_alpha`."""
+        return self.schedule.log_alpha(self.expand_times(t))
+
+    def log_sigma(self, t: Float[Tensor, "*batch"]) -> Float[Tensor, "..."]:
+        """See `LinearGaussianProcess.log_sigma`."""
+        return self.schedule.log_sigma(self.expand_times(t))

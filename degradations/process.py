@@ -1,0 +1,320 @@
+r"""The abstract linear-Gaussian process.
+
+With V orthonormal and u = V^T x, a process is
+
+    q(z_t | x) = N(z_t | V diag(alpha_t) V^T x,  V diag(sigma_t^2) V^T),    t in [0, 1],
+
+alpha_t and sigma_t being numbers >= 0 *per coefficient*. A subclass writes `log_alpha(t)` and `log_sigma(t)`
+and names its basis. Transitions, posteriors, conversions, losses and samplers follow, all of them from
+logarithms: with l_t = log alpha_t^2 - log sigma_t^2, non-increasing in t,
+
+    alpha_{t|s}   = alpha_t / alpha_s                                = exp(log alpha_t - log alpha_s)
+    sigma_{t|s}^2 = sigma_t^2 - alpha_{t|s}^2 sigma_s^2              = -sigma_t^2 expm1(l_t - l_s),
+
+where a difference of equal infinities is 0, so that sigma = 0 and alpha = 0 are legal values.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from .bases import Basis
+from .bases.base import compute_precision
+from .checks import Shape, check_falling, check_order, check_signal, check_times
+from .couplings import Coupling, Markov
+from .gaussian import SpectralGaussian
+from .tables import TableModule, schedule_dtype
+
+Time = Float[Tensor, "*batch"] | float
+
+
+class LogCoefficients(NamedTuple):
+    """log alpha and log sigma at some times, each (batch or 1, ...), broadcastable to (batch, *shape)."""
+
+    log_alpha: Float[Tensor, "..."]
+    log_sigma: Float[Tensor, "..."]
+
+
+class PosteriorCoefficients(NamedTuple):
+    """What q(z_s | z_t, x) is made of, per coefficient: N(latent u_t + signal (alpha_s u), stddev^2).
+
+    Attributes:
+        latent: c = rho sigma_s / sigma_t, the share of the latent z_t.
+        signal: 1 - c alpha_{t|s}, the share of the degraded signal A_s x.
+        stddev: sigma_s sqrt(1 - rho^2), in the data's units.
+    """
+
+    latent: Float[Tensor, "..."]
+    signal: Float[Tensor, "..."]
+    stddev: Float[Tensor, "..."]
+
+
+class LinearGaussianProcess(TableModule, ABC):
+    """A forward process that is diagonal in an orthonormal basis. Subclass it to define a degradation.
+
+    A subclass calls `super().__init__(basis)` and writes `log_alpha` and `log_sigma`; forgetting one fails at
+    construction. Times lie in [0, 1]: 0 is data, 1 is fully degraded. Constant tables are registered with
+    `register_table`, so that they follow the module to a device without losing precision and stay out of
+    checkpoints.
+
+    Args:
+        basis: the basis the process is diagonal in; its shape is the shape of one signal.
+
+    Attributes:
+        levels: number K of levels the process is defined on (level k is time k / K), or None where time is
+            continuous and a grid is the user's choice.
+    """
+
+    levels: int | None = None
+
+    def __init__(self, basis: Basis) -> None:
+        super().__init__()
+        self.basis = basis
+        # Tells the device of a process without tables of its own.
+        self.register_table("device_marker", torch.zeros(()))
+
+    @property
+    def shape(self) -> Shape:
+        """Shape of one signal, without batch axis."""
+        return self.basis.shape
+
+    @property
+    def device(self) -> torch.device:
+        """The device that the process's tables are on."""
+        return self.table("device_marker").device
+
+    # ---- what a subclass writes ---------------------------------------------------------------------------
+
+    @abstractmethod
+    def log_alpha(self, t: Float[Tensor, "*batch"]) -> Float[Tensor, "..."]:
+        """Return log alpha_t per coefficient; minus infinity where no signal is left.
+
+        Args:
+            t: times in [0, 1], () or (batch,), float64 where the device has it.
+
+        Returns:
+            A tensor that broadcasts to (batch, *shape). A result of t's own shape (batch,) is taken as one
+            number per example; `self.expand_times(t)` gives (batch, 1, ..., 1) to multiply tables with.
+        """
+
+    @abstractmethod
+    def log_sigma(self, t: Float[Tensor, "*batch"]) -> Float[Tensor, "..."]:
+        """Return log sigma_t per coefficient; minus infinity where there is no noise. Shapes as in `log_alpha`."""
+
+    # ---- times and coefficients ---------------------------------------------------------------------------
+
+    def as_times(self, t: Time, *, name: str = "t", batch: int | None = None) -> Float[Tensor, "*batch"]:
+        """Return `t` as a checked tensor of times in the schedule's precision on the process's device.
+
+        Args:
+            t: a number, or a tensor of shape () or (batch,), in [0, 1].
+            name: what error messages call it.
+            batch: size that a one-axis `t` must have.
+
+        Raises:
+            TypeError: `t` is an integer tensor.
+            ValueError: `t` has another shape, or lies outside [0, 1] (where values are free to read;
+                on an accelerator and in compiled graphs such a time becomes NaN instead).
+        """
+        if not isinstance(t, Tensor):
+            # A number is checked where it is: making it a tensor on an accelerator first would hide it.
+            t = torch.tensor(float(t), dtype=torch.float64)
+        return self.in_schedule_dtype(check_times(name, t, batch))
+
+    def in_schedule_dtype(self, t: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
+        """Return times known to be right on the process's device, in the precision schedules are computed in."""
+        return t.to(self.device, schedule_dtype(self.device))
+
+    def expand_times(self, t: Float[Tensor, "*batch"]) -> Float[Tensor, "..."]:
+        """Return times of shape (batch,) as (batch, 1, ..., 1), ready to multiply tables of a signal's shape."""
+        return t.reshape(*t.shape, *(1,) * len(self.shape)) if t.ndim else t
+
+    def log_coefficients(self, t: Float[Tensor, "*batch"]) -> LogCoefficients:
+        """Return (log alpha_t, log sigma_t) at times already checked, () or (batch,).
+
+        Raises:
+            ValueError: the subclass returned a shape that does not broadcast to (batch, *shape).
+        """
+        log_alpha = self._batched("log_alpha", self.log_alpha(t), t)
+        return LogCoefficients(log_alpha, self._batched("log_sigma", self.log_sigma(t), t))
+
+    def _batched(self, name: str, value: Tensor, t: Tensor) -> Tensor:
+        """Give what a subclass returned a batch axis and all axes of a signal."""
+        rank = len(self.shape)
+        if t.ndim and value.shape == t.shape:
+            value = self.expand_times(value)
+        elif value.ndim <= rank:
+            value = value.reshape(*(1,) * (rank + 1 - value.ndim), *value.shape)
+        allowed = (t.shape[0] if t.ndim else 1, *self.shape)
+        if value.ndim != rank + 1 or any(v not in (1, a) for v, a in zip(value.shape, allowed, strict=True)):
+            msg = (
+                f"{type(self).__name__}.{name}(t) returned shape {tuple(value.shape)} for t of shape {tuple(t.shape)}; "
+                f"it must broadcast to {('batch', *self.shape)}: use self.expand_times(t) before multiplying tables"
+            )
+            raise ValueError(msg)
+        return value
+
+    def agrees_with(self, other: nn.Module) -> bool:
+        """Tell whether `other` is this process, or one of the same class, basis and coefficients (a copy, say)."""
+        if self is other:
+            return True
+        if not (
+            isinstance(other, LinearGaussianProcess) and super().agrees_with(other) and self.levels == other.levels
+        ):
+            return False
+        probes = torch.linspace(0, 1, 5, dtype=torch.float64)
+        ours, theirs = (p.log_coefficients(p.in_schedule_dtype(probes)) for p in (self, other))
+        return all(torch.equal(a, b.to(a.device)) for a, b in zip(ours, theirs, strict=True))
+
+    def alpha(self, t: Time) -> Float[Tensor, "..."]:
+        """Return alpha_t per coefficient, broadcastable to (batch, *shape); times and errors as in `as_times`."""
+        return self.log_coefficients(self.as_times(t))[0].exp()
+
+    def sigma(self, t: Time) -> Float[Tensor, "..."]:
+        """Return sigma_t per coefficient in the data's units, broadcastable to (batch, *shape)."""
+        return self.log_coefficients(self.as_times(t))[1].exp()
+
+    def log_snr(self, t: Time) -> Float[Tensor, "..."]:
+        """Return l_t = log alpha_t^2 - log sigma_t^2 per coefficient, broadcastable to (batch, *shape)."""
+        log_alpha, log_sigma = self.log_coefficients(self.as_times(t))
+        return 2 * difference(log_alpha, log_sigma)
+
+    def posterior_coefficients(self, s: Time, t: Time, coupling: Coupling) -> PosteriorCoefficients:
+        """Return the coefficients of q(z_s | z_t, x); see `posterior` for arguments and errors."""
+        s, t = self._ordered(s, t)
+        start, end = self.log_coefficients(s), self.log_coefficients(t)
+        return _posterior_coefficients(start, end, coupling)
+
+    # ---- the laws -----------------------------------------------------------------------------------------
+
+    def marginal(self, x: Float[Tensor, "batch ..."], t: Time) -> SpectralGaussian:
+        """Return q(z_t | x) = N(alpha_t u, sigma_t^2).
+
+        Args:
+            x: data, (batch, *shape), floating-point.
+            t: times in [0, 1], a number, () or (batch,).
+
+        Raises:
+            TypeError: `x` or `t` is not floating-point.
+            ValueError: a shape is wrong, or a time outside [0, 1].
+        """
+        check_signal("x", x, self.shape)
+        log_alpha, log_sigma = self.log_coefficients(self.as_times(t, batch=len(x)))
+        return self._gaussian(_scaled(self.basis.forward(x), log_alpha.exp()), log_sigma.exp())
+
+    def transition(self, z_s: Float[Tensor, "batch ..."], s: Time, t: Time) -> SpectralGaussian:
+        """Return q(z_t | z_s) = N(alpha_{t|s} u_s, sigma_{t|s}^2) of the Markov chain, for s <= t.
+
+        Args:
+            z_s: latents at time s, (batch, *shape).
+            s: the earlier times, a number, () or (batch,).
+            t: the later times.
+
+        Raises:
+            TypeError: `z_s`, `s` or `t` is not floating-point.
+            ValueError: a shape is wrong, a time lies outside [0, 1], s > t, or the log-SNR rises.
+        """
+        check_signal("z_s", z_s, self.shape)
+        s, t = self._ordered(s, t, len(z_s))
+        start, end = self.log_coefficients(s), self.log_coefficients(t)
+        stddev = end.log_sigma.exp() * (-torch.expm1(log_snr_change(start, end))).sqrt()
+        scale = difference(end.log_alpha, start.log_alpha).exp()
+        return self._gaussian(_scaled(self.basis.forward(z_s), scale), stddev)
+
+    def posterior(
+        self,
+        z_t: Float[Tensor, "batch ..."],
+        x: Float[Tensor, "batch ..."],
+        s: Time,
+        t: Time,
+        coupling: Coupling | None = None,
+    ) -> SpectralGaussian:
+        """Return q(z_s | z_t, x) = N(alpha_s u + c (u_t - alpha_t u), sigma_s^2 (1 - rho^2)), for s <= t.
+
+        Args:
+            z_t: latents at time t, (batch, *shape).
+            x: data, (batch, *shape).
+            s: the earlier times, a number, () or (batch,).
+            t: the later times.
+            coupling: how the noises of both levels hang together; `Markov()` if None.
+
+        Raises:
+            TypeError: an argument is not floating-point.
+            ValueError: a shape is wrong, a time lies outside [0, 1], s > t, or the log-SNR rises.
+        """
+        check_signal("z_t", z_t, self.shape)
+        check_signal("x", x, self.shape)
+        s, t = self._ordered(s, t, len(x))
+        start, end = self.log_coefficients(s), self.log_coefficients(t)
+        latent, signal, stddev = _posterior_coefficients(start, end, coupling or Markov())
+        alpha_s = start.log_alpha.exp()
+        mean = _scaled(self.basis.forward(z_t), latent) + _scaled(self.basis.forward(x), signal * alpha_s)
+        return self._gaussian(mean, stddev)
+
+    # ---- fast paths that losses and samplers stand on -----------------------------------------------------
+
+    def degrade(self, x: Float[Tensor, "batch ..."], *times: Time) -> tuple[Float[Tensor, "batch ..."], ...]:
+        """Return the noise-free degraded signals A_t x = V diag(alpha_t) V^T x, one for each of `times`.
+
+        Args:
+            x: data, (batch, *shape).
+            times: each a number, () or (batch,) in [0, 1]. They share one transform of `x`.
+        """
+        check_signal("x", x, self.shape)
+        alphas = [self.log_coefficients(self.as_times(t, batch=len(x)))[0].exp() for t in times]
+        u = self.basis.forward(x)
+        return tuple(self.basis.inverse(_scaled(u, alpha)) for alpha in alphas)
+
+    def corrupt(
+        self, x: Float[Tensor, "batch ..."], noise: Float[Tensor, "batch ..."], t: Time
+    ) -> Float[Tensor, "batch ..."]:
+        """Return z_t = A_t x + V diag(sigma_t) V^T noise for white `noise` in the data's axes, (batch, *shape)."""
+        log_alpha, log_sigma = self.log_coefficients(self.as_times(t, batch=len(x)))
+        return self.basis.combine((compute_precision(x), log_alpha.exp()), (noise, log_sigma.exp()))
+
+    # ---- helpers ------------------------------------------------------------------------------------------
+
+    def _ordered(self, s: Time, t: Time, batch: int | None = None) -> tuple[Tensor, Tensor]:
+        """Return both times checked, s <= t."""
+        s, t = self.as_times(s, name="s", batch=batch), self.as_times(t, batch=batch)
+        return check_order(s, t), t
+
+    def _gaussian(self, mean: Tensor, stddev: Tensor) -> SpectralGaussian:
+        return SpectralGaussian(self.basis, mean, stddev)
+
+
+def difference(a: Float[Tensor, "..."], b: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+    """Return a - b for logarithms, where a difference of equal infinities is 0."""
+    return torch.where(a == b, 0.0, a - b)
+
+
+def log_snr_change(start: LogCoefficients, end: LogCoefficients) -> Float[Tensor, "..."]:
+    """Return l_t - l_s <= 0 per coefficient from the coefficients at the earlier time s and the later time t.
+
+    Raises:
+        ValueError: the log-SNR rises, so that no Markov chain with these marginals exists.
+    """
+    fade = difference(end.log_alpha, start.log_alpha)
+    growth = difference(end.log_sigma, start.log_sigma)
+    # Where the signal vanishes between s and t nothing of it is left to know, whatever the noise does.
+    return check_falling(torch.where(fade == -torch.inf, fade, 2 * (fade - growth)))
+
+
+def _posterior_coefficients(start: LogCoefficients, end: LogCoefficients, coupling: Coupling) -> PosteriorCoefficients:
+    change = log_snr_change(start, end)
+    log_rho = coupling.log_correlation(change)
+    return PosteriorCoefficients(
+        latent=(log_rho + difference(start.log_sigma, end.log_sigma)).exp(),
+        signal=-torch.expm1(log_rho + change / 2),
+        stddev=start.log_sigma.exp() * (-torch.expm1(2 * log_rho)).sqrt(),
+    )
+
+
+def _scaled(u: Tensor, coefficient: Tensor) -> Tensor:
+    """Return coefficient * u in u's dtype: coefficients are computed in float64, signals mostly in float32."""
+    return coefficient.to(u.dtype) * u
