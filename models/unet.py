@@ -1,0 +1,248 @@
+"""The U-Net of diffusion models: residual blocks, attention, skip connections, conditioned on time.
+
+The architecture of Ho et al. (2020) and Dhariwal & Nichol (2021) in the configuration in which inverse heat dissipation
+was released (Rissanen et al., 2023): its CIFAR-10 network is `UNet((3, 32, 32), channels=128,
+multipliers=(1, 2, 2, 2), blocks=4, attention_levels=(2, 3), dropout=0.1)`, 61.06 M parameters.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TypeVar
+
+import torch
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ..degradations.checks import as_shape
+
+Layer = TypeVar("Layer", bound=nn.Module)
+
+_GROUPS = 32
+_LONGEST_PERIOD = 10_000.0
+# Times in [0, 1] become the step numbers of a thousand-step process, which the sinusoids were designed for.
+_STEPS = 1000.0
+
+
+class UNet(nn.Module):
+    """A U-Net from images and times to images of the same shape. Its last layer starts at zero.
+
+    Args:
+        shape: (channels, height, width) of the images, any number of channels.
+        channels: features at full resolution.
+        multipliers: features at each level as multiples of `channels`; every level but the first halves the size.
+        blocks: residual blocks per level on the way down; one more on the way up.
+        attention_levels: levels with attention after every residual block, 0 being full resolution. The middle
+            always has attention.
+        heads: attention heads.
+        dropout: dropout rate inside residual blocks.
+
+    Raises:
+        ValueError: `shape` is not (channels, height, width), height or width cannot be halved often enough, or
+            a number is out of range; the message says what is allowed.
+    """
+
+    def __init__(
+        self,
+        shape: Sequence[int],
+        *,
+        channels: int = 128,
+        multipliers: Sequence[int] = (1, 2, 2, 2),
+        blocks: int = 4,
+        attention_levels: Sequence[int] = (2, 3),
+        heads: int = 1,
+        dropout: float = 0.1,
+    ) -> None:
+        super().__init__()
+        self.shape = _check_configuration(shape, channels, multipliers, blocks, attention_levels, heads)
+        self.channels = channels
+        conditioning = 4 * channels
+        self.embed = nn.Sequential(nn.Linear(channels, conditioning), nn.SiLU(), nn.Linear(conditioning, conditioning))
+
+        def stage(inputs: int, outputs: int, level: int) -> nn.ModuleList:
+            attention = Attention(outputs, heads) if level in attention_levels else nn.Identity()
+            return nn.ModuleList([ResidualBlock(inputs, outputs, conditioning, dropout), attention])
+
+        width = multipliers[0] * channels
+        self.first = nn.Conv2d(self.shape[0], width, 3, padding=1)
+        self.down, self.up = nn.ModuleList(), nn.ModuleList()
+        skips = [width]
+        for level, multiplier in enumerate(multipliers):
+            for _ in range(blocks):
+                self.down.append(stage(width, multiplier * channels, level))
+                width = multiplier * channels
+                skips.append(width)
+            if level < len(multipliers) - 1:
+                self.down.append(nn.Conv2d(width, width, 3, stride=2, padding=1))
+                skips.append(width)
+        self.middle = nn.ModuleList(
+            [
+                ResidualBlock(width, width, conditioning, dropout),
+                Attention(width, heads),
+                ResidualBlock(width, width, conditioning, dropout),
+            ]
+        )
+        for level, multiplier in reversed(list(enumerate(multipliers))):
+            for _ in range(blocks + 1):
+                self.up.append(stage(width + skips.pop(), multiplier * channels, level))
+                width = multiplier * channels
+            if level > 0:
+                self.up.append(Upsample(width))
+        self.last = nn.Sequential(_norm(width), nn.SiLU(), _zeroed(nn.Conv2d(width, self.shape[0], 3, padding=1)))
+
+    def forward(self, z: Float[Tensor, "batch channels height width"], t: Float[Tensor, " batch"]) -> Tensor:
+        """Return the network's output, (batch, channels, height, width), for images of `shape` at times t, (batch,).
+
+        Raises:
+            ValueError: the images have another shape than the network was made for.
+        """
+        if tuple(z.shape[1:]) != self.shape:
+            msg = f"this UNet was made for images of shape {self.shape}, got {tuple(z.shape[1:])}"
+            raise ValueError(msg)
+        condition = functional.silu(self.embed(time_embedding(t, self.channels)))
+        h = self.first(z)
+        skips = [h]
+        for layer in self.down:
+            if isinstance(layer, nn.ModuleList):
+                residual, attention = layer
+                h = attention(residual(h, condition))
+            else:
+                h = layer(h)
+            skips.append(h)
+        before, attention, after = self.middle
+        h = after(attention(before(h, condition)), condition)
+        for layer in self.up:
+            if isinstance(layer, nn.ModuleList):
+                residual, attention = layer
+                h = attention(residual(torch.cat([h, skips.pop()], dim=1), condition))
+            else:
+                h = layer(h)
+        return self.last(h)
+
+
+class ResidualBlock(nn.Module):
+    """Two normalised convolutions with the time's embedding added between them, and a skip around both.
+
+    Args:
+        inputs: input features.
+        outputs: output features.
+        conditioning: size of the activated time embedding.
+        dropout: dropout rate before the second convolution.
+    """
+
+    def __init__(self, inputs: int, outputs: int, conditioning: int, dropout: float) -> None:
+        super().__init__()
+        self.before = nn.Sequential(_norm(inputs), nn.SiLU(), nn.Conv2d(inputs, outputs, 3, padding=1))
+        self.condition = nn.Linear(conditioning, outputs)
+        self.after = nn.Sequential(
+            _norm(outputs), nn.SiLU(), nn.Dropout(dropout), _zeroed(nn.Conv2d(outputs, outputs, 3, padding=1))
+        )
+        self.skip = nn.Identity() if inputs == outputs else nn.Conv2d(inputs, outputs, 1)
+
+    def forward(self, h: Float[Tensor, "batch inputs height width"], condition: Float[Tensor, "batch c"]) -> Tensor:
+        """Return features (batch, outputs, height, width)."""
+        shift = rearrange(self.condition(condition), "batch c -> batch c 1 1")
+        return self.skip(h) + self.after(self.before(h) + shift)
+
+
+class Attention(nn.Module):
+    """Self-attention over all positions of a feature map, with a skip around it.
+
+    Args:
+        channels: features in and out; divisible by `heads`.
+        heads: attention heads.
+    """
+
+    def __init__(self, channels: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm = _norm(channels)
+        self.project_in = nn.Conv2d(channels, 3 * channels, 1)
+        self.project_out = _zeroed(nn.Conv2d(channels, channels, 1))
+
+    def forward(self, h: Float[Tensor, "batch c height width"]) -> Float[Tensor, "batch c height width"]:
+        """Return features of the same shape."""
+        query, key, value = rearrange(
+            self.project_in(self.norm(h)), "b (three heads c) y x -> three b heads (y x) c", three=3, heads=self.heads
+        )
+        mixed = functional.scaled_dot_product_attention(query, key, value)
+        return h + self.project_out(rearrange(mixed, "b heads (y x) c -> b (heads c) y x", y=h.shape[-2]))
+
+
+class Upsample(nn.Module):
+    """Doubling of the resolution by repetition, then a convolution.
+
+    Args:
+        channels: features in and out.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.convolution = nn.Conv2d(channels, channels, 3, padding=1)
+
+    def forward(self, h: Float[Tensor, "batch c height width"]) -> Tensor:
+        """Return features of twice the height and width."""
+        return self.convolution(functional.interpolate(h, scale_factor=2.0, mode="nearest"))
+
+
+def time_embedding(t: Float[Tensor, " batch"], size: int) -> Float[Tensor, "batch size"]:
+    """Return sines and cosines of 1000 t at geometrically spaced frequencies (Vaswani et al., 2017), (batch, size)."""
+    half = size // 2
+    frequencies = torch.exp(-math.log(_LONGEST_PERIOD) / half * torch.arange(half, device=t.device, dtype=t.dtype))
+    phases = _STEPS * t[:, None] * frequencies
+    return torch.cat([phases.cos(), phases.sin()], dim=1)
+
+
+def _norm(channels: int) -> nn.GroupNorm:
+    """Return a group normalisation with 32 groups, or as many as divide the channels."""
+    return nn.GroupNorm(math.gcd(_GROUPS, channels), channels)
+
+
+def _zeroed(layer: Layer) -> Layer:
+    """Start a layer at zero, so that its residual branch starts as the identity."""
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)
+    return layer
+
+
+def _check_configuration(
+    shape: Sequence[int],
+    channels: int,
+    multipliers: Sequence[int],
+    blocks: int,
+    attention_levels: Sequence[int],
+    heads: int,
+) -> tuple[int, ...]:
+    """Return the shape as a tuple, or raise a ValueError that says what is allowed."""
+    size = as_shape(shape)
+    if len(size) != 3:
+        msg = f"UNet works on images, shape = (channels, height, width), got {size}"
+        raise ValueError(msg)
+    if channels < 2 or channels % 2 or blocks < 1 or not multipliers or min(multipliers) < 1:
+        msg = (
+            "UNet needs an even number of channels, at least one block and multipliers of at least 1, got "
+            f"channels={channels}, blocks={blocks}, multipliers={tuple(multipliers)}"
+        )
+        raise ValueError(msg)
+    factor = 2 ** (len(multipliers) - 1)
+    if size[1] % factor or size[2] % factor:
+        near = [(n // factor * factor, -(-n // factor) * factor) for n in size[1:]]
+        choices = [" or ".join(str(n) for n in sorted(set(pair)) if n > 0) for pair in near]
+        msg = (
+            f"{len(multipliers)} levels halve the image {len(multipliers) - 1} times, so height and width must be"
+            f" multiples of {factor}, got {size[1]} x {size[2]}: pad or crop to a height of {choices[0]} and a width of"
+            f" {choices[1]}, or use fewer multipliers"
+        )
+        raise ValueError(msg)
+    wrong = [level for level in attention_levels if not 0 <= level < len(multipliers)]
+    if wrong:
+        msg = f"attention_levels must lie in 0..{len(multipliers) - 1}, got {wrong}"
+        raise ValueError(msg)
+    widths = {multipliers[level] * channels for level in attention_levels} | {multipliers[-1] * channels}
+    if heads < 1 or any(width % heads for width in widths):
+        msg = f"heads must divide the features at every attention level, {sorted(widths)}, got heads={heads}"
+        raise ValueError(msg)
+    return size
