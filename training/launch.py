@@ -1,0 +1,115 @@
+"""What a recipe calls: command line, data, training, pictures."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import torch
+import tyro
+
+from ..samplers import PosteriorSampler, Trajectory
+from .build import build_sampler, load_data
+from .config import RunConfig
+from .data import DataRange
+from .pictures import grid, save_gif, save_loss_curve, save_png
+from .records import read_metrics
+from .run import RunFolder
+from .trainer import Trainer
+
+_FORWARD_IMAGES, _FORWARD_LEVELS = 4, 10
+_ANIMATED = 16
+_MOST_FRAMES = 60
+
+
+@dataclasses.dataclass(frozen=True)
+class Command:
+    """Train a model and draw samples from it."""
+
+    run: Annotated[RunConfig, tyro.conf.arg(name="")]
+    resume: bool = False
+    """Go on with the newest checkpoint of the run of this name."""
+
+
+def parse(default: RunConfig, description: str | None, arguments: Sequence[str] | None = None) -> Command:
+    """Return the configuration `default` as changed by the command line; print and exit on --help or an error.
+
+    Args:
+        default: the recipe's settings.
+        description: the recipe's docstring, shown by --help.
+        arguments: command-line arguments; the program's own if None.
+    """
+    return tyro.cli(
+        Command,
+        default=Command(default),
+        description=description,
+        args=arguments,
+        config=(tyro.conf.AvoidSubcommands, tyro.conf.EnumChoicesFromValues, tyro.conf.FlagCreatePairsOff),
+    )
+
+
+def launch(default: RunConfig, description: str | None = None) -> Trainer:
+    """Train what a recipe and its command line describe, draw the run's pictures and say where they are.
+
+    An error in what the user gave (a missing data set, an existing run, a setting out of range) is printed as one
+    message and ends the program with status 1.
+
+    Args:
+        default: the recipe's settings.
+        description: shown by --help.
+
+    Returns:
+        The trainer after its last step.
+    """
+    command = parse(default, description)
+    try:
+        trainer = Trainer(command.run, load_data(command.run.data), resume=command.resume)
+    except (ConnectionError, FileExistsError, FileNotFoundError, ValueError) as error:
+        sys.exit(f"error: {error}")
+    try:
+        run = trainer.train()
+    except (FloatingPointError, KeyboardInterrupt) as error:
+        sys.exit(f"error: {error}")
+    if trainer.accelerator.is_main_process:
+        draw_pictures(trainer, run)
+    return trainer
+
+
+def draw_pictures(trainer: Trainer, run: RunFolder) -> None:
+    """Draw samples.png, forward.png, trajectory.gif and loss.png into the run's folder, and print where they are."""
+    settings, train = trainer.config.sampling, trainer.data.train
+    sampler = build_sampler(trainer.config, trainer.ema.model, trainer.prior)
+    generator = torch.Generator().manual_seed(settings.seed)
+    save_png(run.folder / "samples.png", grid(sampler.sample(settings.count, generator=generator), train.data_range))
+    save_png(run.folder / "forward.png", forward_strip(sampler, trainer.data.test.scaled(), train.data_range))
+    path = sampler.trajectory(min(_ANIMATED, settings.count), generator=generator)
+    save_gif(run.folder / "trajectory.gif", trajectory_frames(path, train.data_range))
+    save_loss_curve(run.folder / "loss.png", read_metrics(run.metrics))
+    print(f"\nrun folder: {run.folder}")  # noqa: T201
+    for name, content in {
+        "samples.png": f"{settings.count} samples",
+        "forward.png": "held-out images melting, level by level",
+        "trajectory.gif": "samples unmelting",
+        "loss.png": "the training loss",
+        "metrics.jsonl": "its numbers",
+    }.items():
+        print(f"  {run.folder / name}  {content}")  # noqa: T201
+
+
+def forward_strip(sampler: PosteriorSampler, images: torch.Tensor, data_range: DataRange) -> torch.Tensor:
+    """Return a few images, one row each, at evenly spaced times of the forward process with its noise."""
+    process = sampler.process
+    rows = images[:_FORWARD_IMAGES].to(process.device)
+    noise = torch.randn(rows.shape, generator=torch.Generator().manual_seed(0)).to(rows.device)
+    times = torch.linspace(0, 1, _FORWARD_LEVELS).tolist()
+    melting = torch.stack([rows, *(process.corrupt(rows, noise, t) for t in times[1:])], dim=1)
+    return grid(melting.flatten(0, 1), data_range, columns=_FORWARD_LEVELS)
+
+
+def trajectory_frames(path: Trajectory, data_range: DataRange) -> list[torch.Tensor]:
+    """Return at most 60 frames of a trajectory, evenly spaced, the first and the last among them."""
+    count = min(_MOST_FRAMES, len(path.states))
+    chosen = torch.linspace(0, len(path.states) - 1, count).round().long().tolist()
+    return [grid(path.states[i], data_range) for i in chosen]

@@ -1,0 +1,168 @@
+"""A run's folder: everything that is later needed of a training run, and nothing that overwrites another.
+
+config.json      the whole configuration
+manifest.json    versions, commit, data fingerprint and range, number of parameters
+checkpoints/     the latest training states, one folder each
+metrics.jsonl    one line of JSON every so many steps
+tensorboard/     the same for TensorBoard
+samples/         sample grids during training
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+from .. import __version__
+from .config import RunConfig, config_from_json, config_to_json
+from .data import ImageSplits
+
+Leaf = tuple[str, object, object]
+
+_VERSIONS = ("torch", "numpy", "accelerate")
+
+
+class RunFolder:
+    """Paths of a run, and the files written once.
+
+    Args:
+        folder: the run's folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.config = folder / "config.json"
+        self.manifest = folder / "manifest.json"
+        self.checkpoints = folder / "checkpoints"
+        self.metrics = folder / "metrics.jsonl"
+        self.tensorboard = folder / "tensorboard"
+        self.samples = folder / "samples"
+
+    def start(self, config: RunConfig) -> None:
+        """Make the folder for a new run and write its configuration.
+
+        Raises:
+            FileExistsError: the folder is there already.
+        """
+        try:
+            self.folder.mkdir(parents=True)
+        except FileExistsError as error:
+            msg = (
+                f"{self.folder} exists and is not overwritten: continue it with --resume, or choose another --name or"
+                " --root"
+            )
+            raise FileExistsError(msg) from error
+        for folder in (self.checkpoints, self.tensorboard, self.samples):
+            folder.mkdir()
+        write_atomically(self.config, config_to_json(config))
+
+    def check_resumable(self, config: RunConfig) -> None:
+        """Check that this run can go on under `config`, which may only train longer or report differently.
+
+        Raises:
+            FileNotFoundError: there is no such run.
+            ValueError: a setting differs that would make it another run; the message names it.
+        """
+        if not self.config.is_file():
+            msg = f"{self.folder} holds no run to resume (no {self.config.name}): leave out --resume to start one"
+            raise FileNotFoundError(msg)
+        stored = dataclasses.asdict(_comparable(self.load_config(), config))
+        wanted = dataclasses.asdict(config)
+        different = [
+            f"{path}: {old!r} stored, {new!r} given" for path, old, new in _differences(stored, wanted) if old != new
+        ]
+        if different:
+            msg = f"{self.folder} was trained under other settings ({'; '.join(different)}): give the stored ones"
+            raise ValueError(msg)
+        write_atomically(self.config, config_to_json(config))
+
+    def load_config(self) -> RunConfig:
+        """Return the stored configuration.
+
+        Raises:
+            ValueError: the file is not a configuration of this version.
+        """
+        return config_from_json(self.config.read_text())
+
+    def write_manifest(self, data: ImageSplits, parameters: int) -> None:
+        """Write what a result's reader must know: versions, commit, machine, data and size of the network."""
+        train = data.train
+        manifest = {
+            "unmelt": __version__,
+            "python": platform.python_version(),
+            **{name: version(name) for name in _VERSIONS},
+            "commit": _commit(),
+            "command": sys.argv,
+            "started": datetime.now(UTC).isoformat(timespec="seconds"),
+            "platform": platform.platform(),
+            "device": torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor() or "cpu",
+            "parameters": parameters,
+            "data": {
+                "train": {"images": len(train), "sha256": train.fingerprint()},
+                "test": {"images": len(data.test), "sha256": data.test.fingerprint()},
+                "shape": train.shape,
+                "levels": train.levels,
+                "range": train.data_range,
+            },
+        }
+        write_atomically(self.manifest, json.dumps(manifest, indent=2) + "\n")
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write `text` to a temporary file beside `path` and rename it, so that `path` is whole or not there."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(text)
+    temporary.replace(path)
+
+
+def _comparable(stored: RunConfig, config: RunConfig) -> RunConfig:
+    """Return the stored configuration with those settings taken from `config` that may change on the way."""
+    # A constant learning rate can go on for longer; a decay is laid out for its number of steps.
+    longer = config.training.steps > stored.training.steps and not stored.optimizer.cosine_decay
+    training = dataclasses.replace(
+        stored.training,
+        steps=config.training.steps if longer else stored.training.steps,
+        log_every=config.training.log_every,
+        checkpoint_every=config.training.checkpoint_every,
+        keep_checkpoints=config.training.keep_checkpoints,
+        sample_every=config.training.sample_every,
+        workers=config.training.workers,
+    )
+    return dataclasses.replace(stored, root=config.root, name=config.name, training=training, sampling=config.sampling)
+
+
+def _differences(stored: Mapping[str, object], wanted: Mapping[str, object], path: str = "") -> list[Leaf]:
+    """Return (path, stored, wanted) of every leaf of two nested dictionaries."""
+    leaves: list[Leaf] = []
+    for key in stored.keys() | wanted.keys():
+        old, new = stored.get(key), wanted.get(key)
+        if isinstance(old, dict) and isinstance(new, dict):
+            leaves += _differences(old, new, f"{path}{key}.")
+        else:
+            leaves.append((path + key, old, new))
+    return sorted(leaves, key=lambda leaf: leaf[0])
+
+
+def _commit() -> str | None:
+    """Return the commit of the checkout that unmelt is imported from, with a + if it has changes; None outside one."""
+    folder = Path(__file__).parent
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(
+            ["git", *arguments], cwd=folder, capture_output=True, text=True, check=True
+        ).stdout.strip()
+
+    try:
+        return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "--untracked-files=no") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return None
