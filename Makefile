@@ -1,0 +1,59 @@
+# Every target sets up .venv first, once, and again when pyproject.toml or constraints.txt change.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+NAME ?= digits_heat
+
+export HF_HUB_OFFLINE ?= 1
+export TOKENIZERS_PARALLELISM ?= false
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-slow lint format types benchmark pictures clean
+
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+$(READY): pyproject.toml constraints.txt
+	@echo "setting up $(VENV)"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "unmelt needs Python 3.11 or newer: make PYTHON=python3.11")'
+	@$(PYTHON) -m venv $(VENV)
+	@# torch first, pinned: left to itself another package would pull a build with gigabytes of CUDA.
+	@$(BIN)/pip install --quiet --constraint constraints.txt torch
+	@$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+demo: $(READY) ## Train heat dissipation on 8x8 digits on the CPU (a few minutes) and draw samples
+	@echo "training on the digits; the run goes to runs/$(NAME)"
+	@$(BIN)/python recipes/digits_heat.py --name $(NAME)
+
+test: $(READY) ## Prove the mathematics: all tests but the slow ones
+	@$(BIN)/pytest -n 2 --dist loadgroup
+
+test-slow: $(READY) ## The tests that take minutes: the whole demo, its quality, time and memory
+	@$(BIN)/pytest -m slow
+
+lint: $(READY) ## Check style and docstrings (ruff)
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+format: $(READY) ## Put the code into ruff's format
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+types: $(READY) ## Type-check the built and installed wheel (strict), then recipes and benchmarks against it
+	@rm -rf build
+	@$(BIN)/python -m build --wheel --outdir build/wheel . >build.log 2>&1 || (cat build.log; rm -f build.log; exit 1)
+	@rm -f build.log
+	@$(BIN)/pip install --quiet --no-deps --target build/installed build/wheel/*.whl
+	@$(BIN)/pyright --project pyrightconfig.json
+
+benchmark: $(READY) ## Time the process beside hand-written forms, and a run on whatever device is there
+	@$(BIN)/python benchmarks/process.py
+	@$(BIN)/python benchmarks/device.py
+
+pictures: $(READY) ## Draw the pictures that README shows, from the demo's run
+	@$(BIN)/python docs/pictures.py runs/$(NAME)
+
+clean: ## Remove .venv, build products and caches (runs stay)
+	@rm -rf $(VENV) build .pytest_cache .ruff_cache .hypothesis *.egg-info
