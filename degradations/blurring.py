@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from .bases import CosineBasis
-from .process import LinearGaussianProcess
+from .process import LinearGaussianProcess, Time
 from .schedules import CosineSchedule, Schedule
 
 
@@ -52,7 +52,7 @@ class BlurringDiffusion(LinearGaussianProcess):
         self.schedule = schedule or CosineSchedule()
         self.register_table("eigenvalues", basis.laplacian_eigenvalues())
 
-    def log_alpha(self, t: Float[Tensor, "*batch"]) -> Float[Tensor, "..."]:
+    def log_alpha(self, t: Time) -> Float[Tensor, "..."]:
         """See `LinearGaussianProcess.log_alpha`."""
         t = self.expand_times(t)
         dissipation_time = (self.blur_sigma_max * torch.sin(math.pi / 2 * t) ** 2) ** 2 / 2
@@ -60,6 +60,6 @@ class BlurringDiffusion(LinearGaussianProcess):
         log_scale = torch.log1p((1 - self.min_scale) * torch.expm1(-self.table("eigenvalues") * dissipation_time))
         return self.schedule.log_alpha(t) + log_scale
 
-    def log_sigma(self, t: Float[Tensor, "*batch"]) -> Float[Tensor, "..."]:
+    def log_sigma(self, t: Time) -> Float[Tensor, "..."]:
         """See `LinearGaussianProcess.log_sigma`."""
         return self.schedule.log_sigma(self.expand_times(t))

@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from .bases import CosineBasis
-from .bases.base import compute_precision
+from .bases.base import compute_precision, full_precision
 from .bases.cosine import LONGEST_MATRIX_AXIS
 from .checks import check_signal
 from .process import LinearGaussianProcess, Time
@@ -81,12 +81,12 @@ class HeatDissipation(LinearGaussianProcess):
         growth = math.log(self.blur_sigma_max / self.blur_sigma_min) / (self.levels - 1)
         return self.blur_sigma_min * torch.where(level < 1, level, (growth * (level - 1)).exp())
 
-    def log_alpha(self, t: Float[Tensor, "*batch"]) -> Float[Tensor, "..."]:
+    def log_alpha(self, t: Time) -> Float[Tensor, "..."]:
         """See `LinearGaussianProcess.log_alpha`."""
         dissipation_time = self._blur_sigma(self.expand_times(t)).square() / 2
         return -self.table("eigenvalues") * dissipation_time
 
-    def log_sigma(self, t: Float[Tensor, "*batch"]) -> Float[Tensor, "..."]:
+    def log_sigma(self, t: Time) -> Float[Tensor, "..."]:
         """See `LinearGaussianProcess.log_sigma`."""
         return self.table("log_noise")
 
@@ -102,7 +102,7 @@ class HeatDissipation(LinearGaussianProcess):
             return super().degrade(x, *times)
         check_signal("x", x, self.shape)
         x = compute_precision(x)
-        with torch.autocast(x.device.type, enabled=False):
+        with full_precision(x.device):
             return tuple(self._blur_image(x, self.as_times(t, batch=len(x))) for t in times)
 
     def _blur_image(self, x: Tensor, t: Tensor) -> Tensor:

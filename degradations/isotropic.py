@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from .bases import PixelBasis
-from .process import LinearGaussianProcess
+from .process import LinearGaussianProcess, Time
 from .schedules import CosineSchedule, Schedule
 
 
@@ -26,10 +26,10 @@ class IsotropicDiffusion(LinearGaussianProcess):
         super().__init__(PixelBasis(shape))
         self.schedule = schedule or CosineSchedule()
 
-    def log_alpha(self, t: Float[Tensor, "*batch"]) -> Float[Tensor, "..."]:
+    def log_alpha(self, t: Time) -> Float[Tensor, "..."]:
         """See `LinearGaussianProcess.log_alpha`."""
         return self.schedule.log_alpha(self.expand_times(t))
 
-    def log_sigma(self, t: Float[Tensor, "*batch"]) -> Float[Tensor, "..."]:
+    def log_sigma(self, t: Time) -> Float[Tensor, "..."]:
         """See `LinearGaussianProcess.log_sigma`."""
         return self.schedule.log_sigma(self.expand_times(t))

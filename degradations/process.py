@@ -130,9 +130,11 @@ class LinearGaussianProcess(TableModule, ABC):
         """Return times known to be right on the process's device, in the precision schedules are computed in."""
         return t.to(self.device, schedule_dtype(self.device))
 
-    def expand_times(self, t: Float[Tensor, "*batch"]) -> Float[Tensor, "..."]:
-        """Return times of shape (batch,) as (batch, 1, ..., 1), ready to multiply tables of a signal's shape."""
-        return t.reshape(*t.shape, *(1,) * len(self.shape)) if t.ndim else t
+    def expand_times(self, t: Time) -> Float[Tensor, "..."]:
+        """Return times of shape (batch,) as (batch, 1, ..., 1) in the schedule's precision, to multiply tables with."""
+        if not isinstance(t, Tensor):
+            t = torch.tensor(t, dtype=torch.float64)
+        return self.in_schedule_dtype(t.reshape(*t.shape, *(1,) * len(self.shape)) if t.ndim else t)
 
     def log_coefficients(self, t: Float[Tensor, "*batch"]) -> LogCoefficients:
         """Return (log alpha_t, log sigma_t) at times already checked, () or (batch,).

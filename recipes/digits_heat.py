@@ -30,10 +30,10 @@ RECIPE = RunConfig(
     prediction=PredictionKind.LESS_DEGRADED,
     reduction=ReductionKind.SUM,
     data=DataConfig(DataSource.DIGITS),
-    network=NetworkConfig(channels=32, multipliers=(1, 2), blocks=2, attention_levels=(1,)),
-    optimizer=OptimizerConfig(learning_rate=1e-3, warmup=100, ema_decay=0.999),
-    training=TrainingConfig(steps=1200, log_every=20, checkpoint_every=400, sample_every=400, cpu=True),
-    sampling=SamplingConfig(count=64, coupling=CouplingKind.INDEPENDENT, delta=0.03),
+    network=NetworkConfig(channels=32, multipliers=(1, 2), blocks=1, attention_levels=(1,)),
+    optimizer=OptimizerConfig(learning_rate=2e-3, warmup=100, cosine_decay=True, ema_decay=0.999),
+    training=TrainingConfig(steps=1400, log_every=20, checkpoint_every=700, sample_every=700, cpu=True),
+    sampling=SamplingConfig(count=64, coupling=CouplingKind.INDEPENDENT, delta=0.0375),
 )
 REPORTED = 256
 

@@ -2,18 +2,17 @@
 
 import os
 
-os.environ.setdefault("HF_HUB_OFFLINE", "1")
-
-from jaxtyping import install_import_hook
-
-# Every annotation of the library is checked on every call, from here on.
-install_import_hook("unmelt", "beartype.beartype")
-
+import jaxtyping
 import pytest
 import torch
 from hypothesis import HealthCheck, settings
 
-# Examples are drawn from a fixed seed, so that a failure here is a failure everywhere; `--hypothesis-seed` varies them.
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+# Every annotation of the library is checked on every call.
+jaxtyping.install_import_hook("unmelt", "beartype.beartype")
+
+# Examples are drawn from a fixed seed, so that a failure here is a failure everywhere.
 settings.register_profile(
     "unmelt", deadline=None, max_examples=25, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
 )
@@ -26,3 +25,11 @@ torch.set_num_threads(1)
 @pytest.fixture
 def generator():
     return torch.Generator().manual_seed(0)
+
+
+@pytest.fixture
+def as_in_production():
+    """Run the test without run-time checks of annotations, to meet the library's own errors about dtypes."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)

@@ -233,8 +233,8 @@ class Trainer:
     def _check_finite(self, loss: float) -> None:
         if not math.isfinite(loss):
             msg = (
-                f"the training loss became {loss} at or before step {self.progress.step}; nothing was saved since the last"
-                f" checkpoint in {self.run.checkpoints}: lower the learning rate or train in float32, then --resume"
+                f"the training loss became {loss} at or before step {self.progress.step}; nothing was saved since the"
+                f" last checkpoint in {self.run.checkpoints}: lower the learning rate, then --resume"
             )
             raise FloatingPointError(msg)
 

@@ -52,13 +52,13 @@ class Basis(TableModule, ABC):
             ValueError: `x` has another shape.
         """
         check_signal("x", x, self.shape)
-        with _full_precision(x):
+        with full_precision(x.device):
             return self.analyse(compute_precision(x))
 
     def inverse(self, u: Float[Tensor, "batch ..."]) -> Float[Tensor, "batch ..."]:
         """Return the signals x = V u; the arguments and errors are those of `forward`."""
         check_signal("u", u, self.shape)
-        with _full_precision(u):
+        with full_precision(u.device):
             return self.synthesise(compute_precision(u))
 
     def agrees_with(self, other: nn.Module) -> bool:
@@ -100,8 +100,9 @@ def compute_precision(tensor: Tensor) -> Tensor:
     return tensor if tensor.dtype == torch.float64 else tensor.to(torch.float32)
 
 
-def _full_precision(tensor: Tensor) -> AbstractContextManager[object]:
-    device = tensor.device.type
-    if torch.is_autocast_enabled(device):
-        return torch.autocast(device, enabled=False)
+def full_precision(device: torch.device) -> AbstractContextManager[object]:
+    """Return a context in which autocast leaves this device's arithmetic alone."""
+    kind = device.type
+    if torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind):
+        return torch.autocast(kind, enabled=False)
     return nullcontext()

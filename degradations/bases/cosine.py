@@ -15,7 +15,7 @@ from collections.abc import Sequence
 import torch
 import torch_dct
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from .base import Basis
 
@@ -58,6 +58,10 @@ class CosineBasis(Basis):
                 matrix = cosine_matrix(size)
                 self.register_table(f"cosines_{size}", matrix)
                 self.register_table(f"cosines_{size}_single", matrix.float())
+
+    def agrees_with(self, other: nn.Module) -> bool:
+        """See `Basis.agrees_with`."""
+        return super().agrees_with(other) and isinstance(other, CosineBasis) and self.axes == other.axes
 
     def axis_eigenvalues(self) -> list[Float[Tensor, " size"]]:
         """Return, for each transformed axis of N pixels, the float64 table (pi n / N)^2, n = 0 .. N-1, in pixel^-2."""
