@@ -9,6 +9,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ..degradations.tables import schedule_dtype
+
 
 class TimeSampling(ABC):
     """A law for the times at which a denoiser is trained."""
@@ -25,7 +27,7 @@ class TimeSampling(ABC):
             generator: source of randomness; torch's default if None.
 
         Returns:
-            Times in [0, 1], float32, (batch,).
+            Times in [0, 1], (batch,), in the precision that schedules are computed in: a level is met exactly.
         """
 
 
@@ -39,7 +41,7 @@ class UniformTimes(TimeSampling):
         """See `TimeSampling.sample`."""
         source = generator.device if generator is not None else device
         # torch.rand draws from [0, 1): turned around it never gives t = 0, where there is nothing to learn.
-        return (1 - torch.rand(batch, generator=generator, device=source)).to(device)
+        return (1 - torch.rand(batch, generator=generator, device=source)).to(device, schedule_dtype(device))
 
 
 @dataclass(frozen=True)
@@ -67,4 +69,4 @@ class LevelTimes(TimeSampling):
         """See `TimeSampling.sample`."""
         source = generator.device if generator is not None else device
         levels = torch.randint(1, self.levels + 1, (batch,), generator=generator, device=source)
-        return levels.to(device) / self.levels
+        return levels.to(device, schedule_dtype(device)) / self.levels

@@ -1,0 +1,228 @@
+"""The training loss: the papers' own formulas, the bound's terms, and all levels."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from strategies import images
+from torch import nn
+
+from unmelt.degradations import (
+    BlurringDiffusion,
+    CosineSchedule,
+    HeatDissipation,
+    Independent,
+    IsotropicDiffusion,
+    Markov,
+    PredictEpsilon,
+    PredictLessDegraded,
+    PredictScore,
+    PredictV,
+    PredictX,
+)
+from unmelt.losses import DenoisingLoss, LevelTimes, MeanOverDimensions, SumOverDimensions, UniformTimes
+from unmelt.models import Denoiser
+
+SHAPE = (2, 4, 3)
+N = 24
+
+
+class Wobbly(nn.Module):
+    """A small network that depends on latent and time, without being right about anything."""
+
+    def __init__(self):
+        super().__init__()
+        self.mix = nn.Conv2d(2, 2, 3, padding=1, dtype=torch.float64)
+
+    def forward(self, z, t):
+        return torch.tanh(self.mix(z.double())).to(z.dtype) * (0.5 + t.to(z.dtype)[:, None, None, None])
+
+
+def heat(**settings):
+    return HeatDissipation(SHAPE, blur_sigma_max=4.0, levels=10, **settings)
+
+
+def seeded():
+    return torch.Generator().manual_seed(7)
+
+
+def drawn(process, x, times):
+    """The times and noise that the loss draws from an equal generator."""
+    generator = seeded()
+    t = times.sample(len(x), device=x.device, generator=generator)
+    return t.double(), torch.randn(x.shape, generator=generator, dtype=x.dtype)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_inverse_heat_dissipations_loss(dtype):
+    """Rissanen et al. (2023), algorithm 1: || u_{k-1} - (u_k + noise + f(u_k + noise, k)) ||^2."""
+    process, network = heat(), Wobbly()
+    x = images(SHAPE, batch=5, dtype=dtype)
+    t, noise = drawn(process, x, LevelTimes(10))
+    ours = DenoisingLoss(process)(Denoiser(network, process, prediction=PredictLessDegraded()), x, generator=seeded())
+    level = (t * 10).round()
+    blurred, less = (process.marginal(x, level_time / 10).mean for level_time in (level, level - 1))
+    perturbed = blurred + 0.01 * noise
+    # Networks see the time in single precision.
+    error = less - (perturbed + network(perturbed, t.float()))
+    assert ours.shape == (5,)
+    assert ours.dtype == dtype
+    torch.testing.assert_close(ours, error.square().sum((1, 2, 3)), rtol=1e3 * torch.finfo(dtype).eps, atol=0)
+
+
+@pytest.mark.parametrize("process", [IsotropicDiffusion(SHAPE), BlurringDiffusion(SHAPE)], ids=["ddpm", "blurring"])
+def test_simple_losses(process):
+    """Ho et al. (2020), eq. 14, and Hoogeboom & Salimans (2023), section 4: mean squared error of the noise."""
+    network = Wobbly()
+    x = images(SHAPE, batch=5)
+    t, noise = drawn(process, x, UniformTimes())
+    loss = DenoisingLoss(process, reduction=MeanOverDimensions())
+    ours = loss(Denoiser(network, process, prediction=PredictEpsilon()), x, generator=seeded())
+    z = process.basis.inverse(process.alpha(t) * process.basis.forward(x)) + process.sigma(t) * noise
+    torch.testing.assert_close(ours, (noise - network(z, t.float())).square().mean((1, 2, 3)), rtol=1e-9, atol=0)
+
+
+@given(level=st.integers(1, 10), delta=st.floats(0.005, 0.05), seed=st.integers(0, 99))
+def test_heat_loss_is_its_bound_term_times_two_delta_squared(level, delta, seed):
+    """KL of N(A_{k-1} x, sigma^2) from N(mu_hat, delta^2), constants aside: || mu - mu_hat ||^2 / (2 delta^2)."""
+    process = heat()
+    denoiser = Denoiser(Wobbly(), process, prediction=PredictLessDegraded())
+    x = images(SHAPE, seed=seed)
+    t, s = level / 10, (level - 1) / 10
+    loss = DenoisingLoss(process)(denoiser, x, t=t, generator=seeded())
+    noise = torch.randn(x.shape, generator=seeded(), dtype=x.dtype)
+    z = process.corrupt(x, noise, t)
+    true = process.posterior(z, x, s, t, Independent())
+    estimate = z + denoiser.output(z, torch.full((2,), t, dtype=torch.float64))
+    model = type(true)(process.basis, process.basis.forward(estimate), torch.tensor(delta, dtype=torch.float64))
+    same = type(true)(process.basis, true.spectral_mean, model.spectral_stddev)
+    term = true.kl_divergence(model) - true.kl_divergence(same)
+    torch.testing.assert_close(loss, 2 * delta**2 * term, rtol=1e-7, atol=1e-9)
+
+
+@settings(max_examples=40)
+@given(t=st.floats(0.05, 1), share=st.floats(0.1, 0.9), seed=st.integers(0, 99), isotropic=st.booleans())
+def test_simple_loss_is_its_bound_term_times_the_stated_weight(t, share, seed, isotropic):
+    """KL between Markov posteriors of x and x_hat is 1/2 sum expm1(l_s - l_t) (eps - eps_hat)^2."""
+    schedule = CosineSchedule(-4.0, 4.0)
+    process = (
+        IsotropicDiffusion(SHAPE, schedule)
+        if isotropic
+        else BlurringDiffusion(SHAPE, blur_sigma_max=1.0, schedule=schedule)
+    )
+    s = t * share
+    denoiser = Denoiser(Wobbly(), process, prediction=PredictEpsilon())
+    x = images(SHAPE, seed=seed)
+    noise = torch.randn(x.shape, generator=seeded(), dtype=x.dtype)
+    z = process.corrupt(x, noise, t)
+    kl = process.posterior(z, x, s, t, Markov()).kl_divergence(process.posterior(z, denoiser(z, t), s, t, Markov()))
+    rate = torch.expm1(process.log_snr(s) - process.log_snr(t)) / 2
+    if isotropic:
+        loss = DenoisingLoss(process, reduction=MeanOverDimensions())(denoiser, x, t=t, generator=seeded())
+        torch.testing.assert_close(loss, kl / (N * rate.item()), rtol=1e-6, atol=1e-9)
+    else:
+        error = process.basis.forward(noise - denoiser.output(z, torch.full((2,), t, dtype=torch.float64)))
+        torch.testing.assert_close(kl, (rate * error.square()).sum((1, 2, 3)), rtol=1e-6, atol=1e-9)
+
+
+PREDICTIONS = [PredictX(), PredictEpsilon(), PredictV(), PredictScore(), PredictLessDegraded(levels=1)]
+
+
+@settings(max_examples=80)
+@given(
+    own=st.sampled_from(PREDICTIONS),
+    measure=st.sampled_from(PREDICTIONS),
+    t=st.floats(0.1, 0.95),
+    seed=st.integers(0, 99),
+    isotropic=st.booleans(),
+)
+def test_the_error_of_one_prediction_measured_as_another(own, measure, t, seed, isotropic):
+    """The converted loss equals the loss of that other prediction made from the same estimate of the data."""
+    process = IsotropicDiffusion(SHAPE) if isotropic else BlurringDiffusion(SHAPE, blur_sigma_max=1.0)
+    denoiser = Denoiser(Wobbly(), process, prediction=own)
+    x = images(SHAPE, seed=seed)
+    ours = DenoisingLoss(process, measure=measure)(denoiser, x, t=t, generator=seeded())
+    noise = torch.randn(x.shape, generator=seeded(), dtype=x.dtype)
+    z = process.corrupt(x, noise, t)
+    estimate = denoiser(z, t)
+    # The noise that the estimate implies, so that (estimate, implied) makes the same latent.
+    u, v = process.basis.forward(z), process.basis.forward(estimate)
+    implied = process.basis.inverse((u - process.alpha(t) * v) / process.sigma(t))
+    times = torch.full((2,), t, dtype=torch.float64)
+    error = measure.target(process, x, noise, times) - measure.target(process, estimate, implied, times)
+    torch.testing.assert_close(ours, error.square().sum((1, 2, 3)), rtol=1e-6, atol=1e-12)
+
+
+def test_all_levels_are_trained_and_none_twice_as_often():
+    """A mistake of earlier code: levels drawn from 1..K-1, so sampling starts from a level never trained."""
+    times = LevelTimes(8).sample(80_000, device=torch.device("cpu"), generator=seeded())
+    levels, counts = (times * 8).round().long().unique(return_counts=True)
+    assert levels.tolist() == list(range(1, 9))
+    # 10000 expected at each; six standard deviations of a binomial are 561.
+    assert (counts - 10_000).abs().max() < 6 * (80_000 * (1 / 8) * (7 / 8)) ** 0.5
+    assert times.max() == 1
+
+
+def test_the_last_level_is_trained_by_default():
+    assert DenoisingLoss(heat()).times == LevelTimes(10)
+    assert DenoisingLoss(IsotropicDiffusion(SHAPE)).times == UniformTimes()
+
+
+def test_uniform_times_are_uniform_and_never_zero():
+    times = UniformTimes().sample(50_000, device=torch.device("cpu"), generator=seeded())
+    assert times.min() > 0
+    assert times.max() <= 1
+    # Largest distance of an empirical distribution function: 2.2 / sqrt(n) happens once in 10^4 seeds.
+    distance = (times.sort().values - (torch.arange(50_000) + 0.5) / 50_000).abs().max()
+    assert distance < 2.2 / 50_000**0.5
+
+
+def test_reductions_differ_by_the_number_of_dimensions():
+    process = heat()
+    denoiser = Denoiser(Wobbly(), process, prediction=PredictX())
+    x = images(SHAPE)
+    total, mean = (
+        DenoisingLoss(process, reduction=reduction)(denoiser, x, t=0.5, generator=seeded())
+        for reduction in (SumOverDimensions(), MeanOverDimensions())
+    )
+    torch.testing.assert_close(total, N * mean, rtol=1e-12, atol=0)
+
+
+def test_a_generator_makes_the_loss_repeatable_and_leaves_the_global_one_alone():
+    process = heat()
+    denoiser, loss, x = Denoiser(Wobbly(), process, prediction=PredictX()), DenoisingLoss(process), images(SHAPE)
+    before = torch.get_rng_state()
+    first, again = (loss(denoiser, x, generator=seeded()) for _ in range(2))
+    assert torch.equal(first, again)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_gradients_reach_the_network():
+    process = heat()
+    network = Wobbly()
+    DenoisingLoss(process)(Denoiser(network, process, prediction=PredictLessDegraded()), images(SHAPE)).sum().backward()
+    assert all(p.grad is not None and p.grad.abs().max() > 0 for p in network.parameters())
+
+
+def test_a_denoiser_of_another_process_is_refused():
+    denoiser = Denoiser(Wobbly(), heat(sigma=0.02), prediction=PredictX())
+    with pytest.raises(ValueError, match="made for another process.*build both from one"):
+        DenoisingLoss(heat())(denoiser, images(SHAPE))
+
+
+def test_an_unstable_measure_is_refused():
+    with pytest.raises(ValueError, match="PredictEpsilon cannot be converted stably by HeatDissipation.*use PredictX"):
+        DenoisingLoss(HeatDissipation((1, 32, 32)), measure=PredictEpsilon())
+
+
+@pytest.mark.usefixtures("as_in_production")
+def test_integer_images_are_refused():
+    process = heat()
+    denoiser = Denoiser(Wobbly(), process, prediction=PredictX())
+    with pytest.raises(TypeError, match=r"torch.uint8.*x.float\(\) / 255"):
+        DenoisingLoss(process)(denoiser, torch.zeros((2, *SHAPE), dtype=torch.uint8))
+
+
+def test_levels_below_one_are_refused():
+    with pytest.raises(ValueError, match="levels must be at least 1, got 0"):
+        LevelTimes(0)
