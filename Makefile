@@ -46,7 +46,7 @@ types: $(READY) ## Type-check the built and installed wheel (strict), then recip
 	@$(BIN)/python -m build --wheel --outdir build/wheel . >build.log 2>&1 || (cat build.log; rm -f build.log; exit 1)
 	@rm -f build.log
 	@$(BIN)/pip install --quiet --no-deps --target build/installed build/wheel/*.whl
-	@$(BIN)/pyright --project pyrightconfig.json
+	@$(BIN)/pyright --level warning --warnings
 
 benchmark: $(READY) ## Time the process beside hand-written forms, and a run on whatever device is there
 	@$(BIN)/python benchmarks/process.py

@@ -28,7 +28,8 @@ def as_shape(shape: Sequence[int]) -> Shape:
         TypeError: `shape` is not a sequence of integers.
         ValueError: it is empty or has a size below 1.
     """
-    if isinstance(shape, int) or not all(isinstance(size, int) for size in shape):
+    sizes: list[object] = [*shape] if hasattr(shape, "__iter__") else [None]
+    if not all(isinstance(size, int) for size in sizes):
         msg = f"shape must be a sequence of integers such as (3, 32, 32), got {shape!r}"
         raise TypeError(msg)
     if len(shape) == 0 or min(shape) < 1:

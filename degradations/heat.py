@@ -43,8 +43,6 @@ class HeatDissipation(LinearGaussianProcess):
         ValueError: widths are not 0 < blur_sigma_min < blur_sigma_max, levels < 2, or sigma < 0.
     """
 
-    levels: int
-
     def __init__(
         self,
         shape: Sequence[int],
@@ -67,6 +65,7 @@ class HeatDissipation(LinearGaussianProcess):
             raise ValueError(msg)
         self.blur_sigma_max, self.blur_sigma_min, self.noise_sigma = blur_sigma_max, blur_sigma_min, sigma
         self.levels = levels
+        self._level_count, self._growth = levels, math.log(blur_sigma_max / blur_sigma_min) / (levels - 1)
         self.register_table("eigenvalues", basis.laplacian_eigenvalues())
         for axis, eigenvalues in enumerate(basis.axis_eigenvalues()):
             self.register_table(f"axis_eigenvalues_{axis}", eigenvalues)
@@ -77,9 +76,8 @@ class HeatDissipation(LinearGaussianProcess):
         return self._blur_sigma(self.as_times(t))
 
     def _blur_sigma(self, t: Tensor) -> Tensor:
-        level = t * self.levels
-        growth = math.log(self.blur_sigma_max / self.blur_sigma_min) / (self.levels - 1)
-        return self.blur_sigma_min * torch.where(level < 1, level, (growth * (level - 1)).exp())
+        level = t * self._level_count
+        return self.blur_sigma_min * torch.where(level < 1, level, (self._growth * (level - 1)).exp())
 
     def log_alpha(self, t: Time) -> Float[Tensor, "..."]:
         """See `LinearGaussianProcess.log_alpha`."""

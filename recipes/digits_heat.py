@@ -42,6 +42,7 @@ def report(trainer: Trainer) -> None:
     """Print how recognisable samples are, and how new, beside held-out digits."""
     data, sampler = trainer.data, build_sampler(trainer.config, trainer.ema.model, trainer.prior)
     samples = sampler.sample(REPORTED, generator=torch.Generator().manual_seed(1)).clamp(*data.train.data_range)
+    assert data.train_labels is not None, "the digits come with labels"
     recogniser = Recogniser(data.train.scaled(), data.train_labels)
     print("\n                    recognised  classes  distance to nearest training digit")
     for name, images in {

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any, cast
 
 import torch
 from accelerate import Accelerator, DataLoaderConfiguration
@@ -194,7 +195,7 @@ class Trainer:
                 loader = self.accelerator.skip_first_batches(loader, progress.batch)
             for x in loader:
                 progress.batch += 1
-                yield x
+                yield cast("Tensor", x)
                 if progress.step >= self.config.training.steps:
                     return
             progress.epoch, progress.batch = progress.epoch + 1, 0
@@ -266,9 +267,9 @@ class _Window:
         self._count += 1
         self._timed += 1
 
-    def check(self, check_finite: object) -> None:
+    def check(self, check_finite: Callable[[float], None]) -> None:
         """Pass the loss summed so far to `check_finite`."""
-        if self._count and callable(check_finite):
+        if self._count:
             check_finite(self._sums[0].item())
 
     def close(self, images_per_step: int) -> dict[str, float]:
@@ -290,6 +291,6 @@ def learning_rate_factor(step: int, steps: int, config: OptimizerConfig) -> floa
     return warm * (_LAST_RATE + (1 - _LAST_RATE) * (1 + math.cos(math.pi * min(1.0, step / steps))) / 2)
 
 
-def _as_batch(batch: Tensor) -> Tensor:
+def _as_batch(batch: Any) -> Any:
     """Hand on a batch that the data set has already put together."""
     return batch
