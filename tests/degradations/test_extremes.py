@@ -39,6 +39,19 @@ class Blackout(LinearGaussianProcess):
         return torch.log(t)
 
 
+class Vanishing(LinearGaussianProcess):
+    """Signal and noise both fade to exactly nothing at t = 1, the signal faster."""
+
+    def __init__(self, shape):
+        super().__init__(CosineBasis(shape))
+
+    def log_alpha(self, t):
+        return torch.log1p(-t)
+
+    def log_sigma(self, t):
+        return math.log(0.1) + torch.log1p(-t) / 2
+
+
 SHAPE = (1, 16, 16)
 EXTREME = [
     # At the last level the highest frequency's log alpha is below -4900.
@@ -48,6 +61,7 @@ EXTREME = [
     IsotropicDiffusion(SHAPE, CosineSchedule(-60.0, 60.0)),
     IsotropicDiffusion(SHAPE, LinearSchedule()),
     Blackout(SHAPE),
+    Vanishing(SHAPE),
     Anisotropic(CosineBasis(SHAPE)),
 ]
 TIMES = [0.0, 1e-9, 0.02, 0.5, 1 - 1e-9, 1.0]
@@ -150,3 +164,23 @@ def test_compiles_without_graph_breaks_and_marks_wrong_times():
     result = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=300, check=False)
     assert result.returncode == 0, result.stderr
     assert result.stdout.split() == [type(process).__name__ for process in EXTREME]
+
+
+def test_a_log_snr_that_stands_still_but_for_rounding_adds_no_noise():
+    """A rise of 1e-13 is rounding, not a wrong process: its square root must not be NaN."""
+
+    class Still(LinearGaussianProcess):
+        def __init__(self):
+            super().__init__(PixelBasis(SHAPE))
+
+        def log_alpha(self, t):
+            return 1e-13 * t
+
+        def log_sigma(self, t):
+            return torch.zeros_like(t)
+
+    x = images(SHAPE)
+    step, posterior = Still().transition(x, 0.2, 0.8), Still().posterior(x, x, 0.2, 0.8)
+    assert step.spectral_stddev.max() == 0
+    assert posterior.spectral_stddev.max() == 0
+    torch.testing.assert_close(step.mean, x, rtol=0, atol=1e-12)

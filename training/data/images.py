@@ -19,6 +19,9 @@ class DataRange(NamedTuple):
     high: float
 
 
+UNIT_RANGE = DataRange(0.0, 1.0)
+
+
 class Images(Dataset[Tensor]):
     """Images of equal shape, as a data set of float32 tensors (channels, height, width).
 
@@ -36,7 +39,7 @@ class Images(Dataset[Tensor]):
         values: UInt8[Tensor, "count channels height width"],
         *,
         levels: int = 256,
-        data_range: DataRange = DataRange(0.0, 1.0),
+        data_range: DataRange = UNIT_RANGE,
     ) -> None:
         super().__init__()
         if values.numel() == 0 or int(values.max()) >= levels:
