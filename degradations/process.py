@@ -310,8 +310,10 @@ def log_snr_change(start: LogCoefficients, end: LogCoefficients) -> Float[Tensor
 def _posterior_coefficients(start: LogCoefficients, end: LogCoefficients, coupling: Coupling) -> PosteriorCoefficients:
     change = log_snr_change(start, end)
     log_rho = coupling.log_correlation(change)
+    ratio = difference(start.log_sigma, end.log_sigma)
     return PosteriorCoefficients(
-        latent=(log_rho + difference(start.log_sigma, end.log_sigma)).exp(),
+        # A latent without noise, after one with noise, has nothing to tell of that noise.
+        latent=torch.where(ratio == torch.inf, 0.0, (log_rho + ratio).exp()),
         signal=-torch.expm1(log_rho + change / 2),
         stddev=start.log_sigma.exp() * (-torch.expm1(2 * log_rho)).sqrt(),
     )
