@@ -33,7 +33,7 @@ RECIPE = RunConfig(
     network=NetworkConfig(channels=32, multipliers=(1, 2), blocks=1, attention_levels=(1,)),
     optimizer=OptimizerConfig(learning_rate=2e-3, warmup=100, cosine_decay=True, ema_decay=0.999),
     training=TrainingConfig(steps=1400, log_every=20, checkpoint_every=700, sample_every=700, cpu=True),
-    sampling=SamplingConfig(count=64, coupling=CouplingKind.INDEPENDENT, delta=0.0375),
+    sampling=SamplingConfig(count=64, coupling=CouplingKind.INDEPENDENT, delta=0.033),
 )
 REPORTED = 256
 

@@ -1,6 +1,7 @@
 """Run by test_compiled_steps.py: a training step's loss and a sampler's step, each compiled as one graph."""
 
 import torch
+
 from unmelt.degradations import (
     BlurringDiffusion,
     HeatDissipation,
