@@ -100,18 +100,24 @@ class HeatDissipation(LinearGaussianProcess):
             return super().degrade(x, *times)
         check_signal("x", x, self.shape)
         x = compute_precision(x)
+        # All times at once, so that the small matrices of all levels are one batched product.
+        checked = torch.cat([self.as_times(t, batch=len(x)).expand(len(x)) for t in times])
         with full_precision(x.device):
-            return tuple(self._blur_image(x, self.as_times(t, batch=len(x))) for t in times)
+            rows = self._blur_matrices(0, checked, x.dtype)
+            columns = rows if plane[0] == plane[1] else self._blur_matrices(1, checked, x.dtype)
+            pairs = zip(rows.split(len(x)), columns.split(len(x)), strict=True)
+            return tuple(_multiply_sides(left, x, right) for left, right in pairs)
 
-    def _blur_image(self, x: Tensor, t: Tensor) -> Tensor:
-        dissipation_time = self._blur_sigma(t.reshape(-1, 1)).square() / 2
-        rows, columns = (self._blur_matrix(axis, dissipation_time, x.dtype) for axis in (0, 1))
-        # (batch, channels * height, width) times (batch, width, width): one large product per example.
-        blurred = (x.flatten(1, -2) @ columns).reshape(x.shape)
-        return rows.reshape(len(rows), *(1,) * (x.ndim - 3), *rows.shape[1:]) @ blurred
-
-    def _blur_matrix(self, axis: int, dissipation_time: Tensor, dtype: torch.dtype) -> Tensor:
-        """Return the symmetric blur matrix of one axis, (batch, size, size)."""
+    def _blur_matrices(self, axis: int, t: Tensor, dtype: torch.dtype) -> Tensor:
+        """Return the symmetric blur matrix of one axis for each of the times, (times, size, size)."""
         cosines = cast("CosineBasis", self.basis).axis_matrix(self.shape[axis - 2], dtype)
-        fade = (-self.table(f"axis_eigenvalues_{axis}") * dissipation_time).exp().to(dtype)
+        dissipation_time = self._blur_sigma(t).square() / 2
+        fade = (-self.table(f"axis_eigenvalues_{axis}") * dissipation_time[:, None]).exp().to(dtype)
         return (cosines.mT * fade[:, None, :]) @ cosines
+
+
+def _multiply_sides(left: Tensor, x: Tensor, right: Tensor) -> Tensor:
+    """Return left @ x @ right for images (batch, ..., height, width) and a matrix per image on either side."""
+    # (batch, channels * height, width) times (batch, width, width): one large product per image.
+    product = (x.flatten(1, -2) @ right).reshape(x.shape)
+    return left.reshape(len(left), *(1,) * (x.ndim - 3), *left.shape[1:]) @ product
