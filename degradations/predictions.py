@@ -28,7 +28,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
-from .process import LinearGaussianProcess, difference
+from .process import LinearGaussianProcess, LogCoefficients, difference
 
 # A conversion may amplify rounding errors (2^-24 in float32) up to this much: then it costs at most 2^-4 of a unit
 # in a coefficient, as blurring diffusion's own epsilon prediction does at its highest frequencies.
@@ -62,6 +62,8 @@ class Prediction(ABC):
         process: LinearGaussianProcess,
         t: Float[Tensor, "*batch"],
         log_alpha: Float[Tensor, "..."] | None = None,
+        *,
+        at: LogCoefficients | None = None,
     ) -> Conversion:
         """Return the coefficients that turn latent and output into an estimate of the data, or of degraded data.
 
@@ -70,6 +72,7 @@ class Prediction(ABC):
             t: checked times of the latents, () or (batch,).
             log_alpha: log of the degradation alpha for an estimate of alpha u, broadcastable to (batch, *shape);
                 None means the data u itself. Folding it in here keeps alpha_s / alpha_t a single exponential.
+            at: the process's log coefficients at `t`, where they are at hand already.
         """
 
     def training_pair(
@@ -132,6 +135,8 @@ class PredictX(Prediction):
         process: LinearGaussianProcess,
         t: Float[Tensor, "*batch"],
         log_alpha: Float[Tensor, "..."] | None = None,
+        *,
+        at: LogCoefficients | None = None,
     ) -> Conversion:
         """See `Prediction.conversion`."""
         output = _or_zero(log_alpha, process, t).exp()
@@ -157,10 +162,12 @@ class PredictEpsilon(Prediction):
         process: LinearGaussianProcess,
         t: Float[Tensor, "*batch"],
         log_alpha: Float[Tensor, "..."] | None = None,
+        *,
+        at: LogCoefficients | None = None,
     ) -> Conversion:
         """See `Prediction.conversion`."""
         log_alpha = _or_zero(log_alpha, process, t)
-        log_alpha_t, log_sigma_t = process.log_coefficients(t)
+        log_alpha_t, log_sigma_t = at or process.log_coefficients(t)
         latent = difference(log_alpha, log_alpha_t)
         return Conversion(latent.exp(), -(latent + log_sigma_t).exp())
 
@@ -184,10 +191,12 @@ class PredictScore(Prediction):
         process: LinearGaussianProcess,
         t: Float[Tensor, "*batch"],
         log_alpha: Float[Tensor, "..."] | None = None,
+        *,
+        at: LogCoefficients | None = None,
     ) -> Conversion:
         """See `Prediction.conversion`."""
         log_alpha = _or_zero(log_alpha, process, t)
-        log_alpha_t, log_sigma_t = process.log_coefficients(t)
+        log_alpha_t, log_sigma_t = at or process.log_coefficients(t)
         latent = difference(log_alpha, log_alpha_t)
         # A score without noise is infinite; saying so here is what makes `require_stable` refuse it.
         output = torch.where(log_sigma_t == -torch.inf, torch.inf, (latent + 2 * log_sigma_t).exp())
@@ -217,9 +226,11 @@ class PredictV(Prediction):
         process: LinearGaussianProcess,
         t: Float[Tensor, "*batch"],
         log_alpha: Float[Tensor, "..."] | None = None,
+        *,
+        at: LogCoefficients | None = None,
     ) -> Conversion:
         """See `Prediction.conversion`."""
-        log_alpha_t, log_sigma_t = process.log_coefficients(t)
+        log_alpha_t, log_sigma_t = at or process.log_coefficients(t)
         # log of alpha / (alpha_t^2 + sigma_t^2)
         scale = _or_zero(log_alpha, process, t) - torch.logaddexp(2 * log_alpha_t, 2 * log_sigma_t)
         return Conversion((scale + log_alpha_t).exp(), -(scale + log_sigma_t).exp())
@@ -296,6 +307,8 @@ class PredictLessDegraded(Prediction):
         process: LinearGaussianProcess,
         t: Float[Tensor, "*batch"],
         log_alpha: Float[Tensor, "..."] | None = None,
+        *,
+        at: LogCoefficients | None = None,
     ) -> Conversion:
         """See `Prediction.conversion`: alpha u = (alpha / alpha_p) (u_t + y).
 

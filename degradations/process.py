@@ -126,6 +126,16 @@ class LinearGaussianProcess(TableModule, ABC):
             t = torch.tensor(float(t), dtype=torch.float64)
         return self.in_schedule_dtype(check_times(name, t, batch))
 
+    def as_ordered_times(self, s: Time, t: Time, batch: int | None = None) -> tuple[Tensor, Tensor]:
+        """Return both times as `as_times` does, s <= t.
+
+        Raises:
+            TypeError, ValueError: as `as_times`.
+            ValueError: s > t (where values are free to read; elsewhere such an s becomes NaN).
+        """
+        s, t = self.as_times(s, name="s", batch=batch), self.as_times(t, batch=batch)
+        return check_order(s, t), t
+
     def in_schedule_dtype(self, t: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
         """Return times known to be right on the process's device, in the precision schedules are computed in."""
         return t.to(self.device, schedule_dtype(self.device))
@@ -188,9 +198,9 @@ class LinearGaussianProcess(TableModule, ABC):
 
     def posterior_coefficients(self, s: Time, t: Time, coupling: Coupling) -> PosteriorCoefficients:
         """Return the coefficients of q(z_s | z_t, x); see `posterior` for arguments and errors."""
-        s, t = self._ordered(s, t)
+        s, t = self.as_ordered_times(s, t)
         start, end = self.log_coefficients(s), self.log_coefficients(t)
-        return _posterior_coefficients(start, end, coupling)
+        return couple(start, end, coupling)
 
     # ---- the laws -----------------------------------------------------------------------------------------
 
@@ -222,7 +232,7 @@ class LinearGaussianProcess(TableModule, ABC):
             ValueError: a shape is wrong, a time lies outside [0, 1], s > t, or the log-SNR rises.
         """
         check_signal("z_s", z_s, self.shape)
-        s, t = self._ordered(s, t, len(z_s))
+        s, t = self.as_ordered_times(s, t, len(z_s))
         start, end = self.log_coefficients(s), self.log_coefficients(t)
         stddev = end.log_sigma.exp() * (-torch.expm1(log_snr_change(start, end))).sqrt()
         scale = difference(end.log_alpha, start.log_alpha).exp()
@@ -251,9 +261,9 @@ class LinearGaussianProcess(TableModule, ABC):
         """
         check_signal("z_t", z_t, self.shape)
         check_signal("x", x, self.shape)
-        s, t = self._ordered(s, t, len(x))
+        s, t = self.as_ordered_times(s, t, len(x))
         start, end = self.log_coefficients(s), self.log_coefficients(t)
-        latent, signal, stddev = _posterior_coefficients(start, end, coupling or Markov())
+        latent, signal, stddev = couple(start, end, coupling or Markov())
         alpha_s = start.log_alpha.exp()
         mean = _scaled(self.basis.forward(z_t), latent) + _scaled(self.basis.forward(x), signal * alpha_s)
         return self._gaussian(mean, stddev)
@@ -281,11 +291,6 @@ class LinearGaussianProcess(TableModule, ABC):
 
     # ---- helpers ------------------------------------------------------------------------------------------
 
-    def _ordered(self, s: Time, t: Time, batch: int | None = None) -> tuple[Tensor, Tensor]:
-        """Return both times checked, s <= t."""
-        s, t = self.as_times(s, name="s", batch=batch), self.as_times(t, batch=batch)
-        return check_order(s, t), t
-
     def _gaussian(self, mean: Tensor, stddev: Tensor) -> SpectralGaussian:
         return SpectralGaussian(self.basis, mean, stddev)
 
@@ -307,7 +312,8 @@ def log_snr_change(start: LogCoefficients, end: LogCoefficients) -> Float[Tensor
     return check_falling(torch.where(fade == -torch.inf, fade, 2 * (fade - growth)))
 
 
-def _posterior_coefficients(start: LogCoefficients, end: LogCoefficients, coupling: Coupling) -> PosteriorCoefficients:
+def couple(start: LogCoefficients, end: LogCoefficients, coupling: Coupling) -> PosteriorCoefficients:
+    """Return the coefficients of q(z_s | z_t, x) from the coefficients at the earlier time s and the later time t."""
     change = log_snr_change(start, end)
     log_rho = coupling.log_correlation(change)
     ratio = difference(start.log_sigma, end.log_sigma)

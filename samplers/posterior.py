@@ -20,7 +20,7 @@ from torch import Tensor
 from ..degradations import Coupling, Deterministic, Markov
 from ..degradations.bases.base import compute_precision, is_isotropic
 from ..degradations.checks import check_signal
-from ..degradations.process import Time
+from ..degradations.process import Time, couple
 from ..degradations.randomness import white_noise
 from ..losses import Prior, StandardNormalPrior
 from ..models import AbstractDenoiser
@@ -159,7 +159,7 @@ class PosteriorSampler:
             ValueError: a shape is wrong, a time lies outside [0, 1], or s > t.
         """
         check_signal("z_t", z_t, self.process.shape)
-        times_s, times_t = self.process.as_times(s, name="s", batch=len(z_t)), self.process.as_times(t, batch=len(z_t))
+        times_s, times_t = self.process.as_ordered_times(s, t, len(z_t))
         z_t = compute_precision(z_t)
         coefficients = StepCoefficients(*(c.to(z_t.dtype) for c in self._coefficients(times_s, times_t)))
         return self._advance(z_t, None, self.denoiser.output(z_t, times_t), coefficients, generator)[0]
@@ -195,12 +195,13 @@ class PosteriorSampler:
     def _coefficients(self, s: Tensor, t: Tensor) -> StepCoefficients:
         """Return the coefficients of steps from `t` to `s`, one for each."""
         process = self.process
-        posterior = process.posterior_coefficients(s, t, self.coupling)
+        start, end = process.log_coefficients(s), process.log_coefficients(t)
+        posterior = couple(start, end, self.coupling)
         stddev = posterior.stddev if self.delta is None else torch.full_like(posterior.stddev, self.delta)
         last = process.expand_times(s) == 0
         # The step to the data takes the estimate itself: nothing of the latent, no noise, no degradation.
-        log_alpha = torch.where(last, 0.0, process.log_coefficients(s)[0])
-        conversion = self.denoiser.prediction.conversion(process, t, log_alpha)
+        log_alpha = torch.where(last, 0.0, start.log_alpha)
+        conversion = self.denoiser.prediction.conversion(process, t, log_alpha, at=end)
         share = torch.where(last, 1.0, posterior.signal)
         return StepCoefficients(
             latent=torch.where(last, 0.0, posterior.latent) + share * conversion.latent,
