@@ -29,7 +29,8 @@ class TableModule(nn.Module):
 
     def table(self, name: str) -> Tensor:
         """Return the table registered under `name`."""
-        return self.get_buffer(name)
+        # Not `get_buffer`, whose parsing of dotted names would cost as much as a small transform.
+        return getattr(self, name)
 
     def agrees_with(self, other: nn.Module) -> bool:
         """Tell whether `other` is this module or one of the same class with equal tables, a copy of it say."""
