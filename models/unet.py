@@ -22,6 +22,7 @@ from ..degradations.checks import as_shape
 Layer = TypeVar("Layer", bound=nn.Module)
 
 _GROUPS = 32
+_CHANNELS_PER_GROUP = 4
 _LONGEST_PERIOD = 10_000.0
 # Times in [0, 1] become the step numbers of a thousand-step process, which the sinusoids were designed for.
 _STEPS = 1000.0
@@ -197,8 +198,12 @@ def time_embedding(t: Float[Tensor, " batch"], size: int) -> Float[Tensor, "batc
 
 
 def _norm(channels: int) -> nn.GroupNorm:
-    """Return a group normalisation with 32 groups, or as many as divide the channels."""
-    return nn.GroupNorm(math.gcd(_GROUPS, channels), channels)
+    """Return a group normalisation with 32 groups, or fewer, so that each holds at least four channels if there are.
+
+    A group of one channel would subtract the very shift by which a block is told the time.
+    """
+    most = max(1, min(_GROUPS, channels // _CHANNELS_PER_GROUP))
+    return nn.GroupNorm(max(groups for groups in range(1, most + 1) if channels % groups == 0), channels)
 
 
 def _zeroed(layer: Layer) -> Layer:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from pathlib import Path
 
 from accelerate import Accelerator
 
 _PREFIX = "step_"
+_NAME = re.compile(rf"{_PREFIX}\d{{8,}}")
 
 
 def save_checkpoint(accelerator: Accelerator, folder: Path, step: int, *, keep: int) -> Path:
@@ -42,7 +44,8 @@ def save_checkpoint(accelerator: Accelerator, folder: Path, step: int, *, keep: 
 
 def list_checkpoints(folder: Path) -> list[Path]:
     """Return the complete checkpoints under `folder`, oldest first."""
-    return sorted(path for path in folder.glob(f"{_PREFIX}*") if path.is_dir())
+    # Only names that `save_checkpoint` gives: a copy that someone set aside is neither resumed from nor deleted.
+    return sorted(path for path in folder.glob(f"{_PREFIX}*") if path.is_dir() and _NAME.fullmatch(path.name))
 
 
 def latest_checkpoint(folder: Path) -> Path:

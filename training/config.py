@@ -31,7 +31,7 @@ from ..degradations import (
 )
 from ..losses import MeanOverDimensions, Reduction, SumOverDimensions
 
-_STRICT = ConfigDict(extra="forbid")
+_STRICT = ConfigDict(extra="forbid", ser_json_inf_nan="constants")
 
 
 class DataSource(Enum):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -34,7 +34,7 @@ def to_pixels(images: Float[Tensor, "count channels height width"], data_range: 
 
 def grid(
     images: Float[Tensor, "count channels height width"], data_range: DataRange, *, columns: int | None = None
-) -> UInt8[Tensor, "height width 3"]:
+) -> UInt8[Tensor, "rows columns 3"]:
     """Return images side by side on white, row by row, enlarged if they are small.
 
     Args:
@@ -55,19 +55,19 @@ def grid(
     return torch.nn.functional.pad(together, (0, 0, gap, 0, gap, 0), value=_BACKGROUND)
 
 
-def save_png(path: Path, picture: UInt8[Tensor, "height width 3"]) -> None:
+def save_png(path: Path, picture: UInt8[Tensor, "rows columns 3"]) -> None:
     """Write a picture."""
     Image.fromarray(picture.numpy()).save(path)
 
 
-def save_gif(path: Path, frames: Sequence[UInt8[Tensor, "height width 3"]]) -> None:
+def save_gif(path: Path, frames: Sequence[UInt8[Tensor, "rows columns 3"]]) -> None:
     """Write an animation that pauses on its last frame and starts over."""
     images = [Image.fromarray(frame.numpy()).convert("P", palette=Image.Palette.ADAPTIVE) for frame in frames]
     durations = [_FRAME_MS] * (len(images) - 1) + [_LAST_FRAME_MS]
     images[0].save(path, save_all=True, append_images=images[1:], duration=durations, loop=0)
 
 
-def save_loss_curve(path: Path, metrics: Sequence[dict[str, float]]) -> None:
+def save_loss_curve(path: Path, metrics: Sequence[Mapping[str, int | float]]) -> None:
     """Draw the training loss over steps from lines of metrics.jsonl."""
     figure = Figure(figsize=(6.4, 3.6), layout="constrained")
     axes = figure.subplots()

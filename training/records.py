@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Self
 
 import torch
 from torch.utils.tensorboard.writer import SummaryWriter
 
 from .run import RunFolder, write_atomically
+
+Metrics = dict[str, int | float]
 
 
 class Records:
@@ -28,7 +30,7 @@ class Records:
         self._lines = run.metrics.open("a")
         self._writer = SummaryWriter(str(run.tensorboard), purge_step=from_step + 1 if from_step else None)
 
-    def write(self, step: int, metrics: dict[str, float]) -> None:
+    def write(self, step: int, metrics: Mapping[str, float]) -> None:
         """Record numbers measured at `step`."""
         self._lines.write(json.dumps({"step": step, **metrics}) + "\n")
         self._lines.flush()
@@ -39,7 +41,7 @@ class Records:
         """Record a picture, uint8, (height, width, 3)."""
         self._writer.add_image(name, grid, step, dataformats="HWC")
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> Records:  # noqa: PYI034 (beartype checks methods one by one, where Self means nothing)
         """Return the records themselves."""
         return self
 
@@ -51,9 +53,9 @@ class Records:
         self._writer.close()
 
 
-def read_metrics(path: Path) -> list[dict[str, float]]:
+def read_metrics(path: Path) -> list[Metrics]:
     """Return the lines of a metrics.jsonl; a last line cut off by a crash is left out."""
-    lines: list[dict[str, float]] = []
+    lines: list[Metrics] = []
     for line in path.read_text().splitlines():
         try:
             lines.append(json.loads(line))

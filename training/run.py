@@ -155,7 +155,7 @@ def _differences(stored: Mapping[str, object], wanted: Mapping[str, object], pat
 
 def _commit() -> str | None:
     """Return the commit of the checkout that unmelt is imported from, with a + if it has changes; None outside one."""
-    folder = Path(__file__).parent
+    folder = Path(__file__).parents[1]
 
     def git(*arguments: str) -> str:
         return subprocess.run(
@@ -163,6 +163,9 @@ def _commit() -> str | None:
         ).stdout.strip()
 
     try:
+        # Installed into an environment inside someone's repository, that repository's commit says nothing of this code.
+        if Path(git("rev-parse", "--show-toplevel")) != folder.resolve():
+            return None
         return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "--untracked-files=no") else "")
     except (OSError, subprocess.CalledProcessError):
         return None

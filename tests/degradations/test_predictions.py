@@ -97,9 +97,9 @@ def test_less_degraded_beyond_its_level_stays_bounded_by_the_noise():
 @pytest.mark.parametrize(
     ("process", "prediction", "alternatives"),
     [
-        (HeatDissipation((1, 32, 32)), PredictEpsilon(), ["PredictX", "PredictV", "PredictLessDegraded"]),
-        (HeatDissipation((1, 32, 32)), PredictScore(), ["PredictX", "PredictV", "PredictLessDegraded"]),
-        (HeatDissipation((1, 32, 32), sigma=0.0), PredictV(), ["PredictX"]),
+        (HeatDissipation((1, 32, 32)), PredictEpsilon(), ["PredictX()", "PredictV()", "PredictLessDegraded()"]),
+        (HeatDissipation((1, 32, 32)), PredictScore(), ["PredictX()", "PredictV()", "PredictLessDegraded()"]),
+        (HeatDissipation((1, 32, 32), sigma=0.0), PredictV(), ["PredictX()"]),
     ],
 )
 def test_unstable_predictions_are_refused_with_the_stable_ones_named(process, prediction, alternatives):

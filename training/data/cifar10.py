@@ -53,8 +53,8 @@ def _hub_answers() -> bool:
     try:
         # The hub's own address, as its library is configured.
         urllib.request.urlopen(constants.ENDPOINT, timeout=_PROBE_SECONDS).close()  # noqa: S310
-    except urllib.error.HTTPError:
-        return True
+    except urllib.error.HTTPError as error:
+        return error.code < 500
     except OSError:
         return False
     return True

@@ -46,8 +46,16 @@ def load_folder(folder: Path, *, size: int, data_range: DataRange) -> ImageSplit
 def _load(path: Path, size: int) -> Tensor:
     try:
         with Image.open(path) as image:
-            square = ImageOps.fit(image.convert("RGB"), (size, size), method=Image.Resampling.LANCZOS)
-    except OSError as error:
+            square = ImageOps.fit(_to_rgb(image), (size, size), method=Image.Resampling.LANCZOS)
+    # Pillow reports a damaged PNG as a SyntaxError.
+    except (OSError, SyntaxError, ValueError) as error:
         msg = f"{path} cannot be read as an image ({error}): remove or replace it"
         raise ValueError(msg) from error
     return torch.from_numpy(np.asarray(square).copy()).permute(2, 0, 1)
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    """Return the image as 8-bit RGB; 16-bit grey, which Pillow would cut off at 255, is scaled down."""
+    if image.mode.startswith("I"):
+        image = Image.fromarray((np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8))
+    return image.convert("RGB")

@@ -31,7 +31,7 @@ class Images(Dataset[Tensor]):
         data_range: the interval that 0 and levels - 1 are mapped to.
 
     Raises:
-        ValueError: there is no image, a value reaches `levels`, or the range is empty.
+        ValueError: there is no image, a value reaches `levels`, `levels` is not in 2..256, or the range is empty.
     """
 
     def __init__(
@@ -42,6 +42,9 @@ class Images(Dataset[Tensor]):
         data_range: DataRange = UNIT_RANGE,
     ) -> None:
         super().__init__()
+        if not 2 <= levels <= 256:
+            msg = f"levels must lie in 2..256, got {levels}: 256 for 8-bit images"
+            raise ValueError(msg)
         if values.numel() == 0 or int(values.max()) >= levels:
             msg = f"need at least one image with values below levels={levels}, got shape {tuple(values.shape)}" + (
                 f" with a value of {int(values.max())}" if values.numel() else ""

@@ -1,0 +1,142 @@
+"""How the source hangs together: public names, imports that run one way, and relative imports inside the library."""
+
+import ast
+import importlib
+from pathlib import Path
+
+import pytest
+
+import unmelt
+
+ROOT = Path(unmelt.__file__).parent
+ASIDE = {"tests", "recipes", "benchmarks", "docs", "build", "dist", "runs", "data"}
+
+
+def library_files():
+    """Return the Python files of the installed package, and no others of the repository."""
+    files = [ROOT / "__init__.py"]
+    for folder in sorted(ROOT.iterdir()):
+        if (folder / "__init__.py").is_file() and folder.name not in ASIDE:
+            files += sorted(folder.rglob("*.py"))
+    return files
+
+
+FILES = library_files()
+PACKAGES = [path.parent for path in FILES if path.name == "__init__.py" and path.parent != ROOT]
+
+
+def name_of(path):
+    """Return the dotted name of a module, without the package's own."""
+    return path.relative_to(ROOT).with_suffix("").parts
+
+
+def imports(path):
+    """Return (level, dotted name) of all that a file imports, however deep inside functions."""
+    found = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found += [(0, alias.name) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            found += [
+                (node.level, f"{node.module}.{alias.name}" if node.module else alias.name) for alias in node.names
+            ]
+    return found
+
+
+def packages_used(path):
+    """Return the sub-packages of unmelt that a file imports from."""
+    used = set()
+    here = name_of(path)
+    for level, name in imports(path):
+        if level:
+            # One level is the file's own package, each further one its parent.
+            absolute = (*here[:-level], *name.split("."))
+            used.add(absolute[0])
+        elif name.split(".")[0] == "unmelt" and "." in name:
+            used.add(name.split(".")[1])
+    return used
+
+
+def test_there_are_files_to_look_at():
+    names = {path.parent.name for path in FILES}
+    assert {"degradations", "bases", "models", "losses", "samplers", "training", "evaluation"} <= names
+    assert len(FILES) > 30
+
+
+class TestPublicNames:
+    @pytest.mark.parametrize("package", PACKAGES, ids=lambda path: ".".join(path.relative_to(ROOT).parts))
+    def test_every_name_can_be_imported_and_they_are_sorted(self, package):
+        module = importlib.import_module(".".join(("unmelt", *package.relative_to(ROOT).parts)))
+        names = module.__all__
+        assert names
+        assert all(hasattr(module, name) for name in names)
+        assert len(set(names)) == len(names)
+        assert not any(name.startswith("_") for name in names)
+        # As isort does: constants and acronyms, classes, functions.
+        assert list(names) == sorted(names, key=lambda name: (not name.isupper(), not name[0].isupper(), name))
+
+    @pytest.mark.parametrize("package", PACKAGES, ids=lambda path: ".".join(path.relative_to(ROOT).parts))
+    def test_a_package_lists_its_public_names_and_nothing_else(self, package):
+        tree = ast.parse((package / "__init__.py").read_text())
+        imported = {
+            alias.asname or alias.name for node in tree.body if isinstance(node, ast.ImportFrom) for alias in node.names
+        }
+        assert ast.get_docstring(tree)
+        kinds = [type(node) for node in tree.body[1:]]
+        assert set(kinds) <= {ast.ImportFrom, ast.Assign}
+        assert kinds.count(ast.Assign) == 1
+        module = importlib.import_module(".".join(("unmelt", *package.relative_to(ROOT).parts)))
+        assert imported == set(module.__all__)
+
+    def test_the_version_is_the_package_s(self):
+        import tomllib  # noqa: PLC0415
+
+        declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+        assert unmelt.__version__ == declared
+
+
+class TestImports:
+    @pytest.mark.parametrize(
+        ("package", "allowed"),
+        [
+            ("degradations", set()),
+            ("models", {"degradations"}),
+            ("losses", {"degradations", "models"}),
+            ("samplers", {"degradations", "models", "losses"}),
+            ("testing", {"degradations", "models"}),
+            ("training", {"degradations", "models", "losses", "samplers"}),
+            ("evaluation", {"degradations", "models", "losses", "samplers", "training"}),
+        ],
+    )
+    def test_they_run_one_way(self, package, allowed):
+        files = [path for path in FILES if name_of(path)[0] == package]
+        if package != "testing":
+            assert files
+        for path in files:
+            # The package itself, and its version.
+            assert packages_used(path) <= allowed | {package, "__version__"}, path
+
+    @pytest.mark.parametrize("path", FILES, ids=lambda path: ".".join(name_of(path)))
+    def test_the_library_imports_itself_relatively(self, path):
+        assert not [name for level, name in imports(path) if level == 0 and name.split(".")[0] == "unmelt"]
+
+    def test_recipes_and_tests_import_as_users_do(self):
+        outside = [
+            *(ROOT / "recipes").glob("*.py"),
+            *(ROOT / "tests").rglob("*.py"),
+            *(ROOT / "benchmarks").glob("*.py"),
+        ]
+        assert outside
+        for path in outside:
+            assert not [name for level, name in imports(path) if level], path
+
+    def test_the_checks_see_an_import_that_goes_the_wrong_way(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(f"{__name__}.ROOT", tmp_path)
+        (tmp_path / "degradations" / "bases").mkdir(parents=True)
+        wrong = tmp_path / "degradations" / "bases" / "wrong.py"
+        wrong.write_text(
+            "def late():\n    from ...models import UNet\n    from ..process import Time\n    from . import base"
+        )
+        assert packages_used(wrong) == {"models", "degradations"}
+        wrong.write_text("from unmelt.losses import Prior")
+        assert packages_used(wrong) == {"losses"}

@@ -1,0 +1,143 @@
+"""The wheel that users install: whole, typed, with one name at the top, importable with no source beside it."""
+
+import ast
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import unmelt
+
+ROOT = Path(unmelt.__file__).parent
+ASIDE = {"tests", "recipes", "benchmarks", "docs", "build", "dist", "runs", "data"}
+
+pytestmark = pytest.mark.skipif(
+    importlib.util.find_spec("setuptools") is None or importlib.util.find_spec("build") is None,
+    reason="building without a network needs `build` and `setuptools` here",
+)
+
+
+def run(*command, **options):
+    finished = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300, **options)
+    assert finished.returncode == 0, finished.stdout[-2000:] + finished.stderr[-2000:]
+    return finished.stdout
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    """Build from what a clone would hold, so that a file which git ignores is missed here and not by users."""
+    source, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
+    if (ROOT / ".git").exists():
+        listed = run("git", "ls-files", "--cached", "--others", "--exclude-standard", cwd=ROOT).splitlines()
+        for name in listed:
+            if (ROOT / name).is_file():
+                (source / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(ROOT / name, source / name)
+    else:
+        shutil.copytree(ROOT, source, dirs_exist_ok=True, ignore=shutil.ignore_patterns("build", "*.egg-info", "runs"))
+    run(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(out), str(source))
+    (path,) = out.glob("*.whl")
+    return path
+
+
+@pytest.fixture(scope="module")
+def site(wheel, tmp_path_factory):
+    """Install it into a folder of its own."""
+    folder = tmp_path_factory.mktemp("site")
+    pip = (sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "--quiet", "--no-deps", "--no-index")
+    run(*pip, "--target", str(folder), str(wheel))
+    return folder
+
+
+def python(site, code, cwd):
+    """Run `code` with the installed package and nothing of this repository on the path."""
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    prologue = f"import sys; sys.path.insert(0, {str(site)!r})\n"
+    return run(sys.executable, "-I", "-c", prologue + code, cwd=cwd, env=environment)
+
+
+class TestWheel:
+    def test_it_has_one_name_at_the_top(self, wheel):
+        with zipfile.ZipFile(wheel) as archive:
+            tops = {name.split("/")[0] for name in archive.namelist()}
+        assert tops == {"unmelt", f"unmelt-{unmelt.__version__}.dist-info"}
+
+    def test_it_holds_every_module_of_the_library_and_nothing_else_of_the_repository(self, wheel):
+        with zipfile.ZipFile(wheel) as archive:
+            held = {name for name in archive.namelist() if name.startswith("unmelt/")}
+        expected = {"unmelt/__init__.py", "unmelt/py.typed"}
+        for folder in ROOT.iterdir():
+            if (folder / "__init__.py").is_file() and folder.name not in ASIDE:
+                expected |= {f"unmelt/{path.relative_to(ROOT).as_posix()}" for path in folder.rglob("*.py")}
+        assert held == expected
+        assert not {name.split("/")[1] for name in held} & ASIDE
+
+    def test_its_metadata_names_licence_and_extras(self, wheel):
+        with zipfile.ZipFile(wheel) as archive:
+            names = archive.namelist()
+            metadata = archive.read(next(name for name in names if name.endswith("/METADATA"))).decode()
+        assert any("LICENSE" in name for name in names)
+        assert "License-Expression: MIT" in metadata
+        for extra in ("recipes", "evaluation", "test"):
+            assert f"Provides-Extra: {extra}" in metadata
+
+
+class TestInstalled:
+    def test_every_public_name_can_be_imported(self, site, tmp_path):
+        code = """
+import importlib, pkgutil
+from pathlib import Path
+import unmelt
+assert Path(unmelt.__file__).is_relative_to(sys.path[0]), unmelt.__file__
+count = 0
+for info in pkgutil.walk_packages(unmelt.__path__, "unmelt."):
+    module = importlib.import_module(info.name)
+    assert Path(module.__file__).is_relative_to(sys.path[0]), module.__file__
+    for name in getattr(module, "__all__", []):
+        exec(f"from {info.name} import {name}")
+        count += 1
+print(count)
+"""
+        public = 0
+        for path in ROOT.rglob("__init__.py"):
+            if not set(path.relative_to(ROOT).parts) & ASIDE - {"data"}:
+                public += sum(
+                    len(node.value.elts)
+                    for node in ast.parse(path.read_text()).body
+                    if isinstance(node, ast.Assign) and node.targets[0].id == "__all__"
+                )
+        assert public > 50
+        assert int(python(site, code, tmp_path)) == public
+
+    def test_the_core_needs_none_of_the_extras(self, site, tmp_path):
+        code = """
+import importlib.abc
+EXTRAS = {"accelerate", "datasets", "matplotlib", "PIL", "pydantic", "skimage", "sklearn", "tensorboard", "tqdm",
+          "tyro", "hypothesis", "beartype", "scipy", "pytest", "huggingface_hub", "pandas"}
+class Missing(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in EXTRAS:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+sys.meta_path.insert(0, Missing())
+import unmelt.degradations, unmelt.models, unmelt.losses, unmelt.samplers
+print("whole")
+"""
+        assert python(site, code, tmp_path).strip() == "whole"
+
+    def test_its_commit_is_not_that_of_the_project_it_is_installed_in(self, wheel, tmp_path):
+        # A virtual environment inside someone's repository: that repository's commit says nothing of unmelt's.
+        project = tmp_path / "project"
+        project.mkdir()
+        git = ("git", "-c", "user.name=A", "-c", "user.email=a@example.org", "-c", "commit.gpgsign=false")
+        run(*git, "init", "--quiet", cwd=project)
+        run(*git, "commit", "--quiet", "--allow-empty", "--message", "Theirs", cwd=project)
+        site = project / ".venv" / "site"
+        with zipfile.ZipFile(wheel) as archive:
+            archive.extractall(site)
+        code = "from unmelt.training.run import _commit; print(_commit())"
+        assert python(site, code, project).strip() == "None"

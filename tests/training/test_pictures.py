@@ -1,0 +1,162 @@
+"""Pictures: exact sizes and colours, whatever the channels, and files that other programs read."""
+
+import dataclasses
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from unmelt.training import DataRange, Trainer, build_sampler
+from unmelt.training.launch import forward_strip, trajectory_frames
+from unmelt.training.pictures import grid, save_gif, save_loss_curve, save_png, to_pixels
+
+UNIT = DataRange(0.0, 1.0)
+
+
+class TestPixels:
+    @pytest.mark.parametrize("data_range", [UNIT, DataRange(-1.0, 1.0), DataRange(2.0, 2.5)])
+    def test_the_range_becomes_0_to_255_and_what_lies_outside_is_cut_off(self, data_range):
+        low, high = data_range
+        values = torch.tensor([low - 1, low, low + 0.2 * (high - low), high, high + 1])
+        pixels = to_pixels(values.reshape(5, 1, 1, 1), data_range)
+        assert pixels.dtype == torch.uint8
+        assert pixels[:, 0, 0, 0].tolist() == [0, 0, 51, 255, 255]
+
+    def test_eight_bit_images_come_back_exactly(self):
+        levels = torch.arange(256, dtype=torch.float32).reshape(256, 1, 1, 1)
+        for low, high in (UNIT, (-1.0, 1.0)):
+            scaled = levels / 255 * (high - low) + low
+            assert to_pixels(scaled, DataRange(low, high))[:, 0, 0, 0].tolist() == list(range(256))
+
+    def test_colours_keep_their_places(self):
+        image = torch.tensor([1.0, 0.6, 0.2]).reshape(1, 3, 1, 1).expand(2, 3, 4, 5)
+        pixels = to_pixels(image, UNIT)
+        assert pixels.shape == (2, 4, 5, 3)
+        assert pixels[1, 2, 3].tolist() == [255, 153, 51]
+
+    def test_grey_is_three_equal_channels(self):
+        pixels = to_pixels(torch.full((1, 1, 2, 2), 0.2), UNIT)
+        assert pixels.shape == (1, 2, 2, 3)
+        assert pixels.unique().tolist() == [51]
+
+    @pytest.mark.parametrize("channels", [2, 4, 7])
+    def test_other_channels_are_shown_by_their_mean(self, channels):
+        image = torch.linspace(0.2, 0.6, channels).reshape(1, channels, 1, 1).expand(1, channels, 2, 3)
+        pixels = to_pixels(image, UNIT)
+        assert pixels.shape == (1, 2, 3, 3)
+        # The mean of 0.2 .. 0.6 of 255, each rounded before.
+        assert (pixels.int() - 102).abs().max() <= 1
+
+    def test_images_that_carry_gradients_can_be_shown(self):
+        assert to_pixels(torch.zeros(1, 1, 2, 2, requires_grad=True), UNIT).shape == (1, 2, 2, 3)
+
+
+class TestGrid:
+    @given(
+        count=st.integers(1, 12),
+        channels=st.integers(1, 4),
+        height=st.integers(1, 40),
+        width=st.integers(1, 40),
+        columns=st.none() | st.integers(1, 13),
+    )
+    def test_its_size_is_that_of_its_tiles_and_gaps(self, count, channels, height, width, columns):
+        picture = grid(torch.rand(count, channels, height, width), UNIT, columns=columns)
+        scale = max(1, round(64 / max(height, width)))
+        gap = max(2, scale)
+        across = columns or math.ceil(math.sqrt(count))
+        down = math.ceil(count / across)
+        assert picture.dtype == torch.uint8
+        assert picture.shape == (down * (height * scale + gap) + gap, across * (width * scale + gap) + gap, 3)
+
+    def test_images_lie_row_by_row_on_white(self):
+        images = torch.tensor([0.0, 0.2, 0.4]).reshape(3, 1, 1, 1).expand(3, 1, 64, 64)
+        picture = grid(images, UNIT, columns=2)
+        corners = [2, 2 + 64 + 2]
+        assert picture.shape == (134, 134, 3)
+        for tile, (row, column) in enumerate([(0, 0), (0, 1), (1, 0)]):
+            place = picture[corners[row] : corners[row] + 64, corners[column] : corners[column] + 64]
+            assert place.unique().tolist() == [round(0.2 * tile * 255)]
+        # The place that is left over, and every gap.
+        assert picture[corners[1] :, corners[1] :].unique().tolist() == [255]
+        for edge in (picture[:2], picture[:, :2], picture[66:68], picture[:, 66:68], picture[-2:], picture[:, -2:]):
+            assert edge.unique().tolist() == [255]
+
+    def test_small_images_are_enlarged_in_whole_pixels(self):
+        image = torch.rand(1, 1, 8, 8)
+        picture = grid(image, UNIT)
+        # Eight times, with a gap as wide as a pixel has become.
+        inner = picture[8:-8, 8:-8, 0]
+        expected = to_pixels(image, UNIT)[0, :, :, 0]
+        assert torch.equal(inner, expected.repeat_interleave(8, 0).repeat_interleave(8, 1))
+
+
+class TestFiles:
+    @pytest.mark.parametrize("channels", [1, 3, 5])
+    def test_a_png_reads_back(self, tmp_path, channels):
+        picture = grid(torch.rand(5, channels, 8, 8), UNIT)
+        save_png(tmp_path / "grid.png", picture)
+        with Image.open(tmp_path / "grid.png") as image:
+            assert image.format == "PNG"
+            assert image.mode == "RGB"
+            assert torch.equal(torch.tensor(list(image.getdata())).reshape(picture.shape), picture.long())
+
+    def test_a_gif_has_its_frames_and_starts_over(self, tmp_path):
+        frames = [grid(torch.full((4, 1, 8, 8), i / 7), UNIT) for i in range(8)]
+        save_gif(tmp_path / "path.gif", frames)
+        with Image.open(tmp_path / "path.gif") as image:
+            assert image.format == "GIF"
+            assert image.n_frames == 8
+            # 0 is for ever.
+            assert image.info["loop"] == 0
+            durations = []
+            for i in range(8):
+                image.seek(i)
+                durations.append(image.info["duration"])
+                shown = torch.tensor(list(image.convert("RGB").getdata())).reshape(frames[i].shape)
+                assert torch.equal(shown, frames[i].long())
+        assert durations[-1] > 5 * max(durations[:-1])
+
+    def test_a_gif_of_one_frame(self, tmp_path):
+        save_gif(tmp_path / "one.gif", [grid(torch.rand(1, 1, 8, 8), UNIT)])
+        with Image.open(tmp_path / "one.gif") as image:
+            assert image.n_frames == 1
+
+    def test_a_loss_curve_reads_back(self, tmp_path):
+        save_loss_curve(tmp_path / "loss.png", [{"step": step, "loss": 1.0 / step} for step in (1, 10, 100)])
+        with Image.open(tmp_path / "loss.png") as image:
+            image.load()
+            assert min(image.size) > 300
+            # Something is drawn.
+            assert len(image.convert("L").getcolors(100_000)) > 10
+
+
+class TestRuns:
+    @pytest.fixture
+    def trainer(self, training, splits):
+        return Trainer(training(), splits)
+
+    def test_the_forward_strip_shows_images_melting_from_clean_to_the_last_level(self, trainer, splits):
+        sampler = build_sampler(trainer.config, trainer.ema.model, trainer.prior)
+        images = splits.test.scaled()
+        strip = forward_strip(sampler, images, UNIT)
+        # Four rows of ten tiles of 4 x 4 pixels, sixteen times enlarged, with gaps as wide.
+        assert strip.shape == (4 * (64 + 16) + 16, 10 * (64 + 16) + 16, 3)
+        tiles = strip[16:, 16:].unfold(0, 64, 80).unfold(1, 64, 80)[:, :, :, ::16, ::16]
+        clean = to_pixels(images[:4], UNIT).permute(0, 3, 1, 2)
+        assert torch.equal(tiles[:, 0], clean)
+        # Blurred by three pixels, an image of four pixels keeps its mean and hardly more: noise of 0.03 remains.
+        assert (tiles[:, -1].float().std((-1, -2)) < 3 * 0.03 * 255).all()
+        assert (tiles[:, 0].float().std((-1, -2)) > 3 * 0.03 * 255).all()
+
+    @pytest.mark.parametrize("steps", [1, 8, 200])
+    def test_a_trajectory_has_at_most_sixty_frames_with_both_ends(self, trainer, steps):
+        config = dataclasses.replace(trainer.config, sampling=dataclasses.replace(trainer.config.sampling, steps=steps))
+        sampler = build_sampler(config, trainer.ema.model, trainer.prior)
+        path = sampler.trajectory(2, generator=torch.Generator().manual_seed(0))
+        frames = trajectory_frames(path, UNIT)
+        assert len(frames) == min(60, steps + 1)
+        assert torch.equal(frames[0], grid(path.states[0], UNIT))
+        assert torch.equal(frames[-1], grid(path.states[-1], UNIT))
