@@ -28,7 +28,8 @@ demo: $(READY) ## Train heat dissipation on 8x8 digits on the CPU (a few minutes
 	@$(BIN)/python recipes/digits_heat.py --name $(NAME)
 
 test: $(READY) ## Prove the mathematics: all tests but the slow ones
-	@$(BIN)/pytest -n 2 --dist loadgroup
+	@# Two test processes of one thread each: threads that wait for each other's turn would cost more than they do.
+	@OMP_NUM_THREADS=1 $(BIN)/pytest -n 2
 
 test-slow: $(READY) ## The tests that take minutes: the whole demo, its quality, time and memory
 	@$(BIN)/pytest -m slow

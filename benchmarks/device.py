@@ -352,4 +352,4 @@ def _outcome(call: Callable[[], object]) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main(tyro.cli(Settings, description=__doc__)))
+    sys.exit(main(tyro.cli(Settings, description=__doc__, config=(tyro.conf.FlagCreatePairsOff,))))

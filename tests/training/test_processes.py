@@ -1,10 +1,12 @@
-"""Several processes for real: torchrun starts two, which train one model on different images, or are stopped."""
+"""Several processes for real: two train one model on different images, or are stopped."""
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 import torch
@@ -12,6 +14,9 @@ import torch
 import unmelt
 from unmelt.training.checkpoints import latest_checkpoint
 from unmelt.training.records import read_metrics
+
+# Two processes that import everything on one core, and train a few steps.
+SECONDS = 90
 
 SCRIPT = """
 import json, os, signal, sys
@@ -58,25 +63,51 @@ Path(f"rank{rank}.json").write_text(json.dumps({
 """
 
 
-def torchrun(folder, *arguments, count=24):
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
+
+
+class Finished(NamedTuple):
+    """How two processes ended, rank 0 first."""
+
+    returncodes: list[int]
+    printed: list[str]
+
+
+def two(folder, *arguments, count=24):
+    """Run the script in two processes that know of each other as those that torchrun starts do."""
     (folder / "script.py").write_text(SCRIPT)
-    environment = {
+    shared = {
         **os.environ,
         "PYTHONPATH": str(Path(unmelt.__file__).parent.parent),
         "PYTHONDONTWRITEBYTECODE": "1",
         "OMP_NUM_THREADS": "1",
         "CUDA_VISIBLE_DEVICES": "",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(free_port()),
+        "WORLD_SIZE": "2",
+        "LOCAL_WORLD_SIZE": "2",
     }
-    launcher = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
-    return subprocess.run(
-        [*launcher, "script.py", *map(str, arguments), str(count)],
-        env=environment,
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "script.py", *map(str, arguments), str(count)],
+            env={**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+            cwd=folder,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for rank in (0, 1)
+    ]
+    try:
+        printed = [process.communicate(timeout=SECONDS)[0] for process in processes]
+    finally:
+        # One that waits for the other for ever must not outlive the test.
+        for process in processes:
+            process.kill()
+            process.wait()
+    return Finished([process.returncode for process in processes], printed)
 
 
 def results(folder):
@@ -86,15 +117,16 @@ def results(folder):
 @pytest.mark.slow
 class TestTwoProcesses:
     def test_without_a_gpu_each_and_without_the_flag_they_are_stopped(self, tmp_path):
-        finished = torchrun(tmp_path, "any", 2, "new")
-        assert finished.returncode != 0
-        assert "2 processes were started" in finished.stdout
-        assert "--training.cpu" in finished.stdout
+        finished = two(tmp_path, "any", 2, "new")
+        for code, printed in zip(*finished, strict=True):
+            assert code != 0
+            assert "2 processes were started" in printed
+            assert "--training.cpu" in printed
         assert not (tmp_path / "runs").exists()
 
     def test_they_train_one_model_on_different_images(self, tmp_path):
-        finished = torchrun(tmp_path, "cpu", 3, "new")
-        assert finished.returncode == 0, finished.stderr
+        finished = two(tmp_path, "cpu", 3, "new")
+        assert finished.returncodes == [0, 0], finished.printed
         one, other = results(tmp_path)
         assert one["processes"] == other["processes"] == 2
         assert one["parameters"] == other["parameters"]
@@ -113,26 +145,28 @@ class TestTwoProcesses:
             folder = tmp_path / name
             folder.mkdir()
             for i, step in enumerate(steps):
-                finished = torchrun(folder, "cpu", step, "resume" if i else "new")
-                assert finished.returncode == 0, finished.stderr
+                finished = two(folder, "cpu", step, "resume" if i else "new")
+                assert finished.returncodes == [0, 0], finished.printed
             outcomes.append([(rank["parameters"], rank["average"]) for rank in results(folder)])
         assert outcomes[0] == outcomes[1]
 
     def test_a_signal_to_one_stops_both_after_a_checkpoint(self, tmp_path):
-        finished = torchrun(tmp_path, "cpu", 1_000_000, "interrupted")
-        assert finished.returncode != 0
-        assert "stopped by SIGINT after step" in finished.stderr
+        finished = two(tmp_path, "cpu", 1_000_000, "interrupted")
+        for code, printed in zip(*finished, strict=True):
+            assert code != 0
+            assert "stopped by SIGINT after step" in printed
         checkpoint = latest_checkpoint(tmp_path / "runs" / "two" / "checkpoints")
         assert checkpoint.name in {"step_00000002", "step_00000003", "step_00000004"}
 
     def test_fewer_batches_than_processes_are_refused(self, tmp_path):
         # One batch of four in a pass over seven images, and two processes: one of them would never get any.
-        finished = torchrun(tmp_path, "cpu", 2, "new", count=7)
-        assert finished.returncode != 0
-        assert "batch_size=4" in finished.stdout
+        finished = two(tmp_path, "cpu", 2, "new", count=7)
+        for code, printed in zip(*finished, strict=True):
+            assert code != 0
+            assert "batch_size=4" in printed
 
     def test_the_checkpoint_is_read_by_one_process(self, tmp_path):
-        assert torchrun(tmp_path, "cpu", 2, "new").returncode == 0
+        assert two(tmp_path, "cpu", 2, "new").returncodes == [0, 0]
         checkpoint = latest_checkpoint(tmp_path / "runs" / "two" / "checkpoints")
         average = torch.load(checkpoint / "custom_checkpoint_0.pkl", weights_only=False)
         (one, _) = results(tmp_path)
