@@ -107,7 +107,7 @@ class Prediction(ABC):
         gain = self.gain(process)
         if gain <= LARGEST_GAIN:
             return
-        stable = [str(p) for p in _alternatives(process) if p.gain(process) <= LARGEST_GAIN]
+        stable = [str(p).replace("levels=None", "") for p in _alternatives(process) if p.gain(process) <= LARGEST_GAIN]
         msg = (
             f"{type(self).__name__} cannot be converted stably by {type(process).__name__}: an error in it grows "
             f"{gain:.3g} times on its way to the data (at most {LARGEST_GAIN:.3g} is accepted), because alpha"

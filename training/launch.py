@@ -46,7 +46,7 @@ def parse(default: RunConfig, description: str | None, arguments: Sequence[str] 
         default=Command(default),
         description=description,
         args=arguments,
-        config=(tyro.conf.AvoidSubcommands, tyro.conf.EnumChoicesFromValues, tyro.conf.FlagCreatePairsOff),
+        config=(tyro.conf.AvoidSubcommands, tyro.conf.EnumChoicesFromValues),
     )
 
 
@@ -66,7 +66,7 @@ def launch(default: RunConfig, description: str | None = None) -> Trainer:
     command = parse(default, description)
     try:
         trainer = Trainer(command.run, load_data(command.run.data), resume=command.resume)
-    except (ConnectionError, FileExistsError, FileNotFoundError, ValueError) as error:
+    except (ConnectionError, FileExistsError, FileNotFoundError, RuntimeError, ValueError) as error:
         sys.exit(f"error: {error}")
     try:
         run = trainer.train()

@@ -66,12 +66,12 @@ class RunFolder:
             folder.mkdir()
         write_atomically(self.config, config_to_json(config))
 
-    def check_resumable(self, config: RunConfig) -> None:
+    def check_resumable(self, config: RunConfig, data: ImageSplits) -> None:
         """Check that this run can go on under `config`, which may only train longer or report differently.
 
         Raises:
             FileNotFoundError: there is no such run.
-            ValueError: a setting differs that would make it another run; the message names it.
+            ValueError: a setting or the data differs, which would make it another run; the message names it.
         """
         if not self.config.is_file():
             msg = f"{self.folder} holds no run to resume (no {self.config.name}): leave out --resume to start one"
@@ -84,6 +84,16 @@ class RunFolder:
         if different:
             msg = f"{self.folder} was trained under other settings ({'; '.join(different)}): give the stored ones"
             raise ValueError(msg)
+        trained_on = json.loads(self.manifest.read_text())["data"]["train"]["sha256"]
+        if data.train.fingerprint() != trained_on:
+            msg = (
+                f"{self.folder} was trained on other images than these (SHA-256 {trained_on[:12]}... stored,"
+                f" {data.train.fingerprint()[:12]}... given): restore the data, or start a new run"
+            )
+            raise ValueError(msg)
+
+    def store_config(self, config: RunConfig) -> None:
+        """Write the configuration under which a resumed run goes on."""
         write_atomically(self.config, config_to_json(config))
 
     def load_config(self) -> RunConfig:

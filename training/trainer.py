@@ -86,6 +86,7 @@ class Trainer:
 
     def __init__(self, config: RunConfig, data: ImageSplits, *, resume: bool = False) -> None:
         settings = config.training
+        _check_counts(config)
         if settings.batch_size > len(data.train):
             msg = f"batch_size={settings.batch_size} exceeds the {len(data.train)} training images: lower it"
             raise ValueError(msg)
@@ -94,24 +95,25 @@ class Trainer:
         self.accelerator = Accelerator(
             cpu=settings.cpu,
             mixed_precision="bf16" if settings.precision is Precision.BF16 else "no",
-            dataloader_config=DataLoaderConfiguration(use_seedable_sampler=True),
+            dataloader_config=DataLoaderConfiguration(use_seedable_sampler=True, data_seed=settings.seed),
             step_scheduler_with_optimizer=False,
         )
         self._check_processes()
         set_seed(settings.seed, device_specific=True)
 
-        denoiser = build_denoiser(config, data.train.shape)
-        if self.accelerator.is_main_process:
-            if resume:
-                self.run.check_resumable(config)
-            else:
-                self.run.start(config)
-                self.run.write_manifest(data, sum(p.numel() for p in denoiser.parameters()))
-        self.accelerator.wait_for_everyone()
-
-        self.denoiser = denoiser.to(self.accelerator.device)
+        # Everything is built, and thereby checked, before anything is written.
+        self.denoiser = build_denoiser(config, data.train.shape).to(self.accelerator.device)
         self.ema = EMA(self.denoiser, config.optimizer.ema_decay)
         self.prior = build_prior(self.denoiser.process, data.train)
+        build_sampler(config, self.ema.model, self.prior)
+        if self.accelerator.is_main_process:
+            if resume:
+                self.run.check_resumable(config, data)
+            else:
+                self.run.start(config)
+                self.run.write_manifest(data, sum(p.numel() for p in self.denoiser.parameters()))
+        self.accelerator.wait_for_everyone()
+
         self.progress = Progress()
         objective = Objective(self.denoiser, build_loss(config, self.denoiser.process))
         if settings.compile:
@@ -133,6 +135,9 @@ class Trainer:
             num_workers=settings.workers,
             collate_fn=_as_batch,
             pin_memory=self.accelerator.device.type == "cuda",
+            # A generator of its own: starting a pass must not take a number from the one that noise is drawn from, or a
+            # run resumed in the middle of a pass would go on with other noise.
+            generator=torch.Generator(),
         )
         self.objective, self.optimizer, self.scheduler, self.loader = self.accelerator.prepare(
             objective, optimizer, scheduler, loader
@@ -140,6 +145,8 @@ class Trainer:
         self.accelerator.register_for_checkpointing(self.ema, self.progress)
         if resume:
             self.accelerator.load_state(str(latest_checkpoint(self.run.checkpoints)))
+            if self.accelerator.is_main_process:
+                self.run.store_config(config)
 
     def train(self) -> RunFolder:
         """Train to the configured number of steps, from wherever the run is.
@@ -166,7 +173,7 @@ class Trainer:
                 last = progress.step == settings.steps
                 if last or stop.received or progress.step % settings.log_every == 0:
                     metrics = window.close(len(x) * self.accelerator.num_processes)
-                    self._check_finite(metrics["loss"])
+                    self._check_finite(metrics["loss"], metrics["gradient_norm"])
                     metrics["learning_rate"] = self.scheduler.get_last_lr()[0]
                     records.write(progress.step, metrics)
                     bar.set_postfix(loss=f"{metrics['loss']:.4g}", images_per_s=f"{metrics['images_per_second']:.0f}")
@@ -216,6 +223,13 @@ class Trainer:
         return loss.detach(), torch.as_tensor(norm)
 
     def _save(self) -> None:
+        parameters = [parameter.detach() for parameter in self.denoiser.parameters()]
+        if not torch.nn.utils.get_total_norm(parameters).isfinite():
+            msg = (
+                f"the network's parameters became infinite or NaN at or before step {self.progress.step} and are not saved:"
+                f" lower the learning rate, then --resume from the last checkpoint in {self.run.checkpoints}"
+            )
+            raise FloatingPointError(msg)
         save_checkpoint(
             self.accelerator, self.run.checkpoints, self.progress.step, keep=self.config.training.keep_checkpoints
         )
@@ -231,13 +245,15 @@ class Trainer:
         save_png(self.run.samples / f"step_{self.progress.step:08d}.png", picture)
         records.picture(self.progress.step, "samples", picture)
 
-    def _check_finite(self, loss: float) -> None:
-        if not math.isfinite(loss):
-            msg = (
-                f"the training loss became {loss} at or before step {self.progress.step}; nothing was saved since the"
-                f" last checkpoint in {self.run.checkpoints}: lower the learning rate, then --resume"
-            )
-            raise FloatingPointError(msg)
+    def _check_finite(self, loss: float, norm: float) -> None:
+        # A gradient that is not finite has already spoilt the parameters, though the loss before it was fine.
+        for name, value in (("loss", loss), ("gradient", norm)):
+            if not math.isfinite(value):
+                msg = (
+                    f"the training {name} became {value} at or before step {self.progress.step}; nothing was saved since"
+                    f" the last checkpoint in {self.run.checkpoints}: lower the learning rate, then --resume"
+                )
+                raise FloatingPointError(msg)
 
     def _check_processes(self) -> None:
         started = int(os.environ.get("WORLD_SIZE", "1"))
@@ -267,10 +283,10 @@ class _Window:
         self._count += 1
         self._timed += 1
 
-    def check(self, check_finite: Callable[[float], None]) -> None:
-        """Pass the loss summed so far to `check_finite`."""
+    def check(self, check_finite: Callable[[float, float], None]) -> None:
+        """Pass loss and gradient norm summed so far to `check_finite`."""
         if self._count:
-            check_finite(self._sums[0].item())
+            check_finite(*self._sums.tolist())
 
     def close(self, images_per_step: int) -> dict[str, float]:
         """Return the means and the rate, and start over."""
@@ -281,6 +297,24 @@ class _Window:
         self._count = 0
         self.restart_clock()
         return {"loss": loss, "gradient_norm": norm, "images_per_second": rate}
+
+
+def _check_counts(config: RunConfig) -> None:
+    """Refuse counts below 1, which would divide by zero or never end."""
+    training, sampling = config.training, config.sampling
+    counts = {
+        "training.steps": training.steps,
+        "training.batch_size": training.batch_size,
+        "training.log_every": training.log_every,
+        "training.checkpoint_every": training.checkpoint_every,
+        "training.keep_checkpoints": training.keep_checkpoints,
+        "training.sample_every": training.sample_every,
+        "sampling.count": sampling.count,
+    }
+    for name, value in counts.items():
+        if value < 1:
+            msg = f"{name.split('.')[-1]} must be at least 1, got {value} for {name}"
+            raise ValueError(msg)
 
 
 def learning_rate_factor(step: int, steps: int, config: OptimizerConfig) -> float:

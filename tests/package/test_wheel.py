@@ -105,7 +105,8 @@ print(count)
 """
         public = 0
         for path in ROOT.rglob("__init__.py"):
-            if not set(path.relative_to(ROOT).parts) & ASIDE - {"data"}:
+            parts = path.relative_to(ROOT).parts
+            if not (set(parts) & ASIDE - {"data"} or parts[0].startswith(".")):
                 public += sum(
                     len(node.value.elts)
                     for node in ast.parse(path.read_text()).body
