@@ -108,7 +108,7 @@ _COUPLINGS: dict[CouplingKind, Coupling] = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class HeatConfig:
     """Heat dissipation."""
 
@@ -133,7 +133,7 @@ class HeatConfig:
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class IsotropicConfig:
     """Isotropic diffusion."""
 
@@ -148,7 +148,7 @@ class IsotropicConfig:
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class BlurringConfig:
     """Blurring diffusion."""
 
@@ -163,7 +163,7 @@ class BlurringConfig:
         return BlurringDiffusion(shape, blur_sigma_max=self.blur_sigma_max, min_scale=self.min_scale)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class CustomConfig:
     """A process of your own: any class whose constructor takes the images' shape."""
 

@@ -36,6 +36,7 @@ class StopRequest:
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         del frame
-        if self.received is not None:
-            raise KeyboardInterrupt
+        if self.received is not None and number == signal.SIGINT:
+            msg = "stopped at once by a second Ctrl-C, without a checkpoint of this step"
+            raise KeyboardInterrupt(msg)
         self.received = signal.Signals(number)

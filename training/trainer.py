@@ -87,9 +87,6 @@ class Trainer:
     def __init__(self, config: RunConfig, data: ImageSplits, *, resume: bool = False) -> None:
         settings = config.training
         _check_counts(config)
-        if settings.batch_size > len(data.train):
-            msg = f"batch_size={settings.batch_size} exceeds the {len(data.train)} training images: lower it"
-            raise ValueError(msg)
         self.config, self.data = config, data
         self.run = RunFolder(config.folder)
         self.accelerator = Accelerator(
@@ -99,7 +96,15 @@ class Trainer:
             step_scheduler_with_optimizer=False,
         )
         self._check_processes()
-        set_seed(settings.seed, device_specific=True)
+        needed = settings.batch_size * self.accelerator.num_processes
+        if needed > len(data.train):
+            msg = (
+                f"batch_size={settings.batch_size} exceeds the {len(data.train)} training images"
+                f" (shared by {self.accelerator.num_processes} processes): lower it"
+            )
+            raise ValueError(msg)
+        # The same start on every process, and noise of its own once everything is built.
+        set_seed(settings.seed)
 
         # Everything is built, and thereby checked, before anything is written.
         self.denoiser = build_denoiser(config, data.train.shape).to(self.accelerator.device)
@@ -142,6 +147,7 @@ class Trainer:
         self.objective, self.optimizer, self.scheduler, self.loader = self.accelerator.prepare(
             objective, optimizer, scheduler, loader
         )
+        set_seed(settings.seed, device_specific=True)
         self.accelerator.register_for_checkpointing(self.ema, self.progress)
         if resume:
             self.accelerator.load_state(str(latest_checkpoint(self.run.checkpoints)))
@@ -226,7 +232,7 @@ class Trainer:
         parameters = [parameter.detach() for parameter in self.denoiser.parameters()]
         if not torch.nn.utils.get_total_norm(parameters).isfinite():
             msg = (
-                f"the network's parameters became infinite or NaN at or before step {self.progress.step} and are not saved:"
+                f"the network's parameters became infinite or NaN at or before step {self.progress.step}, not saved:"
                 f" lower the learning rate, then --resume from the last checkpoint in {self.run.checkpoints}"
             )
             raise FloatingPointError(msg)
@@ -250,8 +256,8 @@ class Trainer:
         for name, value in (("loss", loss), ("gradient", norm)):
             if not math.isfinite(value):
                 msg = (
-                    f"the training {name} became {value} at or before step {self.progress.step}; nothing was saved since"
-                    f" the last checkpoint in {self.run.checkpoints}: lower the learning rate, then --resume"
+                    f"the training {name} became {value} at or before step {self.progress.step}; nothing was saved"
+                    f" since the last checkpoint in {self.run.checkpoints}: lower the learning rate, then --resume"
                 )
                 raise FloatingPointError(msg)
 

@@ -343,7 +343,7 @@ class TestInterrupts:
         hooked = ImageSplits(Hooked(splits.train.values, interrupt), splits.test)
         with pytest.raises(KeyboardInterrupt) as caught:
             train(config, hooked)
-        assert str(caught.value) == ""
+        assert str(caught.value) == "stopped at once by a second Ctrl-C, without a checkpoint of this step"
         assert not list_checkpoints(config.folder / "checkpoints")
 
     def test_a_signal_in_the_last_step_lets_the_run_end(self, training, splits):
