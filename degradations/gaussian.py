@@ -91,6 +91,12 @@ class SpectralGaussian:
         residual = (self.basis.forward(z) - self.spectral_mean) / self.spectral_stddev
         return -residual.square().flatten(1).sum(1) / 2 - self._log_volume()
 
+    def score(self, z: Float[Tensor, "batch ..."]) -> Float[Tensor, "batch ..."]:
+        """Return the gradient of `log_prob`, -V diag(1 / s^2) (V^T z - m), (batch, *shape); raises what that does."""
+        self._require_density("score")
+        residual = (self.basis.forward(z) - self.spectral_mean) / self.spectral_stddev
+        return self.basis.inverse(-residual / self.spectral_stddev)
+
     def entropy(self) -> Float[Tensor, " batch"]:
         """Return the differential entropy in nats, (batch,); raises what `log_prob` raises."""
         self._require_density("entropy")

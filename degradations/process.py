@@ -11,12 +11,17 @@ logarithms: with l_t = log alpha_t^2 - log sigma_t^2, non-increasing in t,
     alpha_{t|s}   = alpha_t / alpha_s                                = exp(log alpha_t - log alpha_s)
     sigma_{t|s}^2 = sigma_t^2 - alpha_{t|s}^2 sigma_s^2              = -sigma_t^2 expm1(l_t - l_s),
 
-where a difference of equal infinities is 0, so that sigma = 0 and alpha = 0 are legal values.
+where a difference of equal infinities is 0, so that sigma = 0 and alpha = 0 are legal values. In continuous time
+the process is the linear stochastic differential equation du = f_t u dt + g_t dw, per coefficient, with
+
+    f_t   = d log alpha_t / dt,
+    g_t^2 = d sigma_t^2 / dt - 2 f_t sigma_t^2                       = -sigma_t^2 dl_t / dt.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -28,6 +33,8 @@ from .bases.base import compute_precision
 from .checks import Shape, check_falling, check_order, check_signal, check_times
 from .couplings import Coupling, Markov
 from .gaussian import SpectralGaussian
+from .randomness import white_noise
+from .rates import rate, with_limits
 from .tables import TableModule, schedule_dtype
 
 Time = Float[Tensor, "*batch"] | float
@@ -196,6 +203,42 @@ class LinearGaussianProcess(TableModule, ABC):
         log_alpha, log_sigma = self.log_coefficients(self.as_times(t))
         return 2 * difference(log_alpha, log_sigma)
 
+    # ---- rates in continuous time --------------------------------------------------------------------------
+
+    def drift(self, t: Time) -> Float[Tensor, "..."]:
+        """Return f_t = d log alpha_t / dt <= 0 per coefficient (Song et al., 2021, eq. 5, per coefficient).
+
+        By automatic differentiation of `log_alpha`; a subclass may override it by a closed form (likewise
+        `log_snr_rate` and `diffusion`), which `unmelt.testing.check_process` holds equal to this one.
+
+        Args:
+            t: times in [0, 1], a number, () or (batch,).
+
+        Returns:
+            Rates per unit of time, broadcastable to (batch, *shape); minus infinity where the signal vanishes.
+        """
+        t = self.as_times(t)
+        return rate(lambda t: self._batched("log_alpha", self.log_alpha(t), t), t)
+
+    def log_snr_rate(self, t: Time) -> Float[Tensor, "..."]:
+        """Return dl_t / dt <= 0 per coefficient; arguments and shapes as in `drift`."""
+        t = self.as_times(t)
+        growth = rate(lambda t: self._batched("log_sigma", self.log_sigma(t), t), t)
+        return 2 * difference(self.drift(t), growth)
+
+    def diffusion(self, t: Time) -> Float[Tensor, "..."]:
+        """Return g_t^2 = -sigma_t^2 dl_t / dt >= 0 per coefficient, in squared data units per unit of time.
+
+        Where sigma_t = 0 and the log-SNR falls infinitely fast, as diffusions do at t = 0, this is the limit from
+        within [0, 1]. Arguments and shapes as in `drift`.
+        """
+
+        def squared(t: Tensor) -> Tensor:
+            # 0 - y rather than -y: a coefficient at rest has the rate 0, not -0.
+            return 0.0 - (2 * self.log_coefficients(t).log_sigma).exp() * self.log_snr_rate(t)
+
+        return with_limits(squared, self.as_times(t))
+
     def posterior_coefficients(self, s: Time, t: Time, coupling: Coupling) -> PosteriorCoefficients:
         """Return the coefficients of q(z_s | z_t, x); see `posterior` for arguments and errors."""
         s, t = self.as_ordered_times(s, t)
@@ -267,6 +310,70 @@ class LinearGaussianProcess(TableModule, ABC):
         alpha_s = start.log_alpha.exp()
         mean = _scaled(self.basis.forward(z_t), latent) + _scaled(self.basis.forward(x), signal * alpha_s)
         return self._gaussian(mean, stddev)
+
+    def score(
+        self, z_t: Float[Tensor, "batch ..."], x: Float[Tensor, "batch ..."], t: Time
+    ) -> Float[Tensor, "batch ..."]:
+        """Return the score of q(z_t | x) at z_t, -V diag(1 / sigma_t^2) (u_t - alpha_t u), (batch, *shape).
+
+        Args:
+            z_t: latents at time t, (batch, *shape).
+            x: data, (batch, *shape).
+            t: times in [0, 1], a number, () or (batch,).
+
+        Raises:
+            TypeError: an argument is not floating-point.
+            ValueError: a shape is wrong, a time lies outside [0, 1], or sigma_t = 0 somewhere, where q has no density
+                (where values are free to read; elsewhere the result is infinite or NaN).
+        """
+        return self.marginal(x, t).score(z_t)
+
+    def sample_path(
+        self,
+        x: Float[Tensor, "batch ..."],
+        times: Float[Tensor, " times"] | Sequence[float],
+        coupling: Coupling | None = None,
+        *,
+        generator: torch.Generator | None = None,
+    ) -> Float[Tensor, "times batch ..."]:
+        """Draw (z_t1, z_t2, ...) given x from the joint law in which `coupling` ties each level to the next.
+
+        q(z_tK | x) q(z_tK-1 | z_tK, x) ... (Song, Meng & Ermon, 2021, eq. 6), drawn through the noises: each level's
+        noise is rho times the next one's plus sqrt(1 - rho^2) times fresh noise. With `Markov()` that is the forward
+        chain; every coupling gives each z_t its marginal.
+
+        Args:
+            x: data, (batch, *shape).
+            times: times in [0, 1] that do not fall, at least one.
+            coupling: how neighbouring levels hang together; `Markov()` if None.
+            generator: source of randomness; torch's default if None.
+
+        Returns:
+            The path, (times, batch, *shape), float64 if `x` is and float32 otherwise.
+
+        Raises:
+            TypeError: `x` is not floating-point.
+            ValueError: a shape is wrong, a time lies outside [0, 1], times fall, there are none, or the log-SNR rises.
+        """
+        check_signal("x", x, self.shape)
+        grid = torch.as_tensor(times, dtype=torch.float64)
+        if grid.ndim != 1 or len(grid) == 0:
+            msg = f"times must be at least one time in a row, such as [0.0, 0.5, 1.0], got shape {tuple(grid.shape)}"
+            raise ValueError(msg)
+        grid = self.as_times(grid, name="times")
+        check_order(grid[:-1], grid[1:])
+        u = self.basis.forward(x)
+        noise = white_noise(u.shape, like=u, generator=generator)
+        path, later = [], None
+        for t in grid.flip(0):
+            here = self.log_coefficients(t)
+            if later is not None:
+                log_rho = (coupling or Markov()).log_correlation(log_snr_change(here, later))
+                fresh = white_noise(u.shape, like=u, generator=generator)
+                noise = _scaled(noise, log_rho.exp()) + _scaled(fresh, (-torch.expm1(2 * log_rho)).sqrt())
+            path.append(self.basis.inverse(_scaled(u, here.log_alpha.exp()) + _scaled(noise, here.log_sigma.exp())))
+            later = here
+        return torch.stack(path[::-1])
 
     # ---- fast paths that losses and samplers stand on -----------------------------------------------------
 

@@ -1,0 +1,33 @@
+"""Rates of change in time of log alpha and log sigma, by forward-mode differentiation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+# Where 0 times infinity stands at an end of the time axis, the one-sided limit is read off this far inside it: close
+# enough for a relative error below 1e-8, far enough for squares of it to stay normal numbers in float64.
+_INWARDS = 2.0**-30
+
+
+def rate(function: Callable[[Tensor], Tensor], t: Float[Tensor, "*batch"]) -> Float[Tensor, "..."]:
+    """Return d function(t) / dt, of function(t)'s shape; 0 where `function` is constant, infinities included.
+
+    Args:
+        function: made of torch operations; what it returns for one example depends on that example's time alone.
+        t: times, () or (batch,).
+
+    Raises:
+        RuntimeError: an operation in `function` has no forward derivative; the message is torch's.
+    """
+    return torch.func.jvp(function, (t,), (torch.ones_like(t),))[1]
+
+
+def with_limits(function: Callable[[Tensor], Tensor], t: Float[Tensor, "*batch"]) -> Float[Tensor, "..."]:
+    """Return function(t), and where that is 0 times infinity its limit from within [0, 1]."""
+    value = function(t)
+    inside = function(torch.where(t < 0.5, t + _INWARDS, t - _INWARDS))
+    return torch.where(value.isnan(), inside, value)

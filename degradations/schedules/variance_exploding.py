@@ -1,0 +1,110 @@
+"""Schedules that leave the signal alone, alpha = 1, and only add noise."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from .base import Schedule
+
+
+@dataclass(frozen=True)
+class ConstantNoise(Schedule):
+    """alpha = 1 and constant sigma: the noise of heat dissipation; 0 is no noise at all, as in cold diffusion.
+
+    Attributes:
+        sigma: standard deviation at all times, in the data's units.
+
+    Raises:
+        ValueError: sigma is negative or infinite.
+    """
+
+    sigma: float = 0.01
+
+    def __post_init__(self) -> None:
+        """Refuse a negative standard deviation."""
+        if not 0 <= self.sigma < math.inf:
+            msg = f"sigma must be a standard deviation >= 0 in the data's units, got {self.sigma}"
+            raise ValueError(msg)
+
+    def log_alpha(self, t: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+        """See `Schedule.log_alpha`."""
+        return torch.zeros_like(t)
+
+    def log_sigma(self, t: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+        """See `Schedule.log_sigma`."""
+        return torch.full_like(t, math.log(self.sigma) if self.sigma else -math.inf)
+
+
+@dataclass(frozen=True)
+class GeometricNoise(Schedule):
+    """Variance exploding: alpha = 1, sigma(t) = sigma_min (sigma_max / sigma_min)^t (Song et al., 2021, eq. 30).
+
+    Attributes:
+        sigma_min: standard deviation at t = 0, in the data's units; 0.01 for data in [0, 1].
+        sigma_max: standard deviation at t = 1; the paper's value for CIFAR-10 is 50.
+
+    Raises:
+        ValueError: not 0 < sigma_min < sigma_max.
+    """
+
+    sigma_min: float = 0.01
+    sigma_max: float = 50.0
+
+    def __post_init__(self) -> None:
+        """Refuse noise that does not grow."""
+        _check_growth(self.sigma_min, self.sigma_max)
+
+    def log_alpha(self, t: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+        """See `Schedule.log_alpha`."""
+        return torch.zeros_like(t)
+
+    def log_sigma(self, t: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+        """See `Schedule.log_sigma`."""
+        return math.log(self.sigma_min) + t * math.log(self.sigma_max / self.sigma_min)
+
+
+@dataclass(frozen=True)
+class EDMSchedule(Schedule):
+    """alpha = 1, sigma(t) = (sigma_min^(1/rho) + t (sigma_max^(1/rho) - sigma_min^(1/rho)))^rho.
+
+    The time steps of Karras et al. (2022, eq. 5), so that a uniform grid of t is their grid of noise levels.
+
+    Attributes:
+        sigma_min: standard deviation at t = 0, in the data's units (data in [-1, 1] there).
+        sigma_max: standard deviation at t = 1.
+        rho: how much more densely small noise levels are spaced; 1 is linear.
+
+    Raises:
+        ValueError: not 0 < sigma_min < sigma_max, or rho is not positive.
+    """
+
+    sigma_min: float = 0.002
+    sigma_max: float = 80.0
+    rho: float = 7.0
+
+    def __post_init__(self) -> None:
+        """Refuse noise that does not grow."""
+        _check_growth(self.sigma_min, self.sigma_max)
+        if not self.rho > 0:
+            msg = f"rho must be positive, got {self.rho}"
+            raise ValueError(msg)
+
+    def log_alpha(self, t: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+        """See `Schedule.log_alpha`."""
+        return torch.zeros_like(t)
+
+    def log_sigma(self, t: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+        """See `Schedule.log_sigma`."""
+        low, high = self.sigma_min ** (1 / self.rho), self.sigma_max ** (1 / self.rho)
+        return self.rho * torch.log(low + t * (high - low))
+
+
+def _check_growth(low: float, high: float) -> None:
+    if not 0 < low < high < math.inf:
+        msg = f"need 0 < sigma_min < sigma_max (the data's units), got {low} and {high}"
+        raise ValueError(msg)
