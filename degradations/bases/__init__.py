@@ -1,7 +1,29 @@
 """Orthonormal bases in which processes are diagonal."""
 
 from .base import Basis
+from .colours import opponent_colours
 from .cosine import CosineBasis
+from .eigen import EigenBasis
+from .fourier import FourierBasis
+from .haar import HaarBasis
+from .matrix import MatrixBasis
+from .pca import PCABasis
 from .pixel import PixelBasis
+from .product import ProductBasis
+from .separable import SeparableBasis
+from .sine import SineBasis
 
-__all__ = ["Basis", "CosineBasis", "PixelBasis"]
+__all__ = [
+    "Basis",
+    "CosineBasis",
+    "EigenBasis",
+    "FourierBasis",
+    "HaarBasis",
+    "MatrixBasis",
+    "PCABasis",
+    "PixelBasis",
+    "ProductBasis",
+    "SeparableBasis",
+    "SineBasis",
+    "opponent_colours",
+]

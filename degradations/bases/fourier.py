@@ -1,0 +1,95 @@
+r"""The Fourier basis: real sines and cosines, eigenbasis of the Laplacian with periodic boundaries.
+
+For an axis of N pixels, frequency k = 1 .. (N-1) // 2 and pixel i,
+
+    V[i, 0] = sqrt(1 / N),   V[i, 2k-1] = sqrt(2 / N) cos(2 pi k i / N),   V[i, 2k] = sqrt(2 / N) sin(2 pi k i / N),
+
+and for even N one more, V[i, N-1] = sqrt(1 / N) (-1)^i, of frequency N / 2. The continuous Laplacian's eigenvalue of
+frequency k, in units of pixel^-2, is -(2 pi k / N)^2. It is the same for sine and cosine, so that a diagonal operator
+whose coefficients depend on k alone commutes with shifts: it is a circular convolution. Over several axes the basis is
+the tensor product of real bases.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from .separable import SeparableBasis
+
+# benchmarks/transforms.py: on a CPU, an FFT is the faster one from 128 on. A prime N below that takes it two to four
+# times as long as a product.
+LONGEST_MATRIX_AXIS = 127
+
+
+def fourier_matrix(size: int) -> Float[Tensor, "size size"]:
+    """Return the real orthonormal Fourier transform as a float64 matrix, row n holding basis function n."""
+    i = torch.arange(size)
+    # The phase in whole turns of 1/N first, which is exact: cosines of large angles lose digits.
+    angle = 2 * math.pi / size * (_frequencies(size)[:, None] * i % size).double()
+    is_sine = (i > 0) & (i % 2 == 0)
+    matrix = math.sqrt(2 / size) * torch.where(is_sine[:, None], angle.sin(), angle.cos())
+    matrix[0] *= math.sqrt(0.5)
+    if size % 2 == 0:
+        matrix[-1] *= math.sqrt(0.5)
+    return matrix
+
+
+class FourierBasis(SeparableBasis):
+    """Real orthonormal Fourier basis over the last one, two or three axes; leading axes (channels) are left alone.
+
+    Args:
+        shape: shape of one signal, such as (3, 32, 32); the transformed axes may differ in size.
+        axes: how many trailing axes are transformed; None means all but the first, or the only one.
+
+    Raises:
+        ValueError: `axes` is not 1, 2 or 3, or exceeds the number of axes.
+    """
+
+    longest_matrix_axis = LONGEST_MATRIX_AXIS
+
+    @staticmethod
+    def matrix_of(size: int) -> Float[Tensor, "size size"]:
+        """See `SeparableBasis.matrix_of`."""
+        return fourier_matrix(size)
+
+    @staticmethod
+    def eigenvalues_of(size: int) -> Float[Tensor, " size"]:
+        """Return (2 pi k / N)^2 for the frequencies k = 0, 1, 1, 2, 2, ..., float64, in pixel^-2."""
+        return (2 * math.pi / size * _frequencies(size).double()) ** 2
+
+    @staticmethod
+    def analyse_axis(x: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+        """See `SeparableBasis.analyse_axis`."""
+        # Real and imaginary parts in turn; the imaginary ones of frequencies 0 and N / 2 are zero and left out.
+        parts = torch.view_as_real(torch.fft.rfft(x, norm="ortho")).flatten(-2)
+        return torch.cat([parts[..., :1], parts[..., 2 : x.shape[-1] + 1]], -1) * _weights(x)
+
+    @staticmethod
+    def synthesise_axis(u: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+        """See `SeparableBasis.synthesise_axis`."""
+        size = u.shape[-1]
+        parts = u / _weights(u)
+        zero = torch.zeros_like(u[..., :1])
+        last = [zero] if size % 2 == 0 else []
+        parts = torch.cat([parts[..., :1], zero, parts[..., 1:], *last], -1)
+        return torch.fft.irfft(torch.view_as_complex(parts.unflatten(-1, (-1, 2))), n=size, norm="ortho")
+
+
+def _frequencies(size: int) -> Tensor:
+    """Return 0, 1, 1, 2, 2, ..., the frequency of each basis function of one axis."""
+    return (torch.arange(size) + 1) // 2
+
+
+def _weights(x: Tensor) -> Tensor:
+    """Return the basis functions' coefficients per real or imaginary part of the orthonormal complex transform."""
+    size = x.shape[-1]
+    weights = x.new_full((size,), math.sqrt(2))
+    weights[2::2] *= -1
+    weights[0] = 1
+    if size % 2 == 0:
+        weights[-1] = 1
+    return weights

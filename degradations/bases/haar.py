@@ -1,0 +1,105 @@
+r"""The Haar basis: averages and differences of blocks of 2, 4, 8, ... pixels.
+
+One level replaces pairs of neighbours a, b along an axis by (a + b) / sqrt(2) and (a - b) / sqrt(2). It is done once
+along every transformed axis; the next level goes on with the block of sums alone (the nonstandard decomposition).
+After j levels the sums are 2^(-jd/2) times the sum over blocks of 2^j pixels along each of d axes. The layout is the
+usual pyramid, for two axes and two levels
+
+    A D 1 1
+    D D 1 1
+    1 1 1 1
+    1 1 1 1
+
+with the finest differences 1, the next ones D and the last sums A. Setting the differences of the j finest levels to
+zero replaces every block of 2^j pixels along each axis by its mean.
+
+Source: Mallat (1989), A theory for multiresolution signal decomposition; Stollnitz, DeRose & Salesin (1995).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+
+from .axes import trailing_axes
+from .base import Basis
+
+
+class HaarBasis(Basis):
+    """Orthonormal Haar wavelets over the last one, two or three axes; leading axes (channels) are left alone.
+
+    Args:
+        shape: shape of one signal, such as (3, 32, 32).
+        axes: how many trailing axes are transformed; None means all but the first, or the only one.
+        levels: how often the sums are split; None means as often as every transformed axis divides by two, which
+            is not at all if one of them is odd.
+
+    Raises:
+        ValueError: `axes` is not 1, 2 or 3 or exceeds the number of axes; `levels` is negative, or a transformed
+            axis is not divisible by 2^levels.
+    """
+
+    def __init__(self, shape: Sequence[int], axes: int | None = None, levels: int | None = None) -> None:
+        super().__init__(shape)
+        self.axes = trailing_axes(self.shape, axes)
+        sizes = self.shape[-self.axes :]
+        # The number of times that all sizes divide by two is that of their greatest common divisor: its last zeros.
+        common = math.gcd(*sizes)
+        most = (common & -common).bit_length() - 1
+        self.levels = most if levels is None else levels
+        if not 0 <= self.levels <= most:
+            msg = (
+                f"levels must be between 0 and {most} for axes of sizes {sizes}, got {self.levels}: every transformed"
+                " axis must be divisible by 2^levels (None splits as often as possible; padding allows more)"
+            )
+            raise ValueError(msg)
+
+    def agrees_with(self, other: nn.Module) -> bool:
+        """See `Basis.agrees_with`."""
+        return (
+            super().agrees_with(other)
+            and isinstance(other, HaarBasis)
+            and (self.axes, self.levels) == (other.axes, other.levels)
+        )
+
+    def scales(self) -> Int64[Tensor, "..."]:
+        """Return every coefficient's scale, of the transformed axes' shape.
+
+        Scale j = 1 is that of the finest differences, between single pixels, `levels` that of the coarsest, and
+        `levels` + 1 that of the sums.
+        """
+        scales = torch.ones(self.shape[-self.axes :], dtype=torch.int64)
+        for level in range(1, self.levels + 1):
+            scales[self._corner(level)] = level + 1
+        return scales
+
+    def analyse(self, x: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+        """See `Basis.analyse`."""
+        u = x.clone()
+        for level in range(self.levels):
+            sums = u[self._corner(level)]
+            for axis in range(-self.axes, 0):
+                even, odd = sums.unflatten(axis, (-1, 2)).unbind(axis)
+                sums = math.sqrt(0.5) * torch.cat([even + odd, even - odd], axis)
+            u[self._corner(level)] = sums
+        return u
+
+    def synthesise(self, u: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+        """See `Basis.synthesise`."""
+        x = u.clone()
+        for level in reversed(range(self.levels)):
+            sums = x[self._corner(level)]
+            for axis in range(-self.axes, 0):
+                total, difference = sums.chunk(2, axis)
+                pairs = torch.stack([total + difference, total - difference], axis)
+                sums = math.sqrt(0.5) * pairs.flatten(axis - 1, axis)
+            x[self._corner(level)] = sums
+        return x
+
+    def _corner(self, level: int) -> tuple[object, ...]:
+        """Return the index of the sums that `level` levels leave."""
+        return (..., *(slice(size >> level) for size in self.shape[-self.axes :]))

@@ -1,0 +1,87 @@
+"""The basis of principal components: directions in which data varies most, and independently.
+
+For samples x_1 .. x_m of mean mu, the covariance is C = sum_j (x_j - mu)(x_j - mu)^T / (m - 1) = V diag(variances) V^T.
+The coefficients V^T (x - mu) are uncorrelated over the data, and the first k of them keep more of its variance than
+any other k numbers linear in x.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ..checks import as_shape
+from .axes import trailing_axes
+from .eigen import eigenvectors_of
+from .matrix import MatrixBasis
+
+# Samples taken to float64 at a time, so that data larger than half the memory can be analysed.
+_CHUNK = 4096
+
+
+class PCABasis(MatrixBasis):
+    """Principal components of data, in the order of falling variance; always a complete orthonormal basis.
+
+    With no more samples than numbers in each, the directions in which the data does not vary come last, in an order
+    and with a choice that mean nothing. Signs are fixed as in `EigenBasis`. The mean is not subtracted: V is a linear
+    change of basis. All is computed in float64, with a matrix of n x n numbers for signals of n.
+
+    Source: Hotelling (1933), Analysis of a complex of statistical variables into principal components.
+
+    Args:
+        data: samples, (count, *shape).
+        axes: how many trailing axes of `shape` are one signal; the others count as further samples, for which the
+            same basis is used. None means all axes.
+
+    Raises:
+        TypeError: `data` is not real floating-point.
+        ValueError: `data` has no axis but the first, fewer than two samples or values that are not finite; `axes` is
+            below 1 or above the number of axes.
+    """
+
+    def __init__(self, data: Float[Tensor, "..."], axes: int | None = None) -> None:
+        if not data.dtype.is_floating_point:
+            msg = f"data must be a real floating-point tensor, got {data.dtype}: for 8-bit images, data.float() / 255"
+            raise TypeError(msg)
+        if data.ndim < 2:
+            msg = f"data must have shape (count, *shape), got {tuple(data.shape)}: the first axis counts samples"
+            raise ValueError(msg)
+        shape = as_shape(data.shape[1:])
+        axes = trailing_axes(shape, len(shape) if axes is None else axes, most=len(shape))
+        mean, covariance = _moments(data.detach().reshape(-1, math.prod(shape[-axes:])))
+        variances, components = eigenvectors_of(covariance)
+        super().__init__(shape, components.flip(1))
+        plane = self.shape[-self.axes :]
+        # A covariance has no negative variances; rounding has.
+        self.register_table("spectrum", variances.flip(0).clamp(min=0).reshape(plane))
+        self.register_table("centre", mean.reshape(plane))
+
+    def variances(self) -> Float[Tensor, "..."]:
+        """Return the coefficients' variances, float64, falling in row-major order, of the transformed axes' shape."""
+        return self.table("spectrum")
+
+    def mean(self) -> Float[Tensor, "..."]:
+        """Return the mean signal mu, float64, of the transformed axes' shape."""
+        return self.table("centre")
+
+
+def _moments(samples: Tensor) -> tuple[Tensor, Tensor]:
+    """Return mean and covariance, in float64, of samples (m, n)."""
+    count, numbers = samples.shape
+    if count < 2:
+        msg = f"data must hold at least two samples, for a variance to be known, got {count}"
+        raise ValueError(msg)
+    mean = torch.zeros(numbers, dtype=torch.float64)
+    for part in samples.split(_CHUNK):
+        mean += part.to("cpu", torch.float64).sum(0) / count
+    covariance = torch.zeros(numbers, numbers, dtype=torch.float64)
+    for part in samples.split(_CHUNK):
+        centred = part.to("cpu", torch.float64) - mean
+        covariance += centred.mT @ centred / (count - 1)
+    if not bool(covariance.isfinite().all()):
+        msg = "data must be finite, got NaN, infinite or overflowing values: leave out the samples that hold them"
+        raise ValueError(msg)
+    return mean, covariance

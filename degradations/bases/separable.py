@@ -1,0 +1,108 @@
+"""Separable bases: eigenbases of the Laplacian on a grid, one orthonormal transform for each axis.
+
+On a box, the Laplacian is the sum over axes of second derivatives. If V_a are the eigenfunctions of axis a, of
+eigenvalues lambda_a, then their tensor product is the Laplacian's eigenbasis, of eigenvalues lambda_1[n] +
+lambda_2[m] + ... What happens at the box's edges tells the bases apart: nothing flows out (cosine), the value is
+held at zero (sine), or the other edge follows (Fourier).
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from .axes import multiply_axis, trailing_axes
+from .base import Basis
+
+
+class SeparableBasis(Basis):
+    """One orthonormal transform along each of the last one, two or three axes; leading axes are left alone.
+
+    Short axes are multiplied by a table, longer ones than `longest_matrix_axis` take a fast Fourier transform. A
+    subclass writes the matrix and the eigenvalues of an axis of any size, and the fast transform and its inverse.
+
+    Args:
+        shape: shape of one signal, such as (3, 32, 32); the transformed axes may differ in size.
+        axes: how many trailing axes are transformed; None means all but the first, or the only one.
+
+    Attributes:
+        longest_matrix_axis: an axis up to this long is transformed by a matrix product, a longer one by FFT.
+
+    Raises:
+        ValueError: `axes` is not 1, 2 or 3, or exceeds the number of axes.
+    """
+
+    longest_matrix_axis: ClassVar[int]
+
+    def __init__(self, shape: Sequence[int], axes: int | None = None) -> None:
+        super().__init__(shape)
+        self.axes = trailing_axes(self.shape, axes)
+        for size in set(self.shape[-self.axes :]):
+            if size <= self.longest_matrix_axis:
+                matrix = self.matrix_of(size)
+                self.register_table(f"axis_{size}", matrix)
+                self.register_table(f"axis_{size}_single", matrix.float())
+
+    @staticmethod
+    @abstractmethod
+    def matrix_of(size: int) -> Float[Tensor, "size size"]:
+        """Return V^T of one axis in float64, row n holding basis function n."""
+
+    @staticmethod
+    @abstractmethod
+    def eigenvalues_of(size: int) -> Float[Tensor, " size"]:
+        """Return the eigenvalues of -d^2/dx^2 for the basis functions of one axis, float64, in pixel^-2."""
+
+    @staticmethod
+    @abstractmethod
+    def analyse_axis(x: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+        """Return V^T x along the last axis, by FFT."""
+
+    @staticmethod
+    @abstractmethod
+    def synthesise_axis(u: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+        """Return V u along the last axis, by FFT."""
+
+    def agrees_with(self, other: nn.Module) -> bool:
+        """See `Basis.agrees_with`."""
+        return super().agrees_with(other) and isinstance(other, SeparableBasis) and self.axes == other.axes
+
+    def axis_eigenvalues(self) -> list[Float[Tensor, " size"]]:
+        """Return, for each transformed axis, the float64 eigenvalues of -d^2/dx^2 in pixel^-2."""
+        return [self.eigenvalues_of(size) for size in self.shape[-self.axes :]]
+
+    def laplacian_eigenvalues(self) -> Float[Tensor, "..."]:
+        """Return the sum over axes of their eigenvalues in pixel^-2, float64, of the transformed axes' shape."""
+        total = torch.zeros((), dtype=torch.float64)
+        for eigenvalues in self.axis_eigenvalues():
+            total = total[..., None] + eigenvalues
+        return total
+
+    def axis_matrix(self, size: int, dtype: torch.dtype) -> Float[Tensor, "size size"]:
+        """Return V^T of an axis of `size` pixels, frequency by pixel, in float64 or float32 as `dtype` says."""
+        return self.table(f"axis_{size}" if dtype == torch.float64 else f"axis_{size}_single")
+
+    def analyse(self, x: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+        """See `Basis.analyse`."""
+        for axis in range(-self.axes, 0):
+            size = self.shape[axis]
+            if size > self.longest_matrix_axis:
+                x = self.analyse_axis(x.movedim(axis, -1)).movedim(-1, axis)
+            else:
+                x = multiply_axis(self.axis_matrix(size, x.dtype), x, axis)
+        return x
+
+    def synthesise(self, u: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+        """See `Basis.synthesise`."""
+        for axis in range(-self.axes, 0):
+            size = self.shape[axis]
+            if size > self.longest_matrix_axis:
+                u = self.synthesise_axis(u.movedim(axis, -1)).movedim(-1, axis)
+            else:
+                u = multiply_axis(self.axis_matrix(size, u.dtype).mT, u, axis)
+        return u
