@@ -1,20 +1,41 @@
-"""Forward processes: the abstract process, bases, couplings, schedules, predictions and families."""
+"""Forward processes: the abstract process, bases, couplings, schedules, predictions, spectra and families."""
 
-from .bases import Basis, CosineBasis, PixelBasis
-from .blurring import BlurringDiffusion
-from .couplings import Coupling, Deterministic, Eta, Independent, Markov
-from .gaussian import SpectralGaussian
-from .heat import HeatDissipation
-from .isotropic import IsotropicDiffusion
-from .predictions import (
-    Conversion,
-    PredictEpsilon,
-    Prediction,
-    PredictLessDegraded,
-    PredictScore,
-    PredictV,
-    PredictX,
+from .bases import (
+    Basis,
+    CosineBasis,
+    EigenBasis,
+    FourierBasis,
+    HaarBasis,
+    MatrixBasis,
+    PCABasis,
+    PixelBasis,
+    ProductBasis,
+    SeparableBasis,
+    SineBasis,
+    opponent_colours,
 )
+from .blur_schedules import BlurSchedule, LogSpacedBlur, PowerBlur, SineBlur, TabulatedBlur, blur_pixels, repeated_blur
+from .composition import ChannelGroups, InBasis, Renoised
+from .couplings import Coupling, Deterministic, Eta, Independent, Markov
+from .families import (
+    BlurringDiffusion,
+    ColdBlur,
+    GaussianBlur,
+    GraphHeat,
+    HeatDissipation,
+    HeatFlow,
+    IsotropicDiffusion,
+    OrderedFading,
+    Pixelation,
+    PixelMask,
+    SoftDiffusion,
+    SpectralDiffusion,
+    VariancePreservingBlur,
+    hole,
+)
+from .fitted_blur import equal_variance_blur
+from .gaussian import SpectralGaussian
+from .predictions import Conversion, PredictEpsilon, Prediction, PredictLessDegraded, PredictScore, PredictV, PredictX
 from .process import LinearGaussianProcess, PosteriorCoefficients
 from .schedules import (
     ConstantNoise,
@@ -32,41 +53,76 @@ from .schedules import (
     VariancePreserving,
     shifted_cosine,
 )
+from .spectra import DataSpectrum, SpectrumEstimator, estimate_spectrum
 
 __all__ = [
     "Basis",
+    "BlurSchedule",
     "BlurringDiffusion",
+    "ChannelGroups",
+    "ColdBlur",
     "ConstantNoise",
     "Convention",
     "Conversion",
     "CosineBasis",
     "CosineSchedule",
     "Coupling",
+    "DataSpectrum",
     "Deterministic",
     "EDMSchedule",
+    "EigenBasis",
     "Eta",
+    "FourierBasis",
+    "GaussianBlur",
     "GeometricNoise",
+    "GraphHeat",
+    "HaarBasis",
     "HeatDissipation",
+    "HeatFlow",
+    "InBasis",
     "Independent",
     "Interpolating",
     "IsotropicDiffusion",
     "LinearGaussianProcess",
     "LinearSchedule",
     "LogSNRSchedule",
+    "LogSpacedBlur",
     "Markov",
+    "MatrixBasis",
+    "OrderedFading",
+    "PCABasis",
     "PixelBasis",
+    "PixelMask",
+    "Pixelation",
     "PosteriorCoefficients",
+    "PowerBlur",
     "PredictEpsilon",
     "PredictLessDegraded",
     "PredictScore",
     "PredictV",
     "PredictX",
     "Prediction",
+    "ProductBasis",
     "RectifiedFlowSchedule",
+    "Renoised",
     "Schedule",
+    "SeparableBasis",
     "SigmoidSchedule",
+    "SineBasis",
+    "SineBlur",
+    "SoftDiffusion",
+    "SpectralDiffusion",
     "SpectralGaussian",
+    "SpectrumEstimator",
+    "TabulatedBlur",
     "VarianceExploding",
     "VariancePreserving",
+    "VariancePreservingBlur",
+    "blur_pixels",
+    "equal_variance_blur",
+    "estimate_spectrum",
+    "hole",
+    "opponent_colours",
+    "repeated_blur",
     "shifted_cosine",
 ]

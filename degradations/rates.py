@@ -1,4 +1,4 @@
-"""Rates of change in time of log alpha and log sigma, by forward-mode differentiation."""
+"""Rates of change in time, by forward-mode differentiation, with their limits where the formula stands still."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _INWARDS = 2.0**-30
 
 
 def rate(function: Callable[[Tensor], Tensor], t: Float[Tensor, "*batch"]) -> Float[Tensor, "..."]:
-    """Return d function(t) / dt, of function(t)'s shape; 0 where `function` is constant, infinities included.
+    """Return d function(t) / dt, of function(t)'s shape; 0 where `function` stays minus infinity.
 
     Args:
         function: made of torch operations; what it returns for one example depends on that example's time alone.
@@ -23,7 +23,13 @@ def rate(function: Callable[[Tensor], Tensor], t: Float[Tensor, "*batch"]) -> Fl
     Raises:
         RuntimeError: an operation in `function` has no forward derivative; the message is torch's.
     """
-    return torch.func.jvp(function, (t,), (torch.ones_like(t),))[1]
+
+    def derivative(t: Tensor) -> Tensor:
+        return torch.func.jvp(function, (t,), (torch.ones_like(t),))[1]
+
+    value = with_limits(derivative, t)
+    # d log y = dy / y is 0 / 0 for ever where y has become 0.
+    return torch.where(value.isnan() & (function(t) == -torch.inf), 0.0, value)
 
 
 def with_limits(function: Callable[[Tensor], Tensor], t: Float[Tensor, "*batch"]) -> Float[Tensor, "..."]:

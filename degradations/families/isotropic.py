@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from jaxtyping import Float
 from torch import Tensor
 
-from .bases import PixelBasis
-from .process import LinearGaussianProcess, Time
-from .schedules import CosineSchedule, Schedule
+from ..bases import PixelBasis
+from ..process import LinearGaussianProcess, Time
+from ..schedules import CosineSchedule, Schedule
 
 
 class IsotropicDiffusion(LinearGaussianProcess):

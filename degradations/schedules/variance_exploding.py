@@ -42,22 +42,29 @@ class ConstantNoise(Schedule):
 
 @dataclass(frozen=True)
 class GeometricNoise(Schedule):
-    """Variance exploding: alpha = 1, sigma(t) = sigma_min (sigma_max / sigma_min)^t (Song et al., 2021, eq. 30).
+    """Variance exploding: alpha = 1, sigma(t) = sigma_min (sigma_max / sigma_min)^(t / until), sigma_max afterwards.
+
+    Source: Song et al. (2021), eq. 30, with until = 1.
 
     Attributes:
         sigma_min: standard deviation at t = 0, in the data's units; 0.01 for data in [0, 1].
         sigma_max: standard deviation at t = 1; the paper's value for CIFAR-10 is 50.
+        until: the time from which on the noise is constant, in (0, 1].
 
     Raises:
-        ValueError: not 0 < sigma_min < sigma_max.
+        ValueError: not 0 < sigma_min < sigma_max, or until outside (0, 1].
     """
 
     sigma_min: float = 0.01
     sigma_max: float = 50.0
+    until: float = 1.0
 
     def __post_init__(self) -> None:
         """Refuse noise that does not grow."""
         _check_growth(self.sigma_min, self.sigma_max)
+        if not 0 < self.until <= 1:
+            msg = f"until must be a time in (0, 1], got {self.until}"
+            raise ValueError(msg)
 
     def log_alpha(self, t: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
         """See `Schedule.log_alpha`."""
@@ -65,7 +72,7 @@ class GeometricNoise(Schedule):
 
     def log_sigma(self, t: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
         """See `Schedule.log_sigma`."""
-        return math.log(self.sigma_min) + t * math.log(self.sigma_max / self.sigma_min)
+        return math.log(self.sigma_min) + (t / self.until).clamp(max=1) * math.log(self.sigma_max / self.sigma_min)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,132 @@
+r"""Gaussian blur under any noise: what heat dissipation, blurring diffusion, soft diffusion and cold blur are cases of.
+
+    alpha_k(t) = a(t) d_k(t),   d_k(t) = (1 - d_min) exp(-lambda_k sigma_B(t)^2 / 2) + d_min,   sigma_k(t) = sigma(t),
+
+with a blur width sigma_B(t) in pixels (`blur_schedules.py`), a noise schedule a(t), sigma(t) (`schedules/`), and
+lambda_k = sum over axes of s_i^2 times the Laplacian's eigenvalue along that axis, s_i being its relative width.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import cast
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ..bases import CosineBasis, SeparableBasis
+from ..bases.base import compute_precision, full_precision
+from ..blur_schedules import BlurSchedule
+from ..checks import check_signal
+from ..process import LinearGaussianProcess, Time
+from ..schedules import Schedule
+
+
+class GaussianBlur(LinearGaussianProcess):
+    """A blur that widens, under noise that grows.
+
+    Args:
+        shape: shape of one signal: (channels, length) for sound, (channels, height, width) for images, (channels,
+            depth or time, height, width) for volumes and video. All axes but the first are blurred.
+        blur: the blur's width over time, in pixels; its levels are the process's.
+        noise: a(t) and sigma(t); `ConstantNoise(sigma)` leaves the signal to the blur alone.
+        anisotropy: relative width of the blur along each blurred axis, such as (1.0, 0.1) for a tenth along the rows;
+            0 leaves an axis sharp. None blurs all alike.
+        min_scale: d_min in [0, 1], what blurring leaves of the highest frequencies.
+        boundary: the basis, hence what happens at the edges: `CosineBasis` reflects (no heat leaves), `SineBasis`
+            holds them at 0, `FourierBasis` goes round.
+
+    Raises:
+        ValueError: anisotropy has the wrong length, a negative or infinite entry, or only zeros; or min_scale lies
+            outside [0, 1].
+    """
+
+    def __init__(
+        self,
+        shape: Sequence[int],
+        blur: BlurSchedule,
+        noise: Schedule,
+        *,
+        anisotropy: Sequence[float] | None = None,
+        min_scale: float = 0.0,
+        boundary: type[SeparableBasis] = CosineBasis,
+    ) -> None:
+        basis = boundary(shape)
+        super().__init__(basis)
+        if not 0 <= min_scale <= 1:
+            msg = f"min_scale must lie in [0, 1] (0 lets blurring take all, 1 does not blur at all), got {min_scale}"
+            raise ValueError(msg)
+        self.blur, self.noise, self.min_scale, self.levels = blur, noise, min_scale, blur.levels
+        self.anisotropy = _relative_widths(anisotropy, basis.axes)
+        total = torch.zeros((), dtype=torch.float64)
+        for axis, (width, eigenvalues) in enumerate(zip(self.anisotropy, basis.axis_eigenvalues(), strict=True)):
+            self.register_table(f"axis_eigenvalues_{axis}", width**2 * eigenvalues)
+            total = total[..., None] + width**2 * eigenvalues
+        self.register_table("eigenvalues", total)
+
+    def blur_sigma(self, t: Time) -> Float[Tensor, "*batch"]:
+        """Return the blur's width sigma_B(t) in pixels, of t's shape."""
+        return self.blur.width(self.as_times(t))
+
+    def log_alpha(self, t: Time) -> Float[Tensor, "..."]:
+        """See `LinearGaussianProcess.log_alpha`."""
+        t = self.expand_times(t)
+        fade = -self.table("eigenvalues") * (self.blur.width(t).square() / 2)
+        if self.min_scale:
+            # log((1 - d) e^-y + d) = log1p((1 - d) expm1(-y)), exact where the blur is weak.
+            fade = torch.log1p((1 - self.min_scale) * torch.expm1(fade))
+        return self.noise.log_alpha(t) + fade
+
+    def log_sigma(self, t: Time) -> Float[Tensor, "..."]:
+        """See `LinearGaussianProcess.log_sigma`."""
+        return self.noise.log_sigma(self.expand_times(t))
+
+    def degrade(self, x: Float[Tensor, "batch ..."], *times: Time) -> tuple[Float[Tensor, "batch ..."], ...]:
+        """Return the blurred signals A_t x, one for each of `times`; see `LinearGaussianProcess.degrade`.
+
+        Blurring is separable: on images with short axes, a product from either side with the blur matrices
+        C^T diag(exp(-lambda tau)) C of the two axes is faster than a transform there and back.
+        """
+        basis = cast("SeparableBasis", self.basis)
+        plane = self.shape[-basis.axes :]
+        if basis.axes != 2 or self.min_scale or max(plane) > basis.longest_matrix_axis:
+            return super().degrade(x, *times)
+        check_signal("x", x, self.shape)
+        x = compute_precision(x)
+        # All times at once, so that the small matrices of all levels are one batched product.
+        checked = torch.cat([self.as_times(t, batch=len(x)).expand(len(x)) for t in times])
+        with full_precision(x.device):
+            rows = self._blur_matrices(0, checked, x.dtype)
+            alike = plane[0] == plane[1] and self.anisotropy[0] == self.anisotropy[1]
+            columns = rows if alike else self._blur_matrices(1, checked, x.dtype)
+            rows = self.noise.log_alpha(checked).exp().to(x.dtype)[:, None, None] * rows
+            pairs = zip(rows.split(len(x)), columns.split(len(x)), strict=True)
+            return tuple(_multiply_sides(left, x, right) for left, right in pairs)
+
+    def _blur_matrices(self, axis: int, t: Tensor, dtype: torch.dtype) -> Tensor:
+        """Return the symmetric blur matrix of one axis for each of the times, (times, size, size)."""
+        waves = cast("SeparableBasis", self.basis).axis_matrix(self.shape[axis - 2], dtype)
+        dissipation_time = self.blur.width(t).square() / 2
+        fade = (-self.table(f"axis_eigenvalues_{axis}") * dissipation_time[:, None]).exp().to(dtype)
+        return (waves.mT * fade[:, None, :]) @ waves
+
+
+def _multiply_sides(left: Tensor, x: Tensor, right: Tensor) -> Tensor:
+    """Return left @ x @ right for images (batch, ..., height, width) and a matrix per image on either side."""
+    # (batch, channels * height, width) times (batch, width, width): one large product per image.
+    product = (x.flatten(1, -2) @ right).reshape(x.shape)
+    return left.reshape(len(left), *(1,) * (x.ndim - 3), *left.shape[1:]) @ product
+
+
+def _relative_widths(anisotropy: Sequence[float] | None, axes: int) -> tuple[float, ...]:
+    """Return the relative width of each blurred axis, checked."""
+    widths = (1.0,) * axes if anisotropy is None else tuple(float(width) for width in anisotropy)
+    if len(widths) != axes:
+        msg = f"anisotropy must give a relative width for each of the {axes} blurred axes, got {widths}"
+        raise ValueError(msg)
+    if not all(0 <= width < math.inf for width in widths) or not any(widths):
+        msg = f"anisotropy must be finite relative widths >= 0, not all 0, got {widths}"
+        raise ValueError(msg)
+    return widths

@@ -1,0 +1,52 @@
+r"""Heat dissipation flow matching: straight lines to noise, along which the data melts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ..bases import CosineBasis
+from ..process import LinearGaussianProcess, Time
+
+
+class HeatFlow(LinearGaussianProcess):
+    """alpha_k(t) = (1 - t)^(1 + rate lambda_k), sigma(t) = noise_scale t.
+
+    Rectified flow's 1 - t, times the heat equation run for the time -rate log(1 - t): a blur of standard deviation
+    sqrt(-2 rate log(1 - t)) pixels, and a coefficient's power of time grows with its eigenvalue lambda_k.
+
+    Source: Ma, Zhang, Qin, Guan & Zhang (2026), Multi-scale generative modeling with heat dissipation flow matching,
+    with time turned around: 0 is data here.
+
+    Args:
+        shape: shape of one signal, such as (3, 32, 32); all axes but the first are blurred.
+        rate: heat time per unit of -log(1 - t), in square pixels; 0 is rectified flow.
+        noise_scale: standard deviation of the noise at t = 1, in the data's units.
+
+    Raises:
+        ValueError: rate is negative, or noise_scale is not positive.
+    """
+
+    def __init__(self, shape: Sequence[int], *, rate: float = 0.5, noise_scale: float = 1.0) -> None:
+        basis = CosineBasis(shape)
+        super().__init__(basis)
+        if not 0 <= rate < math.inf:
+            msg = f"rate must be a heat time >= 0 in square pixels, got {rate}"
+            raise ValueError(msg)
+        if not 0 < noise_scale < math.inf:
+            msg = f"noise_scale must be positive, in the data's units, got {noise_scale}"
+            raise ValueError(msg)
+        self.rate, self.noise_scale = rate, noise_scale
+        self.register_table("power", 1 + rate * basis.laplacian_eigenvalues())
+
+    def log_alpha(self, t: Time) -> Float[Tensor, "..."]:
+        """See `LinearGaussianProcess.log_alpha`."""
+        return self.table("power") * torch.log1p(-self.expand_times(t))
+
+    def log_sigma(self, t: Time) -> Float[Tensor, "..."]:
+        """See `LinearGaussianProcess.log_sigma`."""
+        return torch.log(self.noise_scale * self.expand_times(t))

@@ -1,0 +1,63 @@
+r"""Masks: pixels vanish one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ..bases import PixelBasis
+from ..schedules import Schedule
+from .ordered_fading import OrderedFading
+
+_DURATION = 0.25
+
+
+class PixelMask(OrderedFading):
+    """Pixels fade in a given order: a hole that grows, a curtain that falls, any map of times.
+
+    Cold diffusion's inpainting (Bansal et al., 2022, section 5.2) is of this kind, with a hole that grows from the
+    middle; there the mask is a product of Gaussians, here each pixel fades along a cosine in a stretch of its own.
+
+    Args:
+        shape: shape of one signal, such as (3, 32, 32).
+        onset: the time at which each pixel starts to fade, >= 0, broadcastable to `shape`: a map (height, width), say.
+            A pixel of onset 1 or later is never touched. `hole(shape)` if None.
+        duration: how long a pixel's fading takes, in (0, 1].
+        noise: a(t) and sigma(t); `ConstantNoise(0.01)` if None.
+
+    Raises:
+        ValueError: an onset is negative, its shape does not fit, or duration lies outside (0, 1].
+    """
+
+    def __init__(
+        self,
+        shape: Sequence[int],
+        onset: Float[Tensor, "..."] | None = None,
+        *,
+        duration: float = _DURATION,
+        noise: Schedule | None = None,
+    ) -> None:
+        onset = hole(shape, last=1 - duration) if onset is None else onset
+        super().__init__(PixelBasis(shape), onset, duration=duration, noise=noise)
+
+
+def hole(shape: Sequence[int], *, last: float = 1 - _DURATION) -> Float[Tensor, "..."]:
+    """Return times for a hole that grows from the middle of all axes but the first: 0 there, `last` in the corners.
+
+    Args:
+        shape: shape of one signal, such as (3, 32, 32).
+        last: the time at which the corners start to fade.
+
+    Returns:
+        Times, of the shape of all axes but the first, proportional to the distance from the middle.
+    """
+    sizes = tuple(shape[1:]) or tuple(shape)
+    distance = torch.zeros((), dtype=torch.float64)
+    for size in sizes:
+        offset = (torch.arange(size, dtype=torch.float64) + 0.5) / size * 2 - 1
+        distance = distance[..., None] + offset.square()
+    distance = distance.sqrt()
+    return last * distance / distance.max().clamp(min=torch.finfo(torch.float64).tiny)

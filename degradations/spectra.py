@@ -1,0 +1,135 @@
+r"""The data's own spectrum: mean and variance of every coefficient, estimated batch by batch.
+
+Batches are merged by the update of Chan, Golub & LeVeque (1979), which never subtracts squares of sums,
+
+    M = M_a + M_b + (m_b - m_a)^2 n_a n_b / (n_a + n_b),    m = m_a + (m_b - m_a) n_b / (n_a + n_b),
+
+M being the sum of squared deviations; all in float64 where the device has it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from .bases import Basis
+from .checks import check_signal
+from .tables import schedule_dtype
+
+
+@dataclass(frozen=True, eq=False)
+class DataSpectrum:
+    """Mean and variance of every coefficient u = V^T x over a data set.
+
+    Attributes:
+        basis: the basis V.
+        mean: mean of u, of the basis's shape, float64.
+        variance: unbiased variance of u, of the basis's shape, float64, in squared data units.
+        count: number of examples it was estimated from.
+    """
+
+    basis: Basis
+    mean: Float[Tensor, "..."]
+    variance: Float[Tensor, "..."]
+    count: int
+
+    def floored(self, minimum: float) -> DataSpectrum:
+        """Return the spectrum with every variance at least `minimum`, in squared data units.
+
+        For coefficients that do not vary in the data (the black border of digits) where a process divides by it.
+
+        Raises:
+            ValueError: minimum is not positive.
+        """
+        if not minimum > 0:
+            msg = f"minimum must be a positive variance in squared data units, got {minimum}"
+            raise ValueError(msg)
+        return DataSpectrum(self.basis, self.mean, self.variance.clamp(min=minimum), self.count)
+
+    def require_variance(self) -> Float[Tensor, "..."]:
+        """Return `variance`, checked to be positive everywhere.
+
+        Raises:
+            ValueError: a coefficient does not vary in the data.
+        """
+        still = int((self.variance <= 0).sum())
+        if still:
+            msg = (
+                f"{still} of {self.variance.numel()} coefficients do not vary in these {self.count} examples, and the "
+                "noise would have to vanish there: use more data, or spectrum.floored(minimum)"
+            )
+            raise ValueError(msg)
+        return self.variance
+
+
+class SpectrumEstimator:
+    """Estimates a `DataSpectrum` from a stream of batches; the order and size of batches do not matter.
+
+    Args:
+        basis: the basis V; batches are brought to its device.
+    """
+
+    def __init__(self, basis: Basis) -> None:
+        self.basis = basis
+        self._count = 0
+        self._mean: Tensor | None = None
+        self._deviations: Tensor | None = None
+
+    @torch.no_grad()
+    def update(self, x: Float[Tensor, "batch ..."]) -> None:
+        """Take a batch of data, (batch, *shape), into account; an empty one changes nothing.
+
+        Raises:
+            TypeError: `x` is not floating-point.
+            ValueError: `x` has another shape.
+        """
+        check_signal("x", x, self.basis.shape)
+        if len(x) == 0:
+            return
+        device = next(self.basis.buffers(), x).device
+        u = self.basis.forward(x.to(device, schedule_dtype(device)))
+        count, mean = len(u), u.mean(0)
+        deviations = (u - mean).square().sum(0)
+        if self._mean is None or self._deviations is None:
+            self._count, self._mean, self._deviations = count, mean, deviations
+            return
+        total = self._count + count
+        step = mean - self._mean
+        self._deviations = self._deviations + deviations + step.square() * (self._count * count / total)
+        self._mean = self._mean + step * (count / total)
+        self._count = total
+
+    def spectrum(self) -> DataSpectrum:
+        """Return the spectrum of all data seen so far.
+
+        Raises:
+            ValueError: fewer than two examples were seen.
+        """
+        if self._count < 2 or self._mean is None or self._deviations is None:
+            msg = f"a variance needs at least 2 examples, got {self._count}: call update with a batch of data first"
+            raise ValueError(msg)
+        return DataSpectrum(self.basis, self._mean, self._deviations / (self._count - 1), self._count)
+
+
+def estimate_spectrum(
+    basis: Basis, data: Float[Tensor, "count ..."] | Iterable[Float[Tensor, "batch ..."]], *, batch_size: int = 1024
+) -> DataSpectrum:
+    """Return the spectrum of a data set.
+
+    Args:
+        basis: the basis V.
+        data: all of the data in one tensor, (count, *shape), or batches of it one after the other.
+        batch_size: examples transformed at a time, where `data` is one tensor.
+
+    Raises:
+        TypeError: the data is not floating-point.
+        ValueError: there are fewer than two examples, or they have another shape.
+    """
+    estimator = SpectrumEstimator(basis)
+    for batch in data.split(batch_size) if isinstance(data, Tensor) else data:
+        estimator.update(batch)
+    return estimator.spectrum()
