@@ -269,7 +269,7 @@ class PredictLessDegraded(Prediction):
         if levels is None:
             msg = (
                 f"PredictLessDegraded needs to know the levels, and {type(process).__name__} is continuous: give it "
-                "a number, such as PredictLessDegraded(levels=200)"
+                "a number, such as PredictLessDegraded(levels=200), set the class's own (levels = 200), or predict x"
             )
             raise ValueError(msg)
         return levels

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -29,6 +28,7 @@ from ..degradations import (
     PredictV,
     PredictX,
 )
+from ..degradations.locating import process_from_name
 from ..losses import MeanOverDimensions, Reduction, SumOverDimensions
 
 _STRICT = ConfigDict(extra="forbid", ser_json_inf_nan="constants")
@@ -165,29 +165,19 @@ class BlurringConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class CustomConfig:
-    """A process of your own: any class whose constructor takes the images' shape."""
+    """Any process that is made from the images' shape: a family by its name, or a class of your own."""
 
     family: tyro.conf.Suppress[Literal["custom"]] = "custom"
     target: str = "my_module:MyProcess"
-    """Where the class is, as `module:Class`."""
+    """A family such as Pixelation, or your own class as module:Class or path/to/file.py:Class."""
 
     def build(self, shape: tuple[int, ...]) -> LinearGaussianProcess:
         """Return the process for images of `shape`.
 
         Raises:
-            ValueError: `target` does not name a LinearGaussianProcess.
+            ValueError: `target` does not name a process that is made from a shape.
         """
-        module, _, name = self.target.partition(":")
-        try:
-            cls = getattr(importlib.import_module(module), name)
-        except (ImportError, AttributeError, ValueError) as error:
-            msg = f"no process at {self.target!r} ({error}): give an importable module:Class"
-            raise ValueError(msg) from error
-        process = cls(shape)
-        if not isinstance(process, LinearGaussianProcess):
-            msg = f"{self.target} makes a {type(process).__name__}, not a LinearGaussianProcess"
-            raise ValueError(msg)  # noqa: TRY004
-        return process
+        return process_from_name(self.target, shape)
 
 
 ProcessConfig = Annotated[HeatConfig | IsotropicConfig | BlurringConfig | CustomConfig, Field(discriminator="family")]

@@ -12,7 +12,7 @@ import tyro
 
 from ..samplers import PosteriorSampler, Trajectory
 from .build import build_sampler, load_data
-from .config import RunConfig
+from .config import CustomConfig, RunConfig
 from .data import DataRange
 from .pictures import grid, save_gif, save_loss_curve, save_png
 from .records import read_metrics
@@ -29,6 +29,9 @@ class Command:
     """Train a model and draw samples from it."""
 
     run: Annotated[RunConfig, tyro.conf.arg(name="")]
+    degradation: str | None = None
+    """Train another process than the recipe's, at its default settings: a family such as Pixelation, or your own class
+    as module:Class or path/to/file.py:Class, made from the images' shape."""
     resume: bool = False
     """Go on with the newest checkpoint of the run of this name."""
 
@@ -41,13 +44,17 @@ def parse(default: RunConfig, description: str | None, arguments: Sequence[str] 
         description: the recipe's docstring, shown by --help.
         arguments: command-line arguments; the program's own if None.
     """
-    return tyro.cli(
+    command = tyro.cli(
         Command,
         default=Command(default),
         description=description,
         args=arguments,
         config=(tyro.conf.AvoidSubcommands, tyro.conf.EnumChoicesFromValues),
     )
+    if command.degradation is None:
+        return command
+    process = CustomConfig(target=command.degradation)
+    return dataclasses.replace(command, run=dataclasses.replace(command.run, process=process))
 
 
 def launch(default: RunConfig, description: str | None = None) -> Trainer:

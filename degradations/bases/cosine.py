@@ -18,9 +18,9 @@ from torch import Tensor
 
 from .separable import SeparableBasis
 
-# benchmarks/transforms.py: on a CPU, a product is the faster one to about 256 pixels where N is a power of two, to 384
-# over two axes and to 512 where N is prime. Longer by choice, since heat dissipation multiplies by blur matrices made
-# from the table, which at 512 still takes two thirds of the time of transforms.
+# benchmarks/transforms.py: on a CPU, a product is the faster one to between 256 and 384 pixels where N is a power of
+# two, and to 512 where it is prime. The longest of these, since heat dissipation multiplies by blur matrices made from
+# the table, which at 512 takes less than two thirds of the time of FFTs.
 LONGEST_MATRIX_AXIS = 512
 
 

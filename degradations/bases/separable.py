@@ -89,6 +89,8 @@ class SeparableBasis(Basis):
 
     def analyse(self, x: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
         """See `Basis.analyse`."""
+        if x.numel() == 0:  # which torch's FFT would refuse on CPUs
+            return x
         for axis in range(-self.axes, 0):
             size = self.shape[axis]
             if size > self.longest_matrix_axis:
@@ -99,6 +101,8 @@ class SeparableBasis(Basis):
 
     def synthesise(self, u: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
         """See `Basis.synthesise`."""
+        if u.numel() == 0:
+            return u
         for axis in range(-self.axes, 0):
             size = self.shape[axis]
             if size > self.longest_matrix_axis:

@@ -426,10 +426,10 @@ class TestOwnProcesses:
     @pytest.mark.parametrize(
         ("target", "words"),
         [
-            ("no_such_module:Fog", "no process at 'no_such_module:Fog'.*module:Class"),
-            ("fog_of_a_user:Mist", "no process at 'fog_of_a_user:Mist'.*module:Class"),
-            ("fog_of_a_user", "no process at 'fog_of_a_user'.*module:Class"),
-            (":Fog", "no process at ':Fog'.*module:Class"),
+            ("no_such_module:Fog", "no process called 'no_such_module:Fog'.*module:Class"),
+            ("fog_of_a_user:Mist", "no process called 'fog_of_a_user:Mist'.*module:Class"),
+            ("fog_of_a_user", "no process called 'fog_of_a_user'.*module:Class"),
+            (":Fog", "no process called ':Fog'.*module:Class"),
             ("builtins:list", "builtins:list makes a list, not a LinearGaussianProcess"),
         ],
     )

@@ -1,0 +1,117 @@
+"""Draws any process on any image.
+
+On the command line, `python -m unmelt.degradations HeatDissipation --set blur_sigma_max=12 --image photo.jpg`, or
+`python -m unmelt.degradations fog.py:Fog` for a class of one's own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import sys
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from .locating import process_from_name, shape_families
+from .process import LinearGaussianProcess
+
+# Families whose papers scale data to [0, 1], and so do their default noises; the others take [-1, 1].
+_FROM_ZERO = 0.1
+_SAMPLE_SIZE = 96
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Draw what the command line asks for and say where it is; print an error and exit with status 2 otherwise."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    try:
+        image = _image(options.image, options.size)
+        settings = dict(_setting(text) for text in options.set)
+        process = process_from_name(options.process, tuple(image.shape), **settings)
+        low = _low(options.range, process)
+        out = options.out or Path(f"{options.process.rpartition(':')[2].replace('.', '_')}.png")
+        if out.exists() and not options.force:
+            msg = f"{out} is there already: choose another --out, or add --force to overwrite it"
+            raise FileExistsError(msg)
+        from .drawing import draw_process  # noqa: PLC0415
+
+        values = ", ".join(f"{name}={value!r}" for name, value in settings.items())
+        draw_process(process, image, low=low, title=f"{options.process}({values})").savefig(out, dpi=110)
+    except ModuleNotFoundError as error:
+        parser.error(f"drawing needs {error.name}: pip install 'unmelt[recipes]'")
+    except (OSError, TypeError, ValueError) as error:
+        parser.error(str(error))
+    print(f"wrote {out}")  # noqa: T201
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m unmelt.degradations",
+        description="Draw a forward process: an image degraded step by step, and the log-SNR of every frequency.",
+        epilog=f"families: {', '.join(shape_families())}, SpectralDiffusion.power_law",
+    )
+    parser.add_argument("process", help="a family, or your own class as module:Class or path/to/file.py:Class")
+    parser.add_argument("--image", type=Path, help="an image file; a built-in pattern if not given")
+    parser.add_argument("--size", type=int, help="resize the image's shorter side to this many pixels, and crop square")
+    parser.add_argument("--out", type=Path, help="the PNG to write (NAME.png)")
+    parser.add_argument("--force", action="store_true", help="overwrite it")
+    parser.add_argument("--range", choices=("0..1", "-1..1"), help="what black and white are (found from the noise)")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="NAME=VALUE", help="a setting, such as blur_sigma_max=12; repeat"
+    )
+    return parser
+
+
+def _setting(text: str) -> tuple[str, object]:
+    name, equals, value = text.partition("=")
+    if not equals or not name.isidentifier():
+        msg = f"--set takes NAME=VALUE, such as blur_sigma_max=12, got {text!r}"
+        raise ValueError(msg)
+    try:
+        return name, ast.literal_eval(value)
+    except (SyntaxError, ValueError) as error:
+        msg = f"--set {name}: {value!r} is no Python literal such as 12, 0.5 or (1.0, 0.1)"
+        raise ValueError(msg) from error
+
+
+def _low(choice: str | None, process: LinearGaussianProcess) -> float:
+    """Return what black is: as asked for, or -1 for processes that end in as much noise as data has."""
+    if choice is not None:
+        return 0.0 if choice == "0..1" else -1.0
+    return 0.0 if process.sigma(1.0).max().item() <= _FROM_ZERO else -1.0
+
+
+def _image(path: Path | None, size: int | None) -> Tensor:
+    """Return an image in [0, 1], (channels, height, width), square if a size is asked for."""
+    if size is not None and size < 2:
+        msg = f"--size must be at least 2 pixels, got {size}"
+        raise ValueError(msg)
+    if path is None:
+        return _pattern(size or _SAMPLE_SIZE)
+    import numpy as np  # noqa: PLC0415
+    from PIL import Image, ImageOps  # noqa: PLC0415
+
+    with Image.open(path) as file:
+        upright = ImageOps.exif_transpose(file)
+        picture = upright.convert("L" if upright.mode in {"1", "L", "I;16"} else "RGB")
+    if size is not None:
+        picture = ImageOps.fit(picture, (size, size))
+    pixels = torch.from_numpy(np.array(picture)).float() / 255
+    return pixels[None] if pixels.ndim == 2 else pixels.permute(2, 0, 1)
+
+
+def _pattern(size: int) -> Tensor:
+    """Return rings and stripes of all widths on a coloured ground, (3, size, size): every frequency is in it."""
+    grid = (torch.arange(size) + 0.5) / size
+    y, x = grid[:, None], grid[None]
+    radius = ((x - 0.35) ** 2 + (y - 0.4) ** 2).sqrt()
+    rings = torch.where(radius < 0.3, 0.5 + 0.5 * torch.cos(220 * radius**2), 0.15 + 0.6 * x.expand(size, size))
+    stripes = torch.where((y > 0.76) & (y < 0.94), (torch.sin(60 * x**2) > 0).float(), rings)
+    tint = torch.stack([1 - 0.3 * y.expand(size, size), 0.75 + 0.2 * x.expand(size, size), 0.6 + 0.4 * y * x])
+    return (stripes * tint).clamp(0, 1)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,92 @@
+"""Processes by name: a family of unmelt, or a class of one's own in a module or a file."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import inspect
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+
+from . import families
+from .process import LinearGaussianProcess
+
+
+def shape_families() -> list[str]:
+    """Return the names of the families that need nothing but the shape of a signal."""
+    named = {name: getattr(families, name) for name in families.__all__}
+    return [name for name, cls in named.items() if inspect.isclass(cls) and _needs_only_a_shape(cls)]
+
+
+def process_from_name(target: str, shape: Sequence[int], **settings: object) -> LinearGaussianProcess:
+    """Return the process that `target` names, made for signals of `shape`.
+
+    Args:
+        target: the name of a family such as `Pixelation` or `SpectralDiffusion.power_law`; or a class or function of
+            one's own, as `module:Name` (importable from here or from the working directory) or `path/to/file.py:Name`.
+            What is named is called with the shape and the settings.
+        shape: shape of one signal, such as (3, 32, 32).
+        settings: keyword arguments, such as blur_sigma_max=12.0.
+
+    Raises:
+        ValueError: nothing is found under that name, it takes other arguments, or it does not make a
+            `LinearGaussianProcess`; or what the process itself raises of its settings.
+    """
+    where, colon, name = target.rpartition(":")
+    owner: object = _module(where, target) if colon else families
+    found = owner
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    if found is owner or not callable(found):
+        places = f"{where} has no {name}" if colon else f"the families are {', '.join(shape_families())}"
+        msg = f"no process called {target!r}: {places}; give a family, module:Class or path/to/file.py:Class"
+        raise ValueError(msg)
+    try:
+        inspect.signature(found).bind(shape, **settings)
+    except TypeError as error:
+        arguments = (p.replace(annotation=p.empty) for p in inspect.signature(found).parameters.values())
+        msg = (
+            f"{name} cannot be made from a shape and {settings or 'nothing else'}: {error}; its arguments are "
+            f"{', '.join(map(str, arguments))}"
+        )
+        raise ValueError(msg) from error
+    process = found(tuple(shape), **settings)
+    if not isinstance(process, LinearGaussianProcess):
+        msg = f"{target} makes a {type(process).__name__}, not a LinearGaussianProcess"
+        raise ValueError(msg)  # noqa: TRY004
+    return process
+
+
+def _needs_only_a_shape(cls: type) -> bool:
+    first, *others = inspect.signature(cls).parameters.values()
+    return first.name == "shape" and all(p.default is not p.empty for p in others)
+
+
+def _module(where: str, target: str) -> ModuleType:
+    """Return the module at a dotted name or a file's path."""
+    path = Path(where)
+    try:
+        if path.suffix != ".py":
+            # As `python -m` does: what lies in the working directory can be imported.
+            if "" not in sys.path and str(Path.cwd()) not in sys.path:
+                sys.path.insert(0, str(Path.cwd()))
+            return importlib.import_module(where)
+        if path.stem in sys.modules and getattr(sys.modules[path.stem], "__file__", None) == str(path.resolve()):
+            return sys.modules[path.stem]
+        spec = importlib.util.spec_from_file_location(path.stem, path.resolve())
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        # Under its own name, so that its classes can be pickled.
+        sys.modules[path.stem] = module
+        try:
+            spec.loader.exec_module(module)
+        except BaseException:
+            del sys.modules[path.stem]
+            raise
+    except (ImportError, OSError, ValueError) as error:
+        msg = f"no process called {target!r}: {where} cannot be imported ({error}); give module:Class or file.py:Class"
+        raise ValueError(msg) from error
+    return module
