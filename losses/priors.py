@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ..degradations import LinearGaussianProcess
+from ..degradations import DataSpectrum, LinearGaussianProcess, SpectralGaussian
 from ..degradations.bases.base import compute_precision
 from ..degradations.checks import check_signal
 from ..degradations.randomness import white_noise
@@ -102,3 +102,55 @@ class DegradedDataPrior(Prior):
         noise = white_noise(images.shape, like=images, generator=generator)
         stddev = self.process.sigma(1.0) if self.stddev is None else images.new_tensor(self.stddev)
         return images + self.process.basis.combine((noise, stddev))
+
+
+class GaussianPrior(Prior):
+    """A Gaussian fitted to degraded data, independent in each coefficient: N(alpha_1 m, alpha_1^2 v + sigma_1^2).
+
+    With m and v the mean and variance of the data's coefficients it has the first two moments of the marginal at t = 1,
+    and needs no training images. It is exact for Gaussian data of that spectrum, and good wherever the process leaves
+    little signal or a few nearly Gaussian coefficients (the mean colour, after heat).
+
+    Args:
+        process: the forward process.
+        spectrum: the data's spectrum in the process's basis; see `estimate_spectrum`.
+
+    Raises:
+        ValueError: the spectrum is in another basis.
+    """
+
+    spectral_mean: Tensor
+    spectral_stddev: Tensor
+
+    def __init__(self, process: LinearGaussianProcess, spectrum: DataSpectrum) -> None:
+        super().__init__(process)
+        if not process.basis.agrees_with(spectrum.basis):
+            msg = (
+                f"the spectrum is a {type(spectrum.basis).__name__}'s of shape {spectrum.basis.shape}, but the process in"
+                f" a {type(process.basis).__name__} of shape {process.shape}: use estimate_spectrum(process.basis, data)"
+            )
+            raise ValueError(msg)
+        alpha, sigma = process.alpha(1.0)[0], process.sigma(1.0)[0]
+        mean = alpha * spectrum.mean.to(alpha.device)
+        variance = alpha.square() * spectrum.variance.to(alpha.device) + sigma.square()
+        self.register_buffer("spectral_mean", mean.expand(process.shape).float())
+        self.register_buffer("spectral_stddev", variance.sqrt().expand(process.shape).float())
+
+    def law(self, count: int = 1) -> SpectralGaussian:
+        """Return the prior as a batch of `count` equal Gaussians."""
+        return SpectralGaussian(
+            self.process.basis, self.spectral_mean.expand(count, *self.process.shape), self.spectral_stddev
+        )
+
+    def sample(self, count: int, *, generator: torch.Generator | None = None) -> Float[Tensor, "count ..."]:
+        """See `Prior.sample`."""
+        return self.law(count).sample(generator=generator)
+
+    def log_prob(self, z: Float[Tensor, "batch ..."]) -> Float[Tensor, " batch"]:
+        """Return the log-density at latents `z`, (batch, *shape), in nats, (batch,).
+
+        Raises:
+            TypeError: `z` is not floating-point.
+            ValueError: `z` has another shape, or a coefficient has neither variance nor noise.
+        """
+        return self.law(len(z)).log_prob(z)

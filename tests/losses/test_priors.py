@@ -2,10 +2,19 @@ import math
 
 import pytest
 import torch
+from dense_reference import Dense
 from strategies import images
+from torch.distributions import MultivariateNormal
 
-from unmelt.degradations import BlurringDiffusion, HeatDissipation, IsotropicDiffusion
-from unmelt.losses import DegradedDataPrior, StandardNormalPrior
+from unmelt.degradations import (
+    BlurringDiffusion,
+    DataSpectrum,
+    HeatDissipation,
+    IsotropicDiffusion,
+    PixelBasis,
+    estimate_spectrum,
+)
+from unmelt.losses import DegradedDataPrior, GaussianPrior, StandardNormalPrior
 
 SHAPE = (2, 6, 5)
 
@@ -71,3 +80,55 @@ def test_impossible_priors_are_refused():
         DegradedDataPrior(heat(), images(SHAPE)[:0])
     with pytest.raises(ValueError, match=r"data must have shape \(batch, 2, 6, 5\)"):
         DegradedDataPrior(heat(), images((2, 5, 6)))
+
+
+class TestGaussianPrior:
+    def gaussian_data(self, process, count=4000):
+        """Gaussian data with a mean and a variance of its own for every coefficient of the process's basis."""
+        generator = torch.Generator().manual_seed(1)
+        mean, stddev = torch.rand(2, *SHAPE, generator=generator, dtype=torch.float64) + 0.1
+        u = mean + stddev * torch.randn(count, *SHAPE, generator=generator, dtype=torch.float64)
+        return process.basis.inverse(u), mean, stddev**2
+
+    def test_it_is_the_exact_marginal_of_gaussian_data(self):
+        process = heat(0.2)
+        _, mean, variance = self.gaussian_data(process)
+        prior = GaussianPrior(process, DataSpectrum(process.basis, mean, variance, 100))
+        dense = Dense(process)
+        alpha = dense.degradation(1.0)
+        expected = MultivariateNormal(
+            alpha @ dense.v @ mean.flatten(),
+            alpha @ dense.operator(variance.flatten()) @ alpha.T + dense.covariance(1.0),
+        )
+        z = torch.rand(5, *SHAPE, dtype=torch.float64)
+        # The prior is kept in float32: sums of n = 18 squares of numbers up to 1 / 0.2 in its rounding.
+        torch.testing.assert_close(prior.log_prob(z), expected.log_prob(z.flatten(1)), rtol=1e-5, atol=1e-4)
+
+    def test_its_samples_have_the_moments_of_degraded_data(self):
+        process = heat(0.05)
+        x, _, _ = self.gaussian_data(process)
+        prior = GaussianPrior(process, estimate_spectrum(process.basis, x))
+        samples = prior.sample(4000, generator=torch.Generator().manual_seed(0)).double()
+        degraded = process.marginal(x, 1.0).sample(generator=torch.Generator().manual_seed(2))
+        u, v = process.basis.forward(samples), process.basis.forward(degraded)
+        # Five standard errors of a mean and of a standard deviation, two samples of 4000.
+        torch.testing.assert_close(u.mean(0), v.mean(0), rtol=0, atol=5 * v.std(0).max().item() * (2 / 4000) ** 0.5)
+        torch.testing.assert_close(u.std(0), v.std(0), rtol=5 * (1 / 4000) ** 0.5, atol=0)
+        assert samples.shape == (4000, *SHAPE)
+
+    def test_it_is_stored_and_restored_without_data(self):
+        process = heat(0.05)
+        x, mean, variance = self.gaussian_data(process, 10)
+        prior = GaussianPrior(process, estimate_spectrum(process.basis, x))
+        blank = GaussianPrior(process, DataSpectrum(process.basis, mean, variance, 2))
+        blank.load_state_dict(prior.state_dict())
+        drawn = [p.sample(2, generator=torch.Generator().manual_seed(0)) for p in (prior, blank)]
+        torch.testing.assert_close(*drawn, rtol=0, atol=0)
+
+    def test_a_spectrum_in_another_basis_is_refused(self):
+        process = heat(0.05)
+        spectrum = estimate_spectrum(PixelBasis(SHAPE), torch.rand(3, *SHAPE))
+        with pytest.raises(
+            ValueError, match=r"is a PixelBasis's.*process in a CosineBasis.*estimate_spectrum\(process"
+        ):
+            GaussianPrior(process, spectrum)
