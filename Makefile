@@ -9,7 +9,7 @@ export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow lint format types benchmark pictures clean
+.PHONY: help demo test test-slow lint format types benchmark figures pictures clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -51,7 +51,11 @@ types: $(READY) ## Type-check the built and installed wheel (strict), then recip
 
 benchmark: $(READY) ## Time the process beside hand-written forms, and a run on whatever device is there
 	@$(BIN)/python benchmarks/process.py
+	@$(BIN)/python benchmarks/transforms.py
 	@$(BIN)/python benchmarks/device.py
+
+figures: $(READY) ## Draw the figures of the documentation (a minute)
+	@$(BIN)/python docs/figures.py
 
 pictures: $(READY) ## Draw the pictures that README shows, from the demo's run
 	@$(BIN)/python docs/pictures.py runs/$(NAME)

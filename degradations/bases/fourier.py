@@ -20,8 +20,8 @@ from torch import Tensor
 
 from .separable import SeparableBasis
 
-# benchmarks/transforms.py: on a CPU, an FFT is the faster one from 128 on. A prime N takes it
-# up to four times as long as a product below that, and a little longer still at 331.
+# benchmarks/transforms.py: on a CPU, an FFT is the faster one from 128 on. Where N is
+# prime an FFT is the slower one even at 331, but below 128 it can take three times as long as a product.
 LONGEST_MATRIX_AXIS = 127
 
 

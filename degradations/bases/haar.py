@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from types import EllipsisType
 
 import torch
 from jaxtyping import Float, Int64
@@ -100,6 +101,6 @@ class HaarBasis(Basis):
             x[self._corner(level)] = sums
         return x
 
-    def _corner(self, level: int) -> tuple[object, ...]:
+    def _corner(self, level: int) -> tuple[EllipsisType | slice, ...]:
         """Return the index of the sums that `level` levels leave."""
         return (..., *(slice(size >> level) for size in self.shape[-self.axes :]))

@@ -30,9 +30,10 @@ class ProductBasis(Basis):
         if not bases:
             msg = "ProductBasis needs at least one basis, got none: pass one for each run of axes"
             raise ValueError(msg)
-        for basis in bases:
-            if not isinstance(basis, Basis):
-                msg = f"ProductBasis is made of bases, got {basis!r}: a matrix V becomes one by MatrixBasis(shape, V)"
+        factors: list[object] = [*bases]
+        for factor in factors:
+            if not isinstance(factor, Basis):
+                msg = f"ProductBasis is made of bases, got {factor!r}: a matrix V becomes one by MatrixBasis(shape, V)"
                 raise TypeError(msg)
         super().__init__([size for basis in bases for size in basis.shape])
         self.factors = nn.ModuleList(bases)

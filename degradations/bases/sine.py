@@ -23,8 +23,8 @@ from torch import Tensor
 
 from .separable import SeparableBasis
 
-# benchmarks/transforms.py: on a CPU, a product is the faster one to between 256 and 384 pixels where N is a power of two,
-# and to 512 where it is prime.
+# benchmarks/transforms.py: on a CPU, a product is the faster one to between 256 and 384 pixels where N is a power of
+# two, and to 512 where it is prime.
 LONGEST_MATRIX_AXIS = 384
 
 

@@ -1,113 +1,169 @@
+"""What holds for every basis. What is special to one is tested in bases/."""
+
+import copy
 import math
+import pickle
 
 import pytest
-import scipy.fft
 import torch
-import torch_dct
 from dense_reference import matrix
 from hypothesis import given
 from hypothesis import strategies as st
 from strategies import DTYPES, images, shapes
 
-from unmelt.degradations import CosineBasis, PixelBasis
+from unmelt.degradations.bases import (
+    CosineBasis,
+    EigenBasis,
+    FourierBasis,
+    HaarBasis,
+    MatrixBasis,
+    PCABasis,
+    PixelBasis,
+    ProductBasis,
+    SineBasis,
+)
 
-BASES = [PixelBasis, CosineBasis]
+
+class FastCosineBasis(CosineBasis):
+    longest_matrix_axis = 0
+
+
+class FastSineBasis(SineBasis):
+    longest_matrix_axis = 0
+
+
+class FastFourierBasis(FourierBasis):
+    longest_matrix_axis = 0
+
+
+def square(n):
+    return torch.randn(n, n, generator=torch.Generator().manual_seed(n), dtype=torch.float64)
+
+
+def rotation(n):
+    return torch.linalg.qr(square(n)).Q
+
+
+def product(shape):
+    channels, height, width = shape
+    return ProductBasis(MatrixBasis((channels,), rotation(channels)), CosineBasis((height,)), SineBasis((width,)))
+
+
+# What makes a basis from a shape (channels, height, width); the basis says what its own shape is.
+MAKERS = {
+    "pixel": PixelBasis,
+    "cosine": CosineBasis,
+    "sine": SineBasis,
+    "Fourier": FourierBasis,
+    "cosine by FFT": FastCosineBasis,
+    "sine by FFT": FastSineBasis,
+    "Fourier by FFT": FastFourierBasis,
+    "Haar": lambda shape: HaarBasis((shape[0], 2 * shape[1], 2 * shape[2])),
+    "matrix": lambda shape: MatrixBasis(shape, rotation(shape[1] * shape[2])),
+    "eigen": lambda shape: EigenBasis(shape, square(shape[2]) + square(shape[2]).T),
+    # At the larger shapes fewer samples than numbers in each.
+    "PCA": lambda shape: PCABasis(images(shape, batch=20)),
+    "product": product,
+}
+every_basis = pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS.keys())
 
 
 def tolerance(dtype, shape):
     # A sum of N products is off by about sqrt(N) roundings for each axis; 8 leaves room for the worst entry of many.
-    return 8 * torch.finfo(dtype).eps * math.sqrt(sum(shape))
+    # Bases of all axes flattened have sums as long as the axes' product.
+    return 8 * torch.finfo(dtype).eps * math.sqrt(math.prod(shape))
 
 
 @given(shape=shapes(largest=9), dtype=st.sampled_from(DTYPES))
-@pytest.mark.parametrize("basis_type", BASES)
-def test_basis_is_orthonormal(basis_type, shape, dtype):
-    basis = basis_type(shape)
-    n = math.prod(shape)
-    v = basis.inverse(torch.eye(n, dtype=dtype).reshape(n, *shape)).reshape(n, n)
-    torch.testing.assert_close(v @ v.T, torch.eye(n, dtype=dtype), rtol=0, atol=tolerance(dtype, shape))
+@every_basis
+def test_basis_is_orthonormal(make, shape, dtype):
+    basis = make(shape)
+    n = math.prod(basis.shape)
+    v = basis.inverse(torch.eye(n, dtype=dtype).reshape(n, *basis.shape)).reshape(n, n)
+    torch.testing.assert_close(v @ v.T, torch.eye(n, dtype=dtype), rtol=0, atol=tolerance(dtype, basis.shape))
 
 
 @given(shape=shapes(largest=9), seed=st.integers(0, 99), dtype=st.sampled_from(DTYPES))
-@pytest.mark.parametrize("basis_type", BASES)
-def test_forward_is_the_transpose_and_undoes_inverse(basis_type, shape, seed, dtype):
-    basis = basis_type(shape)
-    x = images(shape, seed=seed, dtype=dtype)
+@every_basis
+def test_forward_is_the_transpose_and_undoes_inverse(make, shape, seed, dtype):
+    basis = make(shape)
+    x = images(basis.shape, seed=seed, dtype=dtype)
     dense = x.double().flatten(1) @ matrix(basis)
     u = basis.forward(x)
     assert u.dtype == dtype
-    torch.testing.assert_close(u.flatten(1).double(), dense, rtol=0, atol=4 * tolerance(dtype, shape))
-    torch.testing.assert_close(basis.inverse(u), x, rtol=0, atol=4 * tolerance(dtype, shape))
+    torch.testing.assert_close(u.flatten(1).double(), dense, rtol=0, atol=4 * tolerance(dtype, basis.shape))
+    torch.testing.assert_close(basis.inverse(u), x, rtol=0, atol=4 * tolerance(dtype, basis.shape))
 
 
-@given(seed=st.integers(0, 99), sizes=st.lists(st.integers(1, 12), min_size=1, max_size=3))
-def test_cosine_basis_equals_scipy_on_one_to_three_axes(sizes, seed):
-    basis = CosineBasis((2, *sizes))
-    x = images((2, *sizes), seed=seed)
-    axes = tuple(range(2, 2 + len(sizes)))
-    expected = torch.from_numpy(scipy.fft.dctn(x.numpy(), norm="ortho", axes=axes))
-    torch.testing.assert_close(basis.forward(x), expected, rtol=0, atol=1e-13)
-    restored = torch.from_numpy(scipy.fft.idctn(x.numpy(), norm="ortho", axes=axes))
-    torch.testing.assert_close(basis.inverse(x), restored, rtol=0, atol=1e-13)
+@every_basis
+def test_gradients_are_exact_adjoints(make):
+    basis = make((2, 5, 6))
+    x, y = (images(basis.shape, seed=seed).requires_grad_() for seed in (0, 1))
+    for transform, transpose in ((basis.forward, basis.inverse), (basis.inverse, basis.forward)):
+        (gradient,) = torch.autograd.grad((transform(x) * y.detach()).sum(), x)
+        torch.testing.assert_close(gradient, transpose(y).detach(), rtol=0, atol=1e-12)
 
 
-@given(seed=st.integers(0, 99), height=st.integers(1, 40), width=st.integers(1, 40))
-def test_cosine_basis_equals_torch_dct(height, width, seed):
-    x = images((3, height, width), seed=seed, dtype=torch.float32)
-    expected = torch_dct.dct_2d(x.double(), norm="ortho").float()
-    # Coefficients reach sqrt(H W) for images in [0, 1].
-    bound = 8 * torch.finfo(torch.float32).eps * math.sqrt(height * width)
-    torch.testing.assert_close(CosineBasis((3, height, width)).forward(x), expected, rtol=0, atol=bound)
+@every_basis
+def test_transforms_leave_their_argument_and_take_any_leading_axes(make):
+    basis = make((2, 3, 4))
+    x = torch.stack([images(basis.shape, seed=seed, batch=3) for seed in (0, 1)])
+    kept = x.clone()
+    for transform in (basis.analyse, basis.synthesise):
+        together = transform(x)
+        for i, j in ((0, 0), (1, 2)):
+            torch.testing.assert_close(transform(x[i, j]), together[i, j], rtol=0, atol=1e-14)
+    torch.testing.assert_close(x, kept, rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_long_axes_use_the_fast_transform_and_agree_with_scipy(dtype):
-    x = images((1, 3, 1025), dtype=dtype)
-    basis = CosineBasis((1, 3, 1025))
-    assert "cosines_1025" not in dict(basis.named_buffers())
-    expected = torch.from_numpy(scipy.fft.dctn(x.double().numpy(), norm="ortho", axes=(2, 3)))
-    bound = 32 * torch.finfo(dtype).eps * math.sqrt(1025)
-    torch.testing.assert_close(basis.forward(x).double(), expected, rtol=0, atol=bound)
-    torch.testing.assert_close(basis.inverse(basis.forward(x)), x, rtol=0, atol=bound)
+@every_basis
+def test_a_batch_may_be_empty(make):
+    basis = make((2, 3, 4))
+    x = torch.empty(0, *basis.shape)
+    assert basis.inverse(basis.forward(x)).shape == x.shape
 
 
-def test_gradients_are_exact_adjoints():
-    for size in (7, 600):
-        basis = CosineBasis((1, size))
-        x, y = (images((1, size), seed=seed).requires_grad_() for seed in (0, 1))
-        (gradient,) = torch.autograd.grad((basis.forward(x) * y.detach()).sum(), x)
-        torch.testing.assert_close(gradient, basis.inverse(y).detach(), rtol=0, atol=1e-12)
+@every_basis
+def test_copies_and_twins_agree(make):
+    basis = make((2, 3, 4))
+    x = images(basis.shape)
+    for twin in (basis, pickle.loads(pickle.dumps(basis)), copy.deepcopy(basis), make((2, 3, 4))):
+        assert basis.agrees_with(twin)
+        torch.testing.assert_close(twin.forward(x), basis.forward(x), rtol=0, atol=0)
+    assert not basis.agrees_with(make((2, 3, 2)))
+    others = [other((2, 3, 4)) for other in MAKERS.values() if other is not make]
+    assert not any(basis.agrees_with(other) or other.agrees_with(basis) for other in others)
 
 
-@pytest.mark.parametrize("axes", [1, 2, 3])
-def test_axes_chooses_the_trailing_axes(axes):
-    shape = (4, 5, 6)
-    x = images(shape)
-    expected = scipy.fft.dctn(x.numpy(), norm="ortho", axes=tuple(range(4 - axes, 4)))
-    torch.testing.assert_close(CosineBasis(shape, axes).forward(x), torch.from_numpy(expected), rtol=0, atol=1e-13)
-
-
-def test_eigenvalues_are_those_of_the_neumann_laplacian():
-    eigenvalues = CosineBasis((3, 4, 6)).laplacian_eigenvalues()
-    assert eigenvalues.shape == (4, 6)
-    assert eigenvalues[0, 0] == 0
-    # A cosine of n half-waves over 6 pixels has second derivative -(pi n / 6)^2 times itself.
-    assert eigenvalues[0, 5].item() == pytest.approx((math.pi * 5 / 6) ** 2, rel=1e-15)
-    assert eigenvalues[3, 5].item() == pytest.approx((math.pi * 3 / 4) ** 2 + (math.pi * 5 / 6) ** 2, rel=1e-15)
+@every_basis
+def test_tables_are_moved_but_never_rounded(make):
+    basis = make((2, 3, 4))
+    tables = {name: table.clone() for name, table in basis.named_buffers()}
+    basis.half()
+    assert basis.state_dict() == {}
+    for name, table in basis.named_buffers():
+        torch.testing.assert_close(table, tables[name], rtol=0, atol=0)
+    basis.to("meta")
+    x = torch.empty(2, *basis.shape, device="meta")
+    assert basis.inverse(basis.forward(x)).shape == x.shape
+    for name, table in basis.named_buffers():
+        assert (table.device.type, table.dtype) == ("meta", tables[name].dtype)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_half_precision_is_transformed_in_single(dtype):
-    basis = CosineBasis((1, 16, 16))
-    x = images((1, 16, 16)).to(dtype)
+@every_basis
+def test_half_precision_is_transformed_in_single(make, dtype):
+    basis = make((1, 8, 8))
+    x = images(basis.shape).to(dtype)
     u = basis.forward(x)
     assert u.dtype == torch.float32
     torch.testing.assert_close(u, basis.forward(x.float()), rtol=0, atol=0)
 
 
-def test_autocast_does_not_touch_the_transform():
-    basis = CosineBasis((3, 16, 16))
-    x = images((3, 16, 16), dtype=torch.float32)
+@every_basis
+def test_autocast_does_not_touch_the_transform(make):
+    basis = make((3, 8, 8))
+    x = images(basis.shape, dtype=torch.float32)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         u = basis.forward(x)
         restored = basis.inverse(u)
@@ -116,10 +172,13 @@ def test_autocast_does_not_touch_the_transform():
     torch.testing.assert_close(restored, x, rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("axes", [0, 4, -1])
-def test_impossible_axes_are_refused(axes):
-    with pytest.raises(ValueError, match=f"axes must be between 1 and 3.*got {axes}"):
-        CosineBasis((3, 4, 4), axes)
+@pytest.mark.parametrize("basis_type", [CosineBasis, SineBasis, FourierBasis, HaarBasis])
+def test_impossible_axes_are_refused(basis_type):
+    for axes in (0, 4, -1):
+        with pytest.raises(ValueError, match=f"axes must be between 1 and 3.*got {axes}$"):
+            basis_type((3, 4, 4), axes)
+    with pytest.raises(ValueError, match="between 1 and 3.*got 4 .None transforms all axes but the first"):
+        basis_type((3, 4, 4, 4, 4))
 
 
 @pytest.mark.parametrize("shape", [(), (3, 0, 4)])
