@@ -109,8 +109,11 @@ def draw_log_snr_map(axis: Axes, process: LinearGaussianProcess) -> None:
     bands = log_snr_bands(process, times)
     shown = bands.log_snr.clamp(-_LIMIT, _LIMIT)
     edges = _edges(bands.positions)
-    mesh = axis.pcolormesh(times, edges, _between(shown), cmap="RdBu_r", vmin=-_LIMIT, vmax=_LIMIT, rasterized=True)
-    axis.plot(_crossings(times, shown).repeat_interleave(2), edges.repeat_interleave(2)[1:-1], "k", linewidth=1)
+    mesh = axis.pcolormesh(
+        times.numpy(), edges.numpy(), _between(shown).numpy(), cmap="RdBu_r", vmin=-_LIMIT, vmax=_LIMIT, rasterized=True
+    )
+    crossings = _crossings(times, shown).repeat_interleave(2)
+    axis.plot(crossings.numpy(), edges.repeat_interleave(2)[1:-1].numpy(), "k", linewidth=1)
     axis.set_xlabel("t")
     axis.set_ylabel(bands.label)
     if len(shown) == 1:

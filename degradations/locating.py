@@ -6,7 +6,7 @@ import importlib
 import importlib.util
 import inspect
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
 
@@ -43,10 +43,11 @@ def process_from_name(target: str, shape: Sequence[int], **settings: object) -> 
         places = f"{where} has no {name}" if colon else f"the families are {', '.join(shape_families())}"
         msg = f"no process called {target!r}: {places}; give a family, module:Class or path/to/file.py:Class"
         raise ValueError(msg)
+    signature = _signature(found)
     try:
-        inspect.signature(found).bind(shape, **settings)
+        signature.bind(shape, **settings)
     except TypeError as error:
-        arguments = (p.replace(annotation=p.empty) for p in inspect.signature(found).parameters.values())
+        arguments = (p.replace(annotation=p.empty) for p in signature.parameters.values())
         msg = (
             f"{name} cannot be made from a shape and {settings or 'nothing else'}: {error}; its arguments are "
             f"{', '.join(map(str, arguments))}"
@@ -57,6 +58,14 @@ def process_from_name(target: str, shape: Sequence[int], **settings: object) -> 
         msg = f"{target} makes a {type(process).__name__}, not a LinearGaussianProcess"
         raise ValueError(msg)  # noqa: TRY004
     return process
+
+
+def _signature(made: Callable[..., object]) -> inspect.Signature:
+    try:
+        return inspect.signature(made)
+    except ValueError:
+        # Some builtins tell nothing of theirs; calling them will tell.
+        return inspect.Signature([inspect.Parameter("arguments", inspect.Parameter.VAR_POSITIONAL)])
 
 
 def _needs_only_a_shape(cls: type) -> bool:

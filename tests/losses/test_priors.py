@@ -129,6 +129,6 @@ class TestGaussianPrior:
         process = heat(0.05)
         spectrum = estimate_spectrum(PixelBasis(SHAPE), torch.rand(3, *SHAPE))
         with pytest.raises(
-            ValueError, match=r"is a PixelBasis's.*process in a CosineBasis.*estimate_spectrum\(process"
+            ValueError, match=r"one of PixelBasis.*diagonal in CosineBasis.*estimate_spectrum\(process"
         ):
             GaussianPrior(process, spectrum)

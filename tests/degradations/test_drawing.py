@@ -1,0 +1,141 @@
+"""Pictures of processes, and the command that draws them."""
+
+import re
+
+import pytest
+import torch
+from matplotlib.figure import Figure
+from PIL import Image
+
+from unmelt.degradations import (
+    CosineBasis,
+    GraphHeat,
+    HeatDissipation,
+    InBasis,
+    IsotropicDiffusion,
+    OrderedFading,
+    Pixelation,
+    PixelMask,
+)
+from unmelt.degradations.__main__ import main
+from unmelt.degradations.drawing import draw_forward, draw_log_snr_map, draw_process, log_snr_bands
+
+TIMES = torch.linspace(0, 1, 11, dtype=torch.float64)
+
+
+class TestBands:
+    def test_heat_has_frequencies_and_each_line_is_that_of_its_coefficient(self):
+        process = HeatDissipation((1, 6, 1), blur_sigma_max=3.0, levels=10)
+        bands = log_snr_bands(process, TIMES)
+        # Half a wave over 6 pixels is 1 / 12 of a cycle per pixel.
+        torch.testing.assert_close(bands.positions, torch.arange(6, dtype=torch.float64) / 12, rtol=0, atol=1e-6)
+        for n in range(6):
+            torch.testing.assert_close(bands.log_snr[n], process.log_snr(TIMES)[:, 0, n, 0], rtol=1e-12, atol=0)
+        assert "cycles per pixel" in bands.label
+
+    def test_many_frequencies_are_put_into_48_rising_bands(self):
+        bands = log_snr_bands(HeatDissipation((1, 64, 64)), TIMES)
+        assert len(bands.positions) == len(bands.log_snr) == 48
+        assert (bands.positions.diff() > 0).all()
+        # Higher bands drown earlier.
+        assert (bands.log_snr.diff(dim=0) <= 1e-9).all()
+
+    def test_scales_eigenvalues_and_orders(self):
+        assert len(log_snr_bands(Pixelation((3, 8, 8)), TIMES).positions) == 4
+        path = torch.diag(torch.tensor([1.0, 2, 1])) - torch.tensor([[0.0, 1, 0], [1, 0, 1], [0, 1, 0]])
+        graph = log_snr_bands(GraphHeat((2, 3), path.double()), TIMES)
+        torch.testing.assert_close(graph.positions, torch.tensor([0.0, 1, 3], dtype=torch.float64), rtol=0, atol=1e-6)
+        mask = log_snr_bands(PixelMask((1, 4, 5)), TIMES)
+        assert "most durable first" in mask.label
+        # Pixels as far from the middle are equal but for rounding.
+        assert (mask.log_snr[1:] <= mask.log_snr[:-1] + 1e-9).all()
+        assert len(log_snr_bands(IsotropicDiffusion((1, 4, 4)), TIMES).positions) == 1
+
+    def test_infinite_values_keep_their_place(self):
+        process = OrderedFading(CosineBasis((1, 4)), torch.tensor([0.9, 0.6, 0.3, 0.0]), duration=0.1)
+        bands = log_snr_bands(process, TIMES)
+        assert (bands.log_snr[3, 2:] == -torch.inf).all()
+        assert bands.log_snr[0, :10].isfinite().all()
+
+
+class TestFigures:
+    def test_the_strip_shows_the_image_at_every_time(self):
+        process, image = HeatDissipation((3, 8, 8), sigma=0.0), torch.rand(3, 8, 8)
+        axes = list(Figure().subplots(1, 3))
+        draw_forward(axes, process, image, 0.0)
+        shown = [torch.as_tensor(axis.get_images()[0].get_array()).permute(2, 0, 1).float() for axis in axes]
+        expected = [image, *(z[0] for z in process.degrade(image[None], 0.5, 1.0))]
+        for ours, theirs in zip(shown, expected, strict=True):
+            torch.testing.assert_close(ours, theirs.clamp(0, 1), rtol=0, atol=1e-6)
+
+    def test_black_is_black_in_either_range(self):
+        axes = list(Figure().subplots(1, 2))
+        draw_forward(axes, IsotropicDiffusion((1, 4, 4)), torch.zeros(1, 4, 4), -1.0)
+        assert float(axes[0].get_images()[0].get_array().max()) == 0.0
+
+    @pytest.mark.parametrize(
+        "process",
+        [
+            HeatDissipation((1, 8, 8)),
+            IsotropicDiffusion((1, 8, 8)),
+            Pixelation((1, 8, 8)),
+            PixelMask((1, 8, 8)),
+            InBasis(Pixelation((1, 8, 8)), CosineBasis((1, 8, 8))),
+            HeatDissipation((1, 8, 8), sigma=0.0),
+        ],
+    )
+    def test_the_map_has_a_cell_for_every_band_and_time(self, process, tmp_path):
+        figure = draw_process(process, torch.rand(1, 8, 8), low=0.0, title="a process")
+        figure.savefig(tmp_path / "process.png")
+        assert Image.open(tmp_path / "process.png").size[0] > 500
+
+    def test_the_line_marks_where_signal_equals_noise(self):
+        axis = Figure().subplots()
+        draw_log_snr_map(axis, IsotropicDiffusion((1, 4, 4)))
+        (line,) = axis.get_lines()
+        # The cosine schedule is symmetric: log-SNR 0 at t = 1/2.
+        assert line.get_xdata()[0] == pytest.approx(0.5, abs=0.006)
+
+
+class TestCommand:
+    def test_it_draws_a_family_with_settings_on_a_file(self, tmp_path, capsys):
+        Image.new("RGB", (30, 20), "orange").save(tmp_path / "orange.png")
+        out = tmp_path / "heat.png"
+        main(["HeatDissipation", "--set", "levels=9", "--image", str(tmp_path / "orange.png"), "--out", str(out)])
+        assert f"wrote {out}" in capsys.readouterr().out
+        assert Image.open(out).size[0] > 500
+
+    def test_without_an_image_it_draws_its_own_pattern_beside_the_working_directory(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        main(["SpectralDiffusion.power_law", "--size", "16"])
+        assert (tmp_path / "SpectralDiffusion_power_law.png").is_file()
+
+    def test_nothing_is_overwritten_unless_asked_for(self, tmp_path, monkeypatch, capsys):
+        monkeypatch.chdir(tmp_path)
+        (tmp_path / "Pixelation.png").write_text("mine")
+        with pytest.raises(SystemExit):
+            main(["Pixelation", "--size", "8"])
+        assert "is there already" in capsys.readouterr().err
+        assert (tmp_path / "Pixelation.png").read_text() == "mine"
+        main(["Pixelation", "--size", "8", "--force"])
+        assert Image.open("Pixelation.png").format == "PNG"
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            (["HeatDisipation"], "no process called"),
+            (["HeatDissipation", "--set", "levels"], "--set takes NAME=VALUE.*got 'levels'"),
+            (["HeatDissipation", "--set", "levels=many"], "--set levels: 'many' is no Python literal"),
+            (["HeatDissipation", "--set", "levels=1"], "levels must be at least 2"),
+            (["HeatDissipation", "--image", "nowhere.png"], "nowhere.png"),
+            (["HeatDissipation", "--size", "1"], "--size must be at least 2 pixels, got 1"),
+            (["Pixelation", "--size", "9"], "divide by 2"),
+        ],
+    )
+    def test_mistakes_are_explained_and_nothing_is_written(self, arguments, message, tmp_path, monkeypatch, capsys):
+        monkeypatch.chdir(tmp_path)
+        with pytest.raises(SystemExit) as stop:
+            main(arguments)
+        assert stop.value.code == 2
+        assert re.search(message, capsys.readouterr().err)
+        assert not list(tmp_path.iterdir())
