@@ -126,8 +126,8 @@ class GaussianPrior(Prior):
         super().__init__(process)
         if not process.basis.agrees_with(spectrum.basis):
             msg = (
-                f"the spectrum is one of {type(spectrum.basis).__name__}{spectrum.basis.shape}, but the process is"
-                f" diagonal in {type(process.basis).__name__}{process.shape}: use estimate_spectrum(process.basis, data)"
+                f"the spectrum is one of {type(spectrum.basis).__name__}{spectrum.basis.shape}, but the process is "
+                f"diagonal in {type(process.basis).__name__}{process.shape}: use estimate_spectrum(process.basis, x)"
             )
             raise ValueError(msg)
         alpha, sigma = process.alpha(1.0)[0], process.sigma(1.0)[0]

@@ -1,0 +1,217 @@
+"""Draws the figures of the documentation: python docs/figures.py (or `make figures`), about a minute.
+
+families/NAME.png: what each family does to a photograph (scikit-image's cat), from t = 0 to t = 1.
+own/NAME.png: the same for the examples of write_your_own.md, made by the code on that page.
+log_snr.png: the log-SNR of a few frequencies over time, for each family.
+"""
+
+import io
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import skimage.data
+import torch
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from PIL import Image
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from unmelt.degradations import (
+    BlurringDiffusion,
+    ChannelGroups,
+    ColdBlur,
+    CosineBasis,
+    DataSpectrum,
+    FourierBasis,
+    GraphHeat,
+    HeatDissipation,
+    HeatFlow,
+    IsotropicDiffusion,
+    LinearGaussianProcess,
+    LinearSchedule,
+    MatrixBasis,
+    Pixelation,
+    PixelMask,
+    ProductBasis,
+    SoftDiffusion,
+    SpectralDiffusion,
+    VariancePreservingBlur,
+    estimate_spectrum,
+    opponent_colours,
+)
+from unmelt.degradations.drawing import draw_forward, log_snr_bands
+
+IMAGES = Path(__file__).parent / "images"
+SIZE, COLUMNS, COLOURS = 96, 8, 256
+SHAPE = (3, SIZE, SIZE)
+
+
+class Entry(NamedTuple):
+    """A family to draw, and what black is to it: each paper's own range of data."""
+
+    title: str
+    make: Callable[[], LinearGaussianProcess]
+    low: float = 0.0
+
+
+def photograph() -> Tensor:
+    """Return the cat's face in [0, 1], (3, 96, 96)."""
+    return _shrunk(skimage.data.chelsea()[10:298, 80:368])
+
+
+def spectrum() -> DataSpectrum:
+    """Return the Fourier spectrum of crops of scikit-image's photographs, scaled to [-1, 1]."""
+    crops: list[Tensor] = []
+    for picture in (skimage.data.astronaut(), skimage.data.chelsea(), skimage.data.coffee(), skimage.data.rocket()):
+        pixels = torch.from_numpy(picture.copy()).permute(2, 0, 1).double() / 127.5 - 1
+        tiles = pixels.unfold(1, SIZE, 12).unfold(2, SIZE, 12)
+        crops.append(tiles.permute(1, 2, 0, 3, 4).flatten(0, 1))
+    return estimate_spectrum(FourierBasis(SHAPE), crops)
+
+
+def colour_first() -> LinearGaussianProcess:
+    """Return heat that takes colour long before luminance."""
+    basis = ProductBasis(MatrixBasis((3,), opponent_colours()), CosineBasis((SIZE, SIZE), axes=2))
+    luminance = HeatDissipation((1, SIZE, SIZE), blur_sigma_max=8.0)
+    return ChannelGroups(basis, [luminance, HeatDissipation((2, SIZE, SIZE), blur_sigma_max=200.0)])
+
+
+def families() -> dict[str, Entry]:
+    """Return what is drawn, by file name."""
+    data = spectrum()
+    return {
+        "isotropic": Entry(
+            "IsotropicDiffusion, linear schedule", lambda: IsotropicDiffusion(SHAPE, LinearSchedule()), -1
+        ),
+        "heat": Entry("HeatDissipation", lambda: HeatDissipation(SHAPE)),
+        "anisotropic_heat": Entry(
+            "HeatDissipation, anisotropy=(1, 0.1)", lambda: HeatDissipation(SHAPE, anisotropy=(1, 0.1))
+        ),
+        "blurring": Entry("BlurringDiffusion", lambda: BlurringDiffusion(SHAPE), -1),
+        "soft": Entry("SoftDiffusion", lambda: SoftDiffusion(SHAPE)),
+        "cold": Entry("ColdBlur", lambda: ColdBlur(SHAPE)),
+        "variance_preserving_blur": Entry("VariancePreservingBlur", lambda: VariancePreservingBlur(SHAPE), -1),
+        "power_law": Entry(
+            "SpectralDiffusion.power_law, exponent -1", lambda: SpectralDiffusion.power_law(SHAPE, -1.0), -1
+        ),
+        "equal_snr": Entry("SpectralDiffusion.equal_snr", lambda: SpectralDiffusion.equal_snr(data), -1),
+        "flipped_snr": Entry("SpectralDiffusion.flipped_snr", lambda: SpectralDiffusion.flipped_snr(data), -1),
+        "heat_flow": Entry("HeatFlow", lambda: HeatFlow(SHAPE), -1),
+        "pixelation": Entry("Pixelation", lambda: Pixelation(SHAPE)),
+        "pixel_mask": Entry("PixelMask", lambda: PixelMask(SHAPE)),
+        "colour_first": Entry("ChannelGroups, colour before luminance", colour_first),
+    }
+
+
+def draw_strip(process: LinearGaussianProcess, low: float) -> Figure:
+    """Return the photograph at eight times."""
+    figure = Figure(figsize=(COLUMNS * 1.05, 1.2), layout="constrained")
+    draw_forward(list(figure.subplots(1, COLUMNS)), process, photograph(), low)
+    return figure
+
+
+def own_examples() -> dict[str, LinearGaussianProcess]:
+    """Return the processes of write_your_own.md, by the name of the file that each one's code begins with."""
+    page = (Path(__file__).parent / "write_your_own.md").read_text()
+    made: dict[str, LinearGaussianProcess] = {}
+    for name, code in re.findall(r"```python\n# (\w+)\.py\n(.*?)```", page, re.DOTALL):
+        names: dict[str, object] = {"__name__": name}
+        exec(compile(code, f"{name}.py", "exec"), names)  # noqa: S102
+        (cls,) = (c for c in names.values() if isinstance(c, type) and c.__module__ == name)
+        made[name] = cls(SHAPE)
+    return made
+
+
+def draw_graph() -> Figure:
+    """Return heat spreading over a random geometric graph with a gap in it."""
+    generator = torch.Generator().manual_seed(3)
+    points = torch.rand(500, 2, generator=generator, dtype=torch.float64)
+    points = points[((points[:, 0] - 0.55).abs() > 0.05) | (points[:, 1] < 0.25)]
+    distance = torch.cdist(points, points)
+    weights = (distance < 0.085).double().fill_diagonal_(0)
+    process = GraphHeat((1, len(points)), torch.diag(weights.sum(1)) - weights, time_max=60.0, time_min=0.02)
+    x = (((points - 0.28).norm(dim=1) < 0.16) | ((points - 0.8).norm(dim=1) < 0.13)).double()[None, None]
+    figure = Figure(figsize=(COLUMNS * 1.05, 1.2), layout="constrained")
+    for axis, t in zip(figure.subplots(1, COLUMNS), torch.linspace(0, 1, COLUMNS).tolist(), strict=True):
+        values = process.marginal(x, t).sample(generator=generator)[0, 0]
+        axis.scatter(*points.T, c=values, s=3, cmap="inferno", vmin=0, vmax=1, linewidths=0)
+        axis.set_aspect("equal")
+        axis.set_axis_off()
+        axis.set_title(f"t = {t:.2g}", fontsize=8, color="0.3")
+    return figure
+
+
+def draw_log_snr(entries: dict[str, Entry]) -> Figure:
+    """Return small multiples: log-SNR over time, one line for each of a few bands of frequencies."""
+    figure = Figure(figsize=(9.6, 8.8), layout="constrained")
+    columns = 4
+    grid = figure.subplots(-(-len(entries) // columns), columns, sharex=True, sharey=True)
+    for axis, entry in zip(grid.flat, entries.values(), strict=False):
+        draw_bands(axis, entry)
+    for axis in list(grid.flat)[len(entries) :]:
+        axis.set_axis_off()
+    for axis in list(grid.flat)[len(entries) - columns : len(entries)]:
+        axis.set_xlabel("t", fontsize=8)
+        axis.tick_params(labelbottom=True)
+    for axis in grid[:, 0]:
+        axis.set_ylabel("log-SNR (nats)", fontsize=8)
+    scale = colormaps["viridis"]
+    marks = [Line2D([], [], color=scale(c)) for c in (0.0, 0.45, 0.9)]
+    names = ["lowest frequency (or most durable coefficient)", "middle", "highest"]
+    figure.legend(marks, names, loc="outside lower center", ncols=3, frameon=False, fontsize=9)
+    return figure
+
+
+def draw_bands(axis: Axes, entry: Entry) -> None:
+    """Draw eight bands of one family, lowest frequency dark, highest bright."""
+    times = torch.linspace(0, 1, 401, dtype=torch.float64)
+    bands = log_snr_bands(entry.make(), times)
+    chosen = torch.linspace(0, len(bands.positions) - 1, min(8, len(bands.positions))).round().long().tolist()
+    for place, band in enumerate(chosen):
+        colour = colormaps["viridis"](0.9 * place / max(1, len(chosen) - 1))
+        line = bands.log_snr[band]
+        # Cut off beyond the frame, lest a fall to minus infinity be left out altogether.
+        axis.plot(times, line.clamp(-40, 40), color=colour, linewidth=1.3)
+    if bool((bands.log_snr == torch.inf).all()):
+        axis.text(0.5, 2, "no noise:\ninfinite", ha="center", fontsize=8, color="0.4")
+    axis.axhline(0, color="0.7", linewidth=0.7, zorder=0)
+    axis.set_ylim(-22, 22)
+    axis.set_xlim(0, 1)
+    axis.set_title(entry.title.replace(", ", ",\n", 1), fontsize=8)
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.tick_params(labelsize=7)
+
+
+def _shrunk(pixels: object) -> Tensor:
+    image = torch.as_tensor(pixels).permute(2, 0, 1)[None].float() / 255
+    return interpolate(image, (SIZE, SIZE), mode="area")[0]
+
+
+def _save(figure: Figure, path: Path) -> None:
+    """Write a figure as a PNG of few colours: noise does not compress, and looks the same with a palette."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, dpi=100)
+    Image.open(buffer).convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE).save(path, optimize=True)
+
+
+def main() -> None:
+    """Write the figures."""
+    entries, own = families(), own_examples()
+    for folder in ("families", "own"):
+        (IMAGES / folder).mkdir(exist_ok=True)
+    for name, entry in entries.items():
+        _save(draw_strip(entry.make(), entry.low), IMAGES / "families" / f"{name}.png")
+    _save(draw_graph(), IMAGES / "families" / "graph_heat.png")
+    for name, process in own.items():
+        _save(draw_strip(process, 0.0), IMAGES / "own" / f"{name}.png")
+    _save(draw_log_snr(entries), IMAGES / "log_snr.png")
+    print(f"wrote {len(entries) + len(own) + 1} strips and log_snr.png to {IMAGES}")
+
+
+if __name__ == "__main__":
+    main()
