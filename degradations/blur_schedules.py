@@ -70,7 +70,8 @@ class LogSpacedBlur(BlurSchedule):
 
     minimum: float = 0.5
     maximum: float = 24.0
-    levels: int = 200
+    # Frozen, so that the narrower type is safe.
+    levels: int = 200  # pyright: ignore[reportIncompatibleVariableOverride]
 
     def __post_init__(self) -> None:
         """Refuse widths that do not grow."""
@@ -174,9 +175,11 @@ class TabulatedBlur(TableModule, BlurSchedule):
 
     def width(self, t: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
         """See `BlurSchedule.width`."""
-        logs, level = self.table("log_widths"), t * self.levels
+        logs = self.table("log_widths")
+        level = t * len(logs)
         # The last level belongs to the interval before it.
-        below = level.detach().floor().clamp(1, len(logs) - 1).long() - 1
+        # Clamped as an integer: a NaN, which a wrong time has become on an accelerator, is none, and must not index.
+        below = level.detach().floor().long().clamp(1, len(logs) - 1) - 1
         low, high = logs[below], logs[below + 1]
         return torch.where(level < 1, level * logs[0].exp(), (low + (level - 1 - below) * (high - low)).exp())
 

@@ -157,7 +157,8 @@ def draw_process(process: LinearGaussianProcess, image: Float[Tensor, "..."], *,
     from matplotlib.figure import Figure  # noqa: PLC0415
 
     figure = Figure(figsize=(10, 4.6), layout="constrained")
-    strip, below = figure.subfigures(2, 1, height_ratios=(1.15, 3))
+    places = figure.add_gridspec(2, 1, height_ratios=(1.15, 3))
+    strip, below = figure.add_subfigure(places[0]), figure.add_subfigure(places[1])
     draw_forward(list(strip.subplots(1, 8)), process, image, low)
     strip.suptitle(title, fontsize=10)
     draw_log_snr_map(below.subplots(), process)
