@@ -34,7 +34,7 @@ from .checks import Shape, check_falling, check_order, check_signal, check_times
 from .couplings import Coupling, Markov
 from .gaussian import SpectralGaussian
 from .randomness import white_noise
-from .rates import rate, with_limits
+from .rates import inside, rate, with_limits
 from .tables import TableModule, schedule_dtype
 
 Time = Float[Tensor, "*batch"] | float
@@ -221,10 +221,15 @@ class LinearGaussianProcess(TableModule, ABC):
         return rate(lambda t: self._batched("log_alpha", self.log_alpha(t), t), t)
 
     def log_snr_rate(self, t: Time) -> Float[Tensor, "..."]:
-        """Return dl_t / dt <= 0 per coefficient; arguments and shapes as in `drift`."""
-        t = self.as_times(t)
-        growth = rate(lambda t: self._batched("log_sigma", self.log_sigma(t), t), t)
-        return 2 * difference(self.drift(t), growth)
+        """Return dl_t / dt <= 0 per coefficient; arguments and shapes as in `drift`.
+
+        Where signal and noise vanish at once it is the limit from within [0, 1].
+        """
+
+        def change(t: Tensor) -> Tensor:
+            return 2 * (self.drift(t) - rate(lambda t: self._batched("log_sigma", self.log_sigma(t), t), t))
+
+        return with_limits(change, self.as_times(t))
 
     def diffusion(self, t: Time) -> Float[Tensor, "..."]:
         """Return g_t^2 = -sigma_t^2 dl_t / dt >= 0 per coefficient, in squared data units per unit of time.
@@ -233,11 +238,15 @@ class LinearGaussianProcess(TableModule, ABC):
         within [0, 1]. Arguments and shapes as in `drift`.
         """
 
+        t = self.as_times(t)
+        at_rest = self.log_coefficients(t).log_sigma == -torch.inf
+
         def squared(t: Tensor) -> Tensor:
             # 0 - y rather than -y: a coefficient at rest has the rate 0, not -0.
             return 0.0 - (2 * self.log_coefficients(t).log_sigma).exp() * self.log_snr_rate(t)
 
-        return with_limits(squared, self.as_times(t))
+        # Without noise at t its square is 0, whatever finite or infinite rate that is multiplied by.
+        return torch.where(at_rest, squared(inside(t)), squared(t))
 
     def posterior_coefficients(self, s: Time, t: Time, coupling: Coupling) -> PosteriorCoefficients:
         """Return the coefficients of q(z_s | z_t, x); see `posterior` for arguments and errors."""

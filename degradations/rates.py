@@ -26,12 +26,12 @@ def rate(function: Callable[[Tensor], Tensor], t: Float[Tensor, "*batch"]) -> Fl
     Raises:
         RuntimeError: an operation in `function` has no forward derivative; the message is torch's.
     """
-    inside = _inside(t)
+    within = inside(t)
     value, slope = _value_and_slope(function, t)
-    near, limit = _value_and_slope(function, inside)
+    near, limit = _value_and_slope(function, within)
     # d log y = dy / y is 0 / 0 where y is 0. Where y is about to leave 0 the slope next to it will not do: however
     # large, it would be finite, and y times it 0.
-    rising = torch.where(inside > t, torch.inf, -torch.inf).reshape(*t.shape, *(1,) * (slope.ndim - t.ndim))
+    rising = torch.where(within > t, torch.inf, -torch.inf).reshape(*t.shape, *(1,) * (slope.ndim - t.ndim))
     limit = torch.where(value == -torch.inf, torch.where(near == -torch.inf, 0.0, rising), limit)
     return torch.where(slope.isnan(), limit, slope)
 
@@ -39,14 +39,14 @@ def rate(function: Callable[[Tensor], Tensor], t: Float[Tensor, "*batch"]) -> Fl
 def with_limits(function: Callable[[Tensor], Tensor], t: Float[Tensor, "*batch"]) -> Float[Tensor, "..."]:
     """Return function(t), and where that is 0 times infinity its limit from within [0, 1]."""
     value = function(t)
-    return torch.where(value.isnan(), function(_inside(t)), value)
+    return torch.where(value.isnan(), function(inside(t)), value)
+
+
+def inside(t: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
+    """Return the times, next to `t` on the side of 1/2, from which limits at `t` are read off."""
+    return torch.where(t < 0.5, t + _INWARDS, t - _INWARDS)
 
 
 def _value_and_slope(function: Callable[[Tensor], Tensor], t: Tensor) -> tuple[Tensor, Tensor]:
     value, slope, *_ = torch.func.jvp(function, (t,), (torch.ones_like(t),))
     return value, slope
-
-
-def _inside(t: Tensor) -> Tensor:
-    """Return the time from which a limit at t is read off."""
-    return torch.where(t < 0.5, t + _INWARDS, t - _INWARDS)

@@ -116,7 +116,7 @@ class SpectrumEstimator:
 
 
 def estimate_spectrum(
-    basis: Basis, data: Float[Tensor, "count ..."] | Iterable[Float[Tensor, "batch ..."]], *, batch_size: int = 1024
+    basis: Basis, data: Float[Tensor, "count ..."] | Iterable[Float[Tensor, "..."]], *, batch_size: int = 1024
 ) -> DataSpectrum:
     """Return the spectrum of a data set.
 

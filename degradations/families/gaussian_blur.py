@@ -91,7 +91,7 @@ class GaussianBlur(LinearGaussianProcess):
         """
         basis = cast("SeparableBasis", self.basis)
         plane = self.shape[-basis.axes :]
-        if basis.axes != 2 or self.min_scale or max(plane) > basis.longest_matrix_axis:
+        if not times or basis.axes != 2 or self.min_scale or max(plane) > basis.longest_matrix_axis:
             return super().degrade(x, *times)
         check_signal("x", x, self.shape)
         x = compute_precision(x)

@@ -87,7 +87,7 @@ class EDMSchedule(Schedule):
         rho: how much more densely small noise levels are spaced; 1 is linear.
 
     Raises:
-        ValueError: not 0 < sigma_min < sigma_max, or rho is not positive.
+        ValueError: not 0 < sigma_min < sigma_max, or rho is not positive and finite.
     """
 
     sigma_min: float = 0.002
@@ -97,8 +97,8 @@ class EDMSchedule(Schedule):
     def __post_init__(self) -> None:
         """Refuse noise that does not grow."""
         _check_growth(self.sigma_min, self.sigma_max)
-        if not self.rho > 0:
-            msg = f"rho must be positive, got {self.rho}"
+        if not 0 < self.rho < math.inf:
+            msg = f"rho must be positive and finite (GeometricNoise is its limit), got {self.rho}"
             raise ValueError(msg)
 
     def log_alpha(self, t: Float[Tensor, "..."]) -> Float[Tensor, "..."]:

@@ -44,9 +44,11 @@ class CosineSchedule(Schedule):
 
     def log_snr(self, t: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
         """Return the log-SNR at t, of t's shape."""
+        # tan(y) = sin(y) / sin(pi/2 - y), each angle from its own end: near pi/2 the tangent has no digits left.
         b = math.atan(math.exp(-self.log_snr_max / 2))
-        a = math.atan(math.exp(-self.log_snr_min / 2)) - b
-        return self.shift - 2 * torch.log(torch.tan(a * t + b))
+        c = math.atan(math.exp(self.log_snr_min / 2))
+        a = math.pi / 2 - b - c
+        return self.shift + 2 * torch.log(torch.sin(a * (1 - t) + c) / torch.sin(a * t + b))
 
     def log_alpha(self, t: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
         """See `Schedule.log_alpha`."""
@@ -91,7 +93,7 @@ class LinearSchedule(Schedule):
         beta_max: noise rate at t = 1; DDPM's 0.02 a step, 1000 steps.
 
     Raises:
-        ValueError: a rate is negative, or both are 0.
+        ValueError: a rate is negative or infinite, or both are 0.
     """
 
     beta_min: float = 0.1
@@ -99,8 +101,9 @@ class LinearSchedule(Schedule):
 
     def __post_init__(self) -> None:
         """Refuse rates under which the log-SNR would rise or stand still."""
-        if min(self.beta_min, self.beta_max) < 0 or self.beta_min + self.beta_max <= 0:
-            msg = f"beta_min and beta_max must be at least 0 and not both 0, got {self.beta_min} and {self.beta_max}"
+        rates = (self.beta_min, self.beta_max)
+        if not all(0 <= rate < math.inf for rate in rates) or not any(rates):
+            msg = f"beta_min and beta_max must be finite, at least 0 and not both 0, got {rates[0]} and {rates[1]}"
             raise ValueError(msg)
 
     def log_alpha(self, t: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
@@ -125,7 +128,7 @@ class SigmoidSchedule(Schedule):
         temperature: width of the sigmoid.
 
     Raises:
-        ValueError: start is not below end, or the temperature is not positive.
+        ValueError: start is not below end, or one is infinite, or the temperature is not positive and finite.
     """
 
     start: float = -3.0
@@ -134,27 +137,28 @@ class SigmoidSchedule(Schedule):
 
     def __post_init__(self) -> None:
         """Refuse a stretch on which alpha would rise."""
-        if not self.start < self.end:
-            msg = f"start must be below end, got {self.start} and {self.end}: swap them"
+        if not -math.inf < self.start < self.end < math.inf:
+            msg = f"start must be below end, both finite, got {self.start} and {self.end}: swap them"
             raise ValueError(msg)
-        if not self.temperature > 0:
-            msg = f"temperature must be positive, got {self.temperature}"
+        if not 0 < self.temperature < math.inf:
+            msg = f"temperature must be positive and finite, got {self.temperature}"
             raise ValueError(msg)
 
-    def _log_share(self, t: Tensor, part: Tensor, far_end: float) -> Tensor:
-        """Return log of the share of the rise S(end) - S(start) that lies between time t and the end on `part`'s side.
+    def _log_rise(self, t: Tensor, part: Tensor) -> Tensor:
+        """Return log of the sigmoid's rise between time t and an end, up to a constant of that end.
 
-        S(b) - S(a) = sinh(b - a) / (2 cosh(a) cosh(b)) in half temperatures, without cancellation; the near end's cosh
-        is in both differences and divides out.
+        S(b) - S(a) = sinh(b - a) / (2 cosh(a) cosh(b)) in half temperatures, without cancellation; b - a is `part` of
+        the whole stretch. The end's cosh is the constant. In logarithms sinh does not overflow where the sigmoid is
+        steep.
         """
-        span, unit = (self.end - self.start) / 2 / self.temperature, 2 * self.temperature
-        here = torch.cosh((self.start + t * (self.end - self.start)) / unit)
-        return torch.log(torch.sinh(part * span) / here * (math.cosh(far_end / unit) / math.sinh(span)))
+        unit = 2 * self.temperature
+        here, rise = (self.start + t * (self.end - self.start)) / unit, part * ((self.end - self.start) / unit)
+        return rise + torch.log(-torch.expm1(-2 * rise)) - torch.logaddexp(here, -here)
 
     def log_alpha(self, t: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
         """See `Schedule.log_alpha`."""
-        return self._log_share(t, 1 - t, self.start) / 2
+        return (self._log_rise(t, 1 - t) - self._log_rise(torch.zeros_like(t), torch.ones_like(t))) / 2
 
     def log_sigma(self, t: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
         """See `Schedule.log_sigma`."""
-        return self._log_share(t, t, self.end) / 2
+        return (self._log_rise(t, t) - self._log_rise(torch.ones_like(t), torch.ones_like(t))) / 2
