@@ -166,6 +166,13 @@ class LinearGaussianProcess(TableModule, ABC):
         """Give what a subclass returned a batch axis and all axes of a signal."""
         rank = len(self.shape)
         if t.ndim and value.shape == t.shape:
+            if value.shape == self.shape and len(t) > 1:
+                msg = (
+                    f"{type(self).__name__}.{name}(t) returned shape {tuple(value.shape)} for as many times as a signal"
+                    " has coefficients, so that it may be one number per example or per coefficient: return (batch, 1)"
+                    ", as self.expand_times(t) gives, or (1, coefficients)"
+                )
+                raise ValueError(msg)
             value = self.expand_times(value)
         elif value.ndim <= rank:
             value = value.reshape(*(1,) * (rank + 1 - value.ndim), *value.shape)
@@ -237,7 +244,6 @@ class LinearGaussianProcess(TableModule, ABC):
         Where sigma_t = 0 and the log-SNR falls infinitely fast, as diffusions do at t = 0, this is the limit from
         within [0, 1]. Arguments and shapes as in `drift`.
         """
-
         t = self.as_times(t)
         at_rest = self.log_coefficients(t).log_sigma == -torch.inf
 
@@ -286,9 +292,9 @@ class LinearGaussianProcess(TableModule, ABC):
         check_signal("z_s", z_s, self.shape)
         s, t = self.as_ordered_times(s, t, len(z_s))
         start, end = self.log_coefficients(s), self.log_coefficients(t)
-        stddev = end.log_sigma.exp() * (-torch.expm1(log_snr_change(start, end))).sqrt()
-        scale = difference(end.log_alpha, start.log_alpha).exp()
-        return self._gaussian(_scaled(self.basis.forward(z_s), scale), stddev)
+        fade, change = fade_and_change(start, end)
+        stddev = end.log_sigma.exp() * (-torch.expm1(change)).sqrt()
+        return self._gaussian(_scaled(self.basis.forward(z_s), fade.exp()), stddev)
 
     def posterior(
         self,
@@ -377,7 +383,7 @@ class LinearGaussianProcess(TableModule, ABC):
         for t in grid.flip(0):
             here = self.log_coefficients(t)
             if later is not None:
-                log_rho = (coupling or Markov()).log_correlation(log_snr_change(here, later))
+                log_rho = (coupling or Markov()).log_correlation(fade_and_change(here, later)[1])
                 fresh = white_noise(u.shape, like=u, generator=generator)
                 noise = _scaled(noise, log_rho.exp()) + _scaled(fresh, (-torch.expm1(2 * log_rho)).sqrt())
             path.append(self.basis.inverse(_scaled(u, here.log_alpha.exp()) + _scaled(noise, here.log_sigma.exp())))
@@ -416,25 +422,28 @@ def difference(a: Float[Tensor, "..."], b: Float[Tensor, "..."]) -> Float[Tensor
     return torch.where(a == b, 0.0, a - b)
 
 
-def log_snr_change(start: LogCoefficients, end: LogCoefficients) -> Float[Tensor, "..."]:
-    """Return l_t - l_s <= 0 per coefficient from the coefficients at the earlier time s and the later time t.
+def fade_and_change(start: LogCoefficients, end: LogCoefficients) -> tuple[Float[Tensor, "..."], Float[Tensor, "..."]]:
+    """Return log alpha_{t|s} and l_t - l_s <= 0 per coefficient, from the coefficients at times s <= t.
 
     Raises:
         ValueError: the log-SNR rises, so that no Markov chain with these marginals exists.
     """
     fade = difference(end.log_alpha, start.log_alpha)
     growth = difference(end.log_sigma, start.log_sigma)
+    # Once no signal is left, any factor carries it on; where the noise shrinks, it has to shrink with the noise.
+    fade = torch.where(start.log_alpha == -torch.inf, growth.clamp(max=0.0), fade)
     # Where the signal vanishes between s and t nothing of it is left to know, whatever the noise does.
-    return check_falling(torch.where(fade == -torch.inf, fade, 2 * (fade - growth)))
+    vanishes = (fade == -torch.inf) & (start.log_alpha > -torch.inf)
+    return fade, check_falling(torch.where(vanishes, fade, 2 * difference(fade, growth)))
 
 
 def couple(start: LogCoefficients, end: LogCoefficients, coupling: Coupling) -> PosteriorCoefficients:
     """Return the coefficients of q(z_s | z_t, x) from the coefficients at the earlier time s and the later time t."""
-    change = log_snr_change(start, end)
-    log_rho = coupling.log_correlation(change)
+    _, change = fade_and_change(start, end)
     ratio = difference(start.log_sigma, end.log_sigma)
+    # A latent without noise, after one with noise, has nothing to tell of that noise, whatever the coupling.
+    log_rho = torch.where(ratio == torch.inf, -torch.inf, coupling.log_correlation(change))
     return PosteriorCoefficients(
-        # A latent without noise, after one with noise, has nothing to tell of that noise.
         latent=torch.where(ratio == torch.inf, 0.0, (log_rho + ratio).exp()),
         signal=-torch.expm1(log_rho + change / 2),
         stddev=start.log_sigma.exp() * (-torch.expm1(2 * log_rho)).sqrt(),

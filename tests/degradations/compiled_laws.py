@@ -8,10 +8,10 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parent))
 
-from strategies import images
 from test_extremes import EXTREME, SHAPE
 
 from unmelt.degradations import Markov
+from unmelt.testing.strategies import random_images
 
 
 def check(process):
@@ -21,7 +21,7 @@ def check(process):
         q = process.posterior(z, x, s, t, Markov())
         return process.marginal(x, t).mean, process.transition(z, s, t).mean, q.mean, *process.degrade(x, t, s)
 
-    x, z = images(SHAPE), images(SHAPE, seed=1)
+    x, z = random_images(SHAPE), random_images(SHAPE, seed=1)
     s, t = torch.tensor([0.1, 0.2], dtype=torch.float64), torch.tensor([0.3, 0.9], dtype=torch.float64)
     torch._dynamo.reset()
     compiled = torch.compile(laws, fullgraph=True, backend="eager")

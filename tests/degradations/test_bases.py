@@ -9,7 +9,6 @@ import torch
 from dense_reference import matrix
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import DTYPES, images, shapes
 
 from unmelt.degradations.bases import (
     CosineBasis,
@@ -22,6 +21,7 @@ from unmelt.degradations.bases import (
     ProductBasis,
     SineBasis,
 )
+from unmelt.testing.strategies import DTYPES, random_images, shapes
 
 
 class FastCosineBasis(CosineBasis):
@@ -62,7 +62,7 @@ MAKERS = {
     "matrix": lambda shape: MatrixBasis(shape, rotation(shape[1] * shape[2])),
     "eigen": lambda shape: EigenBasis(shape, square(shape[2]) + square(shape[2]).T),
     # At the larger shapes fewer samples than numbers in each.
-    "PCA": lambda shape: PCABasis(images(shape, batch=20)),
+    "PCA": lambda shape: PCABasis(random_images(shape, batch=20)),
     "product": product,
 }
 every_basis = pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS.keys())
@@ -87,7 +87,7 @@ def test_basis_is_orthonormal(make, shape, dtype):
 @every_basis
 def test_forward_is_the_transpose_and_undoes_inverse(make, shape, seed, dtype):
     basis = make(shape)
-    x = images(basis.shape, seed=seed, dtype=dtype)
+    x = random_images(basis.shape, seed=seed, dtype=dtype)
     dense = x.double().flatten(1) @ matrix(basis)
     u = basis.forward(x)
     assert u.dtype == dtype
@@ -98,7 +98,7 @@ def test_forward_is_the_transpose_and_undoes_inverse(make, shape, seed, dtype):
 @every_basis
 def test_gradients_are_exact_adjoints(make):
     basis = make((2, 5, 6))
-    x, y = (images(basis.shape, seed=seed).requires_grad_() for seed in (0, 1))
+    x, y = (random_images(basis.shape, seed=seed).requires_grad_() for seed in (0, 1))
     for transform, transpose in ((basis.forward, basis.inverse), (basis.inverse, basis.forward)):
         (gradient,) = torch.autograd.grad((transform(x) * y.detach()).sum(), x)
         torch.testing.assert_close(gradient, transpose(y).detach(), rtol=0, atol=1e-12)
@@ -107,7 +107,7 @@ def test_gradients_are_exact_adjoints(make):
 @every_basis
 def test_transforms_leave_their_argument_and_take_any_leading_axes(make):
     basis = make((2, 3, 4))
-    x = torch.stack([images(basis.shape, seed=seed, batch=3) for seed in (0, 1)])
+    x = torch.stack([random_images(basis.shape, seed=seed, batch=3) for seed in (0, 1)])
     kept = x.clone()
     for transform in (basis.analyse, basis.synthesise):
         together = transform(x)
@@ -126,7 +126,7 @@ def test_a_batch_may_be_empty(make):
 @every_basis
 def test_copies_and_twins_agree(make):
     basis = make((2, 3, 4))
-    x = images(basis.shape)
+    x = random_images(basis.shape)
     for twin in (basis, pickle.loads(pickle.dumps(basis)), copy.deepcopy(basis), make((2, 3, 4))):
         assert basis.agrees_with(twin)
         torch.testing.assert_close(twin.forward(x), basis.forward(x), rtol=0, atol=0)
@@ -154,7 +154,7 @@ def test_tables_are_moved_but_never_rounded(make):
 @every_basis
 def test_half_precision_is_transformed_in_single(make, dtype):
     basis = make((1, 8, 8))
-    x = images(basis.shape).to(dtype)
+    x = random_images(basis.shape).to(dtype)
     u = basis.forward(x)
     assert u.dtype == torch.float32
     torch.testing.assert_close(u, basis.forward(x.float()), rtol=0, atol=0)
@@ -163,7 +163,7 @@ def test_half_precision_is_transformed_in_single(make, dtype):
 @every_basis
 def test_autocast_does_not_touch_the_transform(make):
     basis = make((3, 8, 8))
-    x = images(basis.shape, dtype=torch.float32)
+    x = random_images(basis.shape, dtype=torch.float32)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         u = basis.forward(x)
         restored = basis.inverse(u)

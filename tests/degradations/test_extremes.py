@@ -9,13 +9,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from strategies import DTYPES, Anisotropic, couplings, images
 
 from unmelt.degradations import (
     BlurringDiffusion,
     CosineBasis,
     CosineSchedule,
     Deterministic,
+    Eta,
     HeatDissipation,
     Independent,
     IsotropicDiffusion,
@@ -24,6 +24,7 @@ from unmelt.degradations import (
     Markov,
     PixelBasis,
 )
+from unmelt.testing.strategies import DTYPES, Anisotropic, couplings, random_images
 
 
 class Blackout(LinearGaussianProcess):
@@ -82,7 +83,7 @@ def test_the_extremes_are_extreme():
 )
 def test_every_law_is_finite_at_the_extremes(process, times, coupling, dtype):
     s, t = times
-    x, z = images(SHAPE, dtype=dtype), images(SHAPE, seed=1, dtype=dtype)
+    x, z = random_images(SHAPE, dtype=dtype), random_images(SHAPE, seed=1, dtype=dtype)
     for law in (process.marginal(x, t), process.transition(z, s, t), process.posterior(z, x, s, t, coupling)):
         assert law.mean.dtype == dtype
         assert law.mean.isfinite().all()
@@ -93,7 +94,7 @@ def test_every_law_is_finite_at_the_extremes(process, times, coupling, dtype):
 @pytest.mark.parametrize("process", EXTREME, ids=lambda p: type(p).__name__)
 @pytest.mark.parametrize("t", TIMES)
 def test_no_time_between_changes_nothing(process, t):
-    x, z = images(SHAPE), images(SHAPE, seed=1)
+    x, z = random_images(SHAPE), random_images(SHAPE, seed=1)
     step = process.transition(z, t, t)
     torch.testing.assert_close(step.mean, z, rtol=0, atol=1e-13)
     assert step.spectral_stddev.max() == 0
@@ -108,7 +109,7 @@ def test_no_time_between_changes_nothing(process, t):
 
 def test_data_without_noise_and_noise_without_data():
     process = Blackout(SHAPE)
-    x, z = images(SHAPE), images(SHAPE, seed=1)
+    x, z = random_images(SHAPE), random_images(SHAPE, seed=1)
     assert torch.equal(process.marginal(x, 0.0).sample(), x)
     end = process.marginal(x, 1.0)
     assert torch.equal(end.mean, torch.zeros_like(x))
@@ -123,7 +124,7 @@ def test_data_without_noise_and_noise_without_data():
 def test_coefficients_that_never_change_are_kept(dtype):
     """The mean of each channel under heat: alpha = 1 for ever, its latent passes through a Markov step untouched."""
     process = HeatDissipation((3, 8, 8), blur_sigma_max=24.0, levels=20)
-    x, z = images((3, 8, 8), dtype=dtype), images((3, 8, 8), seed=1, dtype=dtype)
+    x, z = random_images((3, 8, 8), dtype=dtype), random_images((3, 8, 8), seed=1, dtype=dtype)
     q = process.posterior(z, x, 0.3, 0.9)
     mean = (2, 3)
     torch.testing.assert_close(q.mean.mean(mean), z.mean(mean), rtol=0, atol=8 * torch.finfo(dtype).eps)
@@ -136,7 +137,7 @@ def test_coefficients_that_never_change_are_kept(dtype):
 def test_single_precision_data_loses_only_rounding(process, times, coupling, seed):
     """Coefficients are computed in double precision whatever the data's is; so the laws agree to single precision."""
     s, t = times
-    x, z = images(SHAPE, seed=seed), images(SHAPE, seed=seed + 1)
+    x, z = random_images(SHAPE, seed=seed), random_images(SHAPE, seed=seed + 1)
     exact, rounded = process.posterior(z, x, s, t, coupling), process.posterior(z.float(), x.float(), s, t, coupling)
     # Coefficients of 16 x 16 images in [0, 1] reach 16; c = sigma_s / sigma_t may amplify the latent.
     latent = process.posterior_coefficients(s, t, coupling).latent.max().item()
@@ -147,7 +148,7 @@ def test_single_precision_data_loses_only_rounding(process, times, coupling, see
 
 @pytest.mark.parametrize("process", EXTREME, ids=lambda p: type(p).__name__)
 def test_bf16_latents_and_autocast_keep_full_precision_coefficients(process):
-    x = images(SHAPE, dtype=torch.bfloat16)
+    x = random_images(SHAPE, dtype=torch.bfloat16)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         q = process.posterior(x, x, 0.25, 0.75)
         degraded = process.degrade(x, 0.5)[0]
@@ -179,8 +180,35 @@ def test_a_log_snr_that_stands_still_but_for_rounding_adds_no_noise():
         def log_sigma(self, t):
             return torch.zeros_like(t)
 
-    x = images(SHAPE)
+    x = random_images(SHAPE)
     step, posterior = Still().transition(x, 0.2, 0.8), Still().posterior(x, x, 0.2, 0.8)
     assert step.spectral_stddev.max() == 0
     assert posterior.spectral_stddev.max() == 0
     torch.testing.assert_close(step.mean, x, rtol=0, atol=1e-12)
+
+
+class Afterglow(LinearGaussianProcess):
+    """No signal is left from t = 0.4 on, and from t = 0.6 on the noise shrinks, to nothing at t = 1."""
+
+    def __init__(self):
+        super().__init__(PixelBasis(SHAPE))
+
+    def log_alpha(self, t):
+        return torch.where(t < 0.4, -t, -torch.inf)
+
+    def log_sigma(self, t):
+        return torch.log(((1 - t) / 0.4).clamp(max=1))
+
+
+@pytest.mark.parametrize(("s", "t"), [(0.5, 0.7), (0.7, 0.9), (0.7, 1.0), (1.0, 1.0), (0.2, 0.7), (0.2, 1.0)])
+def test_noise_may_shrink_once_no_signal_is_left(s, t):
+    """The chain carries on what is left of noise, scaled: z_t has its marginal, and z_s the one it had."""
+    process, x = Afterglow(), random_images(SHAPE)
+    sigma_s, sigma_t = process.sigma(s).item(), process.sigma(t).item()
+    step = process.transition(torch.ones_like(x), s, t)
+    scale, variance = step.mean.mean().item(), step.spectral_stddev.max().item() ** 2
+    assert scale**2 * sigma_s**2 + variance == pytest.approx(sigma_t**2, abs=1e-15)
+    for coupling in (Markov(), Deterministic(), Independent(), Eta(0.5)):
+        latent, _, stddev = (c.max().item() for c in process.posterior_coefficients(s, t, coupling))
+        assert latent**2 * sigma_t**2 + stddev**2 == pytest.approx(sigma_s**2, abs=1e-15)
+    assert process.sample_path(x, [s, t]).isfinite().all()

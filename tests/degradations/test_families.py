@@ -8,7 +8,6 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
-from strategies import images
 
 from unmelt.degradations import (
     BlurringDiffusion,
@@ -18,6 +17,7 @@ from unmelt.degradations import (
     LinearSchedule,
     PixelBasis,
 )
+from unmelt.testing.strategies import random_images
 
 
 def test_heat_levels_are_the_released_ones():
@@ -98,7 +98,7 @@ def test_heat_equals_scipys_gaussian_filter_with_reflecting_boundary(shape, widt
 def test_separable_blur_equals_the_transform(seed, batch):
     """HeatDissipation.degrade multiplies blur matrices; the generic path transforms. Both are one operator."""
     process = HeatDissipation((2, 6, 9), blur_sigma_max=5.0, levels=30)
-    x = images((2, 6, 9), batch=batch, seed=seed)
+    x = random_images((2, 6, 9), batch=batch, seed=seed)
     t = torch.rand(batch, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     generic = super(HeatDissipation, process).degrade(x, t, 0.4)
     for ours, theirs in zip(process.degrade(x, t, 0.4), generic, strict=True):
@@ -108,7 +108,7 @@ def test_separable_blur_equals_the_transform(seed, batch):
 @pytest.mark.parametrize("shape", [(2, 50), (1, 4, 5, 6)])
 def test_heat_runs_on_sound_and_on_volumes(shape):
     process = HeatDissipation(shape, blur_sigma_max=3.0, levels=5)
-    x = images(shape)
+    x = random_images(shape)
     axes = tuple(range(2, len(shape) + 1))
     blurred = process.degrade(x, 1.0)[0]
     torch.testing.assert_close(blurred.mean(axes), x.mean(axes), rtol=0, atol=1e-13)

@@ -5,10 +5,10 @@ import torch
 from dense_reference import Gaussian, covariance_of
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import images, shapes
 from torch.distributions import kl_divergence
 
 from unmelt.degradations import CosineBasis, PixelBasis, SpectralGaussian
+from unmelt.testing.strategies import random_images, shapes
 
 
 def draw(basis, seed, *, dtype=torch.float64):
@@ -26,7 +26,7 @@ def dense(gaussian):
 def test_densities_equal_torch_distributions(shape, seed, basis_type):
     basis = basis_type(shape)
     p, q = draw(basis, seed), draw(basis, seed + 1)
-    z = images(shape, seed=seed)
+    z = random_images(shape, seed=seed)
     # Cholesky factors of 50 x 50 matrices with condition number at most 36 are good to 12 digits.
     close = {"rtol": 1e-9, "atol": 1e-9}
     torch.testing.assert_close(p.log_prob(z), dense(p).log_prob(z.flatten(1)), **close)
@@ -39,7 +39,7 @@ def test_single_precision_densities_lose_only_rounding(seed):
     basis = CosineBasis((2, 6, 5))
     p, q = draw(basis, seed), draw(basis, seed + 1)
     single = [SpectralGaussian(basis, g.spectral_mean.float(), g.spectral_stddev.float()) for g in (p, q)]
-    z = images(basis.shape, seed=seed)
+    z = random_images(basis.shape, seed=seed)
     # 60 terms of size up to (|z - m| / 0.2)^2 ~ 400.
     bound = {"rtol": 64 * torch.finfo(torch.float32).eps, "atol": 1e-3}
     torch.testing.assert_close(single[0].log_prob(z.float()).double(), p.log_prob(z), **bound)

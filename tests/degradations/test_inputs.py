@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from strategies import images
 
 from unmelt.degradations import (
     CosineBasis,
@@ -14,10 +13,11 @@ from unmelt.degradations import (
     LinearGaussianProcess,
     PixelBasis,
 )
+from unmelt.testing.strategies import random_images
 
 SHAPE = (1, 4, 4)
 PROCESS = HeatDissipation(SHAPE, levels=10)
-X = images(SHAPE)
+X = random_images(SHAPE)
 
 
 def test_forgetting_a_schedule_fails_at_construction():
@@ -93,7 +93,7 @@ def test_complex_images_are_refused():
 
 def test_wrong_shapes_are_refused():
     with pytest.raises(ValueError, match=r"x must have shape \(batch, 1, 4, 4\), got \(2, 1, 4, 5\)"):
-        PROCESS.marginal(images((1, 4, 5)), 0.5)
+        PROCESS.marginal(random_images((1, 4, 5)), 0.5)
     with pytest.raises(ValueError, match=r"got \(1, 4, 4\); add the batch axis with x\[None\]"):
         PROCESS.marginal(X[0], 0.5)
 
@@ -156,7 +156,7 @@ def test_a_schedule_of_a_shape_that_does_not_broadcast_is_refused(result):
             return torch.zeros_like(t)
 
     with pytest.raises(ValueError, match=r"Odd.log_alpha\(t\) returned shape.*use self.expand_times"):
-        Odd().marginal(images(SHAPE, batch=3), torch.tensor([0.1, 0.2, 0.3]))
+        Odd().marginal(random_images(SHAPE, batch=3), torch.tensor([0.1, 0.2, 0.3]))
 
 
 @pytest.mark.parametrize("form", ["per example", "expanded", "table", "constant"])
@@ -177,7 +177,7 @@ def test_every_shape_of_schedule_that_makes_sense_is_understood(form):
         def log_sigma(self, t):
             return torch.log(t + 0.1)
 
-    x = images((2, 4, 3), batch=3)
+    x = random_images((2, 4, 3), batch=3)
     t = torch.tensor([0.1, 0.5, 0.9], dtype=torch.float64)
     q = Flexible().marginal(x, t)
     factor = torch.full((3,), 0.5).neg().exp() if form == "constant" else (-t).exp()
@@ -202,3 +202,29 @@ def test_densities_of_a_deterministic_coupling_are_refused():
 def test_checks_do_not_change_what_is_right():
     t = torch.tensor([0.0, 1.0], dtype=torch.float64)
     assert torch.equal(PROCESS.as_times(t), t)
+
+
+class Line(LinearGaussianProcess):
+    """One axis: a table of 3 numbers, and 3 times of one number each, have the same shape."""
+
+    def __init__(self, noise):
+        super().__init__(PixelBasis((3,)))
+        self.noise = noise
+
+    def log_alpha(self, t):
+        return -self.expand_times(t)
+
+    def log_sigma(self, t):
+        return self.noise(t)
+
+
+def test_one_number_per_example_or_per_coefficient_is_not_guessed():
+    x = torch.rand(3, 3)
+    t = torch.tensor([0.1, 0.5, 0.9])
+    for noise in (lambda t: torch.tensor([0.0, -1.0, -2.0]), lambda t: -1 + 0 * t):
+        with pytest.raises(ValueError, match=r"returned shape \(3,\) for as many times.*expand_times"):
+            Line(noise).marginal(x, t)
+        # Another number of examples leaves no doubt.
+        assert Line(noise).marginal(x[:2], t[:2]).mean.shape == (2, 3)
+    told = Line(lambda t: torch.tensor([[0.0, -1.0, -2.0]])).marginal(x, t)
+    torch.testing.assert_close(told.spectral_stddev[0].log(), torch.tensor([0.0, -1.0, -2.0]))

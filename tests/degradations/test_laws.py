@@ -4,10 +4,10 @@ import torch
 from dense_reference import Dense, covariance_of, vectors
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from strategies import couplings, dtypes, images, ordered_times, processes
 from torch.distributions import kl_divergence
 
 from unmelt.degradations import Markov
+from unmelt.testing.strategies import couplings, dtypes, ordered_times, processes, random_images
 
 
 def single(x, dtype):
@@ -32,7 +32,7 @@ def moderate(process, t):
 
 @given(process=processes(), t=st.floats(0, 1), seed=st.integers(0, 99), dtype=dtypes())
 def test_marginal_equals_the_dense_reference(process, t, seed, dtype):
-    x = images(process.shape, seed=seed)
+    x = random_images(process.shape, seed=seed)
     expected = Dense(process).marginal(x.flatten(1), t)
     q = process.marginal(single(x, dtype), t)
     scale = vectors(process, t)[1].max().item()
@@ -44,7 +44,7 @@ def test_marginal_equals_the_dense_reference(process, t, seed, dtype):
 def test_transition_equals_the_dense_reference(process, times, seed, dtype):
     s, t = times
     assume(moderate(process, s))
-    z = images(process.shape, seed=seed)
+    z = random_images(process.shape, seed=seed)
     expected = Dense(process).transition(z.flatten(1), s, t)
     q = process.transition(single(z, dtype), s, t)
     scale = vectors(process, t)[1].max().item()
@@ -57,7 +57,7 @@ def test_transition_equals_the_dense_reference(process, times, seed, dtype):
 def test_posterior_equals_conditioning_the_dense_joint(process, times, coupling, seed, dtype):
     s, t = times
     assume(moderate(process, s) and moderate(process, t))
-    x, z = images(process.shape, seed=seed), images(process.shape, seed=seed + 100)
+    x, z = random_images(process.shape, seed=seed), random_images(process.shape, seed=seed + 100)
     expected = Dense(process).posterior(z.flatten(1), x.flatten(1), s, t, coupling)
     q = process.posterior(single(z, dtype), single(x, dtype), s, t, coupling)
     (_, sigma_s), (_, sigma_t) = vectors(process, s), vectors(process, t)
@@ -70,7 +70,7 @@ def test_posterior_equals_conditioning_the_dense_joint(process, times, coupling,
 def test_chapman_kolmogorov(process, times, seed, dtype):
     """Going from r to t directly is going from r to s and then, whatever came out, from s to t."""
     r, s, t = times
-    z = single(images(process.shape, seed=seed), dtype)
+    z = single(random_images(process.shape, seed=seed), dtype)
     direct, first = process.transition(z, r, t), process.transition(z, r, s)
     second = process.transition(first.mean, s, t)
     scale = process.alpha(t).div(process.alpha(s)).double()
@@ -84,7 +84,7 @@ def test_chapman_kolmogorov(process, times, seed, dtype):
 @given(process=processes(), times=ordered_times(2), seed=st.integers(0, 99), dtype=dtypes())
 def test_transitions_carry_marginals_to_marginals(process, times, seed, dtype):
     s, t = times
-    x = single(images(process.shape, seed=seed), dtype)
+    x = single(random_images(process.shape, seed=seed), dtype)
     early, late = process.marginal(x, s), process.marginal(x, t)
     step = process.transition(early.mean, s, t)
     scale = process.alpha(t).div(process.alpha(s)).double()
@@ -98,7 +98,7 @@ def test_transitions_carry_marginals_to_marginals(process, times, seed, dtype):
 def test_bayes_rule_by_densities(process, times, seed):
     """q(z_s | z_t, x) q(z_t | x) = q(z_t | z_s) q(z_s | x) at any point, for the Markov coupling."""
     s, t = times
-    x, z_s, z_t = (images(process.shape, seed=seed + k) for k in range(3))
+    x, z_s, z_t = (random_images(process.shape, seed=seed + k) for k in range(3))
     posterior, transition = process.posterior(z_t, x, s, t, Markov()), process.transition(z_s, s, t)
     # Coefficients that never change (the mean of heat) have no transition noise, hence no density.
     assume(bool((posterior.spectral_stddev > 0).all()) and bool((transition.spectral_stddev > 0).all()))
@@ -114,7 +114,7 @@ def test_bayes_rule_by_densities(process, times, seed):
 def test_every_coupling_keeps_the_marginals(process, times, coupling, seed, dtype):
     """Integrating z_t out of q(z_s | z_t, x) q(z_t | x) leaves q(z_s | x)."""
     s, t = times
-    x = single(images(process.shape, seed=seed), dtype)
+    x = single(random_images(process.shape, seed=seed), dtype)
     late, early = process.marginal(x, t), process.marginal(x, s)
     averaged = process.posterior(late.mean, x, s, t, coupling)
     latent = process.posterior_coefficients(s, t, coupling).latent.double()
@@ -129,7 +129,7 @@ def test_posterior_divergence_equals_torch_distributions(process, times, couplin
     """The KL between posteriors of two data points, the sampler's loss, on the dense problem."""
     s, t = times
     assume(moderate(process, s) and moderate(process, t))
-    x, other, z = (images(process.shape, seed=seed + k) for k in range(3))
+    x, other, z = (random_images(process.shape, seed=seed + k) for k in range(3))
     p, q = (process.posterior(z, data, s, t, coupling) for data in (x, other))
     deviation = p.spectral_stddev
     assume(bool((deviation > 1e-2 * process.sigma(s)).all()))
@@ -144,7 +144,7 @@ def test_posterior_divergence_equals_torch_distributions(process, times, couplin
 @given(process=processes(), times=ordered_times(2), seed=st.integers(0, 99))
 def test_times_per_example_equal_times_alone(process, times, seed):
     s, t = torch.tensor(times, dtype=torch.float64)
-    x, z = images(process.shape, seed=seed), images(process.shape, seed=seed + 1)
+    x, z = random_images(process.shape, seed=seed), random_images(process.shape, seed=seed + 1)
     early, late = torch.stack([s, s / 2]), torch.stack([t, s])
     together = process.posterior(z, x, early, late)
     for i in range(2):
@@ -155,7 +155,7 @@ def test_times_per_example_equal_times_alone(process, times, seed):
 
 @given(process=processes(), t=st.floats(0, 1), seed=st.integers(0, 99))
 def test_degrade_is_the_mean_of_the_marginal(process, t, seed):
-    x = images(process.shape, seed=seed)
+    x = random_images(process.shape, seed=seed)
     degraded, again = process.degrade(x, t, torch.tensor([t, t / 2], dtype=torch.float64))
     close(degraded, process.marginal(x, t).mean, 1e-12)
     close(again[0], degraded[0], 1e-12)
@@ -164,7 +164,7 @@ def test_degrade_is_the_mean_of_the_marginal(process, t, seed):
 
 @given(process=processes(), t=st.floats(0, 1), seed=st.integers(0, 99))
 def test_corrupt_adds_white_noise_with_the_marginals_width(process, t, seed):
-    x, noise = images(process.shape, seed=seed), images(process.shape, seed=seed + 1)
+    x, noise = random_images(process.shape, seed=seed), random_images(process.shape, seed=seed + 1)
     dense = Dense(process)
     sigma = dense.operator(vectors(process, t)[1])
     expected = x.flatten(1) @ dense.degradation(t).T + noise.flatten(1) @ sigma.T

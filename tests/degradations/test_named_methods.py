@@ -6,7 +6,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from strategies import images, ordered_times
 
 from unmelt.degradations import (
     BlurringDiffusion,
@@ -18,12 +17,13 @@ from unmelt.degradations import (
     IsotropicDiffusion,
     Markov,
 )
+from unmelt.testing.strategies import ordered_times, random_images
 
 SHAPE = (2, 4, 3)
 
 
 def pair(seed):
-    return images(SHAPE, seed=seed), images(SHAPE, seed=seed + 1)
+    return random_images(SHAPE, seed=seed), random_images(SHAPE, seed=seed + 1)
 
 
 def squared(process, t):

@@ -4,7 +4,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from strategies import DTYPES, images, processes
 
 from unmelt.degradations import (
     BlurringDiffusion,
@@ -17,6 +16,7 @@ from unmelt.degradations import (
     PredictX,
 )
 from unmelt.degradations.predictions import LARGEST_GAIN
+from unmelt.testing.strategies import DTYPES, processes, random_images
 
 PREDICTIONS = [PredictX(), PredictEpsilon(), PredictV(), PredictScore(), PredictLessDegraded(levels=1)]
 
@@ -30,7 +30,10 @@ PREDICTIONS = [PredictX(), PredictEpsilon(), PredictV(), PredictScore(), Predict
     dtype=st.sampled_from(DTYPES),
 )
 def test_the_exact_target_gives_the_data_back(process, prediction, t, seed, dtype):
-    x, noise = images(process.shape, seed=seed, dtype=dtype), images(process.shape, seed=seed + 1, dtype=dtype)
+    x, noise = (
+        random_images(process.shape, seed=seed, dtype=dtype),
+        random_images(process.shape, seed=seed + 1, dtype=dtype),
+    )
     times = torch.full((2,), t, dtype=torch.float64)
     z_t, target = prediction.training_pair(process, x, noise, times)
     latent, output = prediction.conversion(process, times)
@@ -44,7 +47,7 @@ def test_the_exact_target_gives_the_data_back(process, prediction, t, seed, dtyp
 @pytest.mark.parametrize("prediction", PREDICTIONS)
 def test_the_exact_target_gives_degraded_data_too(prediction, process, t, s, seed):
     """Folding alpha_s into the conversion is what the sampler does at every step."""
-    x, noise = images(process.shape, seed=seed), images(process.shape, seed=seed + 1)
+    x, noise = random_images(process.shape, seed=seed), random_images(process.shape, seed=seed + 1)
     times = torch.full((2,), t, dtype=torch.float64)
     z_t, target = prediction.training_pair(process, x, noise, times)
     log_alpha = process.log_coefficients(process.as_times(s)).log_alpha
@@ -70,7 +73,7 @@ def test_previous_level_is_the_last_one_strictly_before():
 def test_less_degraded_is_exact_to_its_level_and_beyond_even_where_alpha_underflows(level, seed):
     """IHDM's own step needs no division: the ratio of alphas is 1 at the previous level and below 1 after it."""
     process = HeatDissipation((1, 8, 8), blur_sigma_max=400.0, levels=40, sigma=0.01)
-    x, noise = images(process.shape, seed=seed), images(process.shape, seed=seed + 1)
+    x, noise = random_images(process.shape, seed=seed), random_images(process.shape, seed=seed + 1)
     times = torch.full((2,), level / 40, dtype=torch.float64)
     prediction = PredictLessDegraded()
     z_t, target = prediction.training_pair(process, x, noise, times)

@@ -5,10 +5,10 @@ import pickle
 
 import pytest
 import torch
-from strategies import images
 from torch import nn
 
 from unmelt.degradations import BlurringDiffusion, CosineBasis, HeatDissipation, IsotropicDiffusion
+from unmelt.testing.strategies import random_images
 
 PROCESSES = [HeatDissipation((1, 6, 6)), BlurringDiffusion((1, 6, 6)), IsotropicDiffusion((1, 6, 6))]
 
@@ -41,7 +41,7 @@ def test_every_tensor_of_a_process_moves_with_the_module(process):
     # No tensor hides outside the buffers, where `.to` would not find it.
     for module in process.modules():
         assert not [name for name, value in vars(module).items() if isinstance(value, torch.Tensor)]
-    x = images((1, 6, 6)).to("meta")
+    x = random_images((1, 6, 6)).to("meta")
     t = torch.rand(2, device="meta")
     for result in (moved.marginal(x, t).mean, moved.transition(x, t, 1.0).mean, moved.posterior(x, x, 0.0, t).mean):
         assert result.device.type == "meta"
@@ -54,7 +54,7 @@ def test_copies_agree_with_the_original(process, clone):
     twin = clone(process)
     assert twin is not process
     assert process.agrees_with(twin)
-    x = images((1, 6, 6))
+    x = random_images((1, 6, 6))
     assert torch.equal(twin.marginal(x, 0.4).mean, process.marginal(x, 0.4).mean)
 
 
@@ -69,7 +69,7 @@ def test_other_settings_do_not_agree():
 def test_training_data_in_single_precision_stays_in_single_precision():
     """A mistake of earlier code: a float64 schedule silently made images, and the network's input, float64."""
     for process in PROCESSES:
-        x = images((1, 6, 6), dtype=torch.float32)
+        x = random_images((1, 6, 6), dtype=torch.float32)
         for t in (0.5, torch.tensor(0.5, dtype=torch.float64), torch.rand(2, dtype=torch.float64)):
             assert process.degrade(x, t)[0].dtype == torch.float32
             assert process.corrupt(x, x, t).dtype == torch.float32

@@ -4,7 +4,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from strategies import images
 from torch import nn
 
 from unmelt.degradations import (
@@ -22,6 +21,7 @@ from unmelt.degradations import (
 )
 from unmelt.losses import DenoisingLoss, LevelTimes, MeanOverDimensions, SumOverDimensions, UniformTimes
 from unmelt.models import Denoiser
+from unmelt.testing.strategies import random_images
 
 SHAPE = (2, 4, 3)
 N = 24
@@ -57,7 +57,7 @@ def drawn(process, x, times):
 def test_inverse_heat_dissipations_loss(dtype):
     """Rissanen et al. (2023), algorithm 1: || u_{k-1} - (u_k + noise + f(u_k + noise, k)) ||^2."""
     process, network = heat(), Wobbly()
-    x = images(SHAPE, batch=5, dtype=dtype)
+    x = random_images(SHAPE, batch=5, dtype=dtype)
     t, noise = drawn(process, x, LevelTimes(10))
     ours = DenoisingLoss(process)(Denoiser(network, process, prediction=PredictLessDegraded()), x, generator=seeded())
     level = (t * 10).round()
@@ -74,7 +74,7 @@ def test_inverse_heat_dissipations_loss(dtype):
 def test_simple_losses(process):
     """Ho et al. (2020), eq. 14, and Hoogeboom & Salimans (2023), section 4: mean squared error of the noise."""
     network = Wobbly()
-    x = images(SHAPE, batch=5)
+    x = random_images(SHAPE, batch=5)
     t, noise = drawn(process, x, UniformTimes())
     loss = DenoisingLoss(process, reduction=MeanOverDimensions())
     ours = loss(Denoiser(network, process, prediction=PredictEpsilon()), x, generator=seeded())
@@ -87,7 +87,7 @@ def test_heat_loss_is_its_bound_term_times_two_delta_squared(level, delta, seed)
     """KL of N(A_{k-1} x, sigma^2) from N(mu_hat, delta^2), constants aside: || mu - mu_hat ||^2 / (2 delta^2)."""
     process = heat()
     denoiser = Denoiser(Wobbly(), process, prediction=PredictLessDegraded())
-    x = images(SHAPE, seed=seed)
+    x = random_images(SHAPE, seed=seed)
     t, s = level / 10, (level - 1) / 10
     loss = DenoisingLoss(process)(denoiser, x, t=t, generator=seeded())
     noise = torch.randn(x.shape, generator=seeded(), dtype=x.dtype)
@@ -112,7 +112,7 @@ def test_simple_loss_is_its_bound_term_times_the_stated_weight(t, share, seed, i
     )
     s = t * share
     denoiser = Denoiser(Wobbly(), process, prediction=PredictEpsilon())
-    x = images(SHAPE, seed=seed)
+    x = random_images(SHAPE, seed=seed)
     noise = torch.randn(x.shape, generator=seeded(), dtype=x.dtype)
     z = process.corrupt(x, noise, t)
     kl = process.posterior(z, x, s, t, Markov()).kl_divergence(process.posterior(z, denoiser(z, t), s, t, Markov()))
@@ -140,7 +140,7 @@ def test_the_error_of_one_prediction_measured_as_another(own, measure, t, seed, 
     """The converted loss equals the loss of that other prediction made from the same estimate of the data."""
     process = IsotropicDiffusion(SHAPE) if isotropic else BlurringDiffusion(SHAPE, blur_sigma_max=1.0)
     denoiser = Denoiser(Wobbly(), process, prediction=own)
-    x = images(SHAPE, seed=seed)
+    x = random_images(SHAPE, seed=seed)
     ours = DenoisingLoss(process, measure=measure)(denoiser, x, t=t, generator=seeded())
     noise = torch.randn(x.shape, generator=seeded(), dtype=x.dtype)
     z = process.corrupt(x, noise, t)
@@ -183,7 +183,7 @@ def test_uniform_times_are_uniform_and_never_zero():
 def test_reductions_differ_by_the_number_of_dimensions():
     process = heat()
     denoiser = Denoiser(Wobbly(), process, prediction=PredictX())
-    x = images(SHAPE)
+    x = random_images(SHAPE)
     total, mean = (
         DenoisingLoss(process, reduction=reduction)(denoiser, x, t=0.5, generator=seeded())
         for reduction in (SumOverDimensions(), MeanOverDimensions())
@@ -193,7 +193,7 @@ def test_reductions_differ_by_the_number_of_dimensions():
 
 def test_a_generator_makes_the_loss_repeatable_and_leaves_the_global_one_alone():
     process = heat()
-    denoiser, loss, x = Denoiser(Wobbly(), process, prediction=PredictX()), DenoisingLoss(process), images(SHAPE)
+    denoiser, loss, x = Denoiser(Wobbly(), process, prediction=PredictX()), DenoisingLoss(process), random_images(SHAPE)
     before = torch.get_rng_state()
     first, again = (loss(denoiser, x, generator=seeded()) for _ in range(2))
     assert torch.equal(first, again)
@@ -203,14 +203,16 @@ def test_a_generator_makes_the_loss_repeatable_and_leaves_the_global_one_alone()
 def test_gradients_reach_the_network():
     process = heat()
     network = Wobbly()
-    DenoisingLoss(process)(Denoiser(network, process, prediction=PredictLessDegraded()), images(SHAPE)).sum().backward()
+    DenoisingLoss(process)(
+        Denoiser(network, process, prediction=PredictLessDegraded()), random_images(SHAPE)
+    ).sum().backward()
     assert all(p.grad is not None and p.grad.abs().max() > 0 for p in network.parameters())
 
 
 def test_a_denoiser_of_another_process_is_refused():
     denoiser = Denoiser(Wobbly(), heat(sigma=0.02), prediction=PredictX())
     with pytest.raises(ValueError, match="made for another process.*build both from one"):
-        DenoisingLoss(heat())(denoiser, images(SHAPE))
+        DenoisingLoss(heat())(denoiser, random_images(SHAPE))
 
 
 def test_an_unstable_measure_is_refused():

@@ -3,7 +3,6 @@ import math
 import pytest
 import torch
 from dense_reference import Dense
-from strategies import images
 from torch.distributions import MultivariateNormal
 
 from unmelt.degradations import (
@@ -15,6 +14,7 @@ from unmelt.degradations import (
     estimate_spectrum,
 )
 from unmelt.losses import DegradedDataPrior, GaussianPrior, StandardNormalPrior
+from unmelt.testing.strategies import random_images
 
 SHAPE = (2, 6, 5)
 
@@ -46,7 +46,7 @@ def test_standard_normal_is_refused_where_the_process_ends_elsewhere():
 
 def test_degraded_data_is_training_data_at_the_last_level_plus_the_prior_s_noise():
     """A mistake of earlier code: sampling started from blurred images without noise, smoother than any seen before."""
-    process, data = heat(), images(SHAPE, batch=3, dtype=torch.float32)
+    process, data = heat(), random_images(SHAPE, batch=3, dtype=torch.float32)
     z = DegradedDataPrior(process, data).sample(3000, generator=seeded())
     centres = process.marginal(data, 1.0).mean
     distance, nearest = torch.cdist(z.flatten(1), centres.flatten(1)).min(1)
@@ -61,25 +61,25 @@ def test_degraded_data_is_training_data_at_the_last_level_plus_the_prior_s_noise
 
 @pytest.mark.parametrize("stddev", [0.0, 0.2])
 def test_the_kernels_width_can_be_chosen(stddev):
-    process, data = heat(), images(SHAPE, batch=1)
+    process, data = heat(), random_images(SHAPE, batch=1)
     z = DegradedDataPrior(process, data, stddev=stddev).sample(500, generator=seeded())
     residual = z - process.marginal(data, 1.0).mean.float()
     assert residual.std().item() == pytest.approx(stddev, rel=6 / math.sqrt(2 * residual.numel()), abs=1e-6)
 
 
 def test_a_generator_makes_draws_repeatable():
-    prior = DegradedDataPrior(heat(), images(SHAPE, batch=3))
+    prior = DegradedDataPrior(heat(), random_images(SHAPE, batch=3))
     assert torch.equal(prior.sample(4, generator=seeded(1)), prior.sample(4, generator=seeded(1)))
     assert not torch.equal(prior.sample(4, generator=seeded(1)), prior.sample(4, generator=seeded(2)))
 
 
 def test_impossible_priors_are_refused():
     with pytest.raises(ValueError, match="stddev must be at least 0.*got -1"):
-        DegradedDataPrior(heat(), images(SHAPE), stddev=-1.0)
+        DegradedDataPrior(heat(), random_images(SHAPE), stddev=-1.0)
     with pytest.raises(ValueError, match="holds no example"):
-        DegradedDataPrior(heat(), images(SHAPE)[:0])
+        DegradedDataPrior(heat(), random_images(SHAPE)[:0])
     with pytest.raises(ValueError, match=r"data must have shape \(batch, 2, 6, 5\)"):
-        DegradedDataPrior(heat(), images((2, 5, 6)))
+        DegradedDataPrior(heat(), random_images((2, 5, 6)))
 
 
 class TestGaussianPrior:
@@ -128,7 +128,5 @@ class TestGaussianPrior:
     def test_a_spectrum_in_another_basis_is_refused(self):
         process = heat(0.05)
         spectrum = estimate_spectrum(PixelBasis(SHAPE), torch.rand(3, *SHAPE))
-        with pytest.raises(
-            ValueError, match=r"one of PixelBasis.*diagonal in CosineBasis.*estimate_spectrum\(process"
-        ):
+        with pytest.raises(ValueError, match=r"one of PixelBasis.*diagonal in CosineBasis.*estimate_spectrum\(process"):
             GaussianPrior(process, spectrum)

@@ -7,7 +7,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from strategies import couplings, images
 from torch import nn
 
 from unmelt.degradations import (
@@ -27,6 +26,7 @@ from unmelt.degradations import (
 from unmelt.losses import DegradedDataPrior
 from unmelt.models import AbstractDenoiser, Denoiser
 from unmelt.samplers import PosteriorSampler
+from unmelt.testing.strategies import couplings, random_images
 
 SHAPE = (1, 4, 4)
 ANY_COUPLING = [Markov(), Deterministic(), Independent(), Eta(0.4)]
@@ -62,7 +62,7 @@ def test_inverse_heat_dissipations_sampler(ratio):
         Denoiser(network, process, prediction=PredictLessDegraded()),
         coupling=Independent(),
         delta=delta,
-        prior=DegradedDataPrior(process, images(SHAPE)),
+        prior=DegradedDataPrior(process, random_images(SHAPE)),
     )
     ours = sampler.sample(3, generator=seeded(), initial=start())
     u, generator = start(), seeded()
@@ -91,7 +91,7 @@ def test_ddim_and_ancestral_ddpm(eta, steps):
     process, network = IsotropicDiffusion(SHAPE, CosineSchedule(-6.0, 6.0)), Soft()
     denoiser = Denoiser(network, process, prediction=PredictEpsilon())
     coupling = {0.0: Deterministic(), 1.0: Markov()}.get(eta, Eta(eta))
-    prior = DegradedDataPrior(process, images(SHAPE))
+    prior = DegradedDataPrior(process, random_images(SHAPE))
     sampler = PosteriorSampler(denoiser, steps=steps, coupling=coupling, prior=prior)
     ours = sampler.sample(3, generator=seeded(), initial=start())
     times = [k / steps for k in range(steps, -1, -1)]
@@ -103,7 +103,7 @@ def test_ddim_and_ancestral_ddpm(eta, steps):
 def test_cold_diffusions_improved_sampler():
     """Bansal et al. (2022), algorithm 2, with no noise anywhere: x_{t-1} = x_t - D(x_hat, t) + D(x_hat, t-1)."""
     process, network = heat(sigma=0.0), Soft()
-    prior = DegradedDataPrior(process, images(SHAPE))
+    prior = DegradedDataPrior(process, random_images(SHAPE))
     denoiser = Denoiser(network, process, prediction=PredictX())
     ours = PosteriorSampler(denoiser, steps=12, coupling=Deterministic(), prior=prior).sample(3, initial=start())
     z = start()
@@ -118,7 +118,7 @@ def test_blurring_diffusions_sampler():
     """Hoogeboom & Salimans (2023), section 4.2: the denoise step in frequency, epsilon predicted in pixels."""
     process, network = BlurringDiffusion(SHAPE, blur_sigma_max=1.0, schedule=CosineSchedule(-5.0, 5.0)), Soft()
     denoiser = Denoiser(network, process, prediction=PredictEpsilon())
-    prior = DegradedDataPrior(process, images(SHAPE))
+    prior = DegradedDataPrior(process, random_images(SHAPE))
     ours = PosteriorSampler(denoiser, steps=10, prior=prior).sample(3, generator=seeded(), initial=start())
     basis, generator, z = process.basis, seeded(), start()
     for k in range(10, 0, -1):
@@ -155,7 +155,7 @@ def test_a_step_draws_from_the_posterior_with_the_estimate_for_the_data(kind, co
         "blurring": (BlurringDiffusion(SHAPE, blur_sigma_max=1.0), PredictEpsilon()),
     }[kind]
     denoiser = Denoiser(Soft(), process, prediction=prediction)
-    sampler = PosteriorSampler(denoiser, coupling=coupling, prior=DegradedDataPrior(process, images(SHAPE)))
+    sampler = PosteriorSampler(denoiser, coupling=coupling, prior=DegradedDataPrior(process, random_images(SHAPE)))
     z = start(seed)
     ours = sampler.step(z, t, s, generator=seeded())
     x = denoiser(z, t)
@@ -179,7 +179,7 @@ def test_any_number_of_steps_runs_on_any_prediction(coupling, steps, prediction)
     process = heat()
     denoiser = Denoiser(Soft(), process, prediction=prediction)
     sampler = PosteriorSampler(
-        denoiser, steps=steps, coupling=coupling, prior=DegradedDataPrior(process, images(SHAPE))
+        denoiser, steps=steps, coupling=coupling, prior=DegradedDataPrior(process, random_images(SHAPE))
     )
     assert len(sampler.times) == steps + 1
     path = sampler.trajectory(3, generator=seeded())
@@ -202,7 +202,7 @@ def test_chunks_of_the_coefficient_table_do_not_change_the_sample(monkeypatch):
 
 def test_steps_default_to_the_levels_of_the_process():
     process = heat(levels=7)
-    prior = DegradedDataPrior(process, images(SHAPE))
+    prior = DegradedDataPrior(process, random_images(SHAPE))
     assert len(PosteriorSampler(Denoiser(Soft(), process, prediction=PredictX()), prior=prior).times) == 8
     isotropic = IsotropicDiffusion(SHAPE)
     assert len(PosteriorSampler(Denoiser(Soft(), isotropic, prediction=PredictX())).times) == 51
@@ -248,7 +248,10 @@ def test_the_exact_denoiser_gives_the_data_s_law_back(coupling, kind):
         alpha * mean + spread * torch.randn((count, *SHAPE), generator=generator, dtype=torch.float64)
     )
     sampler = PosteriorSampler(
-        Wiener(process, mean, variance), steps=300, coupling=coupling, prior=DegradedDataPrior(process, images(SHAPE))
+        Wiener(process, mean, variance),
+        steps=300,
+        coupling=coupling,
+        prior=DegradedDataPrior(process, random_images(SHAPE)),
     )
     u = process.basis.forward(sampler.sample(count, generator=generator, initial=first))
     # Six standard errors, and a discretisation error of first order in 1/300 of a log-SNR range of 20.
@@ -277,7 +280,7 @@ def test_initial_states_are_checked():
     with pytest.raises(ValueError, match="initial holds 3 latents, but 2 samples"):
         sampler.sample(2, initial=start())
     with pytest.raises(ValueError, match=r"initial must have shape \(batch, 1, 4, 4\)"):
-        sampler.sample(2, initial=images((1, 4, 5)))
+        sampler.sample(2, initial=random_images((1, 4, 5)))
     with pytest.raises(ValueError, match="count must be at least 1, got 0"):
         sampler.sample(0)
 
@@ -294,7 +297,7 @@ def test_grids_that_do_not_fall_from_one_to_zero_are_refused(times):
 def test_settings_that_contradict_each_other_are_refused():
     process = heat()
     denoiser = Denoiser(Soft(), process, prediction=PredictX())
-    prior = DegradedDataPrior(process, images(SHAPE))
+    prior = DegradedDataPrior(process, random_images(SHAPE))
     with pytest.raises(ValueError, match="give steps or times, not both"):
         PosteriorSampler(denoiser, steps=3, times=torch.tensor([1.0, 0.0]), prior=prior)
     with pytest.raises(ValueError, match="steps must be at least 1, got 0"):
@@ -304,7 +307,7 @@ def test_settings_that_contradict_each_other_are_refused():
     with pytest.raises(ValueError, match="delta must be a standard deviation >= 0, got -0.1"):
         PosteriorSampler(denoiser, coupling=Independent(), delta=-0.1, prior=prior)
     with pytest.raises(ValueError, match="prior was made for another process"):
-        PosteriorSampler(denoiser, prior=DegradedDataPrior(heat(sigma=0.5), images(SHAPE)))
+        PosteriorSampler(denoiser, prior=DegradedDataPrior(heat(sigma=0.5), random_images(SHAPE)))
     with pytest.raises(ValueError, match="does not end in standard normal noise.*DegradedDataPrior"):
         PosteriorSampler(denoiser)
 

@@ -9,9 +9,9 @@ import torch_dct
 from dense_reference import matrix
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import DTYPES, images
 
 from unmelt.degradations.bases import CosineBasis, FourierBasis, SineBasis
+from unmelt.testing.strategies import DTYPES, random_images
 
 
 def cosine(n, size, x):
@@ -60,7 +60,7 @@ def along_fft(basis_type):
 @given(seed=st.integers(0, 99), sizes=st.lists(st.integers(1, 12), min_size=1, max_size=3))
 @every_transform
 def test_both_paths_equal_scipy_on_one_to_three_axes(basis_type, function, reference, sizes, seed):
-    x = images((2, *sizes), seed=seed)
+    x = random_images((2, *sizes), seed=seed)
     expected = x
     for axis in range(-len(sizes), 0):
         expected = reference(expected, axis)
@@ -123,7 +123,7 @@ def test_second_differences_are_diagonal_with_each_basis_boundary(basis_type, ou
 def test_long_axes_use_the_fast_transform_and_agree_with_scipy(basis_type, function, reference, dtype, size):
     basis = basis_type((1, 3, size))
     assert max(table.numel() for table in basis.buffers()) == 9
-    x = images((1, 3, size), dtype=dtype)
+    x = random_images((1, 3, size), dtype=dtype)
     expected = reference(reference(x.double(), -1), -2)
     bound = 32 * torch.finfo(dtype).eps * math.sqrt(size)
     torch.testing.assert_close(basis.forward(x).double(), expected, rtol=0, atol=bound)
@@ -143,7 +143,7 @@ def test_axes_next_to_the_crossover_take_either_path(basis_type):
 @pytest.mark.parametrize("axes", [1, 2, 3])
 @every_transform
 def test_axes_chooses_the_trailing_axes(basis_type, function, reference, axes):
-    expected = x = images((4, 5, 6))
+    expected = x = random_images((4, 5, 6))
     for axis in range(-axes, 0):
         expected = reference(expected, axis)
     torch.testing.assert_close(basis_type((4, 5, 6), axes).forward(x), expected, rtol=0, atol=1e-13)
@@ -178,7 +178,7 @@ def test_eigenvalues_are_those_of_the_neumann_laplacian():
 
 @given(seed=st.integers(0, 99), height=st.integers(1, 40), width=st.integers(1, 40))
 def test_cosine_basis_equals_torch_dct(height, width, seed):
-    x = images((3, height, width), seed=seed, dtype=torch.float32)
+    x = random_images((3, height, width), seed=seed, dtype=torch.float32)
     expected = torch_dct.dct_2d(x.double(), norm="ortho").float()
     # Coefficients reach sqrt(H W) for images in [0, 1].
     bound = 8 * torch.finfo(torch.float32).eps * math.sqrt(height * width)
@@ -188,7 +188,7 @@ def test_cosine_basis_equals_torch_dct(height, width, seed):
 @given(seed=st.integers(0, 99), height=st.integers(1, 9), width=st.integers(1, 9), down=st.integers(0, 9))
 def test_what_fades_by_fourier_eigenvalue_commutes_with_shifts(seed, height, width, down):
     basis = FourierBasis((1, height, width))
-    x = images((1, height, width), seed=seed)
+    x = random_images((1, height, width), seed=seed)
     fade = (-0.3 * basis.laplacian_eigenvalues()).exp()
 
     def blur(x):

@@ -5,9 +5,9 @@ import torch
 from dense_reference import matrix
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import DTYPES, images
 
 from unmelt.degradations.bases import HaarBasis
+from unmelt.testing.strategies import DTYPES, random_images
 
 
 def block_means(x, axes, side):
@@ -28,7 +28,7 @@ def haar_bases(draw):
 
 @given(basis=haar_bases(), seed=st.integers(0, 99), dtype=st.sampled_from(DTYPES))
 def test_without_the_finest_details_blocks_have_their_mean(basis, seed, dtype):
-    x = images(basis.shape, seed=seed, dtype=dtype)
+    x = random_images(basis.shape, seed=seed, dtype=dtype)
     u, scales = basis.forward(x), basis.scales()
     for level in range(basis.levels + 1):
         coarse = basis.inverse(torch.where(scales <= level, 0, u))

@@ -9,9 +9,9 @@ import torch
 from dense_reference import matrix
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import images
 
 from unmelt.degradations.bases import CosineBasis, EigenBasis, MatrixBasis, PCABasis, pca
+from unmelt.testing.strategies import random_images
 
 
 def square(n, seed=0, dtype=torch.float64):
@@ -37,7 +37,7 @@ def test_columns_are_the_basis_functions_of_the_trailing_axes(numbers, axes):
     v = rotation(numbers)
     basis = MatrixBasis((3, 4, 5), v)
     assert basis.axes == axes
-    x = images((3, 4, 5))
+    x = random_images((3, 4, 5))
     expected = (x.reshape(-1, numbers) @ v).reshape(x.shape)
     torch.testing.assert_close(basis.forward(x), expected, rtol=0, atol=1e-13)
     torch.testing.assert_close(basis.inverse(expected), x, rtol=0, atol=1e-13)
@@ -144,7 +144,7 @@ def test_a_path_graph_has_the_cosine_basis(n):
 def test_eigenvalues_have_the_shape_of_the_transformed_axes():
     basis = EigenBasis((2, 3, 4), path_graph(12))
     assert basis.eigenvalues().shape == (3, 4)
-    x = images((2, 3, 4))
+    x = random_images((2, 3, 4))
     applied = basis.inverse(basis.eigenvalues() * basis.forward(x))
     torch.testing.assert_close(applied.flatten(2), x.flatten(2) @ path_graph(12), rtol=0, atol=1e-13)
 
@@ -164,7 +164,7 @@ def test_matrices_that_are_not_symmetric_are_refused():
 
 @given(count=st.integers(2, 40), seed=st.integers(0, 99))
 def test_coefficients_of_the_data_are_uncorrelated(count, seed):
-    data = images((2, 3, 4), batch=count, seed=seed) @ square(4, seed)
+    data = random_images((2, 3, 4), batch=count, seed=seed) @ square(4, seed)
     basis = PCABasis(data)
     u = basis.forward(data).flatten(1)
     variances = basis.variances()
@@ -182,7 +182,7 @@ def test_coefficients_of_the_data_are_uncorrelated(count, seed):
 
 
 def test_components_are_those_of_the_singular_value_decomposition():
-    data = images((6,), batch=30)
+    data = random_images((6,), batch=30)
     _, singular, components = np.linalg.svd((data - data.mean(0)).numpy(), full_matrices=False)
     basis = PCABasis(data)
     torch.testing.assert_close(basis.variances().numpy(), singular**2 / 29, rtol=1e-12, atol=0)
@@ -192,7 +192,7 @@ def test_components_are_those_of_the_singular_value_decomposition():
 
 
 def test_leading_axes_are_further_samples():
-    data = images((5, 3, 4), batch=7)
+    data = random_images((5, 3, 4), batch=7)
     basis, stacked = PCABasis(data, axes=2), PCABasis(data.flatten(0, 1))
     assert basis.shape == (5, 3, 4)
     assert basis.variances().shape == basis.mean().shape == (3, 4)
@@ -201,7 +201,7 @@ def test_leading_axes_are_further_samples():
 
 
 def test_data_taken_in_parts_gives_the_same(monkeypatch):
-    data = images((3, 4), batch=50, dtype=torch.float32)
+    data = random_images((3, 4), batch=50, dtype=torch.float32)
     whole = PCABasis(data)
     monkeypatch.setattr(pca, "_CHUNK", 7)
     parts = PCABasis(data)

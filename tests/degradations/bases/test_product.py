@@ -5,7 +5,6 @@ import torch
 from dense_reference import matrix
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import images
 
 from unmelt.degradations.bases import (
     CosineBasis,
@@ -17,6 +16,7 @@ from unmelt.degradations.bases import (
     SineBasis,
     opponent_colours,
 )
+from unmelt.testing.strategies import random_images
 
 FACTORS = [PixelBasis, CosineBasis, SineBasis, FourierBasis, HaarBasis]
 
@@ -35,20 +35,20 @@ def test_product_is_the_kronecker_product(bases):
     for factor in bases:
         expected = torch.kron(expected, matrix(factor))
     torch.testing.assert_close(matrix(basis), expected, rtol=0, atol=1e-14)
-    x = images(basis.shape)
+    x = random_images(basis.shape)
     torch.testing.assert_close(basis.forward(x).flatten(1), x.flatten(1) @ expected, rtol=0, atol=1e-12)
 
 
 def test_products_of_products_are_products():
     a, b, c = CosineBasis((3,)), SineBasis((2, 4), axes=2), FourierBasis((5,))
     nested, flat = ProductBasis(ProductBasis(a, b), c), ProductBasis(a, b, c)
-    x = images((3, 2, 4, 5))
+    x = random_images((3, 2, 4, 5))
     torch.testing.assert_close(nested.forward(x), flat.forward(x), rtol=0, atol=0)
 
 
 def test_colours_and_plane_are_transformed_apart():
     basis = ProductBasis(MatrixBasis((3,), opponent_colours()), CosineBasis((8, 6), axes=2))
-    x = images((3, 8, 6))
+    x = random_images((3, 8, 6))
     luminance = x.sum(1, keepdim=True) / math.sqrt(3)
     torch.testing.assert_close(basis.forward(x)[:, :1], CosineBasis((1, 8, 6)).forward(luminance), rtol=0, atol=1e-13)
     grey = x[:, :1].expand_as(x)

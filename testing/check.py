@@ -1,0 +1,108 @@
+"""All laws on one process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ..degradations import LinearGaussianProcess
+from . import basis_laws, coefficient_laws, distribution_laws, module_laws, posterior_laws, rate_laws, signal_laws
+from .broken import BrokenLaw
+from .law import Example, Law, Violation
+from .search import outside_tests, smallest_violation
+
+# What later laws take for granted comes first.
+LAWS: tuple[Law, ...] = (
+    *coefficient_laws.LAWS,
+    *module_laws.LAWS,
+    *basis_laws.LAWS,
+    *distribution_laws.LAWS,
+    *posterior_laws.LAWS,
+    *signal_laws.LAWS,
+    *rate_laws.LAWS,
+)
+
+
+def check_process(
+    process: LinearGaussianProcess,
+    *,
+    alpha: Callable[[float], Any] | None = None,
+    sigma: Callable[[float], Any] | None = None,
+    max_examples: int = 30,
+) -> tuple[str, ...]:
+    """Try every law of linear-Gaussian processes on `process`, and say in plain words which one it breaks, and where.
+
+    Times, signals and couplings are drawn by hypothesis, the same ones every time; of a broken law the smallest example
+    is reported. The laws are those of alpha and sigma, the basis, the module, and of every method that a subclass can
+    override. That alpha and sigma are the ones you mean no law can tell: give the formulas as in your paper.
+
+        def test_fog():
+            check_process(Fog((1, 8, 8)), sigma=lambda t: 0.02 * math.exp(2 * t))
+
+    A small shape of the kind you use is enough, with axes of different sizes.
+
+    Args:
+        process: the process, on any device.
+        alpha: alpha_t as a plain formula of a number t in [0, 1]; it returns a number, an array or a tensor that
+            broadcasts to the process's shape. None if there is nothing to compare with.
+        sigma: sigma_t likewise, in the data's units.
+        max_examples: how many examples each law is tried on.
+
+    Returns:
+        The names of the laws that were tried, all of which hold.
+
+    Raises:
+        BrokenLaw: a law is broken; the message names it, the times, the coefficient and the amount, and what to do.
+        TypeError: `process` is not a LinearGaussianProcess, or is a class instead of an instance.
+    """
+    if not isinstance(process, LinearGaussianProcess):  # pyright: ignore[reportUnnecessaryIsInstance]
+        msg = f"check_process takes an instance of a LinearGaussianProcess, got {process!r}"
+        raise TypeError(msg)
+    formulas = (("alpha", alpha), ("sigma", sigma))
+    given = (coefficient_laws.formula_law(name, formula) for name, formula in formulas if formula is not None)
+    return check_laws(process, (*LAWS, *given), max_examples)
+
+
+def check_laws(process: LinearGaussianProcess, laws: tuple[Law, ...], max_examples: int) -> tuple[str, ...]:
+    """Try laws one after the other; see `check_process`."""
+    found = outside_tests(lambda: first_broken(process, laws, max_examples))
+    if found is not None:
+        broken = describe(process, *found)
+        raise broken from found[2].cause
+    return tuple(law.name for law in laws)
+
+
+def first_broken(
+    process: LinearGaussianProcess, laws: tuple[Law, ...], max_examples: int
+) -> tuple[Law, Example, Violation] | None:
+    """Return the first of the laws that is broken, with its smallest example; None if all hold."""
+    for law in laws:
+        found = smallest_violation(law, process, max_examples)
+        if found is not None:
+            return law, *found
+    return None
+
+
+def describe(process: LinearGaussianProcess, law: Law, example: Example, violation: Violation) -> BrokenLaw:
+    """Return the error that tells of a violation: law, times, coefficient, what is wrong, what to do."""
+    times = example.times if violation.times is None else violation.times
+    where = [place_in_time(times)] if times else []
+    if violation.coefficient is not None:
+        where.append(f"at coefficient {violation.coefficient}")
+    what = ", ".join([*where, violation.what])
+    return BrokenLaw(
+        f"{type(process).__name__} breaks the law '{law.name}': {what}. {law.advice}",
+        law=law.name,
+        times=times,
+        coefficient=violation.coefficient,
+        amount=violation.amount,
+    )
+
+
+def place_in_time(times: tuple[float, ...]) -> str:
+    """Return times in words."""
+    if len(times) == 1:
+        return f"at t = {times[0]!r}"
+    if len(times) == 2:
+        return f"between s = {times[0]!r} and t = {times[1]!r}"
+    return f"from r = {times[0]!r} through s = {times[1]!r} to t = {times[2]!r}"

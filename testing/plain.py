@@ -1,0 +1,77 @@
+"""The process once more in plain arithmetic, from `log_alpha`, `log_sigma` and the basis alone.
+
+A subclass may override every other method, so none of them is trusted here.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ..degradations import LinearGaussianProcess
+from .law import Example
+
+
+class Plain(NamedTuple):
+    """log alpha and log sigma at one time, each (*shape)."""
+
+    log_alpha: Float[Tensor, "..."]
+    log_sigma: Float[Tensor, "..."]
+
+    @property
+    def alpha(self) -> Float[Tensor, "..."]:
+        """alpha_t per coefficient, (*shape)."""
+        return self.log_alpha.exp()
+
+    @property
+    def sigma(self) -> Float[Tensor, "..."]:
+        """sigma_t per coefficient, (*shape)."""
+        return self.log_sigma.exp()
+
+    @property
+    def log_snr(self) -> Float[Tensor, "..."]:
+        """l_t per coefficient, (*shape)."""
+        return 2 * minus(self.log_alpha, self.log_sigma)
+
+
+def as_time(process: LinearGaussianProcess, *times: float) -> Float[Tensor, "..."]:
+    """Return one time as a tensor (), several as (batch,), as the process gets them."""
+    t = torch.tensor(times[0] if len(times) == 1 else times, dtype=torch.float64)
+    return process.in_schedule_dtype(t)
+
+
+def widen(process: LinearGaussianProcess, value: Tensor, t: Tensor) -> Float[Tensor, "batch ..."]:
+    """Return what `log_alpha` or `log_sigma` gave for t as (batch or 1, *shape), or raise torch's error."""
+    if t.ndim and value.shape == t.shape:
+        value = value.reshape(-1, *(1,) * len(process.shape))
+    return value.expand(len(t) if t.ndim else 1, *process.shape).to(t.dtype)
+
+
+def plain(process: LinearGaussianProcess, t: float) -> Plain:
+    """Return the coefficients at one time."""
+    time = as_time(process, t)
+    log_alpha, log_sigma = (
+        widen(process, value, time)[0] for value in (process.log_alpha(time), process.log_sigma(time))
+    )
+    return Plain(log_alpha, log_sigma)
+
+
+def minus(a: Float[Tensor, "..."], b: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+    """Return a - b for logarithms, equal infinities differing by 0."""
+    return torch.where(a == b, 0.0, a - b)
+
+
+def signals(process: LinearGaussianProcess, example: Example, number: int = 0) -> Float[Tensor, "batch ..."]:
+    """Return the example's white signals, (batch, *shape) in the schedule's precision; `number` tells sets apart."""
+    generator = torch.Generator().manual_seed(1000 * number + example.seed)
+    x = torch.randn((example.batch, *process.shape), generator=generator, dtype=torch.float64)
+    return process.in_schedule_dtype(x)
+
+
+def spread(process: LinearGaussianProcess) -> tuple[Float[Tensor, "1 ..."], Float[Tensor, "1 ..."]]:
+    """Return the signal whose coefficients are all 1, and the signal 0: what a linear map does to them tells it all."""
+    zero = process.in_schedule_dtype(torch.zeros(1, *process.shape, dtype=torch.float64))
+    return process.basis.inverse(zero + 1), zero

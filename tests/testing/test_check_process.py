@@ -1,0 +1,231 @@
+"""check_process accepts what is right, extremes too, and reports what is wrong with a small example."""
+
+import math
+import subprocess
+import sys
+
+import pytest
+import torch
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+from torch import nn
+from zoo import EVERY_PROCESS
+
+from unmelt.degradations import (
+    ConstantNoise,
+    CosineBasis,
+    CosineSchedule,
+    FourierBasis,
+    GaussianBlur,
+    HeatDissipation,
+    IsotropicDiffusion,
+    LinearGaussianProcess,
+    PixelBasis,
+    RectifiedFlowSchedule,
+    SpectralDiffusion,
+    equal_variance_blur,
+    estimate_spectrum,
+    families,
+)
+from unmelt.testing import BrokenLaw, check_process
+from unmelt.testing.strategies import processes, processes_in, random_images
+
+SHAPE = (2, 3, 4)
+SPECTRUM = estimate_spectrum(FourierBasis(SHAPE), random_images(SHAPE, batch=50))
+
+
+class Fog(LinearGaussianProcess):
+    """README's."""
+
+    def __init__(self, shape):
+        super().__init__(CosineBasis(shape))
+        rows, columns = self.basis.axis_eigenvalues()
+        self.register_table("rate", 10 * rows[:, None] + columns)
+
+    def log_alpha(self, t):
+        return -20 * self.rate * self.expand_times(t) ** 2
+
+    def log_sigma(self, t):
+        return math.log(0.02) + 2 * self.expand_times(t)
+
+
+class Masked(LinearGaussianProcess):
+    """Pixels vanish one after the other, each exactly from some time on, channels at different ones."""
+
+    def __init__(self):
+        super().__init__(PixelBasis(SHAPE))
+        self.register_table("last", torch.linspace(0.1, 1.2, 24, dtype=torch.float64).reshape(SHAPE))
+
+    def log_alpha(self, t):
+        t = self.expand_times(t)
+        return torch.where(t < self.last, torch.zeros_like(t), -torch.inf)
+
+    def log_sigma(self, t):
+        return torch.full_like(t, math.log(0.1))
+
+
+class Learned(LinearGaussianProcess):
+    """A process with a parameter."""
+
+    def __init__(self):
+        super().__init__(PixelBasis(SHAPE))
+        self.speed = nn.Parameter(torch.ones(2, 1, 1, dtype=torch.float64))
+
+    def log_alpha(self, t):
+        return -self.speed * self.expand_times(t)
+
+    def log_sigma(self, t):
+        return self.expand_times(t) - 2
+
+
+RIGHT = {
+    **EVERY_PROCESS,
+    "README's fog": Fog(SHAPE),
+    "pixels that vanish at once": Masked(),
+    "a parameter": Learned(),
+    "heat as released": HeatDissipation(SHAPE),
+    "heat without noise": HeatDissipation(SHAPE, sigma=0.0),
+    "a log-SNR of 60": IsotropicDiffusion((1, 2, 3), CosineSchedule(-60.0, 60.0)),
+    "sound": HeatDissipation((2, 9), blur_sigma_max=3.0, levels=10),
+    "video": HeatDissipation((1, 3, 4, 2), blur_sigma_max=3.0, levels=10),
+    "equal SNR": SpectralDiffusion.equal_snr(SPECTRUM),
+    "flipped SNR": SpectralDiffusion.flipped_snr(SPECTRUM),
+    "equal variance": GaussianBlur(SHAPE, equal_variance_blur(SPECTRUM, maximum=3.0, levels=8), ConstantNoise(0.01)),
+}
+
+
+def test_every_family_is_there():
+    kinds = {type(process).__name__ for process in RIGHT.values()}
+    assert {name for name in families.__all__ if name[0].isupper()} <= kinds
+    assert {"Renoised", "InBasis", "ChannelGroups"} <= kinds
+
+
+@pytest.mark.parametrize("process", RIGHT.values(), ids=RIGHT.keys())
+def test_what_is_right_passes(process):
+    names = check_process(process, max_examples=8)
+    assert len(names) == len(set(names)) > 30
+
+
+@settings(max_examples=8)
+@given(process=processes((1, 2, 3)))
+def test_the_strategies_processes_pass_inside_a_hypothesis_test(process):
+    check_process(process, max_examples=4)
+
+
+@settings(max_examples=3)
+@given(process=processes_in(CosineBasis((3, 5))))
+def test_other_ranks_pass(process):
+    check_process(process, max_examples=4)
+
+
+def test_a_broken_law_is_reported_inside_a_hypothesis_test():
+    @settings(max_examples=1, database=None, phases=[Phase.generate])
+    @given(st.integers())
+    def inside(number):
+        check_process(Late())
+
+    with pytest.raises(BrokenLaw, match="the log-SNR never rises"):
+        inside()
+
+
+class Late(LinearGaussianProcess):
+    """Wrong only at one coefficient and for t > 0.5."""
+
+    def __init__(self):
+        super().__init__(PixelBasis(SHAPE))
+        at = torch.zeros(SHAPE, dtype=torch.float64)
+        at[0, 1, 2] = 1
+        self.register_table("at", at)
+
+    def log_alpha(self, t):
+        return -self.expand_times(t)
+
+    def log_sigma(self, t):
+        return -4 * self.at * (self.expand_times(t) - 0.5).clamp(min=0)
+
+
+def test_the_example_is_small_and_names_the_coefficient_the_times_and_the_amount():
+    with pytest.raises(BrokenLaw) as caught:
+        check_process(Late())
+    error = caught.value
+    assert error.coefficient == (0, 1, 2)
+    assert 0.5 < error.t <= 1
+    assert 0 <= error.s < error.t
+    # Times shrink to hundredths.
+    assert error.t * 100 == pytest.approx(round(error.t * 100), abs=1e-12)
+    rise = 8 * (error.t - max(error.s, 0.5)) - 2 * (error.t - error.s)
+    assert error.amount == pytest.approx(rise, rel=1e-9)
+    words = f"between s = {error.s} and t = {error.t}, at coefficient (0, 1, 2), it rises by {rise:.3g} (from "
+    assert words in str(error)
+
+
+def test_the_report_is_the_same_every_time():
+    messages = set()
+    for _ in range(2):
+        with pytest.raises(BrokenLaw) as caught:
+            check_process(Late())
+        messages.add(str(caught.value))
+    assert len(messages) == 1
+
+
+class TestFormulas:
+    """alpha and sigma as the paper writes them."""
+
+    def test_the_right_ones_hold(self):
+        names = check_process(
+            IsotropicDiffusion(SHAPE, RectifiedFlowSchedule()), alpha=lambda t: 1 - t, sigma=lambda t: t, max_examples=5
+        )
+        assert names[-2:] == ("alpha is the given formula", "sigma is the given formula")
+
+    def test_arrays_per_coefficient(self):
+        process = Fog(SHAPE)
+        check_process(process, alpha=lambda t: (-20 * process.rate * t**2).exp().numpy(), max_examples=5)
+
+    def test_sigma_taken_for_its_square_is_caught(self):
+        with pytest.raises(
+            BrokenLaw, match=r"'sigma is the given formula': at t = 0.0, at .*is 0.02 instead of 0.0004"
+        ):
+            check_process(Fog(SHAPE), sigma=lambda t: (0.02 * math.exp(2 * t)) ** 2, max_examples=5)
+
+    def test_a_factor_in_one_coefficient_is_caught(self):
+        process = Fog(SHAPE)
+        scale = torch.ones(SHAPE, dtype=torch.float64)
+        scale[1, 0, 1] = 1.01
+        with pytest.raises(BrokenLaw, match=r"'alpha is the given formula': .*at coefficient \(1, 0, 1\), alpha\(t\)"):
+            check_process(process, alpha=lambda t: (-20 * process.rate * t**2 * scale).exp(), max_examples=10)
+
+
+class Raising(Late):
+    def log_sigma(self, t):
+        if t.max() > 0.5:
+            msg = "not so\nlate"
+            raise KeyError(msg)
+        return torch.zeros_like(t)
+
+
+def test_an_exception_of_the_process_is_reported_with_its_times_and_chained():
+    with pytest.raises(BrokenLaw, match=r"at t = 0\.\d+, KeyError is raised: .not so") as caught:
+        check_process(Raising())
+    assert isinstance(caught.value.__cause__, KeyError)
+    assert caught.value.t > 0.5
+
+
+def test_a_class_is_no_process():
+    with pytest.raises(Exception, match="instance|type|beartype"):
+        check_process(Late)
+
+
+def test_it_changes_neither_the_process_nor_torch_s_state():
+    process, state = Fog(SHAPE), torch.get_rng_state()
+    before = {name: table.clone() for name, table in process.named_buffers()}
+    check_process(process, max_examples=3)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert torch.get_default_dtype() == torch.float32
+    assert torch.is_grad_enabled()
+    assert all(torch.equal(table, before[name]) for name, table in process.named_buffers())
+
+
+def test_without_hypothesis_the_import_says_what_to_install():
+    script = "import sys; sys.modules['hypothesis'] = None; import unmelt.testing"
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert "pip install 'unmelt[testing]'" in result.stderr.splitlines()[-1]
