@@ -16,9 +16,9 @@ from .schedules import Schedule
 class Renoised(LinearGaussianProcess):
     """Another process's degradation under a new noise: alpha_k(t) = a(t) alpha'_k(t), sigma(t) the schedule's.
 
-    `Renoised(HeatDissipation(shape), CosineSchedule())` is blurring diffusion without its d_min, and with a schedule
-    that leaves the signal alone (`ConstantNoise`, `GeometricNoise`) the other process's alpha is kept as it is. Its own
-    noise does not matter.
+    `Renoised(HeatDissipation(shape), CosineSchedule())` is blurring diffusion without its d_min and with heat
+    dissipation's blur widths. With a schedule that leaves the signal alone (`ConstantNoise`, `GeometricNoise`) the
+    other process's alpha is kept as it is. Its own noise does not matter.
 
     Args:
         process: the process whose basis, levels and alpha are taken.

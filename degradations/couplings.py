@@ -41,7 +41,7 @@ class Coupling(ABC):
 
 @dataclass(frozen=True)
 class Markov(Coupling):
-    """rho = exp((l_t - l_s) / 2): the chain z_0 -> z_s -> z_t is Markov.
+    """rho = exp((l_t - l_s) / 2): the chain x -> z_s -> z_t is Markov.
 
     The posterior of Ho et al. (2020, eq. 6-7) for isotropic noise, and of Hoogeboom & Salimans (2023,
     section 4) per frequency.
@@ -57,7 +57,7 @@ class Deterministic(Coupling):
     """rho = 1: both levels carry the same noise.
 
     DDIM with eta = 0 (Song, Meng & Ermon, 2021, eq. 12); where sigma is constant it is the improved sampler
-    of cold diffusion, z_s = z_t - A_t x + A_s x (Bansal et al., 2022, algorithm 2). Its posterior has no
+    of cold diffusion, z_s = z_t - A_t x + A_s x (Bansal et al., 2023, algorithm 2). Its posterior has no
     variance, hence no density.
     """
 

@@ -21,8 +21,8 @@ _HALVINGS = 80
 def equal_variance_blur(spectrum: DataSpectrum, *, maximum: float, levels: int) -> TabulatedBlur:
     """Return a blur whose levels each remove an equal share of the data's variance.
 
-    Natural images have most of their variance in few low frequencies, so these levels spend most of their number on
-    wide blurs; `LogSpacedBlur` does the opposite.
+    Natural images have about the same variance in every octave, so the widths are close to `LogSpacedBlur`'s; but they
+    start near 0, and thin out at the widest blurs, where little variance is left.
 
     Args:
         spectrum: the data's spectrum in a `CosineBasis` (or the basis of whatever boundary the blur has).

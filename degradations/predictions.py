@@ -240,7 +240,7 @@ class PredictV(Prediction):
 class PredictLessDegraded(Prediction):
     """The network predicts the step A_p x - z_t to the less degraded signal at the level p before t.
 
-    The parametrisation of inverse heat dissipation (Rissanen et al., 2023, eq. 6), mu = z_t + f(z_t, t). The
+    The parametrisation of inverse heat dissipation (Rissanen et al., 2023, section 2), mu = z_t + f(z_t, t). The
     estimate is one of A_p x, from which every more degraded signal follows by contraction. With `levels = 1` the
     level before any t is the data itself, and the network predicts the whole way back, x - z_t.
 

@@ -11,8 +11,10 @@ logarithms: with l_t = log alpha_t^2 - log sigma_t^2, non-increasing in t,
     alpha_{t|s}   = alpha_t / alpha_s                                = exp(log alpha_t - log alpha_s)
     sigma_{t|s}^2 = sigma_t^2 - alpha_{t|s}^2 sigma_s^2              = -sigma_t^2 expm1(l_t - l_s),
 
-where a difference of equal infinities is 0, so that sigma = 0 and alpha = 0 are legal values. In continuous time
-the process is the linear stochastic differential equation du = f_t u dt + g_t dw, per coefficient, with
+where log alpha and log sigma are subtracted apart and a difference of equal infinities is 0, so that sigma = 0 and
+alpha = 0 are legal values (without any noise, l_t - l_s is 2 log alpha_{t|s}, the limit of a small constant noise).
+In continuous time the process is the linear stochastic differential equation du = f_t u dt + g_t dw, per coefficient,
+with
 
     f_t   = d log alpha_t / dt,
     g_t^2 = d sigma_t^2 / dt - 2 f_t sigma_t^2                       = -sigma_t^2 dl_t / dt.
@@ -213,7 +215,7 @@ class LinearGaussianProcess(TableModule, ABC):
     # ---- rates in continuous time --------------------------------------------------------------------------
 
     def drift(self, t: Time) -> Float[Tensor, "..."]:
-        """Return f_t = d log alpha_t / dt <= 0 per coefficient (Song et al., 2021, eq. 5, per coefficient).
+        """Return f_t = d log alpha_t / dt per coefficient (Song et al., 2021, eq. 5, per coefficient).
 
         By automatic differentiation of `log_alpha`; a subclass may override it by a closed form (likewise
         `log_snr_rate` and `diffusion`), which `unmelt.testing.check_process` holds equal to this one.
@@ -355,7 +357,8 @@ class LinearGaussianProcess(TableModule, ABC):
 
         q(z_tK | x) q(z_tK-1 | z_tK, x) ... (Song, Meng & Ermon, 2021, eq. 6), drawn through the noises: each level's
         noise is rho times the next one's plus sqrt(1 - rho^2) times fresh noise. With `Markov()` that is the forward
-        chain; every coupling gives each z_t its marginal.
+        chain; every coupling gives each z_t its marginal. For `Eta` strictly between 0 and 1 the joint law of two
+        levels depends on the times between them.
 
         Args:
             x: data, (batch, *shape).

@@ -60,7 +60,7 @@ class StandardNormalPrior(Prior):
 
 
 class DegradedDataPrior(Prior):
-    """Training data degraded to t = 1, plus noise: a kernel density estimate (Rissanen et al., 2023, section 2.3).
+    """Training data degraded to t = 1, plus noise: a kernel density estimate (Rissanen et al., 2023, section 2).
 
     A draw is one of the images at random, degraded, plus Gaussian noise: without it the network would meet latents
     smoother than any it was trained on.
@@ -107,9 +107,10 @@ class DegradedDataPrior(Prior):
 class GaussianPrior(Prior):
     """A Gaussian fitted to degraded data, independent in each coefficient: N(alpha_1 m, alpha_1^2 v + sigma_1^2).
 
-    With m and v the mean and variance of the data's coefficients it has the first two moments of the marginal at t = 1,
-    and needs no training images. It is exact for Gaussian data of that spectrum, and good wherever the process leaves
-    little signal or a few nearly Gaussian coefficients (the mean colour, after heat).
+    With m and v the mean and variance of the data's coefficients it has those of the marginal at t = 1, and needs no
+    training images. It is exact for Gaussian data whose coefficients are uncorrelated, and good wherever the process
+    leaves little signal. Red, green and blue are correlated: after heat, which leaves the mean colour, use a basis
+    whose channels are rotated (`opponent_colours`, or `PCABasis` of the channels), or `DegradedDataPrior`.
 
     Args:
         process: the forward process.

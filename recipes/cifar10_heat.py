@@ -1,7 +1,8 @@
-"""Inverse heat dissipation on CIFAR-10, in the configuration it was released in.
+"""Inverse heat dissipation on CIFAR-10, in the configuration that its authors released.
 
 Rissanen, Heinonen & Solin, "Generative Modelling with Inverse Heat Dissipation", ICLR 2023: 200 levels of blur up to 24
-pixels, noise 0.01, sampling noise 0.0125, a U-Net of 61 M parameters, 1.3 M steps of 128 images.
+pixels, noise 0.01, a U-Net of 61 M parameters, 1.3 M steps of 128 images. Samples are drawn with noise 1.25 times as
+large.
 """
 
 from unmelt.training import (

@@ -11,8 +11,8 @@ def opponent_colours() -> Float64[Tensor, "3 3"]:
     """Return the orthonormal matrix of opponent colours, which `MatrixBasis` makes a basis of shape (3,).
 
     Its columns, in terms of (red, green, blue), are luminance (1, 1, 1) / sqrt(3), red-green (1, -1, 0) / sqrt(2) and
-    blue-yellow (1, 1, -2) / sqrt(6), which is positive for yellow. The colours of natural images are nearly
-    uncorrelated in it (Ruderman, Cronin & Chiao, 1998, whose space it is but for logarithms of cone responses).
+    blue-yellow (1, 1, -2) / sqrt(6), which is positive for yellow. In natural images luminance is nearly uncorrelated
+    with the other two. The axes are those that Ruderman, Cronin & Chiao (1998) found for logarithms of cone responses.
     """
     columns = torch.tensor([[1, 1, 1], [1, -1, 0], [1, 1, -2]], dtype=torch.float64).mT
     return columns / columns.square().sum(0).sqrt()

@@ -1,8 +1,8 @@
-"""The basis of principal components: directions in which data varies most, and independently.
+"""The basis of principal components: directions in which data varies most, and uncorrelated.
 
 For samples x_1 .. x_m of mean mu, the covariance is C = sum_j (x_j - mu)(x_j - mu)^T / (m - 1) = V diag(variances) V^T.
-The coefficients V^T (x - mu) are uncorrelated over the data, and the first k of them keep more of its variance than
-any other k numbers linear in x.
+The coefficients V^T (x - mu) are uncorrelated over the data, and the first k of them keep at least as much of its
+variance as any other k numbers linear in x.
 """
 
 from __future__ import annotations

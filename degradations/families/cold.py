@@ -12,9 +12,10 @@ from .gaussian_blur import GaussianBlur
 class ColdBlur(GaussianBlur):
     """A deterministic degradation, sigma = 0: step i of K convolves with a Gaussian of width s_i pixels.
 
-    Source: Bansal, Borgnia, Chu, Li, Kazemi, Huang, Goldblum, Geiping & Goldstein (2022), Cold diffusion, section 5.1:
-    50 steps of widths 0.35 + i / 100 (i from 0) for CIFAR-10. Their kernels are cut off at 11 x 11 pixels; here they
-    are whole, and an image is reflected at its edges.
+    Source: Bansal, Borgnia, Chu, Li, Kazemi, Huang, Goldblum, Geiping & Goldstein (2023), Cold diffusion, section 4: 50
+    steps of widths 0.35 + i / 100 (i from 0) for CIFAR-10. Their kernels are sampled at 11 x 11 pixels, which makes the
+    narrow ones narrower still, and their edges are reflected without repeating the last pixel; here Gaussians are
+    exact, and the reflection repeats it.
 
     Without noise no level has a density: `log_prob` and the score raise, and sampling uses `Deterministic()`, which is
     their improved sampler (algorithm 2).

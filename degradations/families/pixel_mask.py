@@ -18,7 +18,7 @@ _DURATION = 0.25
 class PixelMask(OrderedFading):
     """Pixels fade in a given order: a hole that grows, a curtain that falls, any map of times.
 
-    Cold diffusion's inpainting (Bansal et al., 2022, section 5.2) is of this kind, with a hole that grows from the
+    Cold diffusion's inpainting (Bansal et al., 2023, section 4) is of this kind, with a hole that grows from the
     middle; there the mask is a product of Gaussians, here each pixel fades along a cosine in a stretch of its own.
 
     Args:

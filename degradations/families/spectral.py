@@ -64,8 +64,8 @@ class SpectralDiffusion(LinearGaussianProcess):
         """Return noise whose standard deviation is a power of the frequency, w_k = (f_k + f_1)^exponent.
 
         f_k is the length of the frequency in cycles per pixel and f_1 the lowest one, which keeps the constant's noise
-        finite; the mean of w_k^2 is 1. Negative exponents amplify low frequencies (-1 is the slope of natural images),
-        0 is white. The papers' best exponents for training lie within 0.1 of 0.
+        finite; the mean of w_k^2 is 1. Negative exponents amplify low frequencies (-1 is the slope of natural images'
+        amplitudes), 0 is white.
 
         Source: Scimeca, Jiralerspong, Earnshaw, Hartford & Bengio (2025), Learning what matters: steering diffusion via
         spectrally anisotropic forward noise; offset and normalisation are ours.
@@ -90,8 +90,8 @@ class SpectralDiffusion(LinearGaussianProcess):
     def equal_snr(cls, spectrum: DataSpectrum, *, schedule: Schedule | None = None) -> SpectralDiffusion:
         """Return noise proportional to the data's variance: all coefficients drown at once.
 
-        The signal-to-noise ratio of every coefficient is the mean over coefficients of that under white noise, the
-        papers' calibration. Source: Falck et al. (2025), A Fourier space perspective on diffusion models, EqualSNR.
+        The signal-to-noise ratio of every coefficient is the mean over coefficients of that under white noise. Source:
+        Falck et al. (2025), A Fourier space perspective on diffusion models, EqualSNR.
 
         Args:
             spectrum: the data's spectrum.

@@ -19,12 +19,13 @@ _RELEASED = PowerBlur((1000 * 0.15**2 / 5) ** 0.5, 2.5)
 
 
 class VariancePreservingBlur(GaussianBlur):
-    """alpha_k(t) = a(t) exp(-lambda_k sigma_B(t)^2 / 2), sigma_k^2 = 1 - alpha_k^2: noise takes what blur leaves.
+    """alpha_k(t) = a(t) exp(-lambda_k sigma_B(t)^2 / 2), sigma_k^2 = 1 - alpha_k^2: noise fills what is lost.
 
     Source: Lee, Chung, Kim & Ye (2022), Progressive deblurring of diffusion models for coarse-to-fine image synthesis:
     step i multiplies frequency k by sqrt(1 - beta_i) d_k^f(i), d_k being the response of a small Gaussian blur. This is
-    the limit of many steps, with exact Gaussian responses in the cosine basis, where the authors take the singular
-    vectors of a blur that sees zeros beyond the edge.
+    the limit of many steps, with exact Gaussian responses of their nominal widths in the cosine basis. The authors take
+    the singular vectors of a sampled kernel (0.4 pixels wide by name, 0.28 by its variance) that sees zeros beyond the
+    edge.
 
     Args:
         shape: shape of one signal, such as (3, 64, 64); all axes but the first are blurred.

@@ -20,7 +20,7 @@ class RectifiedFlowSchedule(Schedule):
 
     Attributes:
         shift: with s the shift, sigma = s t / (1 + (s - 1) t): more time is spent in noise, for larger images
-            (Esser et al., 2024, eq. 23, sqrt(m / n)); 1 is the plain schedule.
+            (Esser et al., 2024: the square root of the ratio of pixels); 1 is the plain schedule.
 
     Raises:
         ValueError: shift is not positive.

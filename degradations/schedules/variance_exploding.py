@@ -44,7 +44,7 @@ class ConstantNoise(Schedule):
 class GeometricNoise(Schedule):
     """Variance exploding: alpha = 1, sigma(t) = sigma_min (sigma_max / sigma_min)^(t / until), sigma_max afterwards.
 
-    Source: Song et al. (2021), eq. 30, with until = 1.
+    Source: Song et al. (2021), eq. 30 and 31, with until = 1.
 
     Attributes:
         sigma_min: standard deviation at t = 0, in the data's units; 0.01 for data in [0, 1].

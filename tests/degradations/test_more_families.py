@@ -145,7 +145,7 @@ def test_named_blurs_are_gaussian_blurs():
 
 @given(t=TIMES)
 def test_soft_diffusion_blurs_at_a_constant_rate_under_a_little_noise(t):
-    """Daras et al. (2022), eq. 4: x_t = C_t x_0 + s_t eta, s_t from 0.01 to 0.1 in the first quarter."""
+    """Daras et al. (2023), eq. 4: x_t = C_t x_0 + s_t eta, s_t from 0.01 to 0.1 in the first quarter."""
     process = SoftDiffusion(SHAPE)
     expected = np.exp(-heat_rates(4, 6) * (23 * t) ** 2 / 2)
     np.testing.assert_allclose(alpha(process, t), np.broadcast_to(expected, SHAPE), rtol=1e-10, atol=1e-300)
@@ -162,7 +162,7 @@ def test_soft_diffusion_takes_widths_fitted_to_data():
 
 
 def test_cold_blur_is_scipys_gaussian_filter_again_and_again():
-    """Bansal et al. (2022), section 5.1, with kernels wide enough to be sampled at pixels and pictures that reflect."""
+    """Bansal et al. (2023), section 5.1, with kernels wide enough to be sampled at pixels and pictures that reflect."""
     widths = [1.5, 1.6, 2.0, 1.4]
     process = ColdBlur((2, 24, 20), blur=repeated_blur(widths))
     x = draw((2, 24, 20))

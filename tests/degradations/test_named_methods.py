@@ -85,7 +85,7 @@ def test_independent_is_inverse_heat_dissipations_step(level, seed):
 
 @given(times=ordered_times(2), sigma=st.sampled_from([0.0, 0.02]), seed=st.integers(0, 99))
 def test_deterministic_at_constant_noise_is_cold_diffusions_improved_step(times, sigma, seed):
-    """Bansal et al. (2022), algorithm 2: z_s = z_t - D(x, t) + D(x, s); without noise at all, too."""
+    """Bansal et al. (2023), algorithm 2: z_s = z_t - D(x, t) + D(x, s); without noise at all, too."""
     s, t = times
     process = HeatDissipation(SHAPE, blur_sigma_max=4.0, levels=20, sigma=sigma)
     x, z = pair(seed)

@@ -116,7 +116,7 @@ def sigmoid_gamma(t, start, end, temperature):
 @pytest.mark.parametrize("t", ENDS)
 @pytest.mark.parametrize("parameters", [(-3, 3, 1.0), (0, 3, 0.3), (0, 3, 1.1), (-3, 3, 0.1), (-1, 4, 0.02)])
 def test_sigmoid_is_the_papers_gamma(t, parameters):
-    """Jabri, Fleet & Chen (2022): alpha^2 = gamma. The steepest stretch spans 250 temperatures."""
+    """Jabri, Fleet & Chen (2023): alpha^2 = gamma. The steepest stretch spans 250 temperatures."""
     # Logs of sinh and cosh up to 250, rounded by 3e-14 each.
     holds(SigmoidSchedule(*map(float, parameters)), t, *sigmoid_gamma(t, *parameters))
 

@@ -101,7 +101,7 @@ def test_ddim_and_ancestral_ddpm(eta, steps):
 
 
 def test_cold_diffusions_improved_sampler():
-    """Bansal et al. (2022), algorithm 2, with no noise anywhere: x_{t-1} = x_t - D(x_hat, t) + D(x_hat, t-1)."""
+    """Bansal et al. (2023), algorithm 2, with no noise anywhere: x_{t-1} = x_t - D(x_hat, t) + D(x_hat, t-1)."""
     process, network = heat(sigma=0.0), Soft()
     prior = DegradedDataPrior(process, random_images(SHAPE))
     denoiser = Denoiser(network, process, prediction=PredictX())
