@@ -65,8 +65,8 @@ def shifted_cosine(
     """Return the cosine schedule moved to a resolution: its log-SNR is lower by 2 log(resolution / reference).
 
     Averaging a block of pixels averages noise away and leaves smooth content, so a larger image needs more noise for
-    the same difficulty (Hoogeboom, Heek & Salimans, 2023, section 3.1). The bounds shift with the rest, so that a
-    larger image ends in more noise; public copies of the paper's schedule have bounds of 15 where the default here is 10.
+    the same difficulty (Hoogeboom, Heek & Salimans, 2023, section 3.1). The bounds shift with the rest: a larger image
+    ends in more noise. Public copies of the paper's schedule have bounds of 15 where the default here is 10.
 
     Args:
         resolution: height or width of the images, in pixels.
