@@ -97,6 +97,10 @@ class LinearGaussianProcess(TableModule, ABC):
         """The device that the process's tables are on."""
         return self.table("device_marker").device
 
+    def extra_repr(self) -> str:
+        """Show the shape and the levels; the basis is shown below."""
+        return f"shape={self.shape}" + ("" if self.levels is None else f", levels={self.levels}")
+
     # ---- what a subclass writes ---------------------------------------------------------------------------
 
     @abstractmethod

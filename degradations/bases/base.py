@@ -30,6 +30,10 @@ class Basis(TableModule, ABC):
         super().__init__()
         self.shape = as_shape(shape)
 
+    def extra_repr(self) -> str:
+        """Show the shape."""
+        return f"shape={self.shape}"
+
     @abstractmethod
     def analyse(self, x: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
         """Return the coefficients V^T x of float32 or float64 signals of shape (..., *shape)."""

@@ -74,3 +74,10 @@ def test_training_data_in_single_precision_stays_in_single_precision():
             assert process.degrade(x, t)[0].dtype == torch.float32
             assert process.corrupt(x, x, t).dtype == torch.float32
             assert process.marginal(x, t).sample().dtype == torch.float32
+
+
+def test_a_process_shows_its_shape_levels_and_basis():
+    shown = repr(HeatDissipation((3, 8, 4), levels=7))
+    assert "HeatDissipation" in shown
+    assert "shape=(3, 8, 4), levels=7" in shown
+    assert "CosineBasis(shape=(3, 8, 4))" in shown

@@ -8,7 +8,8 @@ import pytest
 import torch
 from PIL import Image
 
-from unmelt.training import DataConfig, DataSource, Trainer, TrainingConfig, launch
+from unmelt.training import CustomConfig, DataConfig, DataSource, Trainer, TrainingConfig, launch
+from unmelt.training.config import config_from_json
 
 
 @pytest.fixture
@@ -51,6 +52,18 @@ class TestSuccess:
         assert trainer.progress.step == 1
         assert trainer.run.folder == recipe.root / "other"
 
+    @pytest.mark.parametrize("name", ["Pixelation", "VariancePreservingBlur"])
+    def test_another_family_in_the_recipe_s_place(self, call, name):
+        trainer = call("--degradation", name, "--prediction", "x", "--sampling.steps", "3")
+        assert type(trainer.denoiser.process).__name__ == name
+        assert config_from_json(trainer.run.config.read_text()).process == CustomConfig(target=name)
+        assert (
+            call(
+                "--degradation", name, "--prediction", "x", "--sampling.steps", "3", "--training.steps", "3", "--resume"
+            ).progress.step
+            == 3
+        )
+
     def test_a_run_goes_on_where_it_was(self, call):
         call()
         assert call("--training.steps", "3", "--resume").progress.step == 3
@@ -67,6 +80,8 @@ class TestErrors:
             (["--training.batch-size", "100000"], "error: batch_size=100000 exceeds the 1437"),
             (["--prediction", "epsilon"], "error: PredictEpsilon cannot be converted stably"),
             (["--network.multipliers", "1", "2", "2", "2", "2"], "error: .*multiples of 16, got 8 x 8"),
+            (["--degradation", "Pixelatoin"], "error: no process called 'Pixelatoin': the families are"),
+            (["--degradation", "Pixelation"], "error: PredictLessDegraded needs to know the levels.*predict x"),
             (["--process.levels", "1"], "error: levels must be at least 2"),
             (["--data.low", "2"], "error: data_range must rise"),
             (["--optimizer.ema-decay", "1"], r"error: decay must lie in \[0, 1\)"),
