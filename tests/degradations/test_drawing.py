@@ -95,6 +95,9 @@ class TestFigures:
         (line,) = axis.get_lines()
         # The cosine schedule is symmetric: log-SNR 0 at t = 1/2.
         assert line.get_xdata()[0] == pytest.approx(0.5, abs=0.006)
+        # And so are the colours, those of cells between two times.
+        colours = torch.as_tensor(axis.collections[0].get_array()).flatten()
+        torch.testing.assert_close(colours, -colours.flip(0), rtol=0, atol=1e-6)
 
 
 class TestCommand:
