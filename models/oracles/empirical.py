@@ -1,0 +1,83 @@
+r"""The exact denoiser of a finite data set: what a network that has learnt its training images by heart would say.
+
+For x uniform on x_1 .. x_N, p(z_t) is a mixture of N Gaussians of one width, and
+
+    E[x | z_t] = sum_i w_i x_i,    w_i = softmax_i( -sum_k (u_{t,k} - alpha_k u_{i,k})^2 / (2 sigma_k^2) ).
+
+Squares are expanded around the data's mean, so that all N distances are two matrix products.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ...degradations import LinearGaussianProcess
+from ...degradations.checks import check_signal, values_are_free
+from ...degradations.process import LogCoefficients
+from .base import Oracle
+
+
+class EmpiricalOracle(Oracle):
+    """Exact denoiser for data that is uniform on the rows of `data`.
+
+    Args:
+        process: the forward process.
+        data: the data set, (count, *shape), floating-point; kept in float64 where the device has it.
+
+    Raises:
+        TypeError: `data` is not floating-point.
+        ValueError: `data` has another shape or is empty.
+    """
+
+    mean: Tensor
+    residuals: Tensor
+
+    def __init__(self, process: LinearGaussianProcess, data: Float[Tensor, "count ..."]) -> None:
+        super().__init__(process)
+        check_signal("data", data, process.shape)
+        if len(data) == 0:
+            msg = "data holds no example: an empirical law needs at least one"
+            raise ValueError(msg)
+        u = process.basis.forward(process.in_schedule_dtype(data.detach()))
+        self.register_buffer("mean", u.mean(0), persistent=False)
+        self.register_buffer("residuals", (u - u.mean(0)).flatten(1), persistent=False)
+
+    def spectral_mean(self, u_t: Float[Tensor, "batch ..."], at: LogCoefficients) -> Float[Tensor, "batch ..."]:
+        """See `Oracle.spectral_mean`."""
+        shares = torch.softmax(self._joint(u_t, at), dim=1)
+        return self.mean + (shares @ self.residuals).reshape(u_t.shape)
+
+    def spectral_log_prob(self, u_t: Float[Tensor, "batch ..."], at: LogCoefficients) -> Float[Tensor, " batch"]:
+        """See `Oracle.spectral_log_prob`.
+
+        Raises:
+            ValueError: a coefficient has no noise (where values are free to read).
+        """
+        volume = (at.log_sigma + math.log(2 * math.pi) / 2).expand_as(u_t).flatten(1).sum(1)
+        return torch.logsumexp(self._joint(u_t, at), dim=1) - volume - math.log(len(self.residuals))
+
+    def sample(self, count: int, *, generator: torch.Generator | None = None) -> Float[Tensor, "count ..."]:
+        """See `Oracle.sample`."""
+        source = self.mean.device if generator is None else generator.device
+        chosen = torch.randint(len(self.residuals), (count,), generator=generator, device=source)
+        u = self.mean + self.residuals[chosen.to(self.mean.device)].reshape(count, *self.process.shape)
+        return self.process.basis.inverse(u)
+
+    def _joint(self, u_t: Tensor, at: LogCoefficients) -> Tensor:
+        """Return -sum_k (u_t - alpha u_i)^2 / (2 sigma^2), (batch, count)."""
+        if values_are_free(at.log_sigma) and bool((at.log_sigma == -torch.inf).any()):
+            msg = (
+                f"{type(self.process).__name__} has no noise in some coefficient at this time, where a finite data set"
+                " has no density: ask at a time with sigma > 0, or of a process with noise"
+            )
+            raise ValueError(msg)
+        alpha, precision = at.log_alpha.exp(), (-2 * at.log_sigma).exp()
+        residual = u_t - alpha * self.mean
+        constant = (residual.square() * precision).flatten(1).sum(1, keepdim=True)
+        cross = (residual * alpha * precision).flatten(1) @ self.residuals.mT
+        square = (alpha.square() * precision).expand_as(u_t).flatten(1) @ self.residuals.square().mT
+        return cross - (constant + square) / 2

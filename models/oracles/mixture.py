@@ -1,0 +1,109 @@
+r"""The exact denoiser of a Gaussian mixture whose components are diagonal in the process's basis.
+
+With weights pi_j, means m_j, variances v_j, u_t is a mixture of N(alpha m_j, alpha^2 v_j + sigma^2), and E[u | u_t] is
+the mean of the components' Wiener filters, weighted by what u_t says of each component.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ...degradations import LinearGaussianProcess
+from ...degradations.process import LogCoefficients
+from ...degradations.randomness import white_noise
+from .base import Oracle
+
+# Components are taken a few at a time, so that no tensor holds more numbers than this (128 MB in float64).
+_LARGEST = 2**24
+
+
+class MixtureOracle(Oracle):
+    """Exact denoiser for u ~ sum_j weights_j N(means_j, diag(variances_j)) in the process's basis.
+
+    Args:
+        process: the forward process.
+        weights: of the components, positive, (components,); they are divided by their sum.
+        means: of the components, (components, *shape).
+        variances: of the components, >= 0, broadcastable to (components, *shape).
+
+    Raises:
+        ValueError: a weight is not positive, a variance negative, or a shape does not fit.
+    """
+
+    log_weights: Tensor
+    means: Tensor
+    variances: Tensor
+
+    def __init__(
+        self,
+        process: LinearGaussianProcess,
+        weights: Float[Tensor, " components"],
+        means: Float[Tensor, "components ..."],
+        variances: Float[Tensor, "..."],
+    ) -> None:
+        super().__init__(process)
+        if means.shape != (len(weights), *process.shape):
+            msg = f"means must have shape {(len(weights), *process.shape)}, got {tuple(means.shape)}"
+            raise ValueError(msg)
+        if not bool((weights > 0).all()):
+            msg = f"weights must be positive, got {weights.tolist()}: leave components of no weight out"
+            raise ValueError(msg)
+        if not bool(((variances >= 0) & variances.isfinite()).all()):
+            msg = f"variances must be finite and at least 0, got values from {variances.min()} to {variances.max()}"
+            raise ValueError(msg)
+        wide = [process.in_schedule_dtype(value.detach()) for value in (weights, means, variances)]
+        self.register_buffer("log_weights", (wide[0] / wide[0].sum()).log(), persistent=False)
+        self.register_buffer("means", wide[1].clone(), persistent=False)
+        self.register_buffer("variances", wide[2].expand(means.shape).clone(), persistent=False)
+
+    def spectral_mean(self, u_t: Float[Tensor, "batch ..."], at: LogCoefficients) -> Float[Tensor, "batch ..."]:
+        """See `Oracle.spectral_mean`."""
+        shares = torch.softmax(self._joint(u_t, at), dim=1)
+        mean = torch.zeros_like(u_t)
+        for block in self._blocks(u_t):
+            residual, log_variance = self._residual(u_t, at, block)
+            gain = (at.log_alpha[:, None] + self.variances[block].log() - log_variance).exp()
+            estimate = self.means[block] + torch.where(log_variance == -torch.inf, 0.0, gain) * residual
+            mean += torch.einsum("bj,bj...->b...", shares[:, block], estimate)
+        return mean
+
+    def spectral_log_prob(self, u_t: Float[Tensor, "batch ..."], at: LogCoefficients) -> Float[Tensor, " batch"]:
+        """See `Oracle.spectral_log_prob`.
+
+        Raises:
+            ValueError: a coefficient has neither variance nor noise (where values are free to read).
+        """
+        return torch.logsumexp(self._joint(u_t, at), dim=1)
+
+    def sample(self, count: int, *, generator: torch.Generator | None = None) -> Float[Tensor, "count ..."]:
+        """See `Oracle.sample`."""
+        weights = self.log_weights.exp()
+        source = weights.device if generator is None else generator.device
+        chosen = torch.multinomial(weights.to(source), count, replacement=True, generator=generator)
+        chosen = chosen.to(weights.device)
+        noise = white_noise((count, *self.process.shape), like=self.means, generator=generator)
+        return self.process.basis.inverse(self.means[chosen] + self.variances[chosen].sqrt() * noise)
+
+    def _blocks(self, u_t: Tensor) -> list[slice]:
+        size = max(1, _LARGEST // max(1, u_t.numel()))
+        return [slice(start, start + size) for start in range(0, len(self.means), size)]
+
+    def _residual(self, u_t: Tensor, at: LogCoefficients, block: slice) -> tuple[Tensor, Tensor]:
+        """Return u_t - alpha m_j and log(alpha^2 v_j + sigma^2), (batch or 1, block, *shape)."""
+        log_alpha, log_sigma = at.log_alpha[:, None], at.log_sigma[:, None]
+        log_variance = torch.logaddexp(2 * log_alpha + self.variances[block].log(), 2 * log_sigma)
+        return u_t[:, None] - log_alpha.exp() * self.means[block], log_variance
+
+    def _joint(self, u_t: Tensor, at: LogCoefficients) -> Tensor:
+        """Return log pi_j + log p(u_t | j), (batch, components)."""
+        parts: list[Tensor] = []
+        for block in self._blocks(u_t):
+            residual, log_variance = self._residual(u_t, at, block)
+            # A residual that vanishes together with its variance fits exactly.
+            square = torch.where(residual == 0, 0.0, residual.square() * (-log_variance).exp())
+            parts.append(-(square + log_variance + math.log(2 * math.pi)).flatten(2).sum(2) / 2)
+        return torch.cat(parts, dim=1) + self.log_weights
