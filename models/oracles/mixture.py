@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ...degradations import LinearGaussianProcess
+from ...degradations.checks import values_are_free
 from ...degradations.process import LogCoefficients
 from ...degradations.randomness import white_noise
 from .base import Oracle
@@ -61,14 +62,13 @@ class MixtureOracle(Oracle):
         self.register_buffer("variances", wide[2].expand(means.shape).clone(), persistent=False)
 
     def spectral_mean(self, u_t: Float[Tensor, "batch ..."], at: LogCoefficients) -> Float[Tensor, "batch ..."]:
-        """See `Oracle.spectral_mean`."""
+        """See `Oracle.spectral_mean`; raises what `spectral_log_prob` does."""
         shares = torch.softmax(self._joint(u_t, at), dim=1)
         mean = torch.zeros_like(u_t)
         for block in self._blocks(u_t):
             residual, log_variance = self._residual(u_t, at, block)
             gain = (at.log_alpha[:, None] + self.variances[block].log() - log_variance).exp()
-            estimate = self.means[block] + torch.where(log_variance == -torch.inf, 0.0, gain) * residual
-            mean += torch.einsum("bj,bj...->b...", shares[:, block], estimate)
+            mean += torch.einsum("bj,bj...->b...", shares[:, block], self.means[block] + gain * residual)
         return mean
 
     def spectral_log_prob(self, u_t: Float[Tensor, "batch ..."], at: LogCoefficients) -> Float[Tensor, " batch"]:
@@ -96,6 +96,12 @@ class MixtureOracle(Oracle):
         """Return u_t - alpha m_j and log(alpha^2 v_j + sigma^2), (batch or 1, block, *shape)."""
         log_alpha, log_sigma = at.log_alpha[:, None], at.log_sigma[:, None]
         log_variance = torch.logaddexp(2 * log_alpha + self.variances[block].log(), 2 * log_sigma)
+        if values_are_free(log_variance) and bool((log_variance == -torch.inf).any()):
+            msg = (
+                f"a component has neither variance nor noise of {type(self.process).__name__} in a coefficient at this"
+                " time, where it has no density: ask at a time with sigma > 0, or give every component a variance"
+            )
+            raise ValueError(msg)
         return u_t[:, None] - log_alpha.exp() * self.means[block], log_variance
 
     def _joint(self, u_t: Tensor, at: LogCoefficients) -> Tensor:
@@ -103,7 +109,6 @@ class MixtureOracle(Oracle):
         parts: list[Tensor] = []
         for block in self._blocks(u_t):
             residual, log_variance = self._residual(u_t, at, block)
-            # A residual that vanishes together with its variance fits exactly.
-            square = torch.where(residual == 0, 0.0, residual.square() * (-log_variance).exp())
+            square = residual.square() * (-log_variance).exp()
             parts.append(-(square + log_variance + math.log(2 * math.pi)).flatten(2).sum(2) / 2)
         return torch.cat(parts, dim=1) + self.log_weights

@@ -231,7 +231,10 @@ def test_impossible_data_is_refused(build, message):
         build(HeatDissipation(SHAPE))
 
 
-def test_a_data_set_has_no_density_without_noise():
-    oracle = empirical(HeatDissipation(SHAPE, sigma=0.0))
+def test_points_have_no_density_without_noise():
+    process = HeatDissipation(SHAPE, sigma=0.0)
     with pytest.raises(ValueError, match="no noise in some coefficient.*sigma > 0"):
-        oracle(random_images(SHAPE), 0.5)
+        empirical(process)(random_images(SHAPE), 0.5)
+    points = MixtureOracle(process, torch.ones(2), random_images(SHAPE), torch.zeros(()))
+    with pytest.raises(ValueError, match="neither variance nor noise.*sigma > 0"):
+        points(random_images(SHAPE), 0.5)
