@@ -1,13 +1,13 @@
 """Draws any process on any image.
 
-On the command line, `python -m unmelt.degradations HeatDissipation --set blur_sigma_max=12 --image photo.jpg`, or
+On the command line, `python -m unmelt.degradations 'HeatDissipation(blur_sigma_max=12)' --image photo.jpg`, or
 `python -m unmelt.degradations fog.py:Fog` for a class of one's own.
 """
 
 from __future__ import annotations
 
 import argparse
-import ast
+import re
 import sys
 from pathlib import Path
 
@@ -20,6 +20,8 @@ from .process import LinearGaussianProcess
 # Families whose papers scale data to [0, 1], and so do their default noises; the others take [-1, 1].
 _FROM_ZERO = 0.1
 _SAMPLE_SIZE = 96
+# The longer side of an image, in pixels: its panels are printed at 130.
+_LARGEST = 256
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -28,21 +30,19 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     try:
         image = _image(options.image, options.size)
-        settings = dict(_setting(text) for text in options.set)
-        process = process_from_name(options.process, tuple(image.shape), **settings)
-        low = _low(options.range, process)
-        out = options.out or Path(f"{options.process.rpartition(':')[2].replace('.', '_')}.png")
+        process = process_from_name(options.process, tuple(image.shape))
+        low = options.black if options.black is not None else _black(process)
+        out = options.out or Path(f"{re.sub(r'[^A-Za-z0-9]+', '_', options.process.rpartition(':')[2]).strip('_')}.png")
         if out.exists() and not options.force:
             msg = f"{out} is there already: choose another --out, or add --force to overwrite it"
             raise FileExistsError(msg)
         from .drawing import draw_process  # noqa: PLC0415
 
-        values = ", ".join(f"{name}={value!r}" for name, value in settings.items())
-        draw_process(process, image, low=low, title=f"{options.process}({values})").savefig(out, dpi=110)
+        draw_process(process, image, low=low, title=options.process).savefig(out, dpi=110)
     except ModuleNotFoundError as error:
-        parser.error(f"drawing needs {error.name}: pip install 'unmelt[recipes]'")
+        parser.exit(2, f"error: drawing needs {error.name}: pip install 'unmelt[recipes]'\n")
     except (OSError, TypeError, ValueError) as error:
-        parser.error(str(error))
+        parser.exit(2, f"error: {error}\n")
     print(f"wrote {out}")  # noqa: T201
 
 
@@ -52,34 +52,25 @@ def _parser() -> argparse.ArgumentParser:
         description="Draw a forward process: an image degraded step by step, and the log-SNR of every frequency.",
         epilog=f"families: {', '.join(shape_families())}, SpectralDiffusion.power_law",
     )
-    parser.add_argument("process", help="a family, or your own class as module:Class or path/to/file.py:Class")
+    parser.add_argument(
+        "process",
+        help="a family, with settings in parentheses if you like, 'HeatDissipation(blur_sigma_max=12)'; or your own"
+        " class as module:Class or path/to/file.py:Class",
+    )
     parser.add_argument("--image", type=Path, help="an image file; a built-in pattern if not given")
-    parser.add_argument("--size", type=int, help="resize the image's shorter side to this many pixels, and crop square")
+    parser.add_argument(
+        "--size", type=int, help=f"crop to a square of this many pixels (images over {_LARGEST} are shrunk to that)"
+    )
     parser.add_argument("--out", type=Path, help="the PNG to write (NAME.png)")
     parser.add_argument("--force", action="store_true", help="overwrite it")
-    parser.add_argument("--range", choices=("0..1", "-1..1"), help="what black and white are (found from the noise)")
     parser.add_argument(
-        "--set", action="append", default=[], metavar="NAME=VALUE", help="a setting, such as blur_sigma_max=12; repeat"
+        "--black", type=float, choices=(0.0, -1.0), help="what black is to the process, white being 1 (from the noise)"
     )
     return parser
 
 
-def _setting(text: str) -> tuple[str, object]:
-    name, equals, value = text.partition("=")
-    if not equals or not name.isidentifier():
-        msg = f"--set takes NAME=VALUE, such as blur_sigma_max=12, got {text!r}"
-        raise ValueError(msg)
-    try:
-        return name, ast.literal_eval(value)
-    except (SyntaxError, ValueError) as error:
-        msg = f"--set {name}: {value!r} is no Python literal such as 12, 0.5 or (1.0, 0.1)"
-        raise ValueError(msg) from error
-
-
-def _low(choice: str | None, process: LinearGaussianProcess) -> float:
-    """Return what black is: as asked for, or -1 for processes that end in as much noise as data has."""
-    if choice is not None:
-        return 0.0 if choice == "0..1" else -1.0
+def _black(process: LinearGaussianProcess) -> float:
+    """Return -1 for processes that end in about as much noise as data has, else 0."""
     return 0.0 if process.sigma(1.0).max().item() <= _FROM_ZERO else -1.0
 
 
@@ -98,6 +89,8 @@ def _image(path: Path | None, size: int | None) -> Tensor:
         picture = upright.convert("L" if upright.mode in {"1", "L", "I;16"} else "RGB")
     if size is not None:
         picture = ImageOps.fit(picture, (size, size))
+    elif max(picture.size) > _LARGEST:
+        picture.thumbnail((_LARGEST, _LARGEST))
     pixels = torch.from_numpy(np.array(picture)).float() / 255
     return pixels[None] if pixels.ndim == 2 else pixels.permute(2, 0, 1)
 

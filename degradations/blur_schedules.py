@@ -15,7 +15,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from .checks import check_instance
 from .tables import TableModule
+
+# A blur four times as wide as the image has long left nothing but the mean.
+MOST_WIDTHS = 4.0
 
 
 class BlurSchedule(ABC):
@@ -40,10 +44,13 @@ def blur_pixels(share: float, size: int) -> float:
         size: the image's width, in pixels.
 
     Raises:
-        ValueError: share is not positive, or size is below 1.
+        ValueError: share is not in (0, 4], or size is below 1.
     """
-    if not 0 < share < math.inf:
-        msg = f"share must be a positive share of the image's width, such as 0.5, got {share}"
+    if not 0 < share <= MOST_WIDTHS:
+        msg = (
+            f"share must be a share of the image's width in (0, {MOST_WIDTHS:g}], such as 0.5, got {share}; a width in"
+            " pixels needs no conversion"
+        )
         raise ValueError(msg)
     if size < 1:
         msg = f"size must be at least 1 pixel, got {size}"
@@ -78,6 +85,7 @@ class LogSpacedBlur(BlurSchedule):
         if not 0 < self.minimum < self.maximum < math.inf:
             msg = f"need 0 < blur_sigma_min < blur_sigma_max (pixels), got {self.minimum} and {self.maximum}"
             raise ValueError(msg)
+        check_instance("levels", self.levels, int, "200 for example")
         if self.levels < 2:
             msg = f"levels must be at least 2, the weakest and the strongest blur, got {self.levels}"
             raise ValueError(msg)
@@ -171,7 +179,12 @@ class TabulatedBlur(TableModule, BlurSchedule):
             msg = f"widths must be positive, finite and rising (pixels), got {table.tolist()}"
             raise ValueError(msg)
         self.levels = len(table)
+        self._range = f"{table[0]:.3g} to {table[-1]:.3g} pixels"
         self.register_table("log_widths", table.log())
+
+    def extra_repr(self) -> str:
+        """Show the number of levels and the widths' range."""
+        return f"{self.levels} levels, {self._range}"
 
     def width(self, t: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
         """See `BlurSchedule.width`."""

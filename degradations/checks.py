@@ -38,6 +38,19 @@ def as_shape(shape: Sequence[int]) -> Shape:
     return tuple(int(size) for size in shape)
 
 
+def check_instance(name: str, value: object, kind: type | tuple[type, ...], remedy: str) -> None:
+    """Check that `value` is an instance of `kind`.
+
+    Raises:
+        TypeError: it is not; the message names it and says what to pass instead.
+    """
+    if not isinstance(value, kind):
+        kinds = kind if isinstance(kind, tuple) else (kind,)
+        got = f"the class {value.__name__} itself" if isinstance(value, type) else f"{value!r:.60}"
+        msg = f"{name} must be a {' or a '.join(k.__name__ for k in kinds)}, {remedy}; got {got}"
+        raise TypeError(msg)
+
+
 def check_signal(name: str, tensor: Tensor, shape: Shape) -> None:
     """Check that `tensor` is a batch of real floating-point signals of `shape`.
 
@@ -45,6 +58,7 @@ def check_signal(name: str, tensor: Tensor, shape: Shape) -> None:
         TypeError: the dtype is an integer, boolean or complex one.
         ValueError: the shape is not (batch, *shape).
     """
+    check_instance(name, tensor, Tensor, "torch.as_tensor(...) makes one")
     if not tensor.dtype.is_floating_point:
         remedy = (
             "integer images must be scaled first, for example x.float() / 255 for 8-bit data"

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from .bases import Basis
+from .checks import check_instance
 from .process import LinearGaussianProcess, Time
 from .schedules import Schedule
 
@@ -26,7 +27,9 @@ class Renoised(LinearGaussianProcess):
     """
 
     def __init__(self, process: LinearGaussianProcess, noise: Schedule) -> None:
+        check_instance("process", process, LinearGaussianProcess, "HeatDissipation(shape) for example")
         super().__init__(process.basis)
+        check_instance("noise", noise, Schedule, "ConstantNoise(0.01) for example")
         self.process, self.noise, self.levels = process, noise, process.levels
 
     def log_alpha(self, t: Time) -> Float[Tensor, "..."]:
@@ -53,6 +56,7 @@ class InBasis(LinearGaussianProcess):
 
     def __init__(self, process: LinearGaussianProcess, basis: Basis) -> None:
         super().__init__(basis)
+        check_instance("process", process, LinearGaussianProcess, "HeatDissipation(shape) for example")
         if basis.shape != process.shape:
             msg = f"the basis must have the process's shape {process.shape}, got {basis.shape}"
             raise ValueError(msg)
@@ -86,6 +90,10 @@ class ChannelGroups(LinearGaussianProcess):
 
     def __init__(self, basis: Basis, processes: Sequence[LinearGaussianProcess]) -> None:
         super().__init__(basis)
+        for process in processes:
+            check_instance(
+                "each of processes", process, LinearGaussianProcess, "HeatDissipation((1, 32, 32)) for example"
+            )
         shapes = [process.shape for process in processes]
         fits = all(shape[1:] == basis.shape[1:] and len(shape) == len(basis.shape) for shape in shapes)
         if not fits or sum(shape[0] for shape in shapes) != basis.shape[0]:

@@ -5,8 +5,10 @@ Needs matplotlib, which `pip install 'unmelt[recipes]'` brings.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -16,9 +18,11 @@ from .process import LinearGaussianProcess
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.collections import QuadMesh
     from matplotlib.figure import Figure
 
-_BANDS = 48
+# Bands of frequencies in a map, coefficients of each that are looked at, and times that tell which last longest.
+_BANDS, _MEMBERS, _ORDERING = 48, 64, 33
 # Beyond 20 nats either way a coefficient is as good as whole, or as good as gone.
 _LIMIT = 20.0
 
@@ -38,7 +42,7 @@ class Bands(NamedTuple):
 
 
 def log_snr_bands(process: LinearGaussianProcess, times: Float[Tensor, " times"]) -> Bands:
-    """Return the log-SNR over time of at most 48 bands of coefficients.
+    """Return the log-SNR over time of at most 48 bands of coefficients, the median over (some of) each band's.
 
     Bands are frequencies where the basis has them, scales for a Haar basis, eigenvalues for an eigenbasis; elsewhere
     coefficients are put in the order of their log-SNR.
@@ -47,19 +51,51 @@ def log_snr_bands(process: LinearGaussianProcess, times: Float[Tensor, " times"]
         process: the process.
         times: times in [0, 1], (times,).
     """
-    values = torch.stack([process.log_snr(t)[0].expand(process.shape).flatten() for t in times.tolist()]).cpu()
-    label, position = _positions(process, values)
+    label, position = _positions(process)
     distinct, group = torch.unique(position, return_inverse=True)
     if len(distinct) > _BANDS:
         edges = torch.linspace(distinct[0].item(), distinct[-1].item(), _BANDS + 1, dtype=distinct.dtype)
         group = torch.bucketize(position, edges[1:-1], right=True)
-    used = group.unique()
-    centres = torch.stack([position[group == band].mean() for band in used])
-    medians = torch.stack([values[:, group == band].median(dim=1).values for band in used])
-    return Bands(label, centres, medians)
+    # A few coefficients of each band, evenly spread over it, tell its median: large images have millions.
+    members = [(group == band).nonzero().flatten() for band in group.unique()]
+    chosen = [m[torch.linspace(0, len(m) - 1, min(len(m), _MEMBERS)).round().long()] for m in members]
+    values = _log_snr_of(process, torch.cat(chosen), times)
+    medians = [part.median(dim=0).values for part in values.split([len(c) for c in chosen])]
+    return Bands(label, torch.stack([position[m].mean() for m in members]), torch.stack(medians))
 
 
-def _positions(process: LinearGaussianProcess, log_snr: Tensor) -> tuple[str, Tensor]:
+def log_snr_along(process: LinearGaussianProcess, times: Float[Tensor, " times"], axis: int) -> Bands:
+    """Return the log-SNR over time of the frequencies along one axis, at the lowest frequency of all others.
+
+    Args:
+        process: a process in a cosine, sine or Fourier basis.
+        times: times in [0, 1], (times,).
+        axis: which of the transformed axes, 0 being the first.
+    """
+    assert isinstance(process.basis, SeparableBasis)
+    frequency = process.basis.axis_eigenvalues()[axis].sqrt() / (2 * torch.pi)
+    place = torch.zeros(len(frequency), len(process.shape), dtype=torch.long)
+    place[:, axis - process.basis.axes] = torch.arange(len(frequency))
+    strides = torch.tensor([math.prod(process.shape[i + 1 :]) for i in range(len(process.shape))])
+    values = _log_snr_of(process, (place * strides).sum(1), times)
+    # Sine and cosine of one frequency are one row.
+    distinct, first = _firsts(frequency.mul(1e6).round().div(1e6))
+    return Bands("frequency (cycles per pixel)", distinct, values[first])
+
+
+def _firsts(numbers: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the distinct numbers, rising, and where each occurs first."""
+    distinct, group = torch.unique(numbers, return_inverse=True)
+    return distinct, torch.stack([(group == i).nonzero()[0, 0] for i in range(len(distinct))])
+
+
+def _log_snr_of(process: LinearGaussianProcess, coefficients: Tensor, times: Tensor) -> Tensor:
+    """Return the log-SNR of some coefficients, numbered in row-major order, (coefficients, times)."""
+    rows = [process.log_snr(t)[0].expand(process.shape).flatten()[coefficients] for t in times.tolist()]
+    return torch.stack(rows, dim=1).cpu()
+
+
+def _positions(process: LinearGaussianProcess) -> tuple[str, Tensor]:
     """Return what bands are made of, a number for each coefficient, flattened."""
     basis = process.basis
     if isinstance(basis, SeparableBasis):
@@ -70,12 +106,13 @@ def _positions(process: LinearGaussianProcess, log_snr: Tensor) -> tuple[str, Te
         return "octave (0: block means)", (basis.levels + 1 - scale).expand(process.shape).flatten()
     if isinstance(basis, EigenBasis):
         return "eigenvalue", basis.eigenvalues().cpu().expand(process.shape).flatten().mul(1e6).round().div(1e6)
-    # Infinite log-SNRs count as far beyond all others.
-    durability = log_snr.clamp(-1e6, 1e6).mean(0)
+    durability = torch.zeros(process.shape, dtype=torch.float64).flatten()
+    for t in torch.linspace(0, 1, _ORDERING).tolist():
+        # Infinite log-SNRs count as far beyond all others.
+        durability += process.log_snr(t)[0].expand(process.shape).flatten().cpu().clamp(-1e6, 1e6) / _ORDERING
     if float(durability.max() - durability.min()) <= 1e-6 * (1 + float(durability.abs().max())):
         return "all coefficients", torch.zeros_like(durability)
-    rank = durability.argsort(descending=True).argsort().double()
-    return "coefficients, most durable first", rank
+    return "coefficients, most durable first", durability.argsort(descending=True).argsort().double()
 
 
 def draw_forward(axes: list[Axes], process: LinearGaussianProcess, image: Float[Tensor, "..."], low: float) -> None:
@@ -91,37 +128,42 @@ def draw_forward(axes: list[Axes], process: LinearGaussianProcess, image: Float[
     noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(0), dtype=x.dtype)
     times = torch.linspace(0, 1, len(axes)).tolist()
     for axis, t in zip(axes, times, strict=True):
-        z = process.corrupt(x, noise, t) if t else x
+        z = process.corrupt(x, noise, t)
         pixels = ((z - low) / (1 - low)).clamp(0, 1)[0].permute(1, 2, 0).cpu().numpy()
         axis.imshow(pixels.squeeze(-1) if pixels.shape[-1] == 1 else pixels, cmap="gray", vmin=0, vmax=1)
         axis.set_axis_off()
         axis.set_title(f"t = {t:.2g}", fontsize=8, color="0.3")
 
 
-def draw_log_snr_map(axis: Axes, process: LinearGaussianProcess) -> None:
+def draw_log_snr_map(axis: Axes, bands: Bands, times: Float[Tensor, " times"]) -> QuadMesh:
     """Draw the log-SNR over time (across) and frequency (upwards), red where signal prevails and blue where noise does.
 
     Args:
         axis: matplotlib axes.
-        process: the process.
+        bands: the log-SNR of bands at `times`.
+        times: the times, (times,).
+
+    Returns:
+        The coloured cells, for a colour bar.
     """
-    times = torch.linspace(0, 1, 201, dtype=torch.float64)
-    bands = log_snr_bands(process, times)
     shown = bands.log_snr.clamp(-_LIMIT, _LIMIT)
     edges = _edges(bands.positions)
-    mesh = axis.pcolormesh(
-        times.numpy(), edges.numpy(), _between(shown).numpy(), cmap="RdBu_r", vmin=-_LIMIT, vmax=_LIMIT, rasterized=True
-    )
+    colours = {"cmap": "RdBu_r", "vmin": -_LIMIT, "vmax": _LIMIT}
+    mesh = axis.pcolormesh(times.numpy(), edges.numpy(), _between(shown).numpy(), rasterized=True, **colours)
     crossings = _crossings(times, shown).repeat_interleave(2)
     axis.plot(crossings.numpy(), edges.repeat_interleave(2)[1:-1].numpy(), "k", linewidth=1)
+    if bool((bands.log_snr == torch.inf).all()):
+        axis.text(0.5, float(edges.mean()), "no noise: infinite", ha="center", color="white")
     axis.set_xlabel("t")
     axis.set_ylabel(bands.label)
     if len(shown) == 1:
         axis.set_yticks([])
-    figure = axis.get_figure()
-    assert figure is not None
-    bar = figure.colorbar(mesh, ax=axis, extend="both")
-    bar.set_label("log-SNR (nats); black: signal = noise")
+    return mesh
+
+
+def _between(log_snr: Tensor) -> Tensor:
+    """Return the mean of neighbouring times, the colour of the cell between them."""
+    return (log_snr[:, 1:] + log_snr[:, :-1]) / 2
 
 
 def _crossings(times: Tensor, log_snr: Tensor) -> Tensor:
@@ -156,10 +198,35 @@ def draw_process(process: LinearGaussianProcess, image: Float[Tensor, "..."], *,
     """
     from matplotlib.figure import Figure  # noqa: PLC0415
 
-    figure = Figure(figsize=(10, 4.6), layout="constrained")
-    places = figure.add_gridspec(2, 1, height_ratios=(1.15, 3))
+    figure = Figure(figsize=(12, 6), layout="constrained")
+    places = figure.add_gridspec(2, 1, height_ratios=(1.5, 3))
     strip, below = figure.add_subfigure(places[0]), figure.add_subfigure(places[1])
     draw_forward(list(strip.subplots(1, 8)), process, image, low)
     strip.suptitle(title, fontsize=10)
-    draw_log_snr_map(below.subplots(), process)
+    times = torch.linspace(0, 1, 201, dtype=torch.float64)
+    maps = _maps(process, times)
+    panels: list[Axes] = list(np.ravel(below.subplots(1, len(maps), sharey=True)))
+    for axis, (name, bands) in zip(panels, maps.items(), strict=True):
+        mesh = draw_log_snr_map(axis, bands, times)
+        axis.set_title(name, fontsize=9)
+    bar = below.colorbar(mesh, ax=panels, extend="both")
+    bar.set_label("log-SNR of a coefficient of size 1 (nats)\nblack line: signal = noise", fontsize=9)
     return figure
+
+
+def _maps(process: LinearGaussianProcess, times: Tensor) -> dict[str, Bands]:
+    """Return one map of all frequencies, or one for each direction if these differ in an image."""
+    basis = process.basis
+    if isinstance(basis, SeparableBasis) and basis.axes == 2:
+        down, across = (log_snr_along(process, times, axis) for axis in (0, 1))
+        if not _alike(down, across):
+            return {"detail up and down": down, "detail across": across}
+    return {"": log_snr_bands(process, times)}
+
+
+def _alike(ours: Bands, theirs: Bands) -> bool:
+    """Tell whether two directions have the same log-SNR at the frequencies closest to each other."""
+    nearest = (ours.positions[:, None] - theirs.positions).abs().argmin(1)
+    same = (ours.positions - theirs.positions[nearest]).abs() < 1e-6
+    a, b = (values.clamp(-_LIMIT, _LIMIT) for values in (ours.log_snr[same], theirs.log_snr[nearest[same]]))
+    return bool(same.sum() < 2) or torch.allclose(a, b, rtol=1e-6, atol=1e-6)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from .bases import SeparableBasis
 from .blur_schedules import TabulatedBlur
+from .checks import check_instance
 from .spectra import DataSpectrum
 
 _HALVINGS = 80
@@ -33,6 +34,7 @@ def equal_variance_blur(spectrum: DataSpectrum, *, maximum: float, levels: int) 
         TypeError: the spectrum's basis has no Laplacian eigenvalues.
         ValueError: maximum is not positive, levels < 2, or blurring takes no variance away.
     """
+    check_instance("spectrum", spectrum, DataSpectrum, "estimate_spectrum(CosineBasis(shape), data) makes one")
     basis = spectrum.basis
     if not isinstance(basis, SeparableBasis):
         msg = f"a blur is fitted to a spectrum in a CosineBasis, SineBasis or FourierBasis, got {type(basis).__name__}"

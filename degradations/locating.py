@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import importlib.util
 import inspect
@@ -10,8 +11,17 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
 
-from . import families
+from . import blur_schedules, families, schedules
 from .process import LinearGaussianProcess
+
+# What settings may be made of.
+_PARTS: dict[str, Callable[..., object]] = {
+    name: made
+    for module in (blur_schedules, schedules)
+    for name, made in vars(module).items()
+    if (callable(made) and not name.startswith("_") and name[0].isupper())
+    or name in {"repeated_blur", "shifted_cosine"}
+}
 
 
 def shape_families() -> list[str]:
@@ -20,21 +30,22 @@ def shape_families() -> list[str]:
     return [name for name, cls in named.items() if inspect.isclass(cls) and _needs_only_a_shape(cls)]
 
 
-def process_from_name(target: str, shape: Sequence[int], **settings: object) -> LinearGaussianProcess:
+def process_from_name(target: str, shape: Sequence[int]) -> LinearGaussianProcess:
     """Return the process that `target` names, made for signals of `shape`.
 
     Args:
         target: the name of a family such as `Pixelation` or `SpectralDiffusion.power_law`; or a class or function of
             one's own, as `module:Name` (importable from here or from the working directory) or `path/to/file.py:Name`.
-            What is named is called with the shape and the settings.
+            Settings follow in parentheses: `HeatDissipation(blur_sigma_max=12.0)`,
+            `IsotropicDiffusion(schedule=EDMSchedule(rho=5))`. What is named is called with the shape and the settings.
         shape: shape of one signal, such as (3, 32, 32).
-        settings: keyword arguments, such as blur_sigma_max=12.0.
 
     Raises:
         ValueError: nothing is found under that name, it takes other arguments, or it does not make a
             `LinearGaussianProcess`; or what the process itself raises of its settings.
     """
-    where, colon, name = target.rpartition(":")
+    place, settings = _split(target)
+    where, colon, name = place.rpartition(":")
     owner: object = _module(where, target) if colon else families
     found = owner
     for part in name.split("."):
@@ -53,11 +64,45 @@ def process_from_name(target: str, shape: Sequence[int], **settings: object) -> 
             f"{', '.join(map(str, arguments))}"
         )
         raise ValueError(msg) from error
-    process = found(tuple(shape), **settings)
+    try:
+        process = found(tuple(shape), **settings)
+    except TypeError as error:
+        msg = f"{name} cannot be made from a shape and {settings or 'nothing else'}: {error}"
+        raise ValueError(msg) from error
     if not isinstance(process, LinearGaussianProcess):
         msg = f"{target} makes a {type(process).__name__}, not a LinearGaussianProcess"
         raise ValueError(msg)  # noqa: TRY004
     return process
+
+
+def _split(target: str) -> tuple[str, dict[str, object]]:
+    """Return what is before the parentheses, and the settings in them."""
+    place, parenthesis, rest = target.partition("(")
+    if not parenthesis:
+        return place, {}
+    try:
+        call = ast.parse(f"f({rest}", mode="eval").body
+        assert isinstance(call, ast.Call)
+        assert not call.args
+        return place, {str(keyword.arg): _value(keyword.value) for keyword in call.keywords}
+    except (AssertionError, SyntaxError, ValueError) as error:
+        msg = (
+            f"cannot read the settings of {target!r} ({error}): write NAME=VALUE, separated by commas, each value a"
+            " number, a tuple, or a call of a class of unmelt.degradations, such as schedule=EDMSchedule(rho=5)"
+        )
+        raise ValueError(msg) from error
+
+
+def _value(node: ast.expr) -> object:
+    """Return a literal, or what a class of unmelt.degradations makes of literals."""
+    if not isinstance(node, ast.Call):
+        return ast.literal_eval(node)
+    made = _PARTS.get(node.func.id) if isinstance(node.func, ast.Name) else None
+    if made is None:
+        msg = f"{ast.unparse(node.func)} is no schedule or blur of unmelt.degradations"
+        raise ValueError(msg)
+    settings = {str(keyword.arg): _value(keyword.value) for keyword in node.keywords}
+    return made(*[_value(argument) for argument in node.args], **settings)
 
 
 def _signature(made: Callable[..., object]) -> inspect.Signature:

@@ -270,6 +270,7 @@ class PredictLessDegraded(Prediction):
             msg = (
                 f"PredictLessDegraded needs to know the levels, and {type(process).__name__} is continuous: give it "
                 "a number, such as PredictLessDegraded(levels=200), set the class's own (levels = 200), or predict x"
+                " (in a recipe: --prediction x)"
             )
             raise ValueError(msg)
         return levels

@@ -32,7 +32,15 @@ from torch import Tensor, nn
 
 from .bases import Basis
 from .bases.base import compute_precision
-from .checks import Shape, check_falling, check_order, check_signal, check_times
+from .checks import (
+    Shape,
+    check_falling,
+    check_instance,
+    check_order,
+    check_signal,
+    check_times,
+    values_are_free,
+)
 from .couplings import Coupling, Markov
 from .gaussian import SpectralGaussian
 from .randomness import white_noise
@@ -83,6 +91,7 @@ class LinearGaussianProcess(TableModule, ABC):
 
     def __init__(self, basis: Basis) -> None:
         super().__init__()
+        check_instance("basis", basis, Basis, "super().__init__(CosineBasis(shape)) for example")
         self.basis = basis
         # Tells the device of a process without tables of its own.
         self.register_table("device_marker", torch.zeros(()))
@@ -170,6 +179,9 @@ class LinearGaussianProcess(TableModule, ABC):
 
     def _batched(self, name: str, value: Tensor, t: Tensor) -> Tensor:
         """Give what a subclass returned a batch axis and all axes of a signal."""
+        if not isinstance(value, Tensor):  # pyright: ignore[reportUnnecessaryIsInstance]
+            what = f"what {type(self).__name__}.{name}(t) returns"
+            check_instance(what, value, Tensor, "such as torch.full_like(t, number)")
         rank = len(self.shape)
         if t.ndim and value.shape == t.shape:
             if value.shape == self.shape and len(t) > 1:
@@ -383,7 +395,9 @@ class LinearGaussianProcess(TableModule, ABC):
             msg = f"times must be at least one time in a row, such as [0.0, 0.5, 1.0], got shape {tuple(grid.shape)}"
             raise ValueError(msg)
         grid = self.as_times(grid, name="times")
-        check_order(grid[:-1], grid[1:])
+        if values_are_free(grid) and bool((grid.diff() < 0).any()):
+            msg = f"times must not fall, got {grid.tolist()}: a path goes from data to noise; flip the result instead"
+            raise ValueError(msg)
         u = self.basis.forward(x)
         noise = white_noise(u.shape, like=u, generator=generator)
         path, later = [], None
@@ -446,6 +460,7 @@ def fade_and_change(start: LogCoefficients, end: LogCoefficients) -> tuple[Float
 
 def couple(start: LogCoefficients, end: LogCoefficients, coupling: Coupling) -> PosteriorCoefficients:
     """Return the coefficients of q(z_s | z_t, x) from the coefficients at the earlier time s and the later time t."""
+    check_instance("coupling", coupling, Coupling, "Markov() for example")
     _, change = fade_and_change(start, end)
     ratio = difference(start.log_sigma, end.log_sigma)
     # A latent without noise, after one with noise, has nothing to tell of that noise, whatever the coupling.

@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from .bases import Basis
-from .checks import check_signal
+from .checks import check_instance, check_signal
 from .tables import schedule_dtype
 
 
@@ -36,6 +36,11 @@ class DataSpectrum:
     mean: Float[Tensor, "..."]
     variance: Float[Tensor, "..."]
     count: int
+
+    def __repr__(self) -> str:
+        """Show sizes, not numbers."""
+        low, high = self.variance.min().item(), self.variance.max().item()
+        return f"DataSpectrum(basis={self.basis}, variance from {low:.3g} to {high:.3g}, count={self.count})"
 
     def floored(self, minimum: float) -> DataSpectrum:
         """Return the spectrum with every variance at least `minimum`, in squared data units.
@@ -87,6 +92,7 @@ class SpectrumEstimator:
             TypeError: `x` is not floating-point.
             ValueError: `x` has another shape.
         """
+        check_instance("x", x, Tensor, "a batch of data alone: take the images out of (image, label) pairs")
         check_signal("x", x, self.basis.shape)
         if len(x) == 0:
             return

@@ -127,19 +127,28 @@ def own_examples() -> dict[str, LinearGaussianProcess]:
     return made
 
 
+def points_with_a_gap() -> Tensor:
+    """Return random points in the unit square, none in a strip that is open at one end, (points, 2)."""
+    points = torch.rand(500, 2, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    return points[((points[:, 0] - 0.55).abs() > 0.05) | (points[:, 1] < 0.25)]
+
+
+def graph_heat() -> GraphHeat:
+    """Return heat on the graph that joins points close to each other."""
+    points = points_with_a_gap()
+    weights = (torch.cdist(points, points) < 0.085).double().fill_diagonal_(0)
+    return GraphHeat((1, len(points)), torch.diag(weights.sum(1)) - weights, time_max=60.0, time_min=0.02)
+
+
 def draw_graph() -> Figure:
-    """Return heat spreading over a random geometric graph with a gap in it."""
-    generator = torch.Generator().manual_seed(3)
-    points = torch.rand(500, 2, generator=generator, dtype=torch.float64)
-    points = points[((points[:, 0] - 0.55).abs() > 0.05) | (points[:, 1] < 0.25)]
-    distance = torch.cdist(points, points)
-    weights = (distance < 0.085).double().fill_diagonal_(0)
-    process = GraphHeat((1, len(points)), torch.diag(weights.sum(1)) - weights, time_max=60.0, time_min=0.02)
+    """Return two warm spots spreading over the graph."""
+    points, process = points_with_a_gap(), graph_heat()
+    generator = torch.Generator().manual_seed(0)
     x = (((points - 0.28).norm(dim=1) < 0.16) | ((points - 0.8).norm(dim=1) < 0.13)).double()[None, None]
     figure = Figure(figsize=(COLUMNS * 1.05, 1.2), layout="constrained")
     for axis, t in zip(figure.subplots(1, COLUMNS), torch.linspace(0, 1, COLUMNS).tolist(), strict=True):
         values = process.marginal(x, t).sample(generator=generator)[0, 0]
-        axis.scatter(*points.T, c=values, s=3, cmap="inferno", vmin=0, vmax=1, linewidths=0)
+        axis.scatter(*points.T, c=values, s=3, cmap="inferno", vmin=0, vmax=1.25, linewidths=0)
         axis.set_aspect("equal")
         axis.set_axis_off()
         axis.set_title(f"t = {t:.2g}", fontsize=8, color="0.3")
@@ -209,7 +218,7 @@ def main() -> None:
     _save(draw_graph(), IMAGES / "families" / "graph_heat.png")
     for name, process in own.items():
         _save(draw_strip(process, 0.0), IMAGES / "own" / f"{name}.png")
-    _save(draw_log_snr(entries), IMAGES / "log_snr.png")
+    _save(draw_log_snr({**entries, "graph": Entry("GraphHeat", graph_heat)}), IMAGES / "log_snr.png")
     print(f"wrote {len(entries) + len(own) + 1} strips and log_snr.png to {IMAGES}")
 
 

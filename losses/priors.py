@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ..degradations import DataSpectrum, LinearGaussianProcess, SpectralGaussian
 from ..degradations.bases.base import compute_precision
-from ..degradations.checks import check_signal
+from ..degradations.checks import check_instance, check_signal
 from ..degradations.randomness import white_noise
 
 # How far alpha_1 may be from 0 and sigma_1 from 1 for a standard normal to stand for the marginal at t = 1: a cosine
@@ -125,6 +125,7 @@ class GaussianPrior(Prior):
 
     def __init__(self, process: LinearGaussianProcess, spectrum: DataSpectrum) -> None:
         super().__init__(process)
+        check_instance("spectrum", spectrum, DataSpectrum, "estimate_spectrum(process.basis, data) makes one")
         if not process.basis.agrees_with(spectrum.basis):
             msg = (
                 f"the spectrum is one of {type(spectrum.basis).__name__}{spectrum.basis.shape}, but the process is "

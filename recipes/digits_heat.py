@@ -40,10 +40,12 @@ REPORTED = 256
 
 def report(trainer: Trainer) -> None:
     """Print how recognisable samples are, and how new, beside held-out digits."""
+    if trainer.data.train_labels is None:
+        print("\nno classifier without labels: the report is for the digits")
+        return
     data, sampler = trainer.data, build_sampler(trainer.config, trainer.ema.model, trainer.prior)
     samples = sampler.sample(REPORTED, generator=torch.Generator().manual_seed(1)).clamp(*data.train.data_range)
-    assert data.train_labels is not None, "the digits come with labels"
-    recogniser = Recogniser(data.train.scaled(), data.train_labels)
+    recogniser = Recogniser(data.train.scaled(), trainer.data.train_labels)
     print("\n                    recognised  classes  distance to nearest training digit")
     for name, images in {
         f"{REPORTED} samples": samples,

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
+import torch
 import tyro
 from pydantic import ConfigDict, Field, TypeAdapter
 
@@ -31,6 +33,8 @@ from ..degradations import (
 from ..degradations.locating import process_from_name
 from ..losses import MeanOverDimensions, Reduction, SumOverDimensions
 
+# Times between which a process of one's own must lose information.
+_TIMES_PROBED = 65
 _STRICT = ConfigDict(extra="forbid", ser_json_inf_nan="constants")
 
 
@@ -169,15 +173,25 @@ class CustomConfig:
 
     family: tyro.conf.Suppress[Literal["custom"]] = "custom"
     target: str = "my_module:MyProcess"
-    """A family such as Pixelation, or your own class as module:Class or path/to/file.py:Class."""
+    """A family such as Pixelation or 'HeatDissipation(levels=50)', or your own class as module:Class or
+    path/to/file.py:Class."""
 
     def build(self, shape: tuple[int, ...]) -> LinearGaussianProcess:
         """Return the process for images of `shape`.
 
         Raises:
-            ValueError: `target` does not name a process that is made from a shape.
+            ValueError: `target` does not name a process that is made from a shape, or its log-SNR rises: better told
+                now than by the first samples.
         """
-        return process_from_name(self.target, shape)
+        process = process_from_name(self.target, shape)
+        times = torch.linspace(0, 1, _TIMES_PROBED, dtype=torch.float64).tolist()
+        try:
+            for s, t in pairwise(times):
+                process.posterior_coefficients(s, t, Markov())
+        except ValueError as error:
+            msg = f"{self.target} is no forward process: {error}; unmelt.testing.check_process tells more"
+            raise ValueError(msg) from error
+        return process
 
 
 ProcessConfig = Annotated[HeatConfig | IsotropicConfig | BlurringConfig | CustomConfig, Field(discriminator="family")]

@@ -30,8 +30,8 @@ class Command:
 
     run: Annotated[RunConfig, tyro.conf.arg(name="")]
     degradation: str | None = None
-    """Train another process than the recipe's, at its default settings: a family such as Pixelation, or your own class
-    as module:Class or path/to/file.py:Class, made from the images' shape."""
+    """Train another process than the recipe's: a family such as Pixelation, with settings in parentheses if you like,
+    'HeatDissipation(levels=50)'; or your own class as module:Class or path/to/file.py:Class."""
     resume: bool = False
     """Go on with the newest checkpoint of the run of this name."""
 
@@ -53,6 +53,11 @@ def parse(default: RunConfig, description: str | None, arguments: Sequence[str] 
     )
     if command.degradation is None:
         return command
+    if command.run.process != default.process:
+        sys.exit(
+            "error: --process.* are settings of the recipe's own process, which --degradation replaces: write them as "
+            f"--degradation '{command.degradation.partition('(')[0]}(NAME=VALUE)'"
+        )
     process = CustomConfig(target=command.degradation)
     return dataclasses.replace(command, run=dataclasses.replace(command.run, process=process))
 

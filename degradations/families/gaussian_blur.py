@@ -14,12 +14,12 @@ from typing import cast
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..bases import CosineBasis, SeparableBasis
 from ..bases.base import compute_precision, full_precision
 from ..blur_schedules import BlurSchedule
-from ..checks import check_signal
+from ..checks import check_instance, check_signal
 from ..process import LinearGaussianProcess, Time
 from ..schedules import Schedule
 
@@ -53,8 +53,13 @@ class GaussianBlur(LinearGaussianProcess):
         min_scale: float = 0.0,
         boundary: type[SeparableBasis] = CosineBasis,
     ) -> None:
+        if not (isinstance(boundary, type) and issubclass(boundary, SeparableBasis)):
+            msg = f"boundary must be CosineBasis, SineBasis or FourierBasis, the class itself, got {boundary!r}"
+            raise TypeError(msg)
         basis = boundary(shape)
         super().__init__(basis)
+        check_instance("blur", blur, BlurSchedule, "LogSpacedBlur(maximum=12.0) for example")
+        check_instance("noise", noise, Schedule, "ConstantNoise(0.01) for example")
         if not 0 <= min_scale <= 1:
             msg = f"min_scale must lie in [0, 1] (0 lets blurring take all, 1 does not blur at all), got {min_scale}"
             raise ValueError(msg)
@@ -65,6 +70,12 @@ class GaussianBlur(LinearGaussianProcess):
             self.register_table(f"axis_eigenvalues_{axis}", width**2 * eigenvalues)
             total = total[..., None] + width**2 * eigenvalues
         self.register_table("eigenvalues", total)
+
+    def extra_repr(self) -> str:
+        """Show the blur and the noise."""
+        # A blur that is a module is shown below.
+        blur = "" if isinstance(self.blur, nn.Module) else f", blur={self.blur}"
+        return f"{super().extra_repr()}{blur}, noise={self.noise}"
 
     def blur_sigma(self, t: Time) -> Float[Tensor, "*batch"]:
         """Return the blur's width sigma_B(t) in pixels, of t's shape."""
@@ -91,7 +102,9 @@ class GaussianBlur(LinearGaussianProcess):
         """
         basis = cast("SeparableBasis", self.basis)
         plane = self.shape[-basis.axes :]
-        if not times or basis.axes != 2 or self.min_scale or max(plane) > basis.longest_matrix_axis:
+        # A subclass that writes its own log_alpha means that one.
+        ours = type(self).log_alpha is GaussianBlur.log_alpha
+        if not ours or not times or basis.axes != 2 or self.min_scale or max(plane) > basis.longest_matrix_axis:
             return super().degrade(x, *times)
         check_signal("x", x, self.shape)
         x = compute_precision(x)

@@ -9,11 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from ..bases import EigenBasis
 from ..blur_schedules import LogSpacedBlur
+from ..checks import check_instance
 from ..process import LinearGaussianProcess, Time
 from ..schedules import ConstantNoise, Schedule
 
@@ -52,6 +54,10 @@ class GraphHeat(LinearGaussianProcess):
         levels: int = 200,
         noise: Schedule | None = None,
     ) -> None:
+        check_instance("laplacian", laplacian, Tensor, "torch.as_tensor(matrix) makes one")
+        if laplacian.layout != torch.strided:
+            msg = f"laplacian must be a dense matrix, got one of layout {laplacian.layout}: pass laplacian.to_dense()"
+            raise TypeError(msg)
         basis = EigenBasis(shape, laplacian)
         super().__init__(basis)
         eigenvalues = basis.eigenvalues().clone()
@@ -68,6 +74,7 @@ class GraphHeat(LinearGaussianProcess):
             raise ValueError(msg)
         self._width = LogSpacedBlur(math.sqrt(2 * time_min), math.sqrt(2 * time_max), levels)
         self.levels, self.noise = levels, noise or ConstantNoise(0.01)
+        check_instance("noise", self.noise, Schedule, "ConstantNoise(0.01) for example")
         self.register_table("eigenvalues", eigenvalues.clamp(min=0))
 
     def log_alpha(self, t: Time) -> Float[Tensor, "..."]:

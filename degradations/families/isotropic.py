@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..bases import PixelBasis
+from ..checks import check_instance
 from ..process import LinearGaussianProcess, Time
 from ..schedules import CosineSchedule, Schedule
 
@@ -25,6 +26,7 @@ class IsotropicDiffusion(LinearGaussianProcess):
     def __init__(self, shape: Sequence[int], schedule: Schedule | None = None) -> None:
         super().__init__(PixelBasis(shape))
         self.schedule = schedule or CosineSchedule()
+        check_instance("schedule", self.schedule, Schedule, "CosineSchedule() for example")
 
     def log_alpha(self, t: Time) -> Float[Tensor, "..."]:
         """See `LinearGaussianProcess.log_alpha`."""

@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..bases import Basis
+from ..checks import check_instance
 from ..process import LinearGaussianProcess, Time
 from ..schedules import ConstantNoise, Schedule
 
@@ -36,6 +37,7 @@ class OrderedFading(LinearGaussianProcess):
         self, basis: Basis, onset: Float[Tensor, "..."], *, duration: float, noise: Schedule | None = None
     ) -> None:
         super().__init__(basis)
+        check_instance("onset", onset, Tensor, "torch.linspace(0, 0.75, n) for example")
         if not 0 < duration <= 1:
             msg = f"duration must be a stretch of time in (0, 1], got {duration}"
             raise ValueError(msg)
@@ -49,6 +51,7 @@ class OrderedFading(LinearGaussianProcess):
             msg = f"onset must broadcast to the basis's shape {basis.shape}, got {tuple(onset.shape)}"
             raise ValueError(msg) from None
         self.duration, self.noise = duration, noise or ConstantNoise(0.01)
+        check_instance("noise", self.noise, Schedule, "ConstantNoise(0.01) for example")
         self.register_table("onset", onset.clone())
 
     def log_alpha(self, t: Time) -> Float[Tensor, "..."]:

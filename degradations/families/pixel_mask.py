@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..bases import PixelBasis
+from ..checks import as_shape
 from ..schedules import Schedule
 from .ordered_fading import OrderedFading
 
@@ -54,7 +55,8 @@ def hole(shape: Sequence[int], *, last: float = 1 - _DURATION) -> Float[Tensor, 
     Returns:
         Times, of the shape of all axes but the first, proportional to the distance from the middle.
     """
-    sizes = tuple(shape[1:]) or tuple(shape)
+    shape = as_shape(shape)
+    sizes = shape[1:] or shape
     distance = torch.zeros((), dtype=torch.float64)
     for size in sizes:
         offset = (torch.arange(size, dtype=torch.float64) + 0.5) / size * 2 - 1

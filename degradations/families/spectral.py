@@ -16,6 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..bases import Basis, FourierBasis, SeparableBasis
+from ..checks import check_instance
 from ..process import LinearGaussianProcess, Time
 from ..schedules import CosineSchedule, Schedule
 from ..spectra import DataSpectrum
@@ -37,6 +38,7 @@ class SpectralDiffusion(LinearGaussianProcess):
 
     def __init__(self, basis: Basis, noise_variance: Float[Tensor, "..."], *, schedule: Schedule | None = None) -> None:
         super().__init__(basis)
+        check_instance("noise_variance", noise_variance, Tensor, "torch.ones(()) is white noise")
         variance = noise_variance.detach().to("cpu", torch.float64)
         if not bool(((variance > 0) & variance.isfinite()).all()):
             msg = f"noise_variance must be positive and finite, got values from {variance.min()} to {variance.max()}"
@@ -47,6 +49,7 @@ class SpectralDiffusion(LinearGaussianProcess):
             msg = f"noise_variance must broadcast to the basis's shape {basis.shape}, got {tuple(variance.shape)}"
             raise ValueError(msg) from None
         self.schedule = schedule or CosineSchedule()
+        check_instance("schedule", self.schedule, Schedule, "CosineSchedule() for example")
         self.register_table("log_noise", variance.log().clone() / 2)
 
     def log_alpha(self, t: Time) -> Float[Tensor, "..."]:
@@ -100,6 +103,7 @@ class SpectralDiffusion(LinearGaussianProcess):
         Raises:
             ValueError: a coefficient does not vary in the data.
         """
+        check_instance("spectrum", spectrum, DataSpectrum, "estimate_spectrum(FourierBasis(shape), data) makes one")
         variance = spectrum.require_variance()
         return cls(spectrum.basis, variance / variance.mean(), schedule=schedule)
 
@@ -119,6 +123,7 @@ class SpectralDiffusion(LinearGaussianProcess):
             TypeError: the basis has no Laplacian eigenvalues.
             ValueError: a coefficient does not vary in the data.
         """
+        check_instance("spectrum", spectrum, DataSpectrum, "estimate_spectrum(FourierBasis(shape), data) makes one")
         basis = spectrum.basis
         if not isinstance(basis, SeparableBasis):
             msg = f"flipping needs an order of frequencies: a FourierBasis or CosineBasis, got {type(basis).__name__}"

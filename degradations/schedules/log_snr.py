@@ -20,6 +20,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
+from ..checks import check_instance
 from .base import Schedule
 
 
@@ -86,6 +87,10 @@ class LogSNRSchedule(Schedule):
 
     log_snr: Callable[[Tensor], Tensor]
     convention: Convention = field(default_factory=VariancePreserving)
+
+    def __post_init__(self) -> None:
+        """Refuse a convention that is none."""
+        check_instance("convention", self.convention, Convention, "VariancePreserving() for example")
 
     def log_alpha(self, t: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
         """See `Schedule.log_alpha`."""

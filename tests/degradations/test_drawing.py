@@ -1,5 +1,6 @@
 """Pictures of processes, and the command that draws them."""
 
+import math
 import re
 
 import pytest
@@ -17,8 +18,8 @@ from unmelt.degradations import (
     Pixelation,
     PixelMask,
 )
-from unmelt.degradations.__main__ import main
-from unmelt.degradations.drawing import draw_forward, draw_log_snr_map, draw_process, log_snr_bands
+from unmelt.degradations.__main__ import _black, _image, _parser, main
+from unmelt.degradations.drawing import draw_forward, draw_log_snr_map, draw_process, log_snr_along, log_snr_bands
 
 TIMES = torch.linspace(0, 1, 11, dtype=torch.float64)
 
@@ -68,10 +69,25 @@ class TestFigures:
         for ours, theirs in zip(shown, expected, strict=True):
             torch.testing.assert_close(ours, theirs.clamp(0, 1), rtol=0, atol=1e-6)
 
-    def test_black_is_black_in_either_range(self):
+    def test_black_is_black_in_either_range_and_the_first_image_has_the_noise_of_time_0(self):
         axes = list(Figure().subplots(1, 2))
         draw_forward(axes, IsotropicDiffusion((1, 4, 4)), torch.zeros(1, 4, 4), -1.0)
-        assert float(axes[0].get_images()[0].get_array().max()) == 0.0
+        # Black and half a unit of range; sigma at t = 0 is exp(-5).
+        assert 0 < float(axes[0].get_images()[0].get_array().max()) < 4 * math.exp(-5) / 2
+
+    def test_a_process_with_a_direction_gets_a_map_for_each(self):
+        plain, slanted = (HeatDissipation((1, 8, 6), anisotropy=a) for a in (None, (1.0, 0.2)))
+        drawn = [draw_process(p, torch.rand(1, 8, 6), low=0.0, title="heat") for p in (plain, slanted)]
+        titles = [[axis.get_title() for axis in figure.get_axes()] for figure in drawn]
+        assert "detail across" not in titles[0]
+        assert {"detail up and down", "detail across"} <= set(titles[1])
+        across = log_snr_along(slanted, TIMES, 1)
+        torch.testing.assert_close(across.positions, torch.arange(6, dtype=torch.float64) / 12, rtol=0, atol=1e-6)
+        torch.testing.assert_close(across.log_snr, slanted.log_snr(TIMES)[:, 0, 0].T, rtol=1e-12, atol=0)
+
+    def test_without_noise_the_map_says_so(self):
+        figure = draw_process(HeatDissipation((1, 4, 4), sigma=0.0), torch.rand(1, 4, 4), low=0.0, title="cold")
+        assert "no noise: infinite" in [text.get_text() for axis in figure.get_axes() for text in axis.texts]
 
     @pytest.mark.parametrize(
         "process",
@@ -91,7 +107,8 @@ class TestFigures:
 
     def test_the_line_marks_where_signal_equals_noise(self):
         axis = Figure().subplots()
-        draw_log_snr_map(axis, IsotropicDiffusion((1, 4, 4)))
+        times = torch.linspace(0, 1, 201, dtype=torch.float64)
+        draw_log_snr_map(axis, log_snr_bands(IsotropicDiffusion((1, 4, 4)), times), times)
         (line,) = axis.get_lines()
         # The cosine schedule is symmetric: log-SNR 0 at t = 1/2.
         assert line.get_xdata()[0] == pytest.approx(0.5, abs=0.006)
@@ -104,7 +121,7 @@ class TestCommand:
     def test_it_draws_a_family_with_settings_on_a_file(self, tmp_path, capsys):
         Image.new("RGB", (30, 20), "orange").save(tmp_path / "orange.png")
         out = tmp_path / "heat.png"
-        main(["HeatDissipation", "--set", "levels=9", "--image", str(tmp_path / "orange.png"), "--out", str(out)])
+        main(["HeatDissipation(levels=9)", "--image", str(tmp_path / "orange.png"), "--out", str(out)])
         assert f"wrote {out}" in capsys.readouterr().out
         assert Image.open(out).size[0] > 500
 
@@ -123,13 +140,24 @@ class TestCommand:
         main(["Pixelation", "--size", "8", "--force"])
         assert Image.open("Pixelation.png").format == "PNG"
 
+    def test_a_large_photograph_is_shrunk(self, tmp_path):
+        Image.new("RGB", (2000, 1500), "orange").save(tmp_path / "large.jpg")
+        assert _image(tmp_path / "large.jpg", None).shape == (3, 192, 256)
+        assert _image(tmp_path / "large.jpg", 300).shape == (3, 300, 300)
+
+    def test_black_is_found_from_the_noise_or_given(self):
+        assert _black(HeatDissipation((1, 4, 4))) == 0.0
+        assert _black(IsotropicDiffusion((1, 4, 4))) == -1.0
+        assert _parser().parse_args(["Pixelation", "--black", "-1"]).black == -1.0
+
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
             (["HeatDisipation"], "no process called"),
-            (["HeatDissipation", "--set", "levels"], "--set takes NAME=VALUE.*got 'levels'"),
-            (["HeatDissipation", "--set", "levels=many"], "--set levels: 'many' is no Python literal"),
-            (["HeatDissipation", "--set", "levels=1"], "levels must be at least 2"),
+            (["HeatDissipation(levels)"], "cannot read the settings of 'HeatDissipation.levels.'.*NAME=VALUE"),
+            (["HeatDissipation(levels=many)"], "cannot read the settings"),
+            (["HeatDissipation(levels=1)"], "levels must be at least 2"),
+            (["SpectralDiffusion.equal_snr"], "equal_snr cannot be made from a shape"),
             (["HeatDissipation", "--image", "nowhere.png"], "nowhere.png"),
             (["HeatDissipation", "--size", "1"], "--size must be at least 2 pixels, got 1"),
             (["Pixelation", "--size", "9"], "divide by 2"),

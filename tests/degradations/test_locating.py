@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from unmelt.degradations import HeatDissipation, SpectralDiffusion
+from unmelt.degradations import EDMSchedule, HeatDissipation, SpectralDiffusion
 from unmelt.degradations.locating import process_from_name, shape_families
 
 MIST = """
@@ -55,15 +55,19 @@ def test_the_list_holds_the_families_of_the_papers():
 
 
 def test_settings_are_passed_on():
-    process = process_from_name("HeatDissipation", (1, 4, 4), blur_sigma_max=3.0, levels=7)
+    process = process_from_name("HeatDissipation(blur_sigma_max=3.0, levels=7)", (1, 4, 4))
     assert process.agrees_with(HeatDissipation((1, 4, 4), blur_sigma_max=3.0, levels=7))
-    power = process_from_name("SpectralDiffusion.power_law", (1, 4, 4), exponent=-1.0)
+    power = process_from_name("SpectralDiffusion.power_law(exponent=-1.0)", (1, 4, 4))
     assert power.agrees_with(SpectralDiffusion.power_law((1, 4, 4), -1.0))
+    edm = process_from_name("IsotropicDiffusion(schedule=EDMSchedule(0.01, rho=5.0))", (1, 4, 4))
+    assert edm.schedule == EDMSchedule(0.01, rho=5.0)
+    cold = process_from_name("ColdBlur(blur=repeated_blur((0.5, 1.0)))", (1, 4, 4))
+    assert cold.levels == 2
 
 
 @pytest.mark.parametrize("where", ["mist_of_a_user", "mist_of_a_user.py", "./mist_of_a_user.py"])
 def test_a_class_of_ones_own_in_a_module_or_a_file(mist, where):
-    process = process_from_name(f"{where}:Mist", (1, 4, 4), thickness=2.0)
+    process = process_from_name(f"{where}:Mist(thickness=2.0)", (1, 4, 4))
     assert type(process).__name__ == "Mist"
     assert process.log_alpha(1.0).item() == -2.0
     assert process.agrees_with(pickle.loads(pickle.dumps(process)))
@@ -80,29 +84,32 @@ def test_a_function_that_makes_a_process(mist):
 
 
 @pytest.mark.parametrize(
-    ("target", "settings", "message"),
+    ("target", "message"),
     [
-        ("HeatDisipation", {}, "no process called 'HeatDisipation': the families are .*HeatDissipation"),
-        ("nowhere:Mist", {}, "no process called 'nowhere:Mist': nowhere cannot be imported"),
-        ("nowhere.py:Mist", {}, "no process called 'nowhere.py:Mist': nowhere.py cannot be imported"),
-        ("mist_of_a_user:Fog", {}, "no process called 'mist_of_a_user:Fog': mist_of_a_user has no Fog"),
-        ("mist_of_a_user:number", {}, "no process called"),
-        (":Mist", {}, "no process called ':Mist'"),
-        ("mist_of_a_user:", {}, "no process called"),
+        ("HeatDisipation", "no process called 'HeatDisipation': the families are .*HeatDissipation"),
+        ("nowhere:Mist", "no process called 'nowhere:Mist': nowhere cannot be imported"),
+        ("nowhere.py:Mist", "no process called 'nowhere.py:Mist': nowhere.py cannot be imported"),
+        ("mist_of_a_user:Fog", "no process called 'mist_of_a_user:Fog': mist_of_a_user has no Fog"),
+        ("mist_of_a_user:number", "no process called"),
+        (":Mist", "no process called ':Mist'"),
+        ("mist_of_a_user:", "no process called"),
         (
-            "HeatDissipation",
-            {"width": 3},
+            "HeatDissipation(width=3)",
             r"cannot be made .*'width': 3.*its arguments are shape, \*?,? ?.*blur_sigma_max",
         ),
-        ("GraphHeat", {}, "cannot be made from a shape and nothing else: missing a required argument: 'laplacian'"),
-        ("builtins:list", {}, "builtins:list makes a list, not a LinearGaussianProcess"),
-        ("builtins:min", {}, "builtins:min makes a int, not a LinearGaussianProcess"),
-        ("HeatDissipation", {"levels": 1}, "levels must be at least 2"),
+        ("GraphHeat", "cannot be made from a shape and nothing else: missing a required argument: 'laplacian'"),
+        ("builtins:list", "builtins:list makes a list, not a LinearGaussianProcess"),
+        ("builtins:min", "builtins:min makes a int, not a LinearGaussianProcess"),
+        ("HeatDissipation(levels", "cannot read the settings of 'HeatDissipation.levels'"),
+        ("HeatDissipation(3.0)", "cannot read the settings"),
+        ("IsotropicDiffusion(schedule=open('x'))", "open is no schedule or blur of unmelt.degradations"),
+        ("IsotropicDiffusion(schedule='cosine')", "IsotropicDiffusion cannot be made.*schedule"),
+        ("HeatDissipation(levels=1)", "levels must be at least 2"),
     ],
 )
-def test_what_cannot_be_found_or_made_is_said(mist, target, settings, message):
+def test_what_cannot_be_found_or_made_is_said(mist, target, message):
     with pytest.raises(ValueError, match=message):
-        process_from_name(target, (1, 4, 4), **settings)
+        process_from_name(target, (1, 4, 4))
 
 
 def test_an_error_inside_a_file_is_its_own_and_leaves_nothing_behind(mist):

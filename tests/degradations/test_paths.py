@@ -140,7 +140,7 @@ def test_a_generator_makes_a_path_reproducible():
 def test_wrong_times_are_refused():
     process, x = TINY["heat"], draw((1, 3))
     for times, message in (
-        ([0.5, 0.2], "s must not be later than t, got s = 0.5 > t = 0.2"),
+        ([0.5, 0.2], r"times must not fall, got \[0.5, 0.2\]"),
         ([], r"times must be at least one time in a row.*got shape \(0,\)"),
         ([0.5, 1.2], r"times must lie in \[0, 1\].*got 1.2"),
         ([-0.1, 0.5], r"times must lie in \[0, 1\].*got -0.1"),

@@ -180,6 +180,8 @@ class TestLimits:
         process = HeatDissipation(SHAPE, blur_sigma_max=3.0, levels=10, sigma=0.01)
         oracle, z = empirical(process), random_images(SHAPE)
         assert oracle(z.float(), 0.3).dtype == torch.float32
+        density = oracle.log_prob(z.float().double(), 0.3)
+        torch.testing.assert_close(oracle.log_prob(z.float(), 0.3), density, rtol=1e-14, atol=0)
         exact = oracle(z.float().double(), 0.3)
         # Only the way back from the spectrum is in float32; data reaches 2.
         torch.testing.assert_close(

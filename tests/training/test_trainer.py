@@ -396,6 +396,11 @@ class Fog(LinearGaussianProcess):
         return -4 * (1 - t)
 
 
+class Clearing(Fog):
+    def log_alpha(self, t):
+        return 9 * t
+
+
 class Needy:
     def __init__(self, shape, density):
         pass
@@ -422,6 +427,12 @@ class TestOwnProcesses:
             "family": "custom",
             "target": "fog_of_a_user:Fog",
         }
+
+    def test_a_rising_log_snr_is_told_before_training(self):
+        with pytest.raises(
+            ValueError, match="fog_of_a_user:Clearing is no forward process: the log-SNR rises.*check_process"
+        ):
+            CustomConfig(target="fog_of_a_user:Clearing").build((1, 4, 4))
 
     @pytest.mark.parametrize(
         ("target", "words"),
