@@ -15,6 +15,7 @@ from .bases import (
     opponent_colours,
 )
 from .blur_schedules import BlurSchedule, LogSpacedBlur, PowerBlur, SineBlur, TabulatedBlur, blur_pixels, repeated_blur
+from .coefficients import PosteriorCoefficients
 from .composition import ChannelGroups, InBasis, Renoised
 from .couplings import Coupling, Deterministic, Eta, Independent, Markov
 from .families import (
@@ -36,7 +37,7 @@ from .families import (
 from .fitted_blur import equal_variance_blur
 from .gaussian import SpectralGaussian
 from .predictions import Conversion, PredictEpsilon, Prediction, PredictLessDegraded, PredictScore, PredictV, PredictX
-from .process import LinearGaussianProcess, PosteriorCoefficients
+from .process import LinearGaussianProcess
 from .schedules import (
     ConstantNoise,
     Convention,

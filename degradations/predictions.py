@@ -28,7 +28,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
-from .process import LinearGaussianProcess, LogCoefficients, difference
+from .coefficients import LogCoefficients, difference
+from .process import LinearGaussianProcess
 
 # A conversion may amplify rounding errors (2^-24 in float32) up to this much: then it costs at most 2^-4 of a unit
 # in a coefficient, as blurring diffusion's own epsilon prediction does at its highest frequencies.

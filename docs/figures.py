@@ -44,7 +44,8 @@ from unmelt.degradations import (
     estimate_spectrum,
     opponent_colours,
 )
-from unmelt.degradations.drawing import draw_forward, log_snr_bands
+from unmelt.degradations.bands import log_snr_bands
+from unmelt.degradations.drawing import draw_forward
 
 IMAGES = Path(__file__).parent / "images"
 SIZE, COLUMNS, COLOURS = 96, 8, 256

@@ -20,7 +20,8 @@ from torch import Tensor
 from ..degradations import Coupling, Deterministic, Markov
 from ..degradations.bases.base import compute_precision, is_isotropic
 from ..degradations.checks import check_signal
-from ..degradations.process import Time, couple
+from ..degradations.coefficients import couple
+from ..degradations.process import Time
 from ..degradations.randomness import white_noise
 from ..losses import Prior, StandardNormalPrior
 from ..models import AbstractDenoiser

@@ -53,10 +53,7 @@ class GaussianBlur(LinearGaussianProcess):
         min_scale: float = 0.0,
         boundary: type[SeparableBasis] = CosineBasis,
     ) -> None:
-        if not (isinstance(boundary, type) and issubclass(boundary, SeparableBasis)):
-            msg = f"boundary must be CosineBasis, SineBasis or FourierBasis, the class itself, got {boundary!r}"
-            raise TypeError(msg)
-        basis = boundary(shape)
+        basis = _separable(boundary)(shape)
         super().__init__(basis)
         check_instance("blur", blur, BlurSchedule, "LogSpacedBlur(maximum=12.0) for example")
         check_instance("noise", noise, Schedule, "ConstantNoise(0.01) for example")
@@ -124,6 +121,13 @@ class GaussianBlur(LinearGaussianProcess):
         dissipation_time = self.blur.width(t).square() / 2
         fade = (-self.table(f"axis_eigenvalues_{axis}") * dissipation_time[:, None]).exp().to(dtype)
         return (waves.mT * fade[:, None, :]) @ waves
+
+
+def _separable(boundary: object) -> type[SeparableBasis]:
+    if isinstance(boundary, type) and issubclass(boundary, SeparableBasis):
+        return boundary
+    msg = f"boundary must be CosineBasis, SineBasis or FourierBasis, the class itself, got {boundary!r}"
+    raise TypeError(msg)
 
 
 def _multiply_sides(left: Tensor, x: Tensor, right: Tensor) -> Tensor:

@@ -11,7 +11,8 @@ from torch import Tensor
 from ...degradations import LinearGaussianProcess
 from ...degradations.bases.base import compute_precision
 from ...degradations.checks import check_signal
-from ...degradations.process import LogCoefficients, Time
+from ...degradations.coefficients import LogCoefficients
+from ...degradations.process import Time
 from ..denoiser import AbstractDenoiser
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ...degradations import LinearGaussianProcess
 from ...degradations.checks import check_signal, values_are_free
-from ...degradations.process import LogCoefficients
+from ...degradations.coefficients import LogCoefficients
 from .base import Oracle
 
 

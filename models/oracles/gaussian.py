@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ...degradations import DataSpectrum, LinearGaussianProcess, SpectralGaussian
-from ...degradations.process import LogCoefficients
+from ...degradations.coefficients import LogCoefficients
 from .base import Oracle
 
 

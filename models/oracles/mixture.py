@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ...degradations import LinearGaussianProcess
 from ...degradations.checks import values_are_free
-from ...degradations.process import LogCoefficients
+from ...degradations.coefficients import LogCoefficients
 from ...degradations.randomness import white_noise
 from .base import Oracle
 

@@ -19,7 +19,8 @@ from unmelt.degradations import (
     PixelMask,
 )
 from unmelt.degradations.__main__ import _black, _image, _parser, main
-from unmelt.degradations.drawing import draw_forward, draw_log_snr_map, draw_process, log_snr_along, log_snr_bands
+from unmelt.degradations.bands import log_snr_along, log_snr_bands
+from unmelt.degradations.drawing import draw_forward, draw_log_snr_map, draw_process
 
 TIMES = torch.linspace(0, 1, 11, dtype=torch.float64)
 

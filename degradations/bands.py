@@ -1,0 +1,104 @@
+"""The log-SNR of a process by bands of coefficients: what pictures of a process show."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from .bases import EigenBasis, HaarBasis, SeparableBasis
+from .process import LinearGaussianProcess
+
+# Bands of frequencies in a map, coefficients of each that are looked at, and times that tell which last longest.
+_BANDS, _MEMBERS, _ORDERING = 48, 64, 33
+
+
+class Bands(NamedTuple):
+    """Log-SNR by band of coefficients, most durable last.
+
+    Attributes:
+        label: what distinguishes the bands.
+        positions: where each band lies on the label's axis, rising, (bands,).
+        log_snr: median log-SNR of each band at each time, (bands, times).
+    """
+
+    label: str
+    positions: Tensor
+    log_snr: Tensor
+
+
+def log_snr_bands(process: LinearGaussianProcess, times: Float[Tensor, " times"]) -> Bands:
+    """Return the log-SNR over time of at most 48 bands of coefficients, the median over (some of) each band's.
+
+    Bands are frequencies where the basis has them, scales for a Haar basis, eigenvalues for an eigenbasis; elsewhere
+    coefficients are put in the order of their log-SNR.
+
+    Args:
+        process: the process.
+        times: times in [0, 1], (times,).
+    """
+    label, position = _positions(process)
+    distinct, group = torch.unique(position, return_inverse=True)
+    if len(distinct) > _BANDS:
+        edges = torch.linspace(distinct[0].item(), distinct[-1].item(), _BANDS + 1, dtype=distinct.dtype)
+        group = torch.bucketize(position, edges[1:-1], right=True)
+    # A few coefficients of each band, evenly spread over it, tell its median: large images have millions.
+    members = [(group == band).nonzero().flatten() for band in group.unique()]
+    chosen = [m[torch.linspace(0, len(m) - 1, min(len(m), _MEMBERS)).round().long()] for m in members]
+    values = _log_snr_of(process, torch.cat(chosen), times)
+    medians = [part.median(dim=0).values for part in values.split([len(c) for c in chosen])]
+    return Bands(label, torch.stack([position[m].mean() for m in members]), torch.stack(medians))
+
+
+def log_snr_along(process: LinearGaussianProcess, times: Float[Tensor, " times"], axis: int) -> Bands:
+    """Return the log-SNR over time of the frequencies along one axis, at the lowest frequency of all others.
+
+    Args:
+        process: a process in a cosine, sine or Fourier basis.
+        times: times in [0, 1], (times,).
+        axis: which of the transformed axes, 0 being the first.
+    """
+    assert isinstance(process.basis, SeparableBasis)
+    frequency = process.basis.axis_eigenvalues()[axis].sqrt() / (2 * torch.pi)
+    place = torch.zeros(len(frequency), len(process.shape), dtype=torch.long)
+    place[:, axis - process.basis.axes] = torch.arange(len(frequency))
+    strides = torch.tensor([math.prod(process.shape[i + 1 :]) for i in range(len(process.shape))])
+    values = _log_snr_of(process, (place * strides).sum(1), times)
+    # Sine and cosine of one frequency are one row.
+    distinct, first = _firsts(frequency.mul(1e6).round().div(1e6))
+    return Bands("frequency (cycles per pixel)", distinct, values[first])
+
+
+def _firsts(numbers: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the distinct numbers, rising, and where each occurs first."""
+    distinct, group = torch.unique(numbers, return_inverse=True)
+    return distinct, torch.stack([(group == i).nonzero()[0, 0] for i in range(len(distinct))])
+
+
+def _log_snr_of(process: LinearGaussianProcess, coefficients: Tensor, times: Tensor) -> Tensor:
+    """Return the log-SNR of some coefficients, numbered in row-major order, (coefficients, times)."""
+    rows = [process.log_snr(t)[0].expand(process.shape).flatten()[coefficients] for t in times.tolist()]
+    return torch.stack(rows, dim=1).cpu()
+
+
+def _positions(process: LinearGaussianProcess) -> tuple[str, Tensor]:
+    """Return what bands are made of, a number for each coefficient, flattened."""
+    basis = process.basis
+    if isinstance(basis, SeparableBasis):
+        frequency = basis.laplacian_eigenvalues().sqrt() / (2 * torch.pi)
+        return "frequency (cycles per pixel)", frequency.expand(process.shape).flatten().mul(1e6).round().div(1e6)
+    if isinstance(basis, HaarBasis):
+        scale = basis.scales().double()
+        return "octave (0: block means)", (basis.levels + 1 - scale).expand(process.shape).flatten()
+    if isinstance(basis, EigenBasis):
+        return "eigenvalue", basis.eigenvalues().cpu().expand(process.shape).flatten().mul(1e6).round().div(1e6)
+    durability = torch.zeros(process.shape, dtype=torch.float64).flatten()
+    for t in torch.linspace(0, 1, _ORDERING).tolist():
+        # Infinite log-SNRs count as far beyond all others.
+        durability += process.log_snr(t)[0].expand(process.shape).flatten().cpu().clamp(-1e6, 1e6) / _ORDERING
+    if float(durability.max() - durability.min()) <= 1e-6 * (1 + float(durability.abs().max())):
+        return "all coefficients", torch.zeros_like(durability)
+    return "coefficients, most durable first", durability.argsort(descending=True).argsort().double()
