@@ -6,7 +6,16 @@ from collections.abc import Callable
 from typing import Any
 
 from ..degradations import LinearGaussianProcess
-from . import basis_laws, coefficient_laws, distribution_laws, module_laws, posterior_laws, rate_laws, signal_laws
+from . import (
+    basis_laws,
+    coefficient_laws,
+    distribution_laws,
+    jump_laws,
+    module_laws,
+    posterior_laws,
+    rate_laws,
+    signal_laws,
+)
 from .broken import BrokenLaw
 from .law import Example, Law, Violation
 from .search import outside_tests, smallest_violation
@@ -14,6 +23,7 @@ from .search import outside_tests, smallest_violation
 # What later laws take for granted comes first.
 LAWS: tuple[Law, ...] = (
     *coefficient_laws.LAWS,
+    *jump_laws.LAWS,
     *module_laws.LAWS,
     *basis_laws.LAWS,
     *distribution_laws.LAWS,
@@ -34,10 +44,13 @@ def check_process(
 
     Times, signals and couplings are drawn by hypothesis, the same ones every time; of a broken law the smallest example
     is reported. The laws are those of alpha and sigma, the basis, the module, and of every method that a subclass can
-    override. That alpha and sigma are the ones you mean no law can tell: give the formulas as in your paper.
+    override.
+
+    No law can tell whether alpha and sigma are the ones you mean: a process with sigma^2 for sigma, or with a forgotten
+    factor, is another process that is just as right. The formulas can, so give them as they stand in your paper:
 
         def test_fog():
-            check_process(Fog((1, 8, 8)), sigma=lambda t: 0.02 * math.exp(2 * t))
+            check_process(Fog((1, 8, 8)), sigma=lambda t: 0.02 * math.exp(t))
 
     A small shape of the kind you use is enough, with axes of different sizes.
 
@@ -53,12 +66,21 @@ def check_process(
 
     Raises:
         BrokenLaw: a law is broken; the message names it, the times, the coefficient and the amount, and what to do.
-        TypeError: `process` is not a LinearGaussianProcess, or is a class instead of an instance.
+        TypeError: `process` is not a LinearGaussianProcess, or is a class instead of an instance; `alpha` or `sigma`
+            is not a function.
+        ValueError: `max_examples` is below 1.
     """
     if not isinstance(process, LinearGaussianProcess):  # pyright: ignore[reportUnnecessaryIsInstance]
         msg = f"check_process takes an instance of a LinearGaussianProcess, got {process!r}"
         raise TypeError(msg)
     formulas = (("alpha", alpha), ("sigma", sigma))
+    for name, formula in formulas:
+        if formula is not None and not callable(formula):  # pyright: ignore[reportUnnecessaryIsInstance]
+            msg = f"{name} must be a function of t, such as lambda t: {formula!r}, got {formula!r}"
+            raise TypeError(msg)
+    if max_examples < 1:
+        msg = f"max_examples must be at least 1, got {max_examples}"
+        raise ValueError(msg)
     given = (coefficient_laws.formula_law(name, formula) for name, formula in formulas if formula is not None)
     return check_laws(process, (*LAWS, *given), max_examples)
 
@@ -91,7 +113,7 @@ def describe(process: LinearGaussianProcess, law: Law, example: Example, violati
         where.append(f"at coefficient {violation.coefficient}")
     what = ", ".join([*where, violation.what])
     return BrokenLaw(
-        f"{type(process).__name__} breaks the law '{law.name}': {what}. {law.advice}",
+        f"{type(process).__name__} breaks the law '{law.name}': {what}. {violation.advice or law.advice}",
         law=law.name,
         times=times,
         coefficient=violation.coefficient,

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from ..degradations import LinearGaussianProcess
-from .compare import FORMULA, require_equal, require_within
+from .advice import SHAPES, TENSORS, first_line
+from .compare import FORMULA, largest, require_equal, require_within, tell_apart
 from .law import Example, Law, Violation, law, law_at_once
 from .plain import as_time, plain, widen
 
@@ -29,8 +30,7 @@ def steady(process: LinearGaussianProcess, example: Example) -> None:
 
 @law(
     "the coefficients broadcast to (batch, *shape)",
-    "Multiply tables with self.expand_times(t), which is t with an axis of size 1 for each axis of a signal; the batch "
-    "comes first.",
+    "log_alpha and log_sigma take times in [0, 1] as a tensor, () or (batch,), and return a tensor of logarithms.",
 )
 def broadcasting(process: LinearGaussianProcess, example: Example) -> None:
     """Each of them is a tensor of shape (batch or 1, *shape with ones), (*shape) or (batch,)."""
@@ -39,7 +39,7 @@ def broadcasting(process: LinearGaussianProcess, example: Example) -> None:
             value: Any = method(t)
             if not isinstance(value, Tensor):
                 msg = f"{name}(t) is a {type(value).__name__} instead of a tensor"
-                raise Violation(msg)
+                raise Violation(msg, advice=TENSORS)
             batch = len(t) if t.ndim else 1
             allowed = (batch, *process.shape)[-value.ndim :] if value.ndim else ()
             fits = value.ndim <= len(allowed) and all(
@@ -50,6 +50,24 @@ def broadcasting(process: LinearGaussianProcess, example: Example) -> None:
                     f"{name}(t) has shape {tuple(value.shape)} for t of shape {tuple(t.shape)}, which does not "
                     f"broadcast to {(batch, *process.shape)}"
                 )
+                raise Violation(msg, advice=SHAPES)
+
+
+@law(
+    "the times are left alone",
+    "Write t = t * t for t *= t, and leave out methods that end in an underscore: t is the caller's, and "
+    "self.expand_times(t) may be the same memory.",
+)
+def untouched(process: LinearGaussianProcess, example: Example) -> None:
+    """The tensor t is the same after log_alpha(t) and log_sigma(t)."""
+    for count in (1, 2):
+        for name, method in (("log_alpha", process.log_alpha), ("log_sigma", process.log_sigma)):
+            t = as_time(process, *[example.t] * count)
+            before = t.clone()
+            method(t)
+            if not torch.equal(t, before):
+                is_now = tell_apart(t.flatten()[0], before.flatten()[0])[0]
+                msg = f"{name} changes the tensor of times that it gets, whose first becomes {is_now}"
                 raise Violation(msg)
 
 
@@ -133,6 +151,23 @@ def signal_at_start(process: LinearGaussianProcess) -> None:
         raise Violation(msg, times=(0.0,), coefficient=index)
 
 
+@law_at_once(
+    "the signal starts at most whole",
+    "alpha is a share of the data, at most 1: did log_alpha return alpha instead of its logarithm? The logarithm of "
+    "exp(-rate * t) is -rate * t.",
+)
+def whole_at_start(process: LinearGaussianProcess) -> None:
+    """alpha_0 <= 1 for every coefficient."""
+    start, one = plain(process, 0.0), torch.ones(())
+    require_within(
+        start.log_alpha,
+        torch.full_like(start.log_alpha, FORMULA),
+        lambda index: "alpha is {}, more than {}; log alpha".format(*tell_apart(start.alpha[index], one)),
+        rank=len(process.shape),
+        times=(0.0,),
+    )
+
+
 @law(
     "the signal is never above its start",
     "t = 0 is the data and alpha_t <= alpha_0. The usual cause is a missing minus sign in log_alpha, or time counted "
@@ -144,8 +179,8 @@ def signal_falls(process: LinearGaussianProcess, example: Example) -> None:
     require_within(
         minus_known(now, start),
         tolerance_of_logs(now),
-        lambda index: (
-            f"alpha is {now[index].exp().item():.6g}, at t = 0 only {start[index].exp().item():.6g}; log alpha"
+        lambda index: "alpha is {}, at t = 0 only {}; log alpha".format(
+            *tell_apart(now[index].exp(), start[index].exp())
         ),
         rank=len(process.shape),
     )
@@ -166,7 +201,7 @@ def log_snr_falls(process: LinearGaussianProcess, example: Example) -> None:
     if bool(broken.any()):
         index = tuple(int(i) for i in torch.unravel_index(rise.argmax(), rise.shape))
         amount = rise[index].item()
-        what = f"it rises by {amount:.3g} (from {early[index].item():.6g} to {late[index].item():.6g})"
+        what = "it rises by {:.3g} (from {} to {})".format(amount, *tell_apart(early[index], late[index]))
         raise Violation(what, coefficient=index, amount=amount)
 
 
@@ -191,21 +226,44 @@ def formula_law(name: str, formula: Callable[[float], Any]) -> Law:
     def given_formula(process: LinearGaussianProcess, example: Example) -> None:
         """exp(log_alpha(t)) is formula(t)."""
         actual = getattr(plain(process, example.t), name)
-        expected = torch.as_tensor(formula(example.t), dtype=actual.dtype, device=actual.device).expand(process.shape)
-        # What is below 1e-12 of the largest coefficient is lost in a signal's rounding anyway.
-        tiny = 1e-12 * expected.abs().max()
+        expected = evaluate(process, name, formula, example.t).to(actual)
+        # What is below 1e-12 of the largest coefficient, at any time, is lost in a signal's rounding anyway.
+        ends = (getattr(plain(process, time), name) for time in (0.0, 1.0))
+        tiny = 1e-12 * max(largest(values) for values in (expected, *ends))
         require_equal(f"{name}(t)", actual, expected, rank=len(process.shape), relative=FORMULA, absolute=tiny)
 
     return given_formula
 
 
+def evaluate(process: LinearGaussianProcess, name: str, formula: Callable[[float], Any], t: float) -> Tensor:
+    """Return the user's formula at t, (*shape), or tell what it gives instead."""
+    advice = f"{name}=... is a function of a number t; it returns a number or an array of numbers for {process.shape}."
+    try:
+        value = torch.as_tensor(formula(t), dtype=torch.float64)
+    except Exception as error:
+        msg = f"the formula given as {name} raises {type(error).__name__}: {first_line(error)}"
+        raise Violation(msg, cause=error, advice=advice) from error
+    shape, rank = tuple(value.shape), len(process.shape)
+    if value.ndim == rank + 1 and len(value) == 1:
+        # As process.alpha(t) has it.
+        value = value[0]
+    if value.ndim > rank or any(
+        size not in {1, most} for size, most in zip(value.shape[::-1], process.shape[::-1], strict=False)
+    ):
+        msg = f"the formula given as {name} has shape {shape}, which does not broadcast to {process.shape}"
+        raise Violation(msg, advice=advice)
+    return value.expand(process.shape)
+
+
 LAWS = (
     broadcasting,
+    untouched,
     steady,
     own_times,
     precision,
     numbers,
     signal_at_start,
+    whole_at_start,
     signal_falls,
     log_snr_falls,
 )

@@ -2,7 +2,8 @@
 
 Coefficients are compared with a relative tolerance that lets closed forms pass which cancel a few digits
 (sqrt(1 - alpha^2)); what is computed from the same coefficients twice is compared up to rounding, amplified by the
-sizes of the numbers in between.
+sizes of the numbers in between. Rounding is relative to what goes in, a signal or numbers of size 1, and not to what
+comes out, which may have vanished.
 """
 
 from __future__ import annotations
@@ -24,6 +25,21 @@ ROUNDING = 1e-9
 def digits(dtype: torch.dtype) -> float:
     """Return how much coarser than float64's the rounding of `dtype` is (devices without float64)."""
     return torch.finfo(dtype).eps / torch.finfo(torch.float64).eps
+
+
+def tell_apart(a: Tensor, b: Tensor) -> tuple[str, str]:
+    """Return two numbers in words, with six digits or as many as it takes to tell them apart."""
+    one, other = a.item(), b.item()
+    for digits_shown in range(6, 17):
+        words = f"{one:.{digits_shown}g}", f"{other:.{digits_shown}g}"
+        if words[0] != words[1]:
+            return words
+    return repr(one), repr(other)
+
+
+def largest(x: Tensor) -> float:
+    """Return the largest finite magnitude, which rounding is relative to."""
+    return x.abs().nan_to_num(0.0, 0.0).max().item()
 
 
 def require_equal(
@@ -59,7 +75,7 @@ def require_equal(
     require_within(
         error,
         allowed,
-        lambda index: f"{what} is {actual[index].item():.6g} instead of {expected[index].item():.6g}",
+        lambda index: "{} is {} instead of {}".format(what, *tell_apart(actual[index], expected[index])),
         rank=rank,
         where=where,
         times=times,
@@ -87,7 +103,7 @@ def require_stddev(
     require_within(
         error,
         torch.full_like(error, ROUNDING * digits(error.dtype)),
-        lambda index: f"{what} is {actual[index].item():.6g} instead of {expected[index].item():.6g}",
+        lambda index: "{} is {} instead of {}".format(what, *tell_apart(actual[index], expected[index])),
         rank=rank,
         where=where,
         amounts=(actual - expected).abs(),

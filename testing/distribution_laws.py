@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..degradations import LinearGaussianProcess
-from .compare import FORMULA, ROUNDING, require_equal, require_stddev
+from .compare import FORMULA, ROUNDING, largest, require_equal, require_stddev
 from .law import Example, law
 from .plain import plain, signals, spread
 
@@ -26,9 +26,15 @@ ERRORS = 6.0
 def named_coefficients(process: LinearGaussianProcess, example: Example) -> None:
     """Three methods, three formulas."""
     at = plain(process, example.t)
-    for name, expected in (("alpha", at.alpha), ("sigma", at.sigma), ("log_snr", at.log_snr)):
+    # Logarithms of equal size cancel.
+    logs = (at.log_alpha.abs() + at.log_sigma.abs()).nan_to_num(0.0, 0.0)
+    for name, expected, room in (
+        ("alpha", at.alpha, 1e-300 + 0 * logs),
+        ("sigma", at.sigma, 1e-300 + 0 * logs),
+        ("log_snr", at.log_snr, FORMULA * logs),
+    ):
         actual = getattr(process, name)(example.t)
-        require_equal(f"{name}(t)", actual, expected, rank=len(process.shape), relative=FORMULA, absolute=1e-300)
+        require_equal(f"{name}(t)", actual, expected, rank=len(process.shape), relative=FORMULA, absolute=room)
 
 
 @law(
@@ -40,7 +46,7 @@ def marginal(process: LinearGaussianProcess, example: Example) -> None:
     """Mean and width, per coefficient."""
     at, x, rank = plain(process, example.t), signals(process, example), len(process.shape)
     u, q = process.basis.forward(x), process.marginal(x, example.t)
-    room = ROUNDING * largest(u * at.alpha)
+    room = ROUNDING * max(1.0, largest(at.alpha)) * largest(u)
     require_equal("the mean of marginal(x, t)", process.basis.forward(q.mean), at.alpha * u, rank=rank, absolute=room)
     width = q.spectral_stddev
     require_equal("the width of marginal(x, t)", width, at.sigma, rank=rank, relative=FORMULA, absolute=1e-300)
@@ -66,7 +72,7 @@ def draws(process: LinearGaussianProcess) -> int:
 def require_white(process: LinearGaussianProcess, x: Tensor, z: Float[Tensor, "draws ..."], t: float) -> None:
     """Require (V^T z - alpha_t u) / sigma_t to look white: mean 0, variance 1, and draws unlike each other."""
     at = plain(process, t)
-    known = ((at.sigma > 1e-9 * largest(x)) & (at.sigma < torch.inf)).flatten()
+    known = ((at.sigma > 1e-9 * max(largest(x), largest(at.sigma))) & (at.sigma < torch.inf)).flatten()
     if not bool(known.any()):
         return
     residual = process.basis.forward(z) - at.alpha * process.basis.forward(x)
@@ -94,12 +100,14 @@ def density(process: LinearGaussianProcess, example: Example) -> None:
         return
     z = signals(process, example, 1)
     r = (process.basis.forward(z) - at.alpha * process.basis.forward(x)) / at.sigma
-    terms = (-(r**2) / 2 - at.log_sigma - math.log(2 * math.pi) / 2).flatten(1)
-    room = ROUNDING * terms.abs().sum().item()
+    constants = -at.log_sigma - math.log(2 * math.pi) / 2
+    terms = (-(r**2) / 2 + constants).flatten(1)
+    room = ROUNDING * ((r**2).sum() + (1 + at.log_sigma.abs()).sum() * len(r)).item()
     log_prob = process.marginal(x, example.t).log_prob(z)
     require_equal("marginal(x, t).log_prob(z)", log_prob, terms.sum(1), rank=0, absolute=room)
     score, expected = process.basis.forward(process.score(z, x, example.t)), -r / at.sigma
-    require_equal("score(z, x, t)", score, expected, rank=rank, absolute=ROUNDING * largest(expected))
+    room = ROUNDING * (largest(z) + largest(x)) / at.sigma.min().item() ** 2
+    require_equal("score(z, x, t)", score, expected, rank=rank, absolute=room)
 
 
 @law(
@@ -113,11 +121,13 @@ def carrying(process: LinearGaussianProcess, example: Example) -> None:
     s, t = example.pair
     early, late, rank = plain(process, s), plain(process, t), len(process.shape)
     scale, width = step(process, s, t)
-    room = ROUNDING * largest(late.alpha)
+    # `step` is what becomes of coefficients 1.
+    room = ROUNDING * max(1.0, largest(scale)) * largest(early.alpha)
     what = "alpha at t, reached through transition(z, s, t),"
     require_equal(what, scale * early.alpha, late.alpha, rank=rank, relative=ROUNDING, absolute=room)
     reached = torch.hypot(scale * early.sigma, width)
-    require_stddev("sigma at t, reached through transition(z, s, t),", reached, late.sigma, late.sigma, rank=rank)
+    unit = unit_of(late.sigma, early.sigma)
+    require_stddev("sigma at t, reached through transition(z, s, t),", reached, late.sigma, unit, rank=rank)
 
 
 @law(
@@ -130,15 +140,17 @@ def composing(process: LinearGaussianProcess, example: Example) -> None:
     """q(z_t | z_r) is the integral of q(z_t | z_s) q(z_s | z_r) over z_s."""
     r, s, t = example.times
     z, rank = signals(process, example), len(process.shape)
-    through = process.transition(process.transition(z, r, s).mean, s, t).spectral_mean
-    direct = process.transition(z, r, t)
-    what = "the mean at t, through s and not directly,"
-    room = ROUNDING * max(largest(through), largest(direct.spectral_mean))
-    require_equal(what, through, direct.spectral_mean, rank=rank, absolute=room)
     (_, first), (scale, second), (_, width) = (step(process, *pair) for pair in ((r, s), (s, t), (r, t)))
-    late = plain(process, t)
+    halfway = process.transition(z, r, s).mean
+    through = process.transition(halfway, s, t).spectral_mean
+    direct = process.transition(z, r, t).spectral_mean
+    what = "the mean at t, through s and not directly,"
+    room = ROUNDING * max(1.0, largest(scale)) * max(largest(z), largest(halfway), largest(direct))
+    require_equal(what, through, direct, rank=rank, absolute=room)
+    early, middle, late = (plain(process, time).sigma for time in (r, s, t))
     what = "the width at t, through s and not directly,"
-    require_stddev(what, torch.hypot(scale * first, second), width, late.sigma, rank=rank)
+    unit = unit_of(late, torch.maximum(early, middle))
+    require_stddev(what, torch.hypot(scale * first, second), width, unit, rank=rank)
 
 
 def step(process: LinearGaussianProcess, s: float, t: float) -> tuple[Tensor, Tensor]:
@@ -148,9 +160,9 @@ def step(process: LinearGaussianProcess, s: float, t: float) -> tuple[Tensor, Te
     return q.spectral_mean[0], q.spectral_stddev.expand_as(q.spectral_mean)[0]
 
 
-def largest(x: Tensor) -> float:
-    """Return the largest finite magnitude, which rounding is relative to."""
-    return x.abs().nan_to_num(0.0, 0.0).max().item()
+def unit_of(late: Tensor, early: Tensor) -> Tensor:
+    """Return the unit of variances at the later time: noise that all but vanished there is rounding of the earlier."""
+    return torch.maximum(late, torch.full_like(late, 1e-5 * largest(early)))
 
 
 LAWS = (named_coefficients, marginal, samples, density, carrying, composing)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import torch
 
 from ..degradations import Coupling, LinearGaussianProcess, Markov
+from .advice import advice_on, first_line, raising_coefficient
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,10 @@ class Example:
 
 
 class Violation(Exception):  # noqa: N818  (never leaves this package: check_process makes a BrokenLaw of it)
-    """What a law raises when an example breaks it: what is wrong, and where it is if that is known."""
+    """What a law raises when an example breaks it: what is wrong, and where it is if that is known.
+
+    `advice` takes the place of the law's own where the kind of mistake is known.
+    """
 
     def __init__(
         self,
@@ -49,10 +53,11 @@ class Violation(Exception):  # noqa: N818  (never leaves this package: check_pro
         coefficient: tuple[int, ...] | None = None,
         amount: float | None = None,
         cause: Exception | None = None,
+        advice: str | None = None,
     ) -> None:
         super().__init__(what)
         self.what, self.times, self.coefficient, self.amount = what, times, coefficient, amount
-        self.cause = cause
+        self.cause, self.advice = cause, advice
 
 
 Check = Callable[[LinearGaussianProcess, Example], None]
@@ -84,9 +89,15 @@ class Law:
         except Violation as violation:
             return violation
         except Exception as error:
-            first_line = (str(error).strip() or "no message").splitlines()[0]
-            return Violation(f"{type(error).__name__} is raised: {first_line}", cause=error)
+            return raised(error)
         return None
+
+
+def raised(error: Exception) -> Violation:
+    """Return the violation that an exception of the process's own code is."""
+    name, kind = raising_coefficient(error), type(error).__name__
+    what = f"{kind} is raised: {first_line(error)}" if name is None else f"{name}(t) raises {kind}: {first_line(error)}"
+    return Violation(what, cause=error, advice=None if name is None else advice_on(error))
 
 
 def law(name: str, advice: str, *, times: int = 1) -> Callable[[Check], Law]:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..degradations import LinearGaussianProcess
+from .advice import first_line
 from .compare import require_equal
 from .law import Violation, law_at_once
 from .plain import as_time, plain
@@ -56,7 +57,16 @@ def require_same_coefficients(process: LinearGaussianProcess, other: LinearGauss
     "nn.Parameter for what is learned.",
 )
 def tables(process: LinearGaussianProcess) -> None:
-    """No tensor hides in an attribute, a list or an object of the process or of its modules."""
+    """No tensor hides in an attribute, a list or an object of the process or of its modules, nor in checkpoints."""
+    saved = process.state_dict()
+    for name, _ in process.named_buffers():
+        if name in saved:
+            msg = f"the buffer {name} is in the state_dict"
+            advice = (
+                "Use register_table(name, tensor) for register_buffer(name, tensor): a table keeps its precision under "
+                ".half() and follows from the constructor's arguments, so that checkpoints need not hold it."
+            )
+            raise Violation(msg, advice=advice)
     for name, module in process.named_modules():
         for attribute, value in vars(module).items():
             if attribute in {"_parameters", "_buffers", "_modules"}:
@@ -130,7 +140,7 @@ def portable(process: LinearGaussianProcess) -> None:
         try:
             device = function(argument).device
         except Exception as error:
-            msg = f"{name} raises {type(error).__name__} there: {(str(error).strip() or 'no message').splitlines()[0]}"
+            msg = f"{name} raises {type(error).__name__} there: {first_line(error)}"
             raise Violation(msg, cause=error) from error
         if device.type != "meta":
             msg = f"{name} is on {device} when all else is on meta"

@@ -5,6 +5,7 @@ A subclass may override every other method, so none of them is trusted here.
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -13,6 +14,9 @@ from torch import Tensor
 
 from ..degradations import LinearGaussianProcess
 from .law import Example
+
+# How many numbers a batch of signals may hold, unless two signals hold more.
+ENTRIES = 2**16
 
 
 class Plain(NamedTuple):
@@ -65,9 +69,13 @@ def minus(a: Float[Tensor, "..."], b: Float[Tensor, "..."]) -> Float[Tensor, "..
 
 
 def signals(process: LinearGaussianProcess, example: Example, number: int = 0) -> Float[Tensor, "batch ..."]:
-    """Return the example's white signals, (batch, *shape) in the schedule's precision; `number` tells sets apart."""
+    """Return the example's white signals, (batch, *shape) in the schedule's precision; `number` tells sets apart.
+
+    There are fewer of large ones, two at least.
+    """
     generator = torch.Generator().manual_seed(1000 * number + example.seed)
-    x = torch.randn((example.batch, *process.shape), generator=generator, dtype=torch.float64)
+    batch = min(example.batch, max(2, ENTRIES // math.prod(process.shape)))
+    x = torch.randn((batch, *process.shape), generator=generator, dtype=torch.float64)
     return process.in_schedule_dtype(x)
 
 

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..degradations import LinearGaussianProcess
-from .compare import ROUNDING, require_equal, require_stddev
+from .compare import ROUNDING, largest, require_equal, require_stddev
 from .law import Example, law
 from .plain import minus, plain, signals, spread
 
@@ -46,7 +46,8 @@ def keeping(process: LinearGaussianProcess, example: Example) -> None:
     s, t = example.pair
     early, late, rank = plain(process, s), plain(process, t), len(process.shape)
     latent, data, stddev = shares(process, example)
-    room = ROUNDING * (early.alpha + (latent * late.alpha).abs() + data.abs())
+    # `shares` are what becomes of coefficients 1.
+    room = ROUNDING * (1 + (latent * late.alpha).abs() + data.abs())
     what = f"alpha at s, averaged over {example.coupling}'s posterior,"
     require_equal(what, latent * late.alpha + data, early.alpha, rank=rank, absolute=room)
     # What noise there was at s cannot be told from a latent without noise.
@@ -70,7 +71,7 @@ def correlating(process: LinearGaussianProcess, example: Example) -> None:
     rho = example.coupling.log_correlation(change).exp()
     what = f"{example.coupling}'s posterior: the noise at s that is told by z_t"
     latent = shares(process, example).latent
-    room = ROUNDING * early.sigma
+    room = ROUNDING * (early.sigma + late.sigma)
     require_equal(what, latent * late.sigma, rho * early.sigma, rank=rank, absolute=room, where=late.sigma > 0)
 
 
@@ -89,7 +90,7 @@ def made_of_coefficients(process: LinearGaussianProcess, example: Example) -> No
     x, z = (10 * signals(process, example, number) for number in (0, 1))
     terms = latent * process.basis.forward(z), signal * alpha * process.basis.forward(x)
     q = process.posterior(z, x, s, t, example.coupling)
-    size = max(term.abs().nan_to_num(0.0, 0.0).max().item() for term in terms)
+    size = max(largest(term) for term in (*terms, x, z))
     what = f"the mean of {example.coupling}'s posterior"
     require_equal(what, q.spectral_mean, terms[0] + terms[1], rank=rank, absolute=ROUNDING * size)
     what = f"the width of {example.coupling}'s posterior"

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..degradations import LinearGaussianProcess
 from ..degradations.rates import rate
-from .compare import FORMULA, digits, require_equal, require_within
+from .compare import FORMULA, digits, require_equal, require_within, tell_apart
 from .law import Example, law
 from .plain import Plain, as_time, plain, widen
 
@@ -39,8 +39,8 @@ def differentiable(process: LinearGaussianProcess, example: Example) -> None:
             torch.where(slope.isnan(), torch.inf, error),
             torch.zeros_like(error),
             lambda index, name=name, slope=slope, left=left: (
-                f"the automatic derivative of {name} is {slope[index].item():.6g} where differences over {STEP:g} give "
-                f"{left[index].item():.6g}"
+                f"the automatic derivative of {name} is "
+                + f" where differences over {STEP:g} give ".join(tell_apart(slope[index], left[index]))
             ),
             rank=len(process.shape),
             where=left.isfinite() & right.isfinite(),
@@ -62,7 +62,7 @@ def closed_form(name: str, formula: str, power: int) -> Callable[[LinearGaussian
             expected,
             rank=len(process.shape),
             relative=FORMULA,
-            absolute=1e-9 * units(process, example.t) ** power,
+            absolute=1e-9 * (1 + slopes(process, example.t)) * units(process, example.t) ** power,
             where=smooth & expected.isfinite(),
         )
 
@@ -73,6 +73,12 @@ def closed_form(name: str, formula: str, power: int) -> Callable[[LinearGaussian
 def units(process: LinearGaussianProcess, t: float) -> Float[Tensor, "..."]:
     """Return sigma_t, in whose square diffusion rates are measured, (*shape)."""
     return plain(process, t).sigma
+
+
+def slopes(process: LinearGaussianProcess, t: float) -> Float[Tensor, "..."]:
+    """Return the size of the slopes of both logarithms, (*shape), which cancel in that of the log-SNR."""
+    both = (automatic(process, method, t) for method in (process.log_alpha, process.log_sigma))
+    return sum((slope.abs().nan_to_num(0.0, 0.0) for slope in both), torch.zeros(()))
 
 
 def automatic(process: LinearGaussianProcess, method: Callable[[Tensor], Tensor], t: float) -> Float[Tensor, "..."]:

@@ -9,8 +9,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..degradations import LinearGaussianProcess
-from .compare import ROUNDING, require_equal
-from .distribution_laws import draws, largest, require_white
+from .compare import ROUNDING, largest, require_equal
+from .distribution_laws import draws, require_white
 from .law import Example, Violation, law
 from .plain import as_time, plain, signals
 
@@ -30,7 +30,7 @@ def degrading(process: LinearGaussianProcess, example: Example) -> None:
     degraded = process.degrade(x, *example.times)
     for time, result in zip(example.times, degraded, strict=True):
         expected = plain(process, time).alpha * u
-        room = ROUNDING * max(largest(expected), largest(plain(process, time).alpha) * largest(u))
+        room = ROUNDING * max(1.0, largest(plain(process, time).alpha)) * largest(u)
         require_equal("degrade(x, t)", process.basis.forward(result), expected, rank=rank, absolute=room, times=(time,))
 
 
@@ -45,7 +45,7 @@ def corrupting(process: LinearGaussianProcess, example: Example) -> None:
     x, noise = signals(process, example), signals(process, example, 1)
     signal, cover = at.alpha * process.basis.forward(x), at.sigma * process.basis.forward(noise)
     result = process.basis.forward(process.corrupt(x, noise, example.t))
-    room = ROUNDING * (largest(at.alpha) * largest(x) + largest(at.sigma) * largest(noise))
+    room = ROUNDING * (max(1.0, largest(at.alpha)) * largest(x) + largest(at.sigma) * largest(noise))
     require_equal("corrupt(x, noise, t)", result, signal + cover, rank=rank, absolute=room)
 
 

@@ -236,7 +236,7 @@ def _blur(shape: Shape) -> st.SearchStrategy[LinearGaussianProcess]:
         st.just(shape),
         blurs,
         schedules(),
-        anisotropy=st.tuples(*[st.floats(0.1, 1.0)] * (len(shape) - 1)),
+        anisotropy=st.tuples(*[st.floats(0.1, 1.0)] * CosineBasis(shape).axes),
         boundary=st.sampled_from((CosineBasis, SineBasis, FourierBasis)),
     )
 
@@ -296,8 +296,18 @@ def processes(shape: Sequence[int] | None = None) -> st.SearchStrategy[LinearGau
     """Draw processes of every family that ships, with moderate parameters.
 
     Args:
-        shape: shape of one signal; small ones are drawn if None.
+        shape: shape of one signal, of one to four axes: (time,), (channels, rows, columns), (channels, frames, rows,
+            columns); small ones are drawn if None.
+
+    Raises:
+        ValueError: the shape has no axis, or more than four: blurs have three axes behind the channels at most.
     """
     if shape is None:
         return shapes().flatmap(processes)
+    if not 1 <= len(shape) <= 4:
+        msg = (
+            f"shape must have one to four axes, channels and up to three that can be blurred, got {tuple(shape)}: draw "
+            "processes in a basis of such signals with processes_in(basis)"
+        )
+        raise ValueError(msg)
     return st.one_of([strategy(tuple(shape)) for strategy in FAMILIES.values()])

@@ -4,6 +4,7 @@ import math
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import Phase, given, settings
@@ -12,22 +13,27 @@ from torch import nn
 from zoo import EVERY_PROCESS
 
 from unmelt.degradations import (
+    ChannelGroups,
     ConstantNoise,
     CosineBasis,
     CosineSchedule,
     FourierBasis,
     GaussianBlur,
     HeatDissipation,
+    HeatFlow,
+    InBasis,
     IsotropicDiffusion,
     LinearGaussianProcess,
+    OrderedFading,
     PixelBasis,
+    PixelMask,
     RectifiedFlowSchedule,
     SpectralDiffusion,
     equal_variance_blur,
     estimate_spectrum,
     families,
 )
-from unmelt.testing import BrokenLaw, check_process
+from unmelt.testing import BrokenLaw, advice, check_process
 from unmelt.testing.strategies import processes, processes_in, random_images
 
 SHAPE = (2, 3, 4)
@@ -46,7 +52,7 @@ class Fog(LinearGaussianProcess):
         return -20 * self.rate * self.expand_times(t) ** 2
 
     def log_sigma(self, t):
-        return math.log(0.02) + 2 * self.expand_times(t)
+        return math.log(0.02) + self.expand_times(t)
 
 
 class Masked(LinearGaussianProcess):
@@ -64,6 +70,22 @@ class Masked(LinearGaussianProcess):
         return torch.full_like(t, math.log(0.1))
 
 
+class Steep(LinearGaussianProcess):
+    """Continuous, however fast: a square root and a fifth root at 0, logarithms down to -5000, a fall within 1e-8."""
+
+    def __init__(self):
+        super().__init__(PixelBasis((1, 1, 3)))
+        self.register_table("size", torch.tensor([5000.0, 1.0, 0.0], dtype=torch.float64))
+
+    def log_alpha(self, t):
+        t = self.expand_times(t)
+        return -self.size * t**0.5 - 2 * t**0.2 - 3 * torch.sigmoid((t - 0.37) * 1e8)
+
+    def log_sigma(self, t):
+        t = self.expand_times(t)
+        return t.clamp(min=torch.finfo(t.dtype).tiny).log() / 2
+
+
 class Learned(LinearGaussianProcess):
     """A process with a parameter."""
 
@@ -78,6 +100,9 @@ class Learned(LinearGaussianProcess):
         return self.expand_times(t) - 2
 
 
+# One coefficient's onset after another's, all of them gone before the end.
+ONSETS = torch.linspace(0, 0.75, 8, dtype=torch.float64)
+
 RIGHT = {
     **EVERY_PROCESS,
     "README's fog": Fog(SHAPE),
@@ -91,6 +116,12 @@ RIGHT = {
     "equal SNR": SpectralDiffusion.equal_snr(SPECTRUM),
     "flipped SNR": SpectralDiffusion.flipped_snr(SPECTRUM),
     "equal variance": GaussianBlur(SHAPE, equal_variance_blur(SPECTRUM, maximum=3.0, levels=8), ConstantNoise(0.01)),
+    "cosines that are all gone": OrderedFading(CosineBasis((1, 4, 8)), ONSETS, duration=0.25),
+    "waves that are all gone": OrderedFading(FourierBasis((1, 4, 8)), ONSETS, duration=0.25),
+    "a mask of cosines": InBasis(PixelMask((1, 4, 8)), CosineBasis((1, 4, 8))),
+    "a channel that is gone": ChannelGroups(CosineBasis((2, 4, 8)), [HeatFlow((1, 4, 8)), PixelMask((1, 4, 8))]),
+    "audio": HeatDissipation((9,), blur_sigma_max=3.0, levels=10),
+    "steep": Steep(),
 }
 
 
@@ -181,11 +212,35 @@ class TestFormulas:
         process = Fog(SHAPE)
         check_process(process, alpha=lambda t: (-20 * process.rate * t**2).exp().numpy(), max_examples=5)
 
+    def test_tensors_as_the_process_itself_returns_them(self):
+        process = Fog(SHAPE)
+        check_process(process, alpha=process.alpha, sigma=process.sigma, max_examples=5)
+
+    def test_what_has_all_but_vanished_is_no_difference(self):
+        process = OrderedFading(PixelBasis(SHAPE), torch.zeros(SHAPE), duration=1.0)
+        check_process(process, alpha=lambda t: math.cos(math.pi / 2 * t) ** 1, max_examples=5)
+
+    def test_a_shape_that_does_not_broadcast_is_told(self):
+        message = (
+            r"the formula given as alpha has shape \(5,\), which does not broadcast to \(2, 3, 4\)\. alpha=\.\.\. is"
+        )
+        with pytest.raises(BrokenLaw, match=message):
+            check_process(Fog(SHAPE), alpha=lambda t: torch.full((5,), t), max_examples=5)
+
+    def test_an_exception_in_it_is_told(self):
+        with pytest.raises(BrokenLaw, match="the formula given as sigma raises TypeError") as caught:
+            check_process(Fog(SHAPE), sigma=lambda: 1.0, max_examples=5)
+        assert isinstance(caught.value.__cause__, TypeError)
+
+    def test_a_number_is_no_formula(self):
+        with pytest.raises(Exception, match="alpha must be a function of t|Type-check"):
+            check_process(Fog(SHAPE), alpha=0.5)
+
     def test_sigma_taken_for_its_square_is_caught(self):
         with pytest.raises(
             BrokenLaw, match=r"'sigma is the given formula': at t = 0.0, at .*is 0.02 instead of 0.0004"
         ):
-            check_process(Fog(SHAPE), sigma=lambda t: (0.02 * math.exp(2 * t)) ** 2, max_examples=5)
+            check_process(Fog(SHAPE), sigma=lambda t: (0.02 * math.exp(t)) ** 2, max_examples=5)
 
     def test_a_factor_in_one_coefficient_is_caught(self):
         process = Fog(SHAPE)
@@ -204,10 +259,55 @@ class Raising(Late):
 
 
 def test_an_exception_of_the_process_is_reported_with_its_times_and_chained():
-    with pytest.raises(BrokenLaw, match=r"at t = 0\.\d+, KeyError is raised: .not so") as caught:
+    with pytest.raises(BrokenLaw, match=r"at t = 0\.\d+, log_sigma\(t\) raises KeyError: .not so") as caught:
         check_process(Raising())
     assert isinstance(caught.value.__cause__, KeyError)
     assert caught.value.t > 0.5
+
+
+def test_no_examples_are_refused():
+    with pytest.raises(ValueError, match="max_examples must be at least 1, got 0"):
+        check_process(Fog(SHAPE), max_examples=0)
+
+
+def test_numbers_that_differ_are_printed_so():
+    with pytest.raises(BrokenLaw, match=r"sigma\(t\) is 0\.02 instead of 0\.02000004, off by 4e-08"):
+        check_process(Fog(SHAPE), sigma=lambda t: 0.02000004 * math.exp(t), max_examples=5)
+
+
+def breaking(change):
+    """The fog with log_alpha = change(process, t)."""
+
+    class Changed(Fog):
+        def log_alpha(self, t):
+            return change(self, t)
+
+    return Changed(SHAPE)
+
+
+def branch(process, t):
+    return Fog.log_alpha(process, t) if t < 0.5 else -5 * process.rate
+
+
+@pytest.mark.parametrize(
+    ("change", "what", "advice"),
+    [
+        (lambda process, t: -process.rate * t.item(), r"log_alpha\(t\) raises RuntimeError", advice.VALUES),
+        (branch, r"log_alpha\(t\) raises RuntimeError: Boolean value", advice.VALUES),
+        (lambda process, t: -process.rate * math.sin(t), r"log_alpha\(t\) raises \w+: ", advice.VALUES),
+        (lambda process, t: -0.5, r"log_alpha\(t\) is a float instead of a tensor", advice.TENSORS),
+        (lambda process, t: np.zeros(SHAPE), r"log_alpha\(t\) is a ndarray instead of a tensor", advice.TENSORS),
+        (lambda process, t: torch.exp(2.0), r"log_alpha\(t\) raises TypeError: exp", advice.TENSORS),
+        (lambda process, t: -process.rate * t, r"log_alpha\(t\) raises RuntimeError: The size of ten", advice.SHAPES),
+        (lambda process, t: torch.zeros(9) + t, r"log_alpha\(t\) has shape \(9,\) for t of", advice.SHAPES),
+        (lambda process, t: process.rate.to("meta") * process.expand_times(t), r"log_alpha\(t\) r", advice.DEVICES),
+        (lambda process, t: process.speed, r"log_alpha\(t\) raises AttributeError", "log_alpha and log_sigma take"),
+    ],
+)
+def test_the_advice_fits_the_mistake(change, what, advice):
+    with pytest.raises(BrokenLaw, match=f"'the coefficients broadcast to .*{what}") as caught:
+        check_process(breaking(change))
+    assert advice in str(caught.value)
 
 
 def test_a_class_is_no_process():

@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from unmelt.degradations import CosineBasis, LinearGaussianProcess, PixelBasis, SpectralGaussian
+from unmelt.degradations.coefficients import PosteriorCoefficients
 from unmelt.degradations.couplings import Markov
-from unmelt.degradations.process import PosteriorCoefficients
 from unmelt.testing import BrokenLaw, check_process
 from unmelt.testing.check import LAWS, check_laws
 from unmelt.testing.strategies import Anisotropic
@@ -86,10 +86,21 @@ class OneAxisTooMany(Sound):
         return super().log_alpha(t)[None, ..., None] if t.ndim == 0 else super().log_alpha(t)
 
 
-@mutant("the coefficients broadcast to (batch, *shape)", r"RuntimeError is raised: The size of tensor a", alone=False)
+@mutant(
+    "the coefficients broadcast to (batch, *shape)",
+    r"log_alpha\(t\) raises RuntimeError: The size of tensor a",
+    alone=False,
+)
 class NotBroadcasting(Sound):
     def log_alpha(self, t):
         return -self.decay * t
+
+
+@mutant("the times are left alone", r"at t = 0\.01, log_alpha changes the tensor .* becomes 0\.0001\.", alone=False)
+class InPlace(Sound):
+    def log_alpha(self, t):
+        t *= t
+        return super().log_alpha(t)
 
 
 @mutant("every example of a batch has its own time", r"log_sigma, in a batch of . times, is", alone=False)
@@ -140,6 +151,16 @@ class NeverThere(Sound):
         return changed(super().log_alpha(t), (1, 2, 3), -torch.inf)
 
 
+@mutant(
+    "the signal starts at most whole",
+    r"at t = 0\.0, .*alpha is 2\.71828, more than 1; .*alpha instead of its",
+    alone=False,
+)
+class NoLogarithm(Sound):
+    def log_alpha(self, t):
+        return super().log_alpha(t).exp()
+
+
 @mutant("the signal is never above its start", r"at t = 0\.01, .*alpha is 1\.\d+, at t = 0 only 1; log alpha, off by")
 class Growing(Sound):
     def log_alpha(self, t):
@@ -169,6 +190,23 @@ class RisingSNR(Sound):
         self.growth.zero_()
 
 
+@mutant("the coefficients change without jumps", r"alpha jumps from .* to .*Interpolate between levels")
+class Staircase(Sound):
+    def __init__(self):
+        super().__init__()
+        # On a tread the noise may not fall.
+        self.growth.abs_()
+
+    def log_alpha(self, t):
+        return super().log_alpha((50 * t).round() / 50 + 0 * t)
+
+
+@mutant("the coefficients change without jumps", r"between s = 0\.24\d* and t = 0\.2[45]\d*, at .*sigma jumps from")
+class OneStep(Sound):
+    def log_sigma(self, t):
+        return super().log_sigma(t) + 0.01 * (self.expand_times(t) >= 0.25).double()
+
+
 # ---- the module -----------------------------------------------------------------------------------------------------
 
 
@@ -192,12 +230,22 @@ class PlainTensor(Sound):
         self.scales = {"rows": (1.0, torch.tensor(2.0))}
 
 
+@mutant("every tensor is a table", r"the buffer speed is in the state_dict\. Use register_table")
+class SavedTable(Sound):
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("speed", torch.ones(SHAPE, dtype=torch.float64))
+
+    def log_alpha(self, t):
+        return self.speed * super().log_alpha(t)
+
+
 @mutant("rounding a model leaves its process alone", r"log_alpha\(t\) of the process after \.half\(\) is")
 class RoundedByHalf(Sound):
     def __init__(self):
         super().__init__()
         self.inner = nn.Module()
-        self.inner.register_buffer("speed", torch.tensor(1.123456789, dtype=torch.float64))
+        self.inner.register_buffer("speed", torch.tensor(1.123456789, dtype=torch.float64), persistent=False)
 
     def log_alpha(self, t):
         return self.inner.speed.double() * super().log_alpha(t)
@@ -421,7 +469,7 @@ class Detached(Sound):
         return super().log_alpha(t.detach())
 
 
-@mutant("log_alpha and log_sigma can be differentiated in t", r"at t = 0\.01, \w+ is raised: ", alone=False)
+@mutant("log_alpha and log_sigma can be differentiated in t", r"at t = 0\.01, log_alpha\(t\) raises \w+: ", alone=False)
 class Numpy(Sound):
     def log_alpha(self, t):
         if t.device.type == "meta":

@@ -92,6 +92,18 @@ def test_every_family_has_the_shape_asked_for(name):
     assert find(FAMILIES[name]((2, 4, 4)), lambda process: True).shape == (2, 4, 4)
 
 
+@pytest.mark.parametrize("shape", [(7,), (2, 5), (1, 2, 3, 2)])
+@pytest.mark.parametrize("name", FAMILIES)
+def test_families_of_other_ranks(name, shape):
+    assert find(FAMILIES[name](shape), lambda process: True).shape == shape
+
+
+@pytest.mark.parametrize("shape", [(), (1, 2, 2, 2, 2)])
+def test_processes_of_more_axes_than_can_be_blurred_are_refused(shape):
+    with pytest.raises(ValueError, match="shape must have one to four axes, .*processes_in"):
+        processes(shape)
+
+
 @given(processes_in(CosineBasis((2, 3))))
 def test_anisotropic_processes_have_numbers_of_their_own(process):
     assert isinstance(process, Anisotropic)
