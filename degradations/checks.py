@@ -47,7 +47,8 @@ def check_instance(name: str, value: object, kind: type | tuple[type, ...], reme
     if not isinstance(value, kind):
         kinds = kind if isinstance(kind, tuple) else (kind,)
         got = f"the class {value.__name__} itself" if isinstance(value, type) else f"{value!r:.60}"
-        msg = f"{name} must be a {' or a '.join(k.__name__ for k in kinds)}, {remedy}; got {got}"
+        wanted = " or ".join(f"{'an' if k.__name__[0] in 'aeiouAEIOU' else 'a'} {k.__name__}" for k in kinds)
+        msg = f"{name} must be {wanted}, {remedy}; got {got}"
         raise TypeError(msg)
 
 

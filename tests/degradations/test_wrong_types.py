@@ -78,7 +78,7 @@ class Numbers(LinearGaussianProcess):
         (lambda: GaussianBlur(S, 12.0, ConstantNoise()), "blur must be a BlurSchedule.*got 12.0"),
         (lambda: GaussianBlur(S, SineBlur(), 0.01), "noise must be a Schedule.*got 0.01"),
         (lambda: GaussianBlur(S, SineBlur(), ConstantNoise(), boundary=HaarBasis), "boundary must be CosineBasis"),
-        (lambda: HeatDissipation(S, levels=20.5), "levels must be a int.*got 20.5"),
+        (lambda: HeatDissipation(S, levels=20.5), "levels must be an int.*got 20.5"),
         (lambda: Renoised(HeatDissipation(S), 0.01), "noise must be a Schedule.*got 0.01"),
         (lambda: Renoised(HeatDissipation, ConstantNoise()), "process must be .*the class HeatDissipation itself"),
         (lambda: InBasis(HeatDissipation(S), HaarBasis), "basis must be a Basis.*the class HaarBasis itself"),
