@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
 import platform
 import subprocess
@@ -24,6 +25,7 @@ from pathlib import Path
 import torch
 
 from .. import __version__
+from ..degradations import LinearGaussianProcess
 from .config import RunConfig, config_from_json, config_to_json
 from .data import ImageSplits
 
@@ -66,12 +68,13 @@ class RunFolder:
             folder.mkdir()
         write_atomically(self.config, config_to_json(config))
 
-    def check_resumable(self, config: RunConfig, data: ImageSplits) -> None:
+    def check_resumable(self, config: RunConfig, data: ImageSplits, process: LinearGaussianProcess) -> None:
         """Check that this run can go on under `config`, which may only train longer or report differently.
 
         Raises:
             FileNotFoundError: there is no such run.
-            ValueError: a setting or the data differs, which would make it another run; the message names it.
+            ValueError: a setting, the data or the process differs, which would make it another run; the message names
+                it. (A process of one's own may have been edited since.)
         """
         if not self.config.is_file():
             msg = f"{self.folder} holds no run to resume (no {self.config.name}): leave out --resume to start one"
@@ -84,7 +87,14 @@ class RunFolder:
         if different:
             msg = f"{self.folder} was trained under other settings ({'; '.join(different)}): give the stored ones"
             raise ValueError(msg)
-        trained_on = json.loads(self.manifest.read_text())["data"]["train"]["sha256"]
+        manifest = json.loads(self.manifest.read_text())
+        if not _agree(manifest["process"]["coefficients"], _coefficients(process)):
+            msg = (
+                f"{self.folder} was trained with other coefficients than {type(process).__name__} gives now: its source"
+                " has changed since; restore it, or start a new run"
+            )
+            raise ValueError(msg)
+        trained_on = manifest["data"]["train"]["sha256"]
         if data.train.fingerprint() != trained_on:
             msg = (
                 f"{self.folder} was trained on other images than these (SHA-256 {trained_on[:12]}... stored,"
@@ -104,8 +114,8 @@ class RunFolder:
         """
         return config_from_json(self.config.read_text())
 
-    def write_manifest(self, data: ImageSplits, parameters: int) -> None:
-        """Write what a result's reader must know: versions, commit, machine, data and size of the network."""
+    def write_manifest(self, data: ImageSplits, process: LinearGaussianProcess, parameters: int) -> None:
+        """Write what a result's reader must know: versions, commit, machine, process, data and size of the network."""
         train = data.train
         manifest = {
             "unmelt": __version__,
@@ -117,6 +127,7 @@ class RunFolder:
             "platform": platform.platform(),
             "device": torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor() or "cpu",
             "parameters": parameters,
+            "process": {"class": type(process).__name__, "coefficients": _coefficients(process)},
             "data": {
                 "train": {"images": len(train), "sha256": train.fingerprint()},
                 "test": {"images": len(data.test), "sha256": data.test.fingerprint()},
@@ -126,6 +137,24 @@ class RunFolder:
             },
         }
         write_atomically(self.manifest, json.dumps(manifest, indent=2) + "\n")
+
+
+def _coefficients(process: LinearGaussianProcess) -> list[float]:
+    """Return log alpha and log sigma at five times, of sixteen coefficients spread over the spectrum."""
+    found: list[float] = []
+    for t in torch.linspace(0, 1, 5, dtype=torch.float64):
+        for value in process.log_coefficients(process.as_times(t)):
+            # JSON knows no infinity.
+            flat = value[0].expand(process.shape).flatten().clamp(min=-1e300)
+            found += flat[torch.linspace(0, len(flat) - 1, 16).round().long()].tolist()
+    return found
+
+
+def _agree(stored: list[float], found: list[float]) -> bool:
+    """Tell whether coefficients are equal but for the rounding of another machine."""
+    return len(stored) == len(found) and all(
+        a == b or math.isclose(a, b, rel_tol=1e-9, abs_tol=1e-9) for a, b in zip(stored, found, strict=True)
+    )
 
 
 def write_atomically(path: Path, text: str) -> None:

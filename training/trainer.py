@@ -113,10 +113,11 @@ class Trainer:
         build_sampler(config, self.ema.model, self.prior)
         if self.accelerator.is_main_process:
             if resume:
-                self.run.check_resumable(config, data)
+                self.run.check_resumable(config, data, self.denoiser.process)
             else:
                 self.run.start(config)
-                self.run.write_manifest(data, sum(p.numel() for p in self.denoiser.parameters()))
+                parameters = sum(p.numel() for p in self.denoiser.parameters())
+                self.run.write_manifest(data, self.denoiser.process, parameters)
         self.accelerator.wait_for_everyone()
 
         self.progress = Progress()

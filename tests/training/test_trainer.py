@@ -6,6 +6,7 @@ import json
 import math
 import os
 import signal
+import sys
 
 import numpy as np
 import pytest
@@ -427,6 +428,18 @@ class TestOwnProcesses:
             "family": "custom",
             "target": "fog_of_a_user:Fog",
         }
+
+    def test_a_class_that_was_edited_since_is_another_process(self, config, training, splits, tmp_path):
+        config = dataclasses.replace(
+            training(steps=1), process=CustomConfig(target="fog_of_a_user:Fog"), prediction=PredictionKind.X
+        )
+        train(config, splits)
+        longer = dataclasses.replace(config, training=dataclasses.replace(config.training, steps=2))
+        sys.modules["fog_of_a_user"].Fog.log_sigma = lambda self, t: -4.001 * (1 - t)
+        with pytest.raises(ValueError, match="other coefficients than Fog gives now.*restore it"):
+            Trainer(longer, splits, resume=True)
+        del sys.modules["fog_of_a_user"]
+        assert Trainer(longer, splits, resume=True).progress.step == 1
 
     def test_a_rising_log_snr_is_told_before_training(self):
         with pytest.raises(
