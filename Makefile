@@ -57,7 +57,7 @@ benchmark: $(READY) ## Time the process beside hand-written forms, and a run on 
 figures: $(READY) ## Draw the figures of the documentation (a minute)
 	@$(BIN)/python docs/figures.py
 
-pictures: $(READY) ## Draw the pictures that README shows, from the demo's run
+pictures: $(READY) ## Copy the pictures that README shows of the demo
 	@$(BIN)/python docs/pictures.py runs/$(NAME)
 
 clean: ## Remove .venv, build products and caches (runs stay)

@@ -34,7 +34,7 @@ class Renoised(LinearGaussianProcess):
 
     def log_alpha(self, t: Time) -> Float[Tensor, "..."]:
         """See `LinearGaussianProcess.log_alpha`."""
-        return _log_alpha(self.process, t) + self.noise.log_alpha(self.expand_times(t))
+        return self.process.batched_log_alpha(t) + self.noise.log_alpha(self.expand_times(t))
 
     def log_sigma(self, t: Time) -> Float[Tensor, "..."]:
         """See `LinearGaussianProcess.log_sigma`."""
@@ -64,11 +64,11 @@ class InBasis(LinearGaussianProcess):
 
     def log_alpha(self, t: Time) -> Float[Tensor, "..."]:
         """See `LinearGaussianProcess.log_alpha`."""
-        return _log_alpha(self.process, t)
+        return self.process.batched_log_alpha(t)
 
     def log_sigma(self, t: Time) -> Float[Tensor, "..."]:
         """See `LinearGaussianProcess.log_sigma`."""
-        return _log_sigma(self.process, t)
+        return self.process.batched_log_sigma(t)
 
 
 class ChannelGroups(LinearGaussianProcess):
@@ -105,11 +105,11 @@ class ChannelGroups(LinearGaussianProcess):
 
     def log_alpha(self, t: Time) -> Float[Tensor, "..."]:
         """See `LinearGaussianProcess.log_alpha`."""
-        return self._together([_log_alpha(process, t) for process in self._processes()])
+        return self._together([process.batched_log_alpha(t) for process in self._processes()])
 
     def log_sigma(self, t: Time) -> Float[Tensor, "..."]:
         """See `LinearGaussianProcess.log_sigma`."""
-        return self._together([_log_sigma(process, t) for process in self._processes()])
+        return self._together([process.batched_log_sigma(t) for process in self._processes()])
 
     def _processes(self) -> list[LinearGaussianProcess]:
         return [process for process in self.groups if isinstance(process, LinearGaussianProcess)]
@@ -117,11 +117,3 @@ class ChannelGroups(LinearGaussianProcess):
     def _together(self, parts: list[Tensor]) -> Tensor:
         whole = [part.expand(-1, *process.shape) for part, process in zip(parts, self._processes(), strict=True)]
         return torch.cat([part.expand(max(len(p) for p in whole), *part.shape[1:]) for part in whole], dim=1)
-
-
-def _log_alpha(process: LinearGaussianProcess, t: Time) -> Tensor:
-    return process.log_coefficients(process.as_times(t)).log_alpha
-
-
-def _log_sigma(process: LinearGaussianProcess, t: Time) -> Tensor:
-    return process.log_coefficients(process.as_times(t)).log_sigma

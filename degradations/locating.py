@@ -11,17 +11,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
 
-from . import blur_schedules, families, schedules
+from . import families
 from .process import LinearGaussianProcess
-
-# What settings may be made of.
-_PARTS: dict[str, Callable[..., object]] = {
-    name: made
-    for module in (blur_schedules, schedules)
-    for name, made in vars(module).items()
-    if (callable(made) and not name.startswith("_") and name[0].isupper())
-    or name in {"repeated_blur", "shifted_cosine"}
-}
 
 
 def shape_families() -> list[str]:
@@ -57,17 +48,13 @@ def process_from_name(target: str, shape: Sequence[int]) -> LinearGaussianProces
     signature = _signature(found)
     try:
         signature.bind(shape, **settings)
+        process = found(tuple(shape), **settings)
     except TypeError as error:
         arguments = (p.replace(annotation=p.empty) for p in signature.parameters.values())
         msg = (
             f"{name} cannot be made from a shape and {settings or 'nothing else'}: {error}; its arguments are "
             f"{', '.join(map(str, arguments))}"
         )
-        raise ValueError(msg) from error
-    try:
-        process = found(tuple(shape), **settings)
-    except TypeError as error:
-        msg = f"{name} cannot be made from a shape and {settings or 'nothing else'}: {error}"
         raise ValueError(msg) from error
     if not isinstance(process, LinearGaussianProcess):
         msg = f"{target} makes a {type(process).__name__}, not a LinearGaussianProcess"
@@ -81,11 +68,9 @@ def _split(target: str) -> tuple[str, dict[str, object]]:
     if not parenthesis:
         return place, {}
     try:
-        call = ast.parse(f"f({rest}", mode="eval").body
-        assert isinstance(call, ast.Call)
-        assert not call.args
-        return place, {str(keyword.arg): _value(keyword.value) for keyword in call.keywords}
-    except (AssertionError, SyntaxError, ValueError) as error:
+        call = ast.parse(f"dict({rest}", mode="eval").body
+        return place, _settings(call)
+    except (SyntaxError, TypeError, ValueError) as error:
         msg = (
             f"cannot read the settings of {target!r} ({error}): write NAME=VALUE, separated by commas, each value a"
             " number, a tuple, or a call of a class of unmelt.degradations, such as schedule=EDMSchedule(rho=5)"
@@ -93,14 +78,24 @@ def _split(target: str) -> tuple[str, dict[str, object]]:
         raise ValueError(msg) from error
 
 
+def _settings(call: ast.expr) -> dict[str, object]:
+    """Return the keyword arguments of a call that has no others."""
+    if not isinstance(call, ast.Call) or call.args or any(keyword.arg is None for keyword in call.keywords):
+        msg = "a value without a name"
+        raise ValueError(msg)
+    return {str(keyword.arg): _value(keyword.value) for keyword in call.keywords}
+
+
 def _value(node: ast.expr) -> object:
     """Return a literal, or what a class of unmelt.degradations makes of literals."""
     if not isinstance(node, ast.Call):
         return ast.literal_eval(node)
-    made = _PARTS.get(node.func.id) if isinstance(node.func, ast.Name) else None
-    if made is None:
-        msg = f"{ast.unparse(node.func)} is no schedule or blur of unmelt.degradations"
+    public = importlib.import_module(__package__ or "")
+    name = ast.unparse(node.func)
+    if name not in public.__all__:
+        msg = f"{name} is no name of unmelt.degradations"
         raise ValueError(msg)
+    made: Callable[..., object] = getattr(public, name)
     settings = {str(keyword.arg): _value(keyword.value) for keyword in node.keywords}
     return made(*[_value(argument) for argument in node.args], **settings)
 

@@ -142,9 +142,8 @@ class LinearGaussianProcess(TableModule, ABC):
 
     def expand_times(self, t: Time) -> Float[Tensor, "..."]:
         """Return times of shape (batch,) as (batch, 1, ..., 1) in the schedule's precision, to multiply tables with."""
-        if not isinstance(t, Tensor):
-            t = torch.tensor(t, dtype=torch.float64)
-        return self.in_schedule_dtype(t.reshape(*t.shape, *(1,) * len(self.shape)) if t.ndim else t)
+        t = self._as_tensor(t)
+        return t.reshape(*t.shape, *(1,) * len(self.shape)) if t.ndim else t
 
     def log_coefficients(self, t: Float[Tensor, "*batch"]) -> LogCoefficients:
         """Return (log alpha_t, log sigma_t) at times already checked, () or (batch,).
@@ -154,6 +153,19 @@ class LinearGaussianProcess(TableModule, ABC):
         """
         log_alpha = self._batched("log_alpha", self.log_alpha(t), t)
         return LogCoefficients(log_alpha, self._batched("log_sigma", self.log_sigma(t), t))
+
+    def batched_log_alpha(self, t: Time) -> Float[Tensor, "..."]:
+        """Return log alpha_t alone, of `log_coefficients`' shape, at checked times, a number, () or (batch,)."""
+        t = self._as_tensor(t)
+        return self._batched("log_alpha", self.log_alpha(t), t)
+
+    def batched_log_sigma(self, t: Time) -> Float[Tensor, "..."]:
+        """Return log sigma_t alone, as `batched_log_alpha` does log alpha_t."""
+        t = self._as_tensor(t)
+        return self._batched("log_sigma", self.log_sigma(t), t)
+
+    def _as_tensor(self, t: Time) -> Tensor:
+        return self.in_schedule_dtype(t if isinstance(t, Tensor) else torch.tensor(t, dtype=torch.float64))
 
     def _batched(self, name: str, value: Tensor, t: Tensor) -> Tensor:
         """Give what a subclass returned a batch axis and all axes of a signal."""
@@ -220,8 +232,7 @@ class LinearGaussianProcess(TableModule, ABC):
         Returns:
             Rates per unit of time, broadcastable to (batch, *shape); minus infinity where the signal vanishes.
         """
-        t = self.as_times(t)
-        return rate(lambda t: self._batched("log_alpha", self.log_alpha(t), t), t)
+        return rate(self.batched_log_alpha, self.as_times(t))
 
     def log_snr_rate(self, t: Time) -> Float[Tensor, "..."]:
         """Return dl_t / dt <= 0 per coefficient; arguments and shapes as in `drift`.
@@ -230,7 +241,7 @@ class LinearGaussianProcess(TableModule, ABC):
         """
 
         def change(t: Tensor) -> Tensor:
-            return 2 * (self.drift(t) - rate(lambda t: self._batched("log_sigma", self.log_sigma(t), t), t))
+            return 2 * (self.drift(t) - rate(self.batched_log_sigma, t))
 
         return with_limits(change, self.as_times(t))
 

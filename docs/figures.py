@@ -1,5 +1,6 @@
 """Draws the figures of the documentation: python docs/figures.py (or `make figures`), about a minute.
 
+forward.png: the three founding processes, for README.
 families/NAME.png: what each family does to a photograph (scikit-image's cat), from t = 0 to t = 1.
 own/NAME.png: the same for the examples of write_your_own.md, made by the code on that page.
 log_snr.png: the log-SNR of a few frequencies over time, for each family.
@@ -116,6 +117,21 @@ def draw_strip(process: LinearGaussianProcess, low: float) -> Figure:
     return figure
 
 
+def draw_founders() -> Figure:
+    """Return the photograph under heat dissipation, blurring diffusion and isotropic diffusion, a row each."""
+    rows = [
+        ("heat dissipation", HeatDissipation(SHAPE), 0.0),
+        ("blurring diffusion", BlurringDiffusion(SHAPE), -1.0),
+        ("isotropic diffusion", IsotropicDiffusion(SHAPE), -1.0),
+    ]
+    figure = Figure(figsize=(COLUMNS * 1.05, len(rows) * 1.35), layout="constrained")
+    for place, (name, process, low) in zip(figure.add_gridspec(len(rows), 1), rows, strict=True):
+        row = figure.add_subfigure(place)
+        draw_forward(list(row.subplots(1, COLUMNS)), process, photograph(), low)
+        row.suptitle(name, fontsize=9)
+    return figure
+
+
 def own_examples() -> dict[str, LinearGaussianProcess]:
     """Return the processes of write_your_own.md, by the name of the file that each one's code begins with."""
     page = (Path(__file__).parent / "write_your_own.md").read_text()
@@ -216,6 +232,7 @@ def main() -> None:
         (IMAGES / folder).mkdir(exist_ok=True)
     for name, entry in entries.items():
         _save(draw_strip(entry.make(), entry.low), IMAGES / "families" / f"{name}.png")
+    _save(draw_founders(), IMAGES / "forward.png")
     _save(draw_graph(), IMAGES / "families" / "graph_heat.png")
     for name, process in own.items():
         _save(draw_strip(process, 0.0), IMAGES / "own" / f"{name}.png")
