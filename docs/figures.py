@@ -125,8 +125,9 @@ def draw_founders() -> Figure:
         ("isotropic diffusion", IsotropicDiffusion(SHAPE), -1.0),
     ]
     figure = Figure(figsize=(COLUMNS * 1.05, len(rows) * 1.35), layout="constrained")
-    for place, (name, process, low) in zip(figure.add_gridspec(len(rows), 1), rows, strict=True):
-        row = figure.add_subfigure(place)
+    places = figure.add_gridspec(len(rows), 1)
+    for i, (name, process, low) in enumerate(rows):
+        row = figure.add_subfigure(places[i])
         draw_forward(list(row.subplots(1, COLUMNS)), process, photograph(), low)
         row.suptitle(name, fontsize=9)
     return figure
