@@ -1,11 +1,4 @@
-r"""The data's own spectrum: mean and variance of every coefficient, estimated batch by batch.
-
-Batches are merged by the update of Chan, Golub & LeVeque (1979), which never subtracts squares of sums,
-
-    M = M_a + M_b + (m_b - m_a)^2 n_a n_b / (n_a + n_b),    m = m_a + (m_b - m_a) n_b / (n_a + n_b),
-
-M being the sum of squared deviations; all in float64 where the device has it.
-"""
+"""The data's own spectrum: mean and variance of every coefficient, estimated batch by batch."""
 
 from __future__ import annotations
 
@@ -18,6 +11,7 @@ from torch import Tensor
 
 from .bases import Basis
 from .checks import check_instance, check_signal
+from .moments import Moments
 from .tables import schedule_dtype
 
 
@@ -74,15 +68,15 @@ class DataSpectrum:
 class SpectrumEstimator:
     """Estimates a `DataSpectrum` from a stream of batches; the order and size of batches do not matter.
 
+    All in float64 where the device has it; see `unmelt.degradations.moments` for how batches are merged.
+
     Args:
         basis: the basis V; batches are brought to its device.
     """
 
     def __init__(self, basis: Basis) -> None:
         self.basis = basis
-        self._count = 0
-        self._mean: Tensor | None = None
-        self._deviations: Tensor | None = None
+        self._moments: Moments | None = None
 
     @torch.no_grad()
     def update(self, x: Float[Tensor, "batch ..."]) -> None:
@@ -97,17 +91,8 @@ class SpectrumEstimator:
         if len(x) == 0:
             return
         device = next(self.basis.buffers(), x).device
-        u = self.basis.forward(x.to(device, schedule_dtype(device)))
-        count, mean = len(u), u.mean(0)
-        deviations = (u - mean).square().sum(0)
-        if self._mean is None or self._deviations is None:
-            self._count, self._mean, self._deviations = count, mean, deviations
-            return
-        total = self._count + count
-        step = mean - self._mean
-        self._deviations = self._deviations + deviations + step.square() * (self._count * count / total)
-        self._mean = self._mean + step * (count / total)
-        self._count = total
+        found = Moments.of(self.basis.forward(x.to(device, schedule_dtype(device))))
+        self._moments = found if self._moments is None else self._moments + found
 
     def spectrum(self) -> DataSpectrum:
         """Return the spectrum of all data seen so far.
@@ -115,10 +100,12 @@ class SpectrumEstimator:
         Raises:
             ValueError: fewer than two examples were seen.
         """
-        if self._count < 2 or self._mean is None or self._deviations is None:
-            msg = f"a variance needs at least 2 examples, got {self._count}: call update with a batch of data first"
+        seen = self._moments
+        if seen is None or seen.count < 2:
+            count = 0 if seen is None else seen.count
+            msg = f"a variance needs at least 2 examples, got {count}: call update with a batch of data first"
             raise ValueError(msg)
-        return DataSpectrum(self.basis, self._mean, self._deviations / (self._count - 1), self._count)
+        return DataSpectrum(self.basis, seen.mean, seen.variance, seen.count)
 
 
 def estimate_spectrum(
