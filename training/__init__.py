@@ -21,6 +21,7 @@ from .config import (
 )
 from .data import DataRange, Images, ImageSplits
 from .launch import launch
+from .loading import LoadedRun, load_run
 from .run import RunFolder
 from .trainer import Trainer
 
@@ -35,6 +36,7 @@ __all__ = [
     "ImageSplits",
     "Images",
     "IsotropicConfig",
+    "LoadedRun",
     "NetworkConfig",
     "OptimizerConfig",
     "Precision",
@@ -52,4 +54,5 @@ __all__ = [
     "build_sampler",
     "launch",
     "load_data",
+    "load_run",
 ]

@@ -87,14 +87,30 @@ class RunFolder:
         if different:
             msg = f"{self.folder} was trained under other settings ({'; '.join(different)}): give the stored ones"
             raise ValueError(msg)
-        manifest = json.loads(self.manifest.read_text())
-        if not _agree(manifest["process"]["coefficients"], _coefficients(process)):
+        self.check_process(process)
+        self.check_data(data)
+
+    def check_process(self, process: LinearGaussianProcess) -> None:
+        """Check that `process` has the coefficients that the run was trained with.
+
+        Raises:
+            ValueError: it has others. (A process of one's own may have been edited since.)
+        """
+        stored = json.loads(self.manifest.read_text()).get("process", {}).get("coefficients", [])
+        if not _agree(stored, _coefficients(process)):
             msg = (
                 f"{self.folder} was trained with other coefficients than {type(process).__name__} gives now: its source"
                 " has changed since; restore it, or start a new run"
             )
             raise ValueError(msg)
-        trained_on = manifest["data"]["train"]["sha256"]
+
+    def check_data(self, data: ImageSplits) -> None:
+        """Check that `data` holds the training images of the run.
+
+        Raises:
+            ValueError: it holds others.
+        """
+        trained_on = json.loads(self.manifest.read_text())["data"]["train"]["sha256"]
         if data.train.fingerprint() != trained_on:
             msg = (
                 f"{self.folder} was trained on other images than these (SHA-256 {trained_on[:12]}... stored,"
