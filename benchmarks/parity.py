@@ -11,7 +11,7 @@ square) of the terms that are added up.
   add up like a random walk (Higham & Mary, 2019), to a standard deviation of at most r = u sqrt(R) S.
 * A loss is compared as the root-mean-square error of each example, sqrt(loss / n). A norm changes by no more than its
   argument does, and the norm of many rounding errors is their standard deviation: the tolerance is r, with S the sizes
-  of target and output together, times the conversion's factor where another prediction's terms are asked for.
+  of target and output together, times the weighting's gain (1 where the network's own error is asked for).
 * A sampler makes a new error at each of its T steps and carries the older ones along. The denoiser here is the exact
   one of white Gaussian data of variance c, so a run is linear, and from z_t to its end no coefficient grows more than
   sqrt(c / v_t), v_t = alpha_t^2 c + sigma_t^2, under any coupling. With G the largest of these factors, 1 included, the
@@ -49,7 +49,7 @@ from unmelt.degradations import (
     PredictV,
     PredictX,
 )
-from unmelt.losses import DegradedDataPrior, DenoisingLoss
+from unmelt.losses import BoundWeighting, DegradedDataPrior, DenoisingLoss, SimpleWeighting, Weighting
 from unmelt.models import AbstractDenoiser
 from unmelt.samplers import PosteriorSampler
 
@@ -190,17 +190,18 @@ class _Subject:
     def results(self, steps: int) -> dict[str, Measured]:
         """Return what is compared, by name."""
         with _SingleNoise():
-            results = {"loss": self._loss(None)}
-            if self.prediction != PredictX():
-                results["loss in x"] = self._loss(PredictX())
+            results = {"loss": self._loss(SimpleWeighting()), "loss of the bound": self._loss(BoundWeighting())}
+            # What an error of a less degraded signal means for the data has no bound.
+            if not isinstance(self.prediction, (PredictX, PredictLessDegraded)):
+                results["loss in x"] = self._loss(SimpleWeighting(PredictX()))
             for name, coupling in _COUPLINGS.items():
                 results[name] = self._samples(coupling, steps)
         return results
 
-    def _loss(self, measure: Prediction | None) -> Measured:
+    def _loss(self, weighting: Weighting) -> Measured:
         """Return the root-mean-square error of each example."""
         process, x = self.process, self.x
-        loss = DenoisingLoss(process, measure=measure)
+        loss = DenoisingLoss(process, weighting=weighting)
         value = loss(_Echo(process, self.prediction), x, generator=_seeded(1))
 
         # The same times and noise again, for the size of the terms.
@@ -209,9 +210,8 @@ class _Subject:
         noise = torch.randn(x.shape, generator=generator).to(x)
         z_t, target = self.prediction.training_pair(process, x, noise, t)
         terms = [_size(z) + _size(y) for z, y in zip(z_t, target, strict=True)]
-        if measure is not None:
-            rates = self.prediction.conversion(process, t).output / measure.conversion(process, t).output
-            terms = [_size(rate) * term for rate, term in zip(rates, terms, strict=True)]
+        gains = weighting.gain(process, self.prediction, t).expand(len(x), *process.shape)
+        terms = [_size(gain) * term for gain, term in zip(gains, terms, strict=True)]
         return Measured((value / x[0].numel()).sqrt().cpu().double(), self.rounding * max(terms))
 
     def _samples(self, coupling: Coupling, steps: int) -> Measured:

@@ -1,19 +1,34 @@
-r"""The denoising loss: one path for every process and every prediction.
+r"""The denoising loss: one path for every process, prediction and weighting.
 
-A network trained to put out y on the latent z_t is off by e_y = y_hat - y. Per coefficient its estimate of the data is
-then off by e_u = output_y e_y (see `unmelt.degradations.predictions`), so the error of *another* prediction m made
-from it is e_m = (output_y / output_m) e_y. The loss is
+A network trained to put out y on the latent z_t is off by e_y = y - y_hat. Its estimate of the noise is then off by
+e_eps = (output_y / sigma_t) e_y per coefficient, `output_y` being that of its prediction's conversion to alpha_t u
+(see `unmelt.losses.weightings.base`). With a weight w_k(t) on the squared epsilon-error the loss of an example is
 
-    L(x) = w sum_k (rate_k e_{y,k})^2,    rate = output_y / output_m,
+    L(x) = r sum_k w_k e_{eps,k}^2 = r sum_k (gain_k e_{y,k})^2,    gain = sqrt(w) |output_y| / sigma_t,
 
-with the measure m the network's own prediction unless another is asked for. What the papers train with are settings
-of it, and each is the corresponding term of the variational bound times a weight:
+r being 1 (`SumOverDimensions`) or 1 / n for n coefficients (`MeanOverDimensions`). It does not depend on what the
+network predicts, except by default: then the network's own error is weighed by 1. What papers train with are settings:
 
-| training loss | process | prediction | w | bound term at level t, divided into it |
-|---|---|---|---|---|
-| Rissanen et al. (2023), eq. 8 | heat | less degraded | 1 | 2 delta^2 |
-| Ho et al. (2020), eq. 14 | isotropic | epsilon | 1 / n | 2 / (n expm1(l_s - l_t)) |
-| Hoogeboom & Salimans (2023), sec. 4 | blurring | epsilon | 1 / n | the same, per frequency |
+| training loss | process | prediction | weighting |
+|---|---|---|---|
+| Rissanen et al. (2023), eq. 8; r = 1 | heat | less degraded | `SimpleWeighting()` |
+| Ho et al. (2020), eq. 14; r = 1 / n | isotropic, linear | epsilon | `SimpleWeighting()` |
+| Hoogeboom & Salimans (2023), sec. 4; r = 1 / n | blurring | epsilon | `SimpleWeighting()` |
+| Salimans & Ho (2022), "SNR + 1" | isotropic, cosine | any | `SimpleWeighting(PredictV())` |
+| Kingma et al. (2021), continuous time; r = 1 | isotropic | epsilon | `BoundWeighting()` |
+| Choi et al. (2022) | isotropic | epsilon | `P2Weighting()` |
+| Karras et al. (2022) | isotropic, EDM | x | `EDMWeighting()` |
+| Hang et al. (2023) | isotropic | any | `MinSNRWeighting()` |
+| Kingma & Gao (2023); Hoogeboom et al. (2024) | isotropic | any | `SigmoidWeighting(bias)` |
+| Karras et al. (2024) | isotropic, EDM | x | `EDMWeighting()`, with `uncertainty=LearnedLogVariance(process)` |
+
+Each is the bound's term at time t times a ratio. In continuous time the ratio is r w over 1/2 (-dl/dt), which the table
+of `unmelt.losses.weightings.base` lists. For one step of a grid, s < t, the unweighted losses are
+
+| prediction | coupling of the bound | loss over the bound's term |
+|---|---|---|
+| less degraded, heat | independent, reverse standard deviation delta | 2 r delta^2 |
+| epsilon | Markov | 2 r / expm1(l_s - l_t), per coefficient |
 """
 
 from __future__ import annotations
@@ -22,15 +37,16 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import nn
 
-from ..degradations import LinearGaussianProcess, Prediction
+from ..degradations import LinearGaussianProcess
 from ..degradations.bases.base import compute_precision
-from ..degradations.checks import check_signal
+from ..degradations.checks import check_instance, check_signal
 from ..degradations.process import Time
 from ..degradations.randomness import white_noise
 from ..models import AbstractDenoiser
 from .times import LevelTimes, TimeSampling, UniformTimes
+from .weightings import LearnedLogVariance, SimpleWeighting, Weighting
 
 
 @dataclass(frozen=True)
@@ -63,11 +79,14 @@ class DenoisingLoss(nn.Module):
     Args:
         process: the forward process.
         times: law of the training times; levels 1..K of a process with levels, else uniform in (0, 1].
-        reduction: how squared errors add up over an example.
-        measure: prediction in whose terms the error is measured; the network's own if None.
+        weighting: how much each coefficient's squared error counts at each time; `SimpleWeighting()`, the network's own
+            error as it is, if None.
+        reduction: how squared errors add up over an example; `SumOverDimensions()` if None.
+        uncertainty: learned scale of the loss at each time, of the same process; its parameters are this module's.
 
     Raises:
-        ValueError: `process` cannot convert `measure` stably.
+        TypeError: `weighting` or `uncertainty` is of the wrong kind.
+        ValueError: the weighting is not defined for `process`, or `uncertainty` was made for another one.
     """
 
     def __init__(
@@ -75,16 +94,22 @@ class DenoisingLoss(nn.Module):
         process: LinearGaussianProcess,
         *,
         times: TimeSampling | None = None,
+        weighting: Weighting | None = None,
         reduction: Reduction | None = None,
-        measure: Prediction | None = None,
+        uncertainty: LearnedLogVariance | None = None,
     ) -> None:
         super().__init__()
-        if measure is not None:
-            measure.require_stable(process)
+        weighting = weighting or SimpleWeighting()
+        check_instance("weighting", weighting, Weighting, "MinSNRWeighting() for example")
+        weighting.require_defined(process)
+        if uncertainty is not None:
+            check_instance("uncertainty", uncertainty, LearnedLogVariance, "LearnedLogVariance(process)")
+            _check_process("uncertainty", uncertainty.process, process)
         self.process = process
         self.times = times or (LevelTimes(process.levels) if process.levels else UniformTimes())
         self.reduction = reduction or SumOverDimensions()
-        self.measure = measure
+        self.weighting = weighting
+        self.uncertainty = uncertainty
 
     def forward(
         self,
@@ -96,6 +121,9 @@ class DenoisingLoss(nn.Module):
     ) -> Float[Tensor, " batch"]:
         """Return the loss of each example, (batch,).
 
+        Times that are drawn here tell `times` their losses in training mode, and are corrected for where `times`
+        prefers some of them, so that the mean loss is that of its law; times that are given are neither.
+
         Args:
             denoiser: denoiser of the same process; its network is called once.
             x: data, (batch, *shape), floating-point.
@@ -104,12 +132,14 @@ class DenoisingLoss(nn.Module):
 
         Raises:
             TypeError: `x` is not floating-point.
-            ValueError: a shape is wrong, a time lies outside [0, 1], or the denoiser's process is another one.
+            ValueError: a shape is wrong, a time lies outside [0, 1], the denoiser's process is another one, or the
+                weight of its error is not finite at a time (where values are free to read; elsewhere the loss is not).
         """
         process = self.process
         check_signal("x", x, process.shape)
-        _check_process(denoiser, process)
-        if t is None:
+        _check_process("denoiser", denoiser.process, process)
+        drawn = t is None
+        if drawn:
             times = process.in_schedule_dtype(self.times.sample(len(x), device=x.device, generator=generator))
         else:
             times = process.as_times(t, batch=len(x)).expand(len(x))
@@ -117,21 +147,23 @@ class DenoisingLoss(nn.Module):
         noise = white_noise(x.shape, like=x, generator=generator)
         z_t, target = denoiser.prediction.training_pair(process, x, noise, times)
         error = target - denoiser.output(z_t, times)
-        if self.measure is not None and self.measure != denoiser.prediction:
-            error = self._converted(error, denoiser.prediction, self.measure, times)
-        return self.reduction.weight(error[0].numel()) * error.square().flatten(1).sum(1)
+        error = self.weighting.weighted_error(process, denoiser.prediction, times, error)
+        loss = self.reduction.weight(error[0].numel()) * error.square().flatten(1).sum(1)
+        objective = loss if self.uncertainty is None else self.uncertainty.scaled(loss, times)
+        if not drawn:
+            return objective
+        # Before the update: of the law that the times were drawn from.
+        correction = self.times.correction(times)
+        if self.training:
+            self.times.update(times, loss.detach())
+        return objective * correction.to(objective.dtype)
 
-    def _converted(self, error: Tensor, prediction: Prediction, measure: Prediction, t: Tensor) -> Tensor:
-        """Return the error in terms of `measure` that an error in terms of `prediction` amounts to."""
-        theirs, ours = prediction.conversion(self.process, t).output, measure.conversion(self.process, t).output
-        return self.process.basis.combine((error, theirs / ours))
 
-
-def _check_process(denoiser: AbstractDenoiser, process: LinearGaussianProcess) -> None:
-    if not process.agrees_with(denoiser.process):
+def _check_process(name: str, theirs: LinearGaussianProcess, process: LinearGaussianProcess) -> None:
+    if not process.agrees_with(theirs):
         msg = (
-            f"the denoiser was made for another process ({type(denoiser.process).__name__} of shape"
-            f" {denoiser.process.shape}) than this loss ({type(process).__name__} of shape {process.shape}), or with"
+            f"the {name} was made for another process ({type(theirs).__name__} of shape"
+            f" {theirs.shape}) than this loss ({type(process).__name__} of shape {process.shape}), or with"
             " other settings: build both from one process"
         )
         raise ValueError(msg)

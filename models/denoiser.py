@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -36,6 +37,23 @@ class AbstractDenoiser(nn.Module, ABC):
     def output(self, z_t: Float[Tensor, "batch ..."], t: Float[Tensor, "*batch"]) -> Float[Tensor, "batch ..."]:
         """Return the raw prediction, which `prediction` names, (batch, *shape)."""
         return self.forward(z_t, t)
+
+
+@runtime_checkable
+class HasJacobianDiagonal(Protocol):
+    """A denoiser that knows by how much each coefficient of its output moves with that coefficient of the latent.
+
+    Any denoiser may have the method; likelihoods then need no automatic differentiation and no random probes.
+    """
+
+    def jacobian_diagonal(self, z_t: Float[Tensor, "batch ..."], t: Time) -> Float[Tensor, "batch ..."]:
+        """Return d (V^T y)_k / d (V^T z_t)_k for the output y of `AbstractDenoiser.output`, (batch, *shape).
+
+        Args:
+            z_t: latents, (batch, *shape).
+            t: times in [0, 1], a number, () or (batch,).
+        """
+        ...
 
 
 class Denoiser(AbstractDenoiser):

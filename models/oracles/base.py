@@ -1,4 +1,10 @@
-"""What every exact denoiser offers: E[x | z_t], and the density of z_t."""
+r"""What every exact denoiser offers: E[x | z_t], its derivative, and the density of z_t.
+
+Differentiating Tweedie's formula once more ties the posterior mean's derivative to the posterior variance: per
+coefficient, with the others held,
+
+    d E[u_k | u_t] / d u_{t,k} = alpha_k / sigma_k^2 Var(u_k | u_t).
+"""
 
 from __future__ import annotations
 
@@ -10,16 +16,20 @@ from torch import Tensor
 
 from ...degradations import LinearGaussianProcess
 from ...degradations.bases.base import compute_precision
-from ...degradations.checks import check_signal
+from ...degradations.checks import check_signal, values_are_free
 from ...degradations.coefficients import LogCoefficients
 from ...degradations.process import Time
 from ..denoiser import AbstractDenoiser
+
+# Components or rows of data are taken a few at a time, so that no tensor holds more numbers than this
+# (128 MB in float64).
+_LARGEST = 2**24
 
 
 class Oracle(AbstractDenoiser, ABC):
     """The posterior mean E[x | z_t] of data whose law is known, hence the best denoiser there is.
 
-    A subclass writes both quantities per coefficient, in the spectrum.
+    A subclass writes mean, variance and density per coefficient, in the spectrum.
 
     Args:
         process: the forward process.
@@ -31,6 +41,10 @@ class Oracle(AbstractDenoiser, ABC):
     @abstractmethod
     def spectral_mean(self, u_t: Float[Tensor, "batch ..."], at: LogCoefficients) -> Float[Tensor, "batch ..."]:
         """Return E[u | u_t], (batch, *shape), for spectra of latents and the process's coefficients at their times."""
+
+    @abstractmethod
+    def spectral_variance(self, u_t: Float[Tensor, "batch ..."], at: LogCoefficients) -> Float[Tensor, "batch ..."]:
+        """Return Var(u_k | u_t) of every coefficient, in squared data units, (batch, *shape); see `spectral_mean`."""
 
     @abstractmethod
     def spectral_log_prob(self, u_t: Float[Tensor, "batch ..."], at: LogCoefficients) -> Float[Tensor, " batch"]:
@@ -54,6 +68,27 @@ class Oracle(AbstractDenoiser, ABC):
         u_t, at = self._spectrum(z_t, t)
         return self.process.basis.inverse(self.spectral_mean(u_t, at).to(compute_precision(z_t).dtype))
 
+    def jacobian_diagonal(self, z_t: Float[Tensor, "batch ..."], t: Time) -> Float[Tensor, "batch ..."]:
+        """Return d E[u_k | u_t] / d u_{t,k}, (batch, *shape), float64 where the device has it.
+
+        Args:
+            z_t: latents, (batch, *shape).
+            t: times in [0, 1], a number, () or (batch,).
+
+        Raises:
+            TypeError: an argument is not floating-point.
+            ValueError: a shape is wrong, a time outside [0, 1], or a coefficient has no noise, where the formula is
+                infinity times 0 (where values are free to read; elsewhere the result is NaN).
+        """
+        u_t, at = self._spectrum(z_t, t)
+        if values_are_free(at.log_sigma) and bool((at.log_sigma == -torch.inf).any()):
+            msg = (
+                f"{type(self.process).__name__} has no noise in some coefficient at this time, and the derivative of"
+                " the posterior mean follows from its variance only with noise: ask at a time with sigma > 0"
+            )
+            raise ValueError(msg)
+        return (at.log_alpha - 2 * at.log_sigma).exp() * self.spectral_variance(u_t, at)
+
     def log_prob(self, z_t: Float[Tensor, "batch ..."], t: Time) -> Float[Tensor, " batch"]:
         """Return the exact log-density of the marginal p(z_t) at latents, in nats, (batch,).
 
@@ -73,3 +108,9 @@ class Oracle(AbstractDenoiser, ABC):
         times = self.process.as_times(t, batch=len(z_t))
         wide = self.process.in_schedule_dtype(z_t)
         return self.process.basis.forward(wide), self.process.log_coefficients(times)
+
+
+def blocks(count: int, numbers: int) -> list[slice]:
+    """Return slices over `count` rows of `numbers` numbers each, as many rows at a time as a bounded tensor holds."""
+    size = max(1, _LARGEST // max(1, numbers))
+    return [slice(start, start + size) for start in range(0, count, size)]

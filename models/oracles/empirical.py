@@ -18,7 +18,7 @@ from torch import Tensor
 from ...degradations import LinearGaussianProcess
 from ...degradations.checks import check_signal, values_are_free
 from ...degradations.coefficients import LogCoefficients
-from .base import Oracle
+from .base import Oracle, blocks
 
 
 class EmpiricalOracle(Oracle):
@@ -50,6 +50,17 @@ class EmpiricalOracle(Oracle):
         """See `Oracle.spectral_mean`."""
         shares = torch.softmax(self._joint(u_t, at), dim=1)
         return self.mean + (shares @ self.residuals).reshape(u_t.shape)
+
+    def spectral_variance(self, u_t: Float[Tensor, "batch ..."], at: LogCoefficients) -> Float[Tensor, "batch ..."]:
+        """See `Oracle.spectral_variance`."""
+        shares = torch.softmax(self._joint(u_t, at), dim=1)
+        mean = (shares @ self.residuals)[:, None]
+        variance = torch.zeros_like(u_t.flatten(1))
+        # Centred before they are squared: where one example is all but certain, a difference of squares would be noise.
+        for block in blocks(len(self.residuals), u_t.numel()):
+            spread = (self.residuals[block] - mean).square()
+            variance += torch.einsum("bi,bik->bk", shares[:, block], spread)
+        return variance.reshape(u_t.shape)
 
     def spectral_log_prob(self, u_t: Float[Tensor, "batch ..."], at: LogCoefficients) -> Float[Tensor, " batch"]:
         """See `Oracle.spectral_log_prob`.

@@ -2,7 +2,8 @@ r"""The Wiener filter: the exact denoiser of Gaussian data.
 
 For u ~ N(m, v), independent per coefficient, u_t = alpha u + sigma noise is N(alpha m, alpha^2 v + sigma^2) and
 
-    E[u | u_t] = m + alpha v / (alpha^2 v + sigma^2) (u_t - alpha m)        (Wiener, 1949).
+    E[u | u_t]   = m + alpha v / (alpha^2 v + sigma^2) (u_t - alpha m)      (Wiener, 1949),
+    Var(u | u_t) = v sigma^2 / (alpha^2 v + sigma^2).
 """
 
 from __future__ import annotations
@@ -63,6 +64,13 @@ class GaussianOracle(Oracle):
         # Without variance and noise there is nothing to learn from u_t that is not known.
         gain = torch.where(log_variance == -torch.inf, 0.0, gain)
         return self.mean + gain * (u_t - at.log_alpha.exp() * self.mean)
+
+    def spectral_variance(self, u_t: Float[Tensor, "batch ..."], at: LogCoefficients) -> Float[Tensor, "batch ..."]:
+        """See `Oracle.spectral_variance`."""
+        log_variance = self._log_variance(at)
+        variance = (self.variance.log() + 2 * at.log_sigma - log_variance).exp()
+        # Without noise and either signal or variance, u_t tells nothing that is not known.
+        return torch.where(log_variance == -torch.inf, self.variance, variance).expand_as(u_t)
 
     def spectral_log_prob(self, u_t: Float[Tensor, "batch ..."], at: LogCoefficients) -> Float[Tensor, " batch"]:
         """See `Oracle.spectral_log_prob`."""

@@ -16,10 +16,7 @@ from ...degradations import LinearGaussianProcess
 from ...degradations.checks import values_are_free
 from ...degradations.coefficients import LogCoefficients
 from ...degradations.randomness import white_noise
-from .base import Oracle
-
-# Components are taken a few at a time, so that no tensor holds more numbers than this (128 MB in float64).
-_LARGEST = 2**24
+from .base import Oracle, blocks
 
 
 class MixtureOracle(Oracle):
@@ -63,13 +60,22 @@ class MixtureOracle(Oracle):
 
     def spectral_mean(self, u_t: Float[Tensor, "batch ..."], at: LogCoefficients) -> Float[Tensor, "batch ..."]:
         """See `Oracle.spectral_mean`; raises what `spectral_log_prob` does."""
+        return self._mean(u_t, at, torch.softmax(self._joint(u_t, at), dim=1))
+
+    def spectral_variance(self, u_t: Float[Tensor, "batch ..."], at: LogCoefficients) -> Float[Tensor, "batch ..."]:
+        """See `Oracle.spectral_variance`: the components' mean variance, and the variance of their means around `mean`.
+
+        Raises what `spectral_log_prob` does.
+        """
         shares = torch.softmax(self._joint(u_t, at), dim=1)
-        mean = torch.zeros_like(u_t)
+        mean = self._mean(u_t, at, shares)
+        variance = torch.zeros_like(u_t)
         for block in self._blocks(u_t):
-            residual, log_variance = self._residual(u_t, at, block)
-            gain = (at.log_alpha[:, None] + self.variances[block].log() - log_variance).exp()
-            mean += torch.einsum("bj,bj...->b...", shares[:, block], self.means[block] + gain * residual)
-        return mean
+            component, log_variance = self._component_mean(u_t, at, block)
+            within = (self.variances[block].log() + 2 * at.log_sigma[:, None] - log_variance).exp()
+            spread = within + (component - mean[:, None]).square()
+            variance += torch.einsum("bj,bj...->b...", shares[:, block], spread)
+        return variance
 
     def spectral_log_prob(self, u_t: Float[Tensor, "batch ..."], at: LogCoefficients) -> Float[Tensor, " batch"]:
         """See `Oracle.spectral_log_prob`.
@@ -89,8 +95,20 @@ class MixtureOracle(Oracle):
         return self.process.basis.inverse(self.means[chosen] + self.variances[chosen].sqrt() * noise)
 
     def _blocks(self, u_t: Tensor) -> list[slice]:
-        size = max(1, _LARGEST // max(1, u_t.numel()))
-        return [slice(start, start + size) for start in range(0, len(self.means), size)]
+        return blocks(len(self.means), u_t.numel())
+
+    def _mean(self, u_t: Tensor, at: LogCoefficients, shares: Tensor) -> Tensor:
+        """Return the components' Wiener filters averaged with their `shares`, (batch, components)."""
+        mean = torch.zeros_like(u_t)
+        for block in self._blocks(u_t):
+            mean += torch.einsum("bj,bj...->b...", shares[:, block], self._component_mean(u_t, at, block)[0])
+        return mean
+
+    def _component_mean(self, u_t: Tensor, at: LogCoefficients, block: slice) -> tuple[Tensor, Tensor]:
+        """Return E[u | u_t, j], (batch, block, *shape), and log(alpha^2 v_j + sigma^2)."""
+        residual, log_variance = self._residual(u_t, at, block)
+        gain = (at.log_alpha[:, None] + self.variances[block].log() - log_variance).exp()
+        return self.means[block] + gain * residual, log_variance
 
     def _residual(self, u_t: Tensor, at: LogCoefficients, block: slice) -> tuple[Tensor, Tensor]:
         """Return u_t - alpha m_j and log(alpha^2 v_j + sigma^2), (batch or 1, block, *shape)."""

@@ -1,5 +1,8 @@
 """The training loss: the papers' own formulas, the bound's terms, and all levels."""
 
+import math
+from typing import ClassVar
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -19,7 +22,15 @@ from unmelt.degradations import (
     PredictV,
     PredictX,
 )
-from unmelt.losses import DenoisingLoss, LevelTimes, MeanOverDimensions, SumOverDimensions, UniformTimes
+from unmelt.losses import (
+    DenoisingLoss,
+    LearnedLogVariance,
+    LevelTimes,
+    MeanOverDimensions,
+    SimpleWeighting,
+    SumOverDimensions,
+    UniformTimes,
+)
 from unmelt.models import Denoiser
 from unmelt.testing.strategies import random_images
 
@@ -141,7 +152,7 @@ def test_the_error_of_one_prediction_measured_as_another(own, measure, t, seed, 
     process = IsotropicDiffusion(SHAPE) if isotropic else BlurringDiffusion(SHAPE, blur_sigma_max=1.0)
     denoiser = Denoiser(Wobbly(), process, prediction=own)
     x = random_images(SHAPE, seed=seed)
-    ours = DenoisingLoss(process, measure=measure)(denoiser, x, t=t, generator=seeded())
+    ours = DenoisingLoss(process, weighting=SimpleWeighting(measure))(denoiser, x, t=t, generator=seeded())
     noise = torch.randn(x.shape, generator=seeded(), dtype=x.dtype)
     z = process.corrupt(x, noise, t)
     estimate = denoiser(z, t)
@@ -215,9 +226,60 @@ def test_a_denoiser_of_another_process_is_refused():
         DenoisingLoss(heat())(denoiser, random_images(SHAPE))
 
 
+class Remembering(UniformTimes):
+    """Doubles the losses of late times and counts what it is told; a told one triples everything after."""
+
+    told: ClassVar[list] = []
+
+    def correction(self, t):
+        return torch.where(t > 0.5, 2.0, 1.0).to(t.dtype) * 3.0 ** len(self.told)
+
+    def update(self, t, losses):
+        assert not losses.requires_grad
+        self.told.append((t, losses))
+
+
+@pytest.mark.parametrize("uncertain", [False, True])
+def test_drawn_times_are_corrected_for_and_told_the_loss_in_training(uncertain):
+    process, x = heat(), random_images(SHAPE, batch=20)
+    denoiser = Denoiser(Wobbly(), process, prediction=PredictX())
+    v = LearnedLogVariance(process) if uncertain else None
+    if v is not None:
+        nn.init.constant_(v.linear.bias, 0.5)
+    loss = DenoisingLoss(process, times=Remembering(), uncertainty=v)
+    plain = DenoisingLoss(process, times=UniformTimes())(denoiser, x, generator=seeded()).detach()
+    t, _ = drawn(process, x, UniformTimes())
+    Remembering.told.clear()
+    factor = torch.where(t > 0.5, 2.0, 1.0).double()
+    expected = factor * (plain * math.exp(-0.5) + 0.5 if uncertain else plain)
+    # v is float32.
+    close = {"rtol": 1e-6, "atol": 0}
+    torch.testing.assert_close(loss.eval()(denoiser, x, generator=seeded()).detach(), expected, **close)
+    assert not Remembering.told
+    # The correction is that of the law that the times were drawn from, before it learns from them.
+    torch.testing.assert_close(loss.train()(denoiser, x, generator=seeded()).detach(), expected, **close)
+    ((times, losses),) = Remembering.told
+    assert torch.equal(times, t)
+    torch.testing.assert_close(losses, plain, rtol=1e-12, atol=0)
+    given = loss(denoiser, x, t=t, generator=seeded()).detach()
+    assert given.shape == (20,)
+    assert len(Remembering.told) == 1
+
+
+def test_given_times_are_not_corrected_for():
+    process, x = heat(), random_images(SHAPE)
+    denoiser = Denoiser(Wobbly(), process, prediction=PredictX())
+    Remembering.told.clear()
+    ours, plain = (
+        DenoisingLoss(process, times=times)(denoiser, x, t=0.9, generator=seeded())
+        for times in (Remembering(), UniformTimes())
+    )
+    assert torch.equal(ours, plain)
+
+
 def test_an_unstable_measure_is_refused():
     with pytest.raises(ValueError, match="PredictEpsilon cannot be converted stably by HeatDissipation.*use PredictX"):
-        DenoisingLoss(HeatDissipation((1, 32, 32)), measure=PredictEpsilon())
+        DenoisingLoss(HeatDissipation((1, 32, 32)), weighting=SimpleWeighting(PredictEpsilon()))
 
 
 @pytest.mark.usefixtures("as_in_production")

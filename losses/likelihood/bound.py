@@ -1,0 +1,139 @@
+"""What the bound on the log-likelihood gives: its named parts, in nats and in bits per dimension."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from .quantisation import Quantisation
+
+
+class BitsPerDim(NamedTuple):
+    """The bound in bits per dimension, and its parts, which add up to it; each (batch,).
+
+    Attributes:
+        total: prior + diffusion + reconstruction.
+        prior: the last latent's share.
+        diffusion: all levels' share.
+        reconstruction: the data's share given the first latent; that of integer data includes the width of a level.
+        stderr: standard error of `total` given the data; NaN where one replicate cannot tell.
+    """
+
+    total: Float[Tensor, " batch"]
+    prior: Float[Tensor, " batch"]
+    diffusion: Float[Tensor, " batch"]
+    reconstruction: Float[Tensor, " batch"]
+    stderr: Float[Tensor, " batch"]
+
+
+@dataclass(frozen=True, eq=False)
+class Bound:
+    """An upper bound on -log p(x) in nats for each example of a batch, or an unbiased estimate of one.
+
+    Attributes:
+        prior: KL(q(z_1 | x) || p(z_1)), (batch,).
+        diffusion: the sum over all levels, or the integral over time, (batch,).
+        reconstruction: E[-log p(x | z_first)], (batch,).
+        terms: what was computed of the diffusion part, (batch, draws): divergences in nats, in continuous time the
+            integrand in nats per unit of time. With `AllLevels` there is one column a level, its mean over replicates.
+        times: the time of the more degraded latent of each term, (batch, draws).
+        weights: factors with which the terms add up to `diffusion`, (batch, draws).
+        stderr: standard error of `total` given the data, (batch,); NaN where one replicate cannot tell.
+        dimensions: numbers in one example.
+        quantisation: levels of the data where `total` bounds -log P of integers; None where it bounds a density.
+    """
+
+    prior: Float[Tensor, " batch"]
+    diffusion: Float[Tensor, " batch"]
+    reconstruction: Float[Tensor, " batch"]
+    terms: Float[Tensor, "batch draws"]
+    times: Float[Tensor, "batch draws"]
+    weights: Float[Tensor, "batch draws"]
+    stderr: Float[Tensor, " batch"]
+    dimensions: int
+    quantisation: Quantisation | None
+
+    @property
+    def total(self) -> Float[Tensor, " batch"]:
+        """The bound, prior + diffusion + reconstruction, (batch,)."""
+        return self.prior + self.diffusion + self.reconstruction
+
+    def bits_per_dim(self, quantisation: Quantisation | None = None) -> BitsPerDim:
+        """Return the bound in bits per dimension with its breakdown.
+
+        Args:
+            quantisation: levels and range of the data, needed where the decoder was not told them: then the data must
+                be these levels dequantised, and the width of one turns the density into a probability.
+
+        Raises:
+            ValueError: no quantisation is known, or another one than the decoder's is given.
+        """
+        unit, shift = bits_of_nats(self.dimensions, known=self.quantisation, given=quantisation)
+        return BitsPerDim(
+            total=self.total * unit + shift,
+            prior=self.prior * unit,
+            diffusion=self.diffusion * unit,
+            reconstruction=self.reconstruction * unit + shift,
+            stderr=self.stderr * unit,
+        )
+
+
+def bits_of_nats(dimensions: int, *, known: Quantisation | None, given: Quantisation | None) -> tuple[float, float]:
+    """Return factor and shift from nats per example to bits per dimension: bits = nats * factor + shift.
+
+    Args:
+        dimensions: numbers in one example.
+        known: levels that the nats already account for, if any.
+        given: levels to turn a density into a probability with, where none are known.
+
+    Raises:
+        ValueError: neither is there, or they contradict each other.
+    """
+    if known is None and given is None:
+        msg = (
+            "bits per dimension depend on the number of levels and the range of the data: give both, such as"
+            " bits_per_dim(Quantisation(levels=256, low=0.0, high=1.0)), or declare them in the decoder"
+        )
+        raise ValueError(msg)
+    if known is not None and given not in (None, known):
+        msg = f"the decoder was made for {known}, and this bound is in its units: got {given}; leave it out"
+        raise ValueError(msg)
+    shift = -math.log2(given.width) if known is None and given is not None else 0.0
+    return 1 / (dimensions * math.log(2)), shift
+
+
+def mean_of(replicates: list[Bound], *, same_terms: bool) -> Bound:
+    """Return the mean of independent replicates, with the standard error that they tell.
+
+    Args:
+        replicates: at least one, of the same examples.
+        same_terms: whether their terms are of the same times, so that these have a mean too; else they are listed.
+    """
+    first, count = replicates[0], len(replicates)
+    prior, diffusion, reconstruction, total = (
+        torch.stack([getattr(replicate, name) for replicate in replicates])
+        for name in ("prior", "diffusion", "reconstruction", "total")
+    )
+    if same_terms:
+        terms = torch.stack([replicate.terms for replicate in replicates]).mean(0)
+        times, weights = first.times, first.weights
+    else:
+        terms, times = (torch.cat([getattr(r, name) for r in replicates], 1) for name in ("terms", "times"))
+        weights = torch.cat([replicate.weights for replicate in replicates], 1) / count
+    stderr = total.std(0) / math.sqrt(count) if count > 1 else torch.full_like(total[0], torch.nan)
+    return Bound(
+        prior=prior.mean(0),
+        diffusion=diffusion.mean(0),
+        reconstruction=reconstruction.mean(0),
+        terms=terms,
+        times=times,
+        weights=weights,
+        stderr=stderr,
+        dimensions=first.dimensions,
+        quantisation=first.quantisation,
+    )

@@ -1,0 +1,7 @@
+"""Decoders: the law of the data given the first latent."""
+
+from .base import Decoder
+from .discretised import DiscretisedGaussianDecoder
+from .gaussian import GaussianDecoder
+
+__all__ = ["Decoder", "DiscretisedGaussianDecoder", "GaussianDecoder"]

@@ -1,0 +1,432 @@
+r"""The evidence lower bound (here: an upper bound on -log p(x), in nats), one path for every process and coupling.
+
+    -log p(x) <= KL(q(z_1 | x) || p(z_1))                                                       prior
+                 + sum_k KL(q(z_{k-1} | z_k, x) || p(z_{k-1} | z_k))                            diffusion, per level
+                 + E[-log p(x | z_first)]                                                       reconstruction
+
+p(z_s | z_t) is the posterior with the data replaced by the denoiser's estimate and a standard deviation of its own; the
+coupling says which posterior. It is the bound of Ho et al. (2020) and Kingma et al. (2021) for isotropic Markov
+processes, of Hoogeboom & Salimans (2023) per frequency, of Rissanen et al. (2023) for heat with `Independent` levels.
+Its limit of infinitely many steps, `steps=math.inf`, is an integral over time (Kingma et al., 2021).
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import torch
+from einops import rearrange, repeat
+from jaxtyping import Float, Shaped
+from torch import Tensor, nn
+
+from ...degradations import Coupling, LinearGaussianProcess, Markov
+from ...degradations.bases.base import compute_precision
+from ...degradations.checks import check_instance, check_signal
+from ...degradations.randomness import white_noise
+from ...degradations.tables import schedule_dtype
+from ...models import AbstractDenoiser
+from ..priors import Prior, StandardNormalPrior
+from .bound import Bound, mean_of
+from .decoders import Decoder, GaussianDecoder
+from .estimates import AllLevels, Draws, Estimate, SampledLevels
+from .grids import checked_grid, discrete_grid, has_noise, start_of_continuum
+from .reverse_std import FittedStd, PosteriorStd, ReverseStd
+from .terms import Term, rate_term, step_between, step_term
+
+# Rows of one network call: few examples are evaluated at many levels at once.
+_ROWS = 256
+# Numbers in one table of coefficients while a grid is checked: 32 MiB in float64.
+_TABLE_NUMBERS = 2**22
+
+
+class _Seen(NamedTuple):
+    """What a fit takes note of.
+
+    Attributes:
+        sums: squared errors of alpha_s u, summed over the rows of each level, (levels, *shape).
+        counts: how many rows, (levels,).
+        pairs: data and its estimate from the first latent, both (batch, *shape), on the CPU.
+    """
+
+    sums: Tensor
+    counts: Tensor
+    pairs: list[tuple[Tensor, Tensor]]
+
+    def add(self, errors: Tensor, levels: Tensor) -> None:
+        """Add the errors of rows at these levels, counted from 1."""
+        self.sums.index_add_(0, levels - 1, errors.to(self.sums.dtype).square())
+        self.counts.index_add_(0, levels - 1, torch.ones_like(levels, dtype=self.counts.dtype))
+
+
+class ELBO(nn.Module):
+    """An upper bound on -log p(x) for a process, a denoiser, a prior, a decoder and a reverse standard deviation.
+
+    Args:
+        process: the forward process.
+        prior: law of the last latent; standard normal if None, where the process ends in it.
+        decoder: law of the data given the first latent; `GaussianDecoder(process)` if None.
+        coupling: how the noises of neighbouring levels hang together; `Markov()` if None.
+        reverse_std: standard deviation of the reverse steps; the posterior's if None.
+        steps: number T of steps, or `math.inf` for continuous time; None takes the process's levels, or continuous time
+            where it has none.
+        times: the grid instead, rising from the first latent's time to 1.
+        first: time of the first latent. None is level 1 where the process has levels, 0 where it has none but has
+            noise there, 1 / T where it has neither; continuous time without noise at t = 0 needs a number.
+        estimate: all levels, or an estimate from some; `AllLevels()` if None, in continuous time `SampledLevels()`.
+        rows: most rows in one call of the network, where there are fewer examples than that.
+
+    Raises:
+        TypeError: an argument is of the wrong kind.
+        ValueError: a part was made for another process, the coupling has no variance (`Deterministic`), a standard
+            deviation makes a term infinite, continuous time is asked for without `Markov` and `PosteriorStd`, or a
+            number is out of range. The message says which.
+    """
+
+    def __init__(  # noqa: PLR0913  # each is a part of the bound
+        self,
+        process: LinearGaussianProcess,
+        *,
+        prior: Prior | None = None,
+        decoder: Decoder | None = None,
+        coupling: Coupling | None = None,
+        reverse_std: ReverseStd | None = None,
+        steps: int | float | None = None,  # noqa: PYI041  # checked at run time, where an int is no float
+        times: Float[Tensor, " times"] | None = None,
+        first: float | None = None,
+        estimate: Estimate | None = None,
+        rows: int = _ROWS,
+    ) -> None:
+        super().__init__()
+        self.process = process
+        self.prior = prior if prior is not None else StandardNormalPrior(process)
+        self.decoder = decoder if decoder is not None else GaussianDecoder(process)
+        self.coupling = coupling if coupling is not None else Markov()
+        self.reverse_std = reverse_std if reverse_std is not None else PosteriorStd()
+        self._check_parts()
+        self.times, self.first = _times(process, None if steps is None else float(steps), times, first)
+        self.estimate = estimate or (AllLevels() if self.times is not None else SampledLevels())
+        self.rows = rows
+        if rows < 1:
+            msg = f"rows must be at least 1, got {rows}"
+            raise ValueError(msg)
+        self.estimate.check(self.steps)
+        self._check_terms()
+
+    @property
+    def steps(self) -> int | None:
+        """Number of divergences in the diffusion part; None in continuous time."""
+        return None if self.times is None else len(self.times) - 1
+
+    def extra_repr(self) -> str:
+        """Show what is not a module."""
+        reverse = "" if isinstance(self.reverse_std, nn.Module) else f", reverse_std={self.reverse_std}"
+        steps = "continuous time" if self.steps is None else f"steps={self.steps}"
+        return f"coupling={self.coupling}{reverse}, {steps}, first={self.first:g}, estimate={self.estimate}"
+
+    def forward(
+        self, denoiser: AbstractDenoiser, x: Shaped[Tensor, "batch ..."], *, generator: torch.Generator | None = None
+    ) -> Bound:
+        """Return the bound for each example, in nats.
+
+        Args:
+            denoiser: denoiser of the same process.
+            x: data, (batch, *shape), floating-point; or integer levels where the decoder declares them.
+            generator: source of all randomness; torch's default if None.
+
+        Raises:
+            FloatingPointError: the denoiser returned NaN or infinity; the level is named.
+            TypeError: `x` holds integers and the decoder declares no levels.
+            ValueError: a shape is wrong, data lie outside the declared range, or the denoiser's process is another one.
+        """
+        _check_denoiser(denoiser, self.process)
+        replicates = [self._replicate(denoiser, x, generator, None) for _ in range(self.estimate.replicates)]
+        return mean_of(replicates, same_terms=isinstance(self.estimate, AllLevels))
+
+    @torch.no_grad()
+    def fitted(
+        self,
+        denoiser: AbstractDenoiser,
+        data: Shaped[Tensor, "count ..."] | Iterable[Shaped[Tensor, "..."]],
+        *,
+        batch_size: int = 128,
+        generator: torch.Generator | None = None,
+    ) -> ELBO:
+        """Return this bound with the best standard deviations for a data set, per level and coefficient.
+
+        Those of the reverse steps become a `FittedStd`, and the decoder gets the best it can have: one per coefficient
+        for a `GaussianDecoder`. On these data, with these latents, no other choice gives a lower bound. Both are stored
+        in the state_dict.
+
+        Args:
+            denoiser: denoiser of the same process.
+            data: all of the data in one tensor, (count, *shape), or batches of it one after the other; data that the
+                bound is then reported for should not be among them.
+            batch_size: examples at a time, where `data` is one tensor.
+            generator: source of all randomness; torch's default if None.
+
+        Raises:
+            ValueError: in continuous time, where the best is the posterior's; or there is no data.
+            FloatingPointError, TypeError: as for the bound itself.
+        """
+        if self.times is None:
+            msg = "in continuous time the best standard deviation is the posterior's, nothing is fitted: give steps=..."
+            raise ValueError(msg)
+        _check_denoiser(denoiser, self.process)
+        shape, device = self.process.shape, self.process.device
+        seen = _Seen(
+            sums=torch.zeros((len(self.times) - 1, *shape), dtype=schedule_dtype(device), device=device),
+            counts=torch.zeros(len(self.times) - 1, dtype=schedule_dtype(device), device=device),
+            pairs=[],
+        )
+        sweep = copy.copy(self)
+        sweep.estimate = AllLevels()
+        for batch in data.split(batch_size) if isinstance(data, Tensor) else data:
+            for _ in range(self.estimate.replicates):
+                sweep._replicate(denoiser, batch, generator, seen)  # noqa: SLF001  # of this class
+        if not seen.pairs:
+            msg = "no data to fit standard deviations to: got no example"
+            raise ValueError(msg)
+        best = copy.copy(self)
+        best._modules = self._modules.copy()  # noqa: SLF001  # copy.copy shares the table of submodules
+        best.reverse_std = FittedStd(self.times, self._best_log_stddev(seen))
+        best.decoder = self.decoder.fitted(*(torch.cat(parts).to(device) for parts in zip(*seen.pairs, strict=True)))
+        return best
+
+    # ---- the parts ----------------------------------------------------------------------------------------
+
+    def _replicate(
+        self,
+        denoiser: AbstractDenoiser,
+        x: Tensor,
+        generator: torch.Generator | None,
+        seen: _Seen | None,
+    ) -> Bound:
+        """Return one independent estimate, all of its noise new."""
+        process = self.process
+        x = self.decoder.prepare(x, generator=generator)
+        check_signal("x", x, process.shape)
+        x = compute_precision(x).to(process.device)
+        u = process.basis.forward(x)
+        # Sums over many coefficients and levels: in the widest precision that the device has.
+        prior = process.in_schedule_dtype(self.prior.divergence(process.marginal(x, 1.0), generator=generator))
+        reconstruction = process.in_schedule_dtype(self._reconstruction(denoiser, x, u, generator, seen))
+        draws = self.estimate.draw(self.steps, len(x), device=process.device, generator=generator)
+        terms, times = self._diffusion(denoiser, u, draws, generator, seen)
+        weights = draws.weights.expand_as(terms) * (1 - self.first if self.times is None else 1)
+        return Bound(
+            prior=prior,
+            diffusion=(weights * terms).sum(1),
+            reconstruction=reconstruction,
+            terms=terms,
+            times=times.expand_as(terms),
+            weights=weights,
+            stderr=torch.full_like(prior, torch.nan),
+            dimensions=u[0].numel(),
+            quantisation=self.decoder.quantisation,
+        )
+
+    def _reconstruction(
+        self,
+        denoiser: AbstractDenoiser,
+        x: Tensor,
+        u: Tensor,
+        generator: torch.Generator | None,
+        seen: _Seen | None,
+    ) -> Tensor:
+        process = self.process
+        t = process.as_times(self.first)
+        noise = white_noise(x.shape, like=x, generator=generator)
+        estimate = denoiser(process.corrupt(x, noise, t), t)
+        self._check_finite(estimate, t)
+        if seen is not None:
+            seen.pairs.append((x.cpu(), estimate.cpu()))
+        return self.decoder.negative_log_likelihood(x, estimate, t)
+
+    def _diffusion(
+        self,
+        denoiser: AbstractDenoiser,
+        u: Tensor,
+        draws: Draws,
+        generator: torch.Generator | None,
+        seen: _Seen | None,
+    ) -> tuple[Tensor, Tensor]:
+        """Return the terms of each example, (batch, draws), and their times, (batch or 1, draws)."""
+        process, batch, steps = self.process, len(u), self.steps
+        columns = max(1, self.rows // max(1, batch))
+        terms: list[Tensor] = []
+        times: list[Tensor] = []
+        for ranks in draws.ranks.split(columns, dim=1):
+            level = None if steps is None else (ranks * steps).round().long()
+            # One level of a whole batch needs one table of coefficients, not one for each example.
+            alone = ranks.numel() == 1
+            place = ranks if level is None else level
+            rows = place.reshape(()) if alone else rearrange(place.expand(batch, -1), "b c -> (b c)")
+            term, t = self._term(rows)
+            spectrum = repeat(u, "b ... -> (b c) ...", c=ranks.shape[1])
+            error = self._error(denoiser, spectrum, t, term, generator)
+            if seen is not None:
+                seen.add(error, rows.expand(len(error)))
+            squares = (term.gain.to(u.dtype) * error).square() + term.excess.to(u.dtype)
+            sums = process.in_schedule_dtype(squares.flatten(1)).sum(1)
+            terms.append(rearrange(sums, "(b c) -> b c", b=batch))
+            times.append(t.reshape(ranks.shape) if alone or len(ranks) == batch else t.reshape(batch, -1)[:1])
+        return torch.cat(terms, 1), torch.cat(times, 1)
+
+    def _term(self, place: Tensor) -> tuple[Term, Tensor]:
+        """Return terms and their times for levels of the grid, or in continuous time for shares of the way to t = 1."""
+        process = self.process
+        if self.times is None:
+            t = process.in_schedule_dtype(self.first + (1 - self.first) * place)
+            return rate_term(process, t), t
+        grid = process.in_schedule_dtype(self.times)
+        s, t = grid[place - 1], grid[place]
+        return step_term(step_between(process, s, t, self.coupling), self.reverse_std), t
+
+    def _error(
+        self, denoiser: AbstractDenoiser, u: Tensor, t: Tensor, term: Term, generator: torch.Generator | None
+    ) -> Tensor:
+        """Return alpha u - alpha u_hat for fresh latents at t, (rows, *shape), alpha being the term's."""
+        basis = self.process.basis
+        noise = white_noise(u.shape, like=u, generator=generator)
+        u_t = term.end.log_alpha.exp().to(u.dtype) * u + term.end.log_sigma.exp().to(u.dtype) * noise
+        output = denoiser.output(basis.inverse(u_t), t)
+        self._check_finite(output, t)
+        latent, factor = denoiser.prediction.conversion(self.process, t, term.log_alpha, at=term.end)
+        estimate = latent.to(u.dtype) * u_t + factor.to(u.dtype) * basis.forward(output)
+        return term.log_alpha.exp().to(u.dtype) * u - estimate
+
+    def _best_log_stddev(self, seen: _Seen) -> Tensor:
+        """Return the log of sqrt(s_q^2 + signal^2 E[(alpha_s u - alpha_s u_hat)^2]), level by level."""
+        assert self.times is not None
+        best: list[Tensor] = []
+        grid = self.process.in_schedule_dtype(self.times)
+        for k, (squares, count) in enumerate(zip(seen.sums, seen.counts, strict=True)):
+            posterior = step_between(self.process, grid[k], grid[k + 1], self.coupling).posterior
+            variance = posterior.stddev.square() + posterior.signal.square() * (squares / count)
+            best.append((variance[0].log() / 2).expand(self.process.shape))
+        return torch.stack(best)
+
+    # ---- checks -------------------------------------------------------------------------------------------
+
+    def _check_parts(self) -> None:
+        check_instance("process", self.process, LinearGaussianProcess, "the one that the denoiser was made for")
+        check_instance("prior", self.prior, Prior, "GaussianPrior(process, spectrum) for example")
+        check_instance("decoder", self.decoder, Decoder, "GaussianDecoder(process) for example")
+        check_instance("coupling", self.coupling, Coupling, "Markov() for example")
+        check_instance("reverse_std", self.reverse_std, ReverseStd, "PosteriorStd() or ConstantStd(delta) for example")
+        for name, part in (("prior", self.prior), ("decoder", self.decoder)):
+            if not self.process.agrees_with(part.process):
+                msg = (
+                    f"the {name} was made for another process than this bound's {type(self.process).__name__}, or for"
+                    " one with other settings: build both from one process"
+                )
+                raise ValueError(msg)
+
+    def _check_terms(self) -> None:
+        """Refuse what makes a term infinite, before any network is called."""
+        if self.times is None:
+            if not isinstance(self.coupling, Markov) or not isinstance(self.reverse_std, PosteriorStd):
+                msg = (
+                    "in continuous time the bound is finite for Markov() and PosteriorStd() alone, got"
+                    f" {self.coupling} and {_name(self.reverse_std)}: give a number of steps, or leave both out"
+                )
+                raise ValueError(msg)
+            if not has_noise(self.process, self.first):
+                self._refuse_no_noise(self.first)
+            return
+        grid = self.process.in_schedule_dtype(self.times)
+        chunk = max(1, _TABLE_NUMBERS // math.prod(self.process.shape))
+        for s, t in zip(grid[:-1].split(chunk), grid[1:].split(chunk), strict=True):
+            step = step_between(self.process, s, t, self.coupling)
+            term = step_term(step, self.reverse_std)
+            infinite = ~(term.gain.isfinite() & term.excess.isfinite()).flatten(1).all(1)
+            if bool(infinite.any()):
+                k = int(infinite.int().argmax())
+                self._refuse_infinite(s[k], t[k])
+        if not has_noise(self.process, self.first):
+            self._refuse_no_noise(self.first)
+
+    def _refuse_infinite(self, s: Tensor, t: Tensor) -> None:
+        step = step_between(self.process, s, t, self.coupling)
+        known = (step.posterior.stddev == 0) & (step.posterior.signal != 0)
+        where = f"from t = {t.item():.6g} to {s.item():.6g}"
+        if bool((step.start.log_sigma == -torch.inf).any()):
+            self._refuse_no_noise(s.item())
+        if bool(known.any()):
+            msg = (
+                f"{self.coupling} has no variance in the step {where}: its posterior is no density and the bound"
+                " infinite; take a stochastic coupling (Markov, Independent or Eta > 0)"
+            )
+        elif bool(((step.posterior.stddev == 0) & (self.reverse_std.stddev(step) > 0)).any()):
+            msg = (
+                f"the step {where} leaves a coefficient as it is under {self.coupling}, and {_name(self.reverse_std)}"
+                " would give it noise, at infinite cost: take PosteriorStd() or the fitted one, or Independent()"
+            )
+        else:
+            msg = (
+                f"{_name(self.reverse_std)} has no noise in the step {where} where the posterior of {self.coupling}"
+                " has, at infinite cost: take PosteriorStd(), ConstantStd(delta) or the fitted one"
+            )
+        raise ValueError(msg)
+
+    def _refuse_no_noise(self, t: float) -> None:
+        msg = (
+            f"{type(self.process).__name__} has no noise at t = {t:g} in some coefficient, where latents have no"
+            " density and the bound is infinite: start later (first=...), or give the process noise (Renoised)"
+        )
+        raise ValueError(msg)
+
+    def _check_finite(self, output: Tensor, t: Tensor) -> None:
+        """Refuse an output that would make the bound NaN, naming its level."""
+        if torch.compiler.is_compiling() or bool(output.isfinite().all()):
+            return
+        bad = int((~output.isfinite()).flatten(1).any(1).int().argmax())
+        time = t.expand(len(output))[bad].item()
+        level = ""
+        if self.times is not None:
+            # A first latent after t = 0 is level 1: level 0 is the data.
+            number = int((self.times - time).abs().argmin()) + (self.first > 0)
+            level = f"level {number} of {len(self.times) - (self.first == 0)}, "
+        msg = (
+            f"the denoiser returned NaN or infinity at {level}t = {time:.6g}, for row {bad} of {len(output)}: no bound"
+            " can be had from it; look at its parameters and at its input there"
+        )
+        raise FloatingPointError(msg)
+
+
+def _times(
+    process: LinearGaussianProcess, steps: float | None, times: Tensor | None, first: float | None
+) -> tuple[Tensor | None, float]:
+    """Return the grid, or None for continuous time, and the time of the first latent."""
+    if times is not None:
+        if steps is not None or first is not None:
+            msg = f"times are the whole grid: leave out steps and first, got steps={steps} and first={first}"
+            raise ValueError(msg)
+        grid = checked_grid(times)
+        return grid, float(grid[0])
+    if steps is None:
+        steps = process.levels if process.levels is not None else math.inf
+    if steps == math.inf:
+        return None, start_of_continuum(process, first)
+    if steps != int(steps):
+        msg = f"steps must be a whole number or math.inf, got {steps}"
+        raise ValueError(msg)
+    grid = discrete_grid(process, int(steps), first)
+    return grid, float(grid[0])
+
+
+def _check_denoiser(denoiser: AbstractDenoiser, process: LinearGaussianProcess) -> None:
+    if not process.agrees_with(denoiser.process):
+        msg = (
+            f"the denoiser was made for another process ({type(denoiser.process).__name__} of shape"
+            f" {denoiser.process.shape}) than this bound ({type(process).__name__} of shape {process.shape}), or with"
+            " other settings: build both from one process"
+        )
+        raise ValueError(msg)
+
+
+def _name(reverse_std: ReverseStd) -> str:
+    return type(reverse_std).__name__ if isinstance(reverse_std, nn.Module) else repr(reverse_std)

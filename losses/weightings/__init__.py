@@ -1,0 +1,23 @@
+"""Loss weightings: how much the squared error of each coefficient counts at each time."""
+
+from .base import Weighting
+from .bound import BoundWeighting
+from .edm import EDMWeighting
+from .frequency import FrequencyWeighting
+from .min_snr import MinSNRWeighting
+from .p2 import P2Weighting
+from .sigmoid import SigmoidWeighting
+from .simple import SimpleWeighting
+from .uncertainty import LearnedLogVariance
+
+__all__ = [
+    "BoundWeighting",
+    "EDMWeighting",
+    "FrequencyWeighting",
+    "LearnedLogVariance",
+    "MinSNRWeighting",
+    "P2Weighting",
+    "SigmoidWeighting",
+    "SimpleWeighting",
+    "Weighting",
+]
