@@ -9,7 +9,7 @@ export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow lint format types benchmark figures pictures clean
+.PHONY: help demo test test-slow lint format types benchmark figures pictures likelihood clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -56,6 +56,9 @@ benchmark: $(READY) ## Time the process beside hand-written forms, and a run on 
 
 figures: $(READY) ## Draw the figures of the documentation (a minute)
 	@$(BIN)/python docs/figures.py
+
+likelihood: $(READY) ## Train three small models and write the tables of docs/likelihood.md (twenty minutes)
+	@$(BIN)/python docs/likelihood.py
 
 pictures: $(READY) ## Copy the pictures that README shows of the demo
 	@$(BIN)/python docs/pictures.py runs/$(NAME)

@@ -48,5 +48,7 @@ def inside(t: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
 
 
 def _value_and_slope(function: Callable[[Tensor], Tensor], t: Tensor) -> tuple[Tensor, Tensor]:
+    # Times that were expanded share memory, which forward-mode differentiation refuses.
+    t = t.contiguous()
     value, slope, *_ = torch.func.jvp(function, (t,), (torch.ones_like(t),))
     return value, slope

@@ -1,4 +1,4 @@
-"""Training objectives and the priors that sampling starts from."""
+"""Training losses, priors, and the bound on the log-likelihood."""
 
 from .denoising import DenoisingLoss, MeanOverDimensions, Reduction, SumOverDimensions
 from .likelihood import (

@@ -37,7 +37,7 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
-from torch import nn
+from torch import Tensor, nn
 
 from ..degradations import LinearGaussianProcess
 from ..degradations.bases.base import compute_precision

@@ -1,27 +1,22 @@
 """Training: configuration, data, the loop, checkpoints and pictures, shared by all recipes."""
 
 from .build import build_denoiser, build_loss, build_prior, build_sampler, load_data
-from .config import (
-    BlurringConfig,
+from .config import DataConfig, NetworkConfig, OptimizerConfig, RunConfig, SamplingConfig, TrainingConfig
+from .data import DataRange, Images, ImageSplits
+from .kinds import (
     CouplingKind,
-    CustomConfig,
-    DataConfig,
     DataSource,
-    HeatConfig,
-    IsotropicConfig,
-    NetworkConfig,
-    OptimizerConfig,
     Precision,
     PredictionKind,
     ReductionKind,
-    RunConfig,
-    SamplingConfig,
     ScheduleKind,
-    TrainingConfig,
+    TimesKind,
+    WeightingKind,
 )
-from .data import DataRange, Images, ImageSplits
 from .launch import launch
 from .loading import LoadedRun, load_run
+from .loss_config import LossConfig
+from .process_config import BlurringConfig, CustomConfig, HeatConfig, IsotropicConfig
 from .run import RunFolder
 from .trainer import Trainer
 
@@ -37,6 +32,7 @@ __all__ = [
     "Images",
     "IsotropicConfig",
     "LoadedRun",
+    "LossConfig",
     "NetworkConfig",
     "OptimizerConfig",
     "Precision",
@@ -46,8 +42,10 @@ __all__ = [
     "RunFolder",
     "SamplingConfig",
     "ScheduleKind",
+    "TimesKind",
     "Trainer",
     "TrainingConfig",
+    "WeightingKind",
     "build_denoiser",
     "build_loss",
     "build_prior",

@@ -6,8 +6,9 @@ from ..degradations import LinearGaussianProcess
 from ..losses import DegradedDataPrior, DenoisingLoss, Prior, StandardNormalPrior
 from ..models import AbstractDenoiser, Denoiser, UNet
 from ..samplers import PosteriorSampler
-from .config import DataConfig, DataSource, RunConfig
+from .config import DataConfig, RunConfig
 from .data import DataRange, Images, ImageSplits
+from .kinds import DataSource
 
 
 def load_data(config: DataConfig) -> ImageSplits:
@@ -65,8 +66,12 @@ def build_denoiser(config: RunConfig, shape: tuple[int, ...]) -> Denoiser:
 
 
 def build_loss(config: RunConfig, process: LinearGaussianProcess) -> DenoisingLoss:
-    """Return the training loss."""
-    return DenoisingLoss(process, reduction=config.reduction.build())
+    """Return the training loss.
+
+    Raises:
+        ValueError: a setting does not belong to the weighting, or is not defined for the process.
+    """
+    return config.loss.build(process, config.reduction.build())
 
 
 def build_prior(process: LinearGaussianProcess, train: Images) -> Prior:

@@ -12,9 +12,10 @@ import tyro
 
 from ..samplers import PosteriorSampler, Trajectory
 from .build import build_sampler, load_data
-from .config import CustomConfig, RunConfig
+from .config import RunConfig
 from .data import DataRange
 from .pictures import grid, save_gif, save_loss_curve, save_png
+from .process_config import CustomConfig
 from .records import read_metrics
 from .run import RunFolder
 from .trainer import Trainer

@@ -68,4 +68,3 @@ def load_run(folder: Path | str) -> LoadedRun:
     checkpoint = latest_checkpoint(run.checkpoints)
     average.load_state_dict(torch.load(checkpoint / _AVERAGE, map_location="cpu", weights_only=True))
     return LoadedRun(run, config, average.model, checkpoint)
-

@@ -20,9 +20,10 @@ from ..losses import DenoisingLoss
 from ..models import EMA, Denoiser
 from .build import build_denoiser, build_loss, build_prior, build_sampler
 from .checkpoints import latest_checkpoint, save_checkpoint
-from .config import OptimizerConfig, Precision, RunConfig
+from .config import OptimizerConfig, RunConfig
 from .data import ImageSplits
 from .interrupts import StopRequest
+from .kinds import Precision
 from .pictures import grid, save_png
 from .records import Records
 from .run import RunFolder

@@ -42,6 +42,8 @@ class Bound:
         terms: what was computed of the diffusion part, (batch, draws): divergences in nats, in continuous time the
             integrand in nats per unit of time. With `AllLevels` there is one column a level, its mean over replicates.
         times: the time of the more degraded latent of each term, (batch, draws).
+        ranks: its place in (0, 1], k / T for divergence k of T, in continuous time the share of the way from the first
+            latent to t = 1, (batch, draws): what a law of `SampledLevels` draws, and learns from (`LossHistoryTimes`).
         weights: factors with which the terms add up to `diffusion`, (batch, draws).
         stderr: standard error of `total` given the data, (batch,); NaN where one replicate cannot tell.
         dimensions: numbers in one example.
@@ -53,6 +55,7 @@ class Bound:
     reconstruction: Float[Tensor, " batch"]
     terms: Float[Tensor, "batch draws"]
     times: Float[Tensor, "batch draws"]
+    ranks: Float[Tensor, "batch draws"]
     weights: Float[Tensor, "batch draws"]
     stderr: Float[Tensor, " batch"]
     dimensions: int
@@ -121,9 +124,10 @@ def mean_of(replicates: list[Bound], *, same_terms: bool) -> Bound:
     )
     if same_terms:
         terms = torch.stack([replicate.terms for replicate in replicates]).mean(0)
-        times, weights = first.times, first.weights
+        times, ranks, weights = first.times, first.ranks, first.weights
     else:
-        terms, times = (torch.cat([getattr(r, name) for r in replicates], 1) for name in ("terms", "times"))
+        names = ("terms", "times", "ranks")
+        terms, times, ranks = (torch.cat([getattr(replicate, name) for replicate in replicates], 1) for name in names)
         weights = torch.cat([replicate.weights for replicate in replicates], 1) / count
     stderr = total.std(0) / math.sqrt(count) if count > 1 else torch.full_like(total[0], torch.nan)
     return Bound(
@@ -132,6 +136,7 @@ def mean_of(replicates: list[Bound], *, same_terms: bool) -> Bound:
         reconstruction=reconstruction.mean(0),
         terms=terms,
         times=times,
+        ranks=ranks,
         weights=weights,
         stderr=stderr,
         dimensions=first.dimensions,

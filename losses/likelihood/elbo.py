@@ -222,6 +222,7 @@ class ELBO(nn.Module):
             reconstruction=reconstruction,
             terms=terms,
             times=times.expand_as(terms),
+            ranks=process.in_schedule_dtype(draws.ranks).expand_as(terms),
             weights=weights,
             stderr=torch.full_like(prior, torch.nan),
             dimensions=u[0].numel(),

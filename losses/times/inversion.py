@@ -29,8 +29,9 @@ _TRUNCATION = 1.0
 def invert_distribution(cdf: Callable[[Tensor], Tensor], u: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
     """Return the times in (0, 1] at which F passes u, (n,).
 
-    They are off by at most 2^-30, at a jump or a kink of F, and by rounding where F is smooth. On an accelerator, where
-    looking whether all are found would make it wait, 39 evaluations are always made; the CPU stops when it can.
+    They are off by rounding where F is smooth, and by at most 2^-30 where it is not straight over so short a time: at
+    jumps, kinks and singular ends. On an accelerator, where looking whether all are found would make it wait, 39
+    evaluations are always made; the CPU stops when it can.
 
     Args:
         cdf: non-decreasing, F(0) = 0, F(1) = 1; called with times (n,).

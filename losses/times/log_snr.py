@@ -96,9 +96,8 @@ class LogSNRLaw(nn.Module, TimeSampling, ABC):
         """Return g(y) = dG / dy."""
 
     def _cdf(self, t: Tensor) -> Tensor:
-        # y may be rounded past its values at the ends.
-        share = self._share(self.log_noise(t)).clamp(0.0, 1.0)
-        return torch.where(t <= self.first, 0.0, torch.where(t >= self.last, 1.0, share))
+        # y lies past its finite values at the ends where it is infinite there, or by rounding.
+        return self._share(self.log_noise(t)).clamp(0.0, 1.0)
 
     def _finite_end(self, end: float, inside: float) -> tuple[float, float]:
         """Return the time next to `end` with a finite y, and that y."""

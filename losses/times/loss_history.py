@@ -78,7 +78,6 @@ class LossHistory(TableModule, TimeSampling, ABC):
         """Return 1 / density(t), infinite at times that the law does not draw; see `TimeSampling.correction`."""
         return 1 / self.density(t)
 
-    @torch.no_grad()
     def update(self, t: Float[Tensor, " batch"], losses: Float[Tensor, " batch"]) -> None:
         """Take the losses of one batch into the history, in its order; nothing waits for the device.
 

@@ -22,8 +22,7 @@ class BoundWeighting(Weighting):
 
     def weight(self, process: LinearGaussianProcess, t: Float[Tensor, "*batch"]) -> Float[Tensor, "..."]:
         """See `Weighting.weight`; infinite where the log-SNR falls infinitely fast, NaN where it rises."""
-        # Forward differentiation does not take one time expanded to many.
-        rate = process.log_snr_rate(t.contiguous())
+        rate = process.log_snr_rate(t)
         # A rate that is positive only by rounding, as in `check_falling`, is one of a log-SNR that rests.
         rests = (rate > 0) & (rate <= 1e4 * torch.finfo(rate.dtype).eps)
         return torch.where(rate > 0, torch.where(rests, 0.0, torch.nan), 0.0 - rate / 2)

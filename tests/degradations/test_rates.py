@@ -430,3 +430,11 @@ def test_rates_of_blurs_on_other_boundaries_and_along_one_axis():
     np.testing.assert_allclose(whole(process, "drift", t), np.broadcast_to(-rate * 4 * t, SHAPE), rtol=1e-12)
     graph_process = GraphHeat((3, 5), path_laplacian(5))
     assert graph_process.drift(t).shape == (1, 1, 5)
+
+
+@pytest.mark.parametrize("rate", NAMES)
+def test_one_time_expanded_to_many_is_many_times(rate):
+    """Expanded tensors share memory, which forward-mode differentiation alone refuses."""
+    process = EVERY_PROCESS["blurring"]
+    many = getattr(process, rate)(torch.tensor([0.3], dtype=torch.float64).expand(3))
+    torch.testing.assert_close(many, getattr(process, rate)(0.3).expand_as(many), rtol=0, atol=0)

@@ -18,6 +18,7 @@ DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.glob("*.md"))
 OWN = (DOCS / "write_your_own.md").read_text()
 FAMILIES = (DOCS / "families.md").read_text()
+LIKELIHOOD = (DOCS / "likelihood.md").read_text()
 MATHEMATICS = (DOCS / "mathematics.md").read_text()
 
 
@@ -123,3 +124,24 @@ class TestPages:
     def test_the_mathematics_names_every_coupling(self):
         for coupling in ("Markov", "Deterministic", "Independent", "Eta"):
             assert f"**{coupling}" in MATHEMATICS
+
+
+class TestLikelihood:
+    def test_its_code_runs_from_top_to_bottom(self):
+        names: dict[str, object] = {}
+        with contextlib.redirect_stdout(io.StringIO()) as printed:
+            for block in blocks(LIKELIHOOD):
+                exec(compile(block, "likelihood.md", "exec"), names)  # noqa: S102
+        # A bound with its error, as the comment beside it says.
+        assert re.fullmatch(r"[\d.]+ \+- [\d.]+\n", printed.getvalue())
+        assert names["found"].log_prob.isfinite().all()
+
+    @pytest.mark.parametrize(("name", "rows", "columns"), [("models", 9, 7), ("oracles", 10, 6)])
+    def test_its_tables_are_filled(self, name, rows, columns):
+        """By `make likelihood`; a row for each model and bound, and for each process."""
+        (table,) = re.findall(rf"<!-- {name} -->\n(.*?)<!-- end of {name} -->", LIKELIHOOD, re.DOTALL)
+        lines = [line.strip("| ").split(" | ") for line in table.strip().splitlines()]
+        assert {len(line) for line in lines} == {columns}
+        assert len(lines) >= 2 + rows
+        for line in lines[2:]:
+            assert sum(" +- " in cell for cell in line) >= columns - 3

@@ -26,12 +26,17 @@ from unmelt.degradations.randomness import white_noise
 from unmelt.losses import (
     ELBO,
     AllLevels,
+    Antithetic,
     ConstantStd,
+    DiscretisedGaussianDecoder,
     FittedStd,
     ForwardStd,
     GaussianDecoder,
+    LossHistoryBins,
+    LossHistoryTimes,
     OraclePrior,
     PosteriorStd,
+    Quantisation,
     SampledLevels,
     UniformTimes,
 )
@@ -264,6 +269,37 @@ def test_an_estimate_agrees_with_all_levels_and_tells_its_error():
     torch.testing.assert_close((some.weights * some.terms).sum(1), some.diffusion, rtol=1e-9, atol=0)
 
 
+@pytest.mark.parametrize("steps", [20, math.inf])
+def test_importance_sampling_by_the_terms_met_before_is_unbiased_and_steadier(steps):
+    """The last levels' terms are a hundred times the first ones': draws go where the terms are large."""
+    process = IsotropicDiffusion(SHAPE, CosineSchedule(-7.0, 7.0))
+    denoiser = Denoiser(Wobbly(), process, prediction=PredictX())
+    x = random_images(SHAPE, batch=1).expand(300, *SHAPE)
+    law = LossHistoryTimes(20) if steps == 20 else LossHistoryBins(20)
+    before = SampledLevels(draws=20, replicates=1)
+    first = ELBO(process, steps=steps, estimate=before)(denoiser, x, generator=seeded())
+    law.update(first.ranks.flatten(), first.terms.flatten())
+    plain, chosen = (
+        ELBO(process, steps=steps, estimate=SampledLevels(draws=4, times=times, replicates=2))(
+            denoiser, x, generator=seeded(1)
+        )
+        for times in (UniformTimes(), law)
+    )
+    error = (chosen.total.var() / 300 + first.total.var() / 300).sqrt()
+    assert abs(chosen.total.mean() - first.total.mean()) < 4 * error
+    assert chosen.diffusion.std() < 0.5 * plain.diffusion.std()
+
+
+def test_antithetic_draws_are_unbiased():
+    process = IsotropicDiffusion(SHAPE, CosineSchedule(-7.0, 7.0))
+    oracle, x = gaussian(process), random_images(SHAPE, batch=1).expand(300, *SHAPE)
+    every = ELBO(process, steps=20)(oracle, x, generator=seeded())
+    pairs = SampledLevels(draws=4, times=Antithetic(UniformTimes()), replicates=1)
+    some = ELBO(process, steps=20, estimate=pairs)(oracle, x, generator=seeded(1))
+    assert abs(every.total.mean() - some.total.mean()) < 4 * (some.total.std() + every.total.std()) / math.sqrt(300)
+    torch.testing.assert_close(some.ranks[:, :2] + some.ranks[:, 2:], torch.full((300, 2), 1.05).double())
+
+
 def test_the_standard_error_is_the_spread_of_the_estimate():
     process = IsotropicDiffusion(SHAPE, CosineSchedule(-7.0, 7.0))
     oracle = gaussian(process)
@@ -326,6 +362,23 @@ def test_no_standard_deviation_gives_a_lower_bound_than_the_fitted_one(name, cou
         assert (least.terms.mean(0) <= found.terms.mean(0) * (1 + 1e-9) + 1e-9).all()
         assert least.reconstruction.mean() <= found.reconstruction.mean()
         assert least.total.mean() < found.total.mean()
+
+
+def test_a_fitted_decoder_of_integers_is_the_best_one():
+    process = IsotropicDiffusion(SHAPE, CosineSchedule(-6.0, 6.0))
+    denoiser, levels = Denoiser(Wobbly(), process, prediction=PredictX()), Quantisation(levels=9, low=-1.0, high=1.0)
+    x = torch.randint(0, 9, (8, *SHAPE), generator=seeded(), dtype=torch.uint8)
+    plain = ELBO(
+        process, prior=OraclePrior(gaussian(process)), steps=2, decoder=DiscretisedGaussianDecoder(process, levels)
+    )
+    best = plain.fitted(denoiser, x, generator=seeded(1))
+    width = best.decoder.stddev.item()
+    costs = []
+    for factor in (0.9, 0.99, 1.0, 1.01, 1.1):
+        decoder = DiscretisedGaussianDecoder(process, levels, factor * width)
+        bound = ELBO(process, prior=plain.prior, steps=2, decoder=decoder)
+        costs.append(bound(denoiser, x, generator=seeded(1)).reconstruction.mean().item())
+    assert min(costs) == costs[2]
 
 
 def test_the_fitted_bound_restores_from_its_state():

@@ -36,6 +36,7 @@ from unmelt.losses import (
     Stratified,
     UniformTimes,
 )
+from unmelt.losses.times.base import uniform_numbers
 from unmelt.losses.times.inversion import invert_distribution
 from unmelt.testing.strategies import processes, seeds
 
@@ -340,6 +341,15 @@ class TestNoiseLevels:
         t = law.quantile(torch.tensor([0.5 / law.covered], dtype=torch.float64))
         assert law.log_noise(t).item() == pytest.approx(-1.2, abs=1e-12)
 
+    def test_a_law_wider_than_times_are_precise_is_cut_at_the_times_next_to_the_ends(self):
+        law = LogNormalTimes(isotropic(RectifiedFlowSchedule()), std=20.0)
+        # log(t / (1 - t)) at 2^-53 from either end.
+        end = 53 * math.log(2)
+        t = torch.linspace(0.001, 0.999, 500, dtype=torch.float64)
+        # A few numbers up to 40 in size, over 20.
+        torch.testing.assert_close(law.cdf(t), truncated(torch.logit(t), -end, end, std=20.0), rtol=0, atol=40 * EPS)
+        assert law.cdf(torch.tensor([0.0, 2.0**-60, 1.0], dtype=torch.float64)).tolist() == [0.0, 0.0, 1.0]
+
     def test_the_law_is_cut_and_not_clamped(self):
         """A range with 5 % of the law to its left: no time is drawn more often for that."""
         law = LogNormalTimes(isotropic(CosineSchedule(-20.0, 2 * (1.2 + 1.645 * 1.2))))
@@ -500,6 +510,22 @@ class TestLossHistory:
         torch.testing.assert_close(law.probabilities(), reference.probabilities(), rtol=20 * EPS, atol=0)
         torch.testing.assert_close(law.density(t), cells * reference.probabilities()[cell], rtol=20 * EPS, atol=0)
 
+    def test_no_place_is_written_twice(self, monkeypatch):
+        """On an accelerator it is not defined which of two writes to one place stays."""
+        written, scatter = [], torch.Tensor.scatter
+
+        def watched(table, dim, place, values):
+            written.extend(place.tolist())
+            return scatter(table, dim, place, values)
+
+        law, t = LossHistoryTimes(2, history=3), torch.full((10,), 1.0, dtype=torch.float64)
+        monkeypatch.setattr(torch.Tensor, "scatter", watched)
+        law.update(t, torch.arange(10.0))
+        # Six places, and behind them the one for what does not stay.
+        kept = [place for place in written if place < 6]
+        assert len(kept) == len(set(kept)) == 3
+        assert law.losses[1].tolist() == [9.0, 7.0, 8.0]
+
     def test_uniform_until_every_history_is_full(self):
         law = LossHistoryTimes(3, history=2)
         everywhere = torch.tensor([1, 2, 3], dtype=torch.float64) / 3
@@ -643,6 +669,19 @@ class TestEveryLaw:
         for function in (law.cdf, law.density, law.correction):
             assert function(t).device == meta
         law.update(t, torch.ones(9, device=meta))
+
+    def test_numbers_for_a_device_without_float64_are_drawn_as_coarse_as_they_end(self, monkeypatch):
+        """A number of 53 bits just below 1 would be rounded up to 1, which is no number to take a quantile of."""
+
+        def precision(device):
+            return torch.float32 if device.type == "meta" else torch.float64
+
+        monkeypatch.setattr("unmelt.losses.times.base.schedule_dtype", precision)
+        here, there = seeded(), seeded()
+        assert uniform_numbers(9, device=torch.device("meta"), generator=there).dtype == torch.float32
+        # A number of 24 bits uses up half as much of the generator's stream as one of 53.
+        torch.rand(9, generator=here, dtype=torch.float32)
+        assert torch.equal(here.get_state(), there.get_state())
 
     @each_law
     def test_a_loss_is_only_corrected_under_importance_sampling(self, build):

@@ -80,6 +80,53 @@ def test_tweedies_formula_ties_the_mean_to_the_density(build, process, t, seed):
     torch.testing.assert_close(left, right, rtol=0, atol=1e-9 * (1 + right.abs().max().item()))
 
 
+@pytest.mark.parametrize("build", ORACLES)
+@given(process=processes(), t=times(0.05), seed=seeds())
+def test_the_jacobian_s_diagonal_is_autograd_s(build, process, t, seed):
+    oracle = build(process, seed)
+    assume(process.sigma(t).min() > 1e-2)
+    z, basis = latents(process, t, seed), process.basis
+    at = process.log_coefficients(process.as_times(t))
+
+    def posterior_mean(u):
+        return oracle.spectral_mean(u[None], at)[0]
+
+    dense = [torch.autograd.functional.jacobian(posterior_mean, u) for u in basis.forward(z)]
+    expected = torch.stack([j.reshape(z[0].numel(), -1).diagonal().reshape(process.shape) for j in dense])
+    # Differences of posterior means, 1e-16 of up to 1e1, come squared and divided by sigma^2; autograd differentiates
+    # shares, which are sums of terms up to (1 / sigma)^2.
+    torch.testing.assert_close(
+        oracle.jacobian_diagonal(z, t), expected, rtol=1e-9, atol=1e-9 * (1 + expected.abs().max().item())
+    )
+
+
+@pytest.mark.parametrize("build", ORACLES)
+@given(process=processes(), t=times(0.05), seed=seeds())
+def test_the_variance_is_what_is_left_to_know(build, process, t, seed):
+    """By Bayes' rule: the spread of components or rows, each with its posterior weight, in plain sums."""
+    oracle = build(process, seed)
+    alpha, sigma = (c.expand(1, *process.shape)[0] for c in (process.alpha(t), process.sigma(t)))
+    assume(sigma.min() > 1e-2)
+    z = latents(process, t, seed)
+    u_t = process.basis.forward(z)
+    if build is gaussian:
+        weights, means, variances = torch.ones(1), oracle.mean[None], oracle.variance[None]
+    elif build is mixture:
+        weights, means, variances = oracle.log_weights.exp(), oracle.means, oracle.variances
+    else:
+        means = process.basis.forward(2 * random_images(process.shape, batch=5, seed=seed))
+        weights, variances = torch.full((5,), 0.2), torch.zeros_like(means)
+    total = alpha**2 * variances + sigma**2
+    density = torch.distributions.Normal(alpha * means, total.sqrt()).log_prob(u_t[:, None]).flatten(2).sum(2)
+    share = torch.softmax(weights.double().log() + density, dim=1)[..., None, None, None]
+    mean = (means * sigma**2 + alpha * variances * u_t[:, None]) / total
+    overall = (share * mean).sum(1, keepdim=True)
+    expected = (share * (variances * sigma**2 / total + (mean - overall).square())).sum(1)
+    # Shares are off by 1e-16 of exponents up to (1 / sigma)^2 times the coefficients; spreads come to tens.
+    found = oracle.spectral_variance(u_t, process.log_coefficients(process.as_times(t)))
+    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
+
+
 @given(process=processes(), t=times(0.05), seed=seeds())
 def test_mixture_density_is_the_sum_of_its_components(process, t, seed):
     oracle, dense = mixture(process, seed), Dense(process)
@@ -109,9 +156,20 @@ def test_a_data_set_is_a_mixture_of_points(process, t, seed):
 def test_components_are_taken_in_blocks_without_a_seam(monkeypatch):
     process = HeatDissipation(SHAPE, blur_sigma_max=3.0, levels=10, sigma=0.2)
     oracle, z = mixture(process, components=7), random_images(SHAPE)
-    whole = oracle(z, 0.5), oracle.log_prob(z, 0.5)
+    several = EmpiricalOracle(process, random_images(SHAPE, batch=7))
+
+    def everything():
+        return (
+            oracle(z, 0.5),
+            oracle.log_prob(z, 0.5),
+            oracle.jacobian_diagonal(z, 0.5),
+            several.jacobian_diagonal(z, 0.5),
+        )
+
+    whole = everything()
     monkeypatch.setattr("unmelt.models.oracles.base._LARGEST", 2 * z.numel())
-    torch.testing.assert_close((oracle(z, 0.5), oracle.log_prob(z, 0.5)), whole, rtol=1e-13, atol=1e-13)
+    assert len(oracle._blocks(z)) == 4
+    torch.testing.assert_close(everything(), whole, rtol=1e-13, atol=1e-13)
 
 
 @pytest.mark.parametrize("build", ORACLES)
@@ -121,6 +179,8 @@ def test_each_example_has_its_own_time(build):
     t = torch.tensor([0.2, 0.9], dtype=torch.float64)
     for i in range(2):
         torch.testing.assert_close(oracle(z, t)[i : i + 1], oracle(z[i : i + 1], t[i]), rtol=0, atol=1e-12)
+        slope = oracle.jacobian_diagonal(z[i : i + 1], t[i])
+        torch.testing.assert_close(oracle.jacobian_diagonal(z, t)[i : i + 1], slope, rtol=0, atol=1e-12)
         alone = oracle.log_prob(z[i : i + 1], t[i].item())
         torch.testing.assert_close(oracle.log_prob(z, t)[i : i + 1], alone, rtol=1e-12, atol=1e-12)
 
@@ -167,12 +227,47 @@ class TestLimits:
             expected = oracle.mean
         torch.testing.assert_close(oracle(z, 1.0), expected.expand_as(z), rtol=0, atol=1e-13)
 
+    def test_the_variance_without_signal_is_the_data_s(self):
+        process = IsotropicDiffusion(SHAPE, RectifiedFlowSchedule())
+        u, at = random_images(SHAPE, seed=5), process.log_coefficients(process.as_times(1.0))
+        oracle = gaussian(process)
+        torch.testing.assert_close(oracle.spectral_variance(u, at), oracle.variance.expand_as(u), rtol=1e-13, atol=0)
+        rows = empirical(process)
+        spread = rows.residuals.square().mean(0).reshape(1, *SHAPE).expand_as(u)
+        torch.testing.assert_close(rows.spectral_variance(u, at), spread, rtol=1e-13, atol=0)
+        for built in (oracle, rows, mixture(process)):
+            assert not built.jacobian_diagonal(u, 1.0).any()
+
+    def test_the_variance_without_noise_is_none(self):
+        process = IsotropicDiffusion(SHAPE, LinearSchedule())
+        u, at = random_images(SHAPE), process.log_coefficients(process.as_times(0.0))
+        for build in (gaussian, mixture):
+            torch.testing.assert_close(build(process).spectral_variance(u, at), 0 * u, rtol=0, atol=1e-26)
+            with pytest.raises(ValueError, match="no noise in some coefficient.*sigma > 0"):
+                build(process).jacobian_diagonal(u, 0.0)
+
+    def test_variances_keep_their_digits_where_one_row_is_all_but_certain(self):
+        """Two rows of one coefficient, shares s and 1 - s: variance s (1 - s) d^2, beside a mean of 1e6."""
+        process = IsotropicDiffusion((1,), LinearSchedule())
+        oracle = EmpiricalOracle(process, torch.tensor([[1e6], [1e6 + 1]], dtype=torch.float64))
+        t = 0.02
+        alpha, sigma = process.alpha(t).item(), process.sigma(t).item()
+        z = torch.tensor([[alpha * 1e6]], dtype=torch.float64)
+        odds = math.exp(-((alpha / sigma) ** 2) / 2)
+        found = oracle.spectral_variance(z, process.log_coefficients(process.as_times(t)))
+        # A difference of squares would stop at 1e-17.
+        assert 1e-60 < odds < 1e-20
+        # The exponent is a difference of latents near 1e6, rounded to 1e-10, over sigma^2 = 1e-3.
+        assert found.item() == pytest.approx(odds / (1 + odds) ** 2, rel=1e-6)
+
     def test_what_is_known_stays_known_without_noise(self):
         process = HeatDissipation(SHAPE, sigma=0.0, levels=10, blur_sigma_max=3.0)
         mean = random_images(SHAPE, batch=1)[0]
         known = GaussianOracle(process, mean, torch.zeros(()))
         z = process.degrade(process.basis.inverse(mean[None]), 0.7)[0]
         torch.testing.assert_close(known(z, 0.7), process.basis.inverse(mean[None]), rtol=0, atol=1e-13)
+        at = process.log_coefficients(process.as_times(0.7))
+        assert not known.spectral_variance(process.basis.forward(z), at).any()
         with pytest.raises(ValueError, match="needs a density"):
             known.log_prob(z, 0.7)
 

@@ -7,9 +7,25 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
 
 import unmelt
 from unmelt.degradations import BlurringDiffusion, CosineSchedule, HeatDissipation, IsotropicDiffusion, LinearSchedule
+from unmelt.losses import (
+    Antithetic,
+    BoundWeighting,
+    EDMWeighting,
+    LevelTimes,
+    LossHistoryBins,
+    LossHistoryTimes,
+    MeanOverDimensions,
+    MinSNRWeighting,
+    P2Weighting,
+    SigmoidWeighting,
+    SimpleWeighting,
+    Stratified,
+    UniformTimes,
+)
 from unmelt.training import (
     BlurringConfig,
     CustomConfig,
@@ -17,12 +33,17 @@ from unmelt.training import (
     DataSource,
     HeatConfig,
     IsotropicConfig,
+    LossConfig,
     NetworkConfig,
     OptimizerConfig,
     Precision,
+    PredictionKind,
     RunConfig,
     ScheduleKind,
+    TimesKind,
+    Trainer,
     TrainingConfig,
+    WeightingKind,
 )
 from unmelt.training.config import config_from_json, config_to_json
 from unmelt.training.launch import parse
@@ -68,6 +89,8 @@ class TestJson:
             {"data": DataConfig(DataSource.FOLDER, folder=Path("somewhere/else"), low=-1.0, flip=True)},
             {"network": NetworkConfig(multipliers=(1,), attention_levels=())},
             {"training": TrainingConfig(precision=Precision.BF16, compile=True)},
+            {"loss": LossConfig(weighting=WeightingKind.SIGMOID, sigmoid_bias=-2.0, times=TimesKind.STRATIFIED)},
+            {"loss": LossConfig(measure=PredictionKind.V, learned_log_variance=True)},
             # No clipping: JSON has no infinity, but a configuration may.
             {"optimizer": OptimizerConfig(clip=float("inf"))},
             {"name": "naïve run", "root": Path("/elsewhere")},
@@ -86,7 +109,7 @@ class TestJson:
         assert "\n  " in written
 
     @pytest.mark.parametrize(
-        "group", [None, "process", "data", "network", "optimizer", "training", "sampling"], ids=str
+        "group", [None, "process", "data", "loss", "network", "optimizer", "training", "sampling"], ids=str
     )
     def test_an_unknown_name_is_refused_by_name(self, config, group):
         values = json.loads(config_to_json(config))
@@ -137,6 +160,64 @@ class TestProcesses:
         assert HeatConfig().build(shape).agrees_with(HeatDissipation(shape))
         assert BlurringConfig().build(shape).agrees_with(BlurringDiffusion(shape))
         assert IsotropicConfig().build(shape).agrees_with(IsotropicDiffusion(shape))
+
+
+class TestLosses:
+    @pytest.mark.parametrize(
+        ("kind", "made"),
+        [
+            (WeightingKind.SIMPLE, SimpleWeighting()),
+            (WeightingKind.BOUND, BoundWeighting()),
+            (WeightingKind.SIGMOID, SigmoidWeighting(-1.0)),
+            (WeightingKind.MIN_SNR, MinSNRWeighting(3.0)),
+            (WeightingKind.P2, P2Weighting()),
+            (WeightingKind.EDM, EDMWeighting()),
+        ],
+    )
+    def test_settings_reach_the_weighting(self, kind, made):
+        config = LossConfig(weighting=kind, sigmoid_bias=-1.0, min_snr_gamma=3.0)
+        assert config.build(IsotropicDiffusion((1, 4, 4)), MeanOverDimensions()).weighting == made
+
+    @pytest.mark.parametrize(
+        ("kind", "levels", "continuous"),
+        [
+            (TimesKind.INDEPENDENT, LevelTimes, UniformTimes),
+            (TimesKind.STRATIFIED, Stratified, Stratified),
+            (TimesKind.ANTITHETIC, Antithetic, Antithetic),
+            (TimesKind.LOSS_HISTORY, LossHistoryTimes, LossHistoryBins),
+        ],
+    )
+    def test_settings_reach_the_times(self, kind, levels, continuous):
+        config = LossConfig(times=kind)
+        heat = config.build(HeatDissipation((1, 4, 4), levels=7), MeanOverDimensions()).times
+        cosine = config.build(IsotropicDiffusion((1, 4, 4)), MeanOverDimensions()).times
+        assert (type(heat), type(cosine)) == (levels, continuous)
+        drawn = heat.sample(50, device=torch.device("cpu")) * 7
+        # Levels, whatever the way of drawing them.
+        torch.testing.assert_close(drawn, drawn.round(), rtol=0, atol=1e-12)
+
+    def test_what_does_not_go_together_is_told(self):
+        with pytest.raises(ValueError, match="loss.measure=v is for the simple weighting"):
+            LossConfig(weighting=WeightingKind.P2, measure=PredictionKind.V).build(
+                IsotropicDiffusion((1, 4, 4)), MeanOverDimensions()
+            )
+        with pytest.raises(ValueError, match="log-normal times are for continuous time.*7 levels"):
+            LossConfig(times=TimesKind.LOG_NORMAL).build(HeatDissipation((1, 4, 4), levels=7), MeanOverDimensions())
+
+    def test_a_learned_log_variance_is_trained_and_stored(self, training, splits):
+        """Its parameters are part of what the optimizer moves, and of the checkpoint that a run resumes from."""
+        loss = LossConfig(learned_log_variance=True, times=TimesKind.LOSS_HISTORY)
+        config = dataclasses.replace(training(steps=3), loss=loss)
+        trainer = Trainer(config, splits)
+        trainer.train()
+        learned = trainer.objective.loss.uncertainty.linear.weight
+        assert learned.abs().max() > 0
+        resumed = Trainer(dataclasses.replace(config, training=training(steps=4).training), splits, resume=True)
+        assert torch.equal(resumed.objective.loss.uncertainty.linear.weight, learned)
+        states = (trainer.objective.loss.times.state_dict(), resumed.objective.loss.times.state_dict())
+        assert states[0].keys() == states[1].keys()
+        assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+        assert sum(value.numel() for value in states[0].values()) > 0
 
 
 class TestCommandLine:

@@ -24,7 +24,7 @@ from collections.abc import Callable
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.special import log_ndtr
+from torch.special import erfc, erfcx
 
 from ....degradations import LinearGaussianProcess
 from ....degradations.checks import check_instance
@@ -83,10 +83,10 @@ class DiscretisedGaussianDecoder(Decoder):
         half, stddev = quantisation.width / 2, log_stddev.exp()
         log_mass = torch.where(
             level == 0,
-            log_ndtr((half + residual) / stddev),
+            log_normal_cdf((half + residual) / stddev),
             torch.where(
                 level == quantisation.levels - 1,
-                log_ndtr((half - residual) / stddev),
+                log_normal_cdf((half - residual) / stddev),
                 log_bin_mass(residual.abs(), half, log_stddev),
             ),
         )
@@ -111,10 +111,10 @@ class DiscretisedGaussianDecoder(Decoder):
         if self.stddev is not None:
             return self.stddev.log()
         log_variance = 2 * self._log_open(t)
-        rows, rank = len(log_variance), len(self.process.shape)
-        flat = log_variance.expand(rows, *self.process.shape).flatten(1)
+        # Each number of a broadcast table stands for equally many coefficients, so that its mean is theirs.
+        flat = log_variance.flatten(1)
         mean = flat.logsumexp(1) - math.log(flat.shape[1])
-        return self._require_law(mean.reshape(rows, *(1,) * rank) / 2, t)
+        return self._require_law(mean.reshape(-1, *(1,) * len(self.process.shape)) / 2, t)
 
     def _from_levels(self, x: Tensor, quantisation: Quantisation, generator: torch.Generator | None) -> Tensor:
         """See `Decoder.prepare`: nothing is drawn."""
@@ -135,6 +135,18 @@ def _minimum(cost: Callable[[float], float], low: float, high: float) -> float:
     return (low + high) / 2
 
 
+def log_normal_cdf(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """Return log Phi(x) of a standard normal, exact in both tails, and so is its gradient.
+
+    That of `torch.special.log_ndtr` takes the difference of two numbers of size x^2 / 2 into an exponent: NaN far out.
+    """
+    left = x < 0
+    # Each branch sees harmless numbers where the other one is taken, lest its gradient be NaN times 0.
+    z = torch.where(left, -x, 0.0) / math.sqrt(2)
+    tail = (erfcx(z) / 2).log() - z.square()
+    return torch.where(left, tail, torch.log1p(-erfc(torch.where(left, 0.0, x) / math.sqrt(2)) / 2))
+
+
 def log_bin_mass(
     distance: Float[Tensor, "*shape"], half: float, log_stddev: Float[Tensor, "..."]
 ) -> Float[Tensor, "*shape"]:
@@ -151,7 +163,7 @@ def log_bin_mass(
     # Each form sees harmless numbers where the other one is taken: a NaN would come back through the gradient.
     b = torch.where(narrow, 0.0, (half - distance) / stddev)
     a = torch.where(narrow, -1.0, -(half + distance) / stddev)
-    lower, upper = log_ndtr(a), log_ndtr(b)
+    lower, upper = log_normal_cdf(a), log_normal_cdf(b)
     by_logs = upper + torch.log1p(-difference(lower, upper).exp())
     c2, h2 = torch.where(narrow, offset, 0.0).square(), torch.where(narrow, width, 0.0).square()
     series = torch.log1p(h2 * (c2 - 1) / 24 + h2.square() * (c2.square() - 6 * c2 + 3) / 1920)

@@ -1,0 +1,193 @@
+"""Writes the tables of docs/likelihood.md: python docs/likelihood.py (or `make likelihood`), about twenty minutes.
+
+Three models of scikit-learn's digits, equal but for the process and what the network predicts, are trained for the same
+number of steps (runs/likelihood_NAME, kept and found again) and evaluated on held-out digits, as
+`python -m unmelt.evaluation` does.
+The second table needs no training: Gaussian data whose exact denoiser and exact negative log-likelihood are known.
+"""
+
+import math
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from unmelt.degradations import (
+    BlurringDiffusion,
+    CosineSchedule,
+    Coupling,
+    HeatDissipation,
+    HeatFlow,
+    Independent,
+    IsotropicDiffusion,
+    LinearGaussianProcess,
+    Markov,
+    Pixelation,
+    RectifiedFlowSchedule,
+    SoftDiffusion,
+    SpectralDiffusion,
+    VariancePreservingBlur,
+)
+from unmelt.evaluation import Figure, evaluate_bound
+from unmelt.evaluation.run_likelihood import evaluate_run
+from unmelt.losses import ELBO, GaussianDecoder, OraclePrior, SampledLevels
+from unmelt.models import GaussianOracle
+from unmelt.training import (
+    BlurringConfig,
+    CouplingKind,
+    DataConfig,
+    DataSource,
+    HeatConfig,
+    IsotropicConfig,
+    NetworkConfig,
+    OptimizerConfig,
+    PredictionKind,
+    ReductionKind,
+    RunConfig,
+    SamplingConfig,
+    Trainer,
+    TrainingConfig,
+    load_data,
+)
+
+PAGE = Path(__file__).with_suffix(".md")
+ROOT = PAGE.parents[1]
+STEPS = 1400
+
+HEAT = RunConfig(
+    name="likelihood_heat",
+    process=HeatConfig(blur_sigma_min=0.3, blur_sigma_max=6.0, levels=50, sigma=0.03),
+    prediction=PredictionKind.LESS_DEGRADED,
+    reduction=ReductionKind.SUM,
+    data=DataConfig(DataSource.DIGITS),
+    network=NetworkConfig(channels=32, multipliers=(1, 2), blocks=1, attention_levels=(1,)),
+    optimizer=OptimizerConfig(learning_rate=2e-3, warmup=100, cosine_decay=True, ema_decay=0.999),
+    training=TrainingConfig(steps=STEPS, log_every=20, checkpoint_every=STEPS, sample_every=STEPS, cpu=True),
+    sampling=SamplingConfig(count=64, coupling=CouplingKind.INDEPENDENT, delta=0.0375),
+    root=ROOT / "runs",
+)
+DDPM = replace(
+    HEAT,
+    name="likelihood_ddpm",
+    process=IsotropicConfig(),
+    prediction=PredictionKind.EPSILON,
+    reduction=ReductionKind.MEAN,
+    data=DataConfig(DataSource.DIGITS, low=-1.0, high=1.0),
+    sampling=SamplingConfig(count=64, coupling=CouplingKind.MARKOV, steps=50),
+)
+BLURRING = replace(DDPM, name="likelihood_blurring", process=BlurringConfig(blur_sigma_max=5.0))
+MODELS = {"heat dissipation": HEAT, "isotropic diffusion (DDPM)": DDPM, "blurring diffusion": BLURRING}
+
+
+class Row(NamedTuple):
+    """A process of the second table."""
+
+    name: str
+    process: LinearGaussianProcess
+    coupling: Coupling
+
+
+def trained(config: RunConfig) -> Path:
+    """Return the folder of a finished run, training it first where there is none."""
+    if not (config.folder / "checkpoints" / f"step_{STEPS:08d}").is_dir():
+        Trainer(config, load_data(config.data)).train()
+    return config.folder
+
+
+def models() -> str:
+    """Return the table of trained models, in Markdown."""
+    lines = [
+        "| model | reverse standard deviation | steps | total | prior | levels | reconstruction |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name, config in MODELS.items():
+        folder = trained(config)
+        for width, report in evaluate_run(folder, progress=False).items():
+            bits = report.bits_per_dim()
+            parts = [str(part) for part in (bits.total, bits.prior, bits.diffusion, bits.reconstruction)]
+            steps = "continuous" if report.steps is None else report.steps
+            lines.append(f"| {name} | {width} | {steps} | **{parts[0]}** | " + " | ".join(parts[1:]) + " |")
+    return "\n".join(lines)
+
+
+def rows(shape: tuple[int, ...]) -> list[Row]:
+    """Return the processes of the second table."""
+    heat = HeatDissipation(shape, blur_sigma_max=6.0, levels=50, sigma=0.03)
+    markov: dict[str, LinearGaussianProcess] = {
+        "heat dissipation": heat,
+        "isotropic diffusion, cosine": IsotropicDiffusion(shape, CosineSchedule()),
+        "rectified flow": IsotropicDiffusion(shape, RectifiedFlowSchedule()),
+        "blurring diffusion": BlurringDiffusion(shape, blur_sigma_max=5.0),
+        "soft diffusion": SoftDiffusion(shape),
+        "variance-preserving blur": VariancePreservingBlur(shape),
+        "heat flow": HeatFlow(shape),
+        "power-law noise": SpectralDiffusion.power_law(shape),
+        "pixelation": Pixelation(shape),
+    }
+    return [
+        Row("heat dissipation, independent levels", heat, Independent()),
+        *(Row(name, process, Markov()) for name, process in markov.items()),
+    ]
+
+
+def oracles() -> str:
+    """Return the table of Gaussian data with exact denoisers, in Markdown."""
+    lines = ["| process | exact | T = 10 | T = 100 | T = 1000 | continuous time |", "|---|---|---|---|---|---|"]
+    shape = (1, 8, 8)
+    digits = load_data(HEAT.data).train.scaled().double()
+    for name, process, coupling in rows(shape):
+        u = process.basis.forward(digits)
+        # A floor for pixels that never vary: the width of a level, as dequantisation would fill it.
+        variance = u.var(0) + (1 / 16) ** 2 / 12
+        oracle = GaussianOracle(process, u.mean(0), variance)
+        x = oracle.sample(1000, generator=torch.Generator().manual_seed(0))
+        first = 0.0 if bool(process.sigma(0.0).min() > 0) else 0.01
+        exact = negative_log_likelihood(oracle, x)
+        cells = [str(Figure(exact.mean().item(), exact.std().item() / math.sqrt(len(x))))]
+        for steps in (10, 100, 1000, math.inf):
+            if steps == math.inf and coupling != Markov():
+                cells.append("none: grows with T")
+                continue
+            bound = ELBO(
+                process,
+                prior=OraclePrior(oracle),
+                decoder=GaussianDecoder(process, left(oracle, first).sqrt()),
+                coupling=coupling,
+                steps=steps,
+                first=first,
+                estimate=SampledLevels(draws=64, replicates=1) if steps == math.inf else None,
+            )
+            cells.append(str(evaluate_bound(bound, oracle, x, batch_size=250, progress=False).nats.total))
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+        print(lines[-1], flush=True)
+    return "\n".join(lines)
+
+
+def left(oracle: GaussianOracle, t: float) -> Tensor:
+    """Return the variance of each coefficient of the data given the latent at t."""
+    alpha2, sigma2 = oracle.process.alpha(t).square(), oracle.process.sigma(t).square()
+    return (oracle.variance * sigma2 / (alpha2 * oracle.variance + sigma2))[0]
+
+
+def negative_log_likelihood(oracle: GaussianOracle, x: Tensor) -> Tensor:
+    """Return -log p(x) of Gaussian data in nats."""
+    residual = oracle.process.basis.forward(x) - oracle.mean
+    return (residual.square() / oracle.variance + (2 * math.pi * oracle.variance).log()).flatten(1).sum(1) / 2
+
+
+def write(name: str, table: str) -> None:
+    """Put a table between its two markers on the page."""
+    page = PAGE.read_text()
+    pattern = rf"(<!-- {name} -->\n).*?(<!-- end of {name} -->)"
+    if not re.search(pattern, page, re.DOTALL):
+        msg = f"{PAGE.name} has no place for the table {name!r}: it needs the lines <!-- {name} --> and its end"
+        raise ValueError(msg)
+    PAGE.write_text(re.sub(pattern, lambda found: found[1] + "\n" + table + "\n\n" + found[2], page, flags=re.DOTALL))
+
+
+if __name__ == "__main__":
+    write("oracles", oracles())
+    write("models", models())

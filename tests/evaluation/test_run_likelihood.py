@@ -1,0 +1,123 @@
+"""The bounds of a finished run: all of them, in its folder, and told on the command line."""
+
+import dataclasses
+import json
+import math
+import subprocess
+import sys
+
+import pytest
+import torch
+from accelerate.state import AcceleratorState
+
+from unmelt.evaluation.run_likelihood import evaluate_run, run_bounds
+from unmelt.losses import ConstantStd, DegradedDataPrior, FittedStd, KernelDivergence
+from unmelt.training import (
+    CouplingKind,
+    DataConfig,
+    DataSource,
+    HeatConfig,
+    IsotropicConfig,
+    NetworkConfig,
+    OptimizerConfig,
+    PredictionKind,
+    ReductionKind,
+    RunConfig,
+    SamplingConfig,
+    Trainer,
+    TrainingConfig,
+    load_data,
+    load_run,
+)
+
+
+@pytest.fixture(scope="module")
+def heat(tmp_path_factory):
+    """A run of a few steps on the digits: eight levels of heat."""
+    return train(
+        RunConfig(
+            name="heat",
+            process=HeatConfig(blur_sigma_min=0.3, blur_sigma_max=3.0, levels=8, sigma=0.03),
+            prediction=PredictionKind.LESS_DEGRADED,
+            reduction=ReductionKind.SUM,
+            data=DataConfig(DataSource.DIGITS),
+            network=NetworkConfig(channels=4, multipliers=(1,), blocks=1, attention_levels=(), dropout=0.0),
+            optimizer=OptimizerConfig(learning_rate=1e-2, warmup=4),
+            training=TrainingConfig(steps=20, log_every=10, checkpoint_every=20, sample_every=100, cpu=True),
+            sampling=SamplingConfig(count=2, coupling=CouplingKind.INDEPENDENT, delta=0.04),
+            root=tmp_path_factory.mktemp("runs"),
+        )
+    )
+
+
+def train(config):
+    AcceleratorState._reset_state(reset_partial_state=True)
+    Trainer(config, load_data(config.data)).train()
+    AcceleratorState._reset_state(reset_partial_state=True)
+    return config
+
+
+def test_heat_s_bounds_stand_side_by_side_in_the_run_s_folder(heat):
+    told = []
+    found = evaluate_run(heat.folder, images=60, fit_images=200, progress=False, report=lambda *each: told.append(each))
+    assert list(found) == ["delta = sigma = 0.03", "the samples' delta = 0.04", "fitted"]
+    assert told == list(found.items())
+    for report in found.values():
+        assert report.count == 60
+        # All levels but the first, which the reconstruction is from.
+        assert report.steps == 7
+        assert report.quantisation.levels == 17
+        assert all(math.isfinite(figure.mean) for figure in report.bits_per_dim()[:4])
+    # Fitted on other images, and still far better.
+    assert found["fitted"].nats.total.mean < min(found[name].nats.total.mean for name in list(found)[:2])
+    assert {path.name for path in heat.folder.iterdir()} >= {"likelihood.json", "fitted_bound.pt"}
+    assert not list(heat.folder.glob(".*"))
+    stored = json.loads((heat.folder / "likelihood.json").read_text())
+    assert stored == json.loads(json.dumps({name: report.to_json() for name, report in found.items()}))
+
+
+def test_the_fitted_bound_can_be_had_again_from_the_folder(heat):
+    evaluate_run(heat.folder, images=10, fit_images=50, progress=False)
+    loaded = load_run(heat.folder)
+    bound = run_bounds(loaded, loaded.data(), None)["delta = sigma = 0.03"]
+    assert isinstance(bound.prior, DegradedDataPrior)
+    assert bound.prior.kernel_divergence is KernelDivergence.VARIATIONAL
+    assert isinstance(bound.reverse_std, ConstantStd)
+    assert bound.reverse_std.delta == pytest.approx(heat.process.sigma)
+    state = torch.load(heat.folder / "fitted_bound.pt", weights_only=True)
+    fitted = FittedStd(state["reverse_std.times"], state["reverse_std.log_stddev"])
+    assert fitted.log_stddev.shape == (7, 1, 8, 8)
+    torch.testing.assert_close(fitted.times, bound.times, rtol=0, atol=0)
+    assert state["decoder.stddev"].shape == (1, 8, 8)
+
+
+def test_a_markov_run_has_the_bounds_of_its_grid_and_of_continuous_time(heat):
+    config = train(
+        dataclasses.replace(
+            heat,
+            name="cosine",
+            process=IsotropicConfig(),
+            prediction=PredictionKind.V,
+            data=DataConfig(DataSource.DIGITS, low=-1.0),
+            sampling=SamplingConfig(count=2, steps=10),
+        )
+    )
+    found = evaluate_run(config.folder, images=40, fit_images=100, progress=False)
+    assert list(found) == ["posterior's", "forward's", "continuous time", "fitted"]
+    assert [report.steps for report in found.values()] == [10, 10, None, 10]
+    assert evaluate_run(config.folder, images=5, fit_images=5, steps=4, progress=False)["fitted"].steps == 4
+
+
+def test_the_command_prints_a_line_each_and_explains_errors(heat):
+    command = [sys.executable, "-m", "unmelt.evaluation"]
+    done = subprocess.run(
+        [*command, str(heat.folder), "--images", "20", "--fit-images", "30"], capture_output=True, text=True, check=True
+    )
+    for name in ("delta = sigma = 0.03", "the samples' delta = 0.04", "fitted"):
+        assert f"\n{name} " in done.stdout
+    assert f"written: {heat.folder / 'likelihood.json'}" in done.stdout
+    missing = subprocess.run([*command, "nowhere"], capture_output=True, text=True, check=False)
+    assert missing.returncode == 1
+    assert missing.stderr.startswith("error: nowhere holds no run")
+    with pytest.raises(ValueError, match="fit_images must be at least 1, got 0"):
+        evaluate_run(heat.folder, fit_images=0)
