@@ -206,8 +206,7 @@ class FlowLikelihood:
                 f" density: {remedy}"
             )
             raise ValueError(msg)
-        # A copy: a tensor made in inference mode stays one.
-        return process.basis.forward(compute_precision(z.clone())), start
+        return process.basis.forward(compute_precision(z)), start
 
     def _solve(self, field: _Field, state: tuple[Tensor, ...], start: float) -> tuple[Tensor, ...]:
         """Return the state at t = 1 of the trajectory that `state` starts."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterable, Sized
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import NamedTuple
 
@@ -144,8 +144,8 @@ def evaluate_bound(
         TypeError, ValueError: as the bound's; or there is no example.
     """
     rank, world = (distributed.get_rank(), distributed.get_world_size()) if distributed.is_initialized() else (0, 1)
-    batches = data.split(batch_size) if isinstance(data, Tensor) else data
-    total = len(batches) if isinstance(batches, Sized) else None
+    batches: Iterable[Tensor] = data.split(batch_size) if isinstance(data, Tensor) else data
+    total = -(-len(data) // batch_size) if isinstance(data, Tensor) else None
     found: _Sums | None = None
     failure: Exception | None = None
     try:

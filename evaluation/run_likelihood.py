@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 
-from ..degradations import Independent, LinearGaussianProcess
+from ..degradations import Deterministic, Independent, LinearGaussianProcess, Markov
 from ..losses import (
     ELBO,
     ConstantStd,
@@ -96,6 +96,9 @@ def run_bounds(loaded: LoadedRun, data: ImageSplits, steps: int | None) -> dict[
     process, config, train = loaded.denoiser.process, loaded.config, data.train
     levels = Quantisation(levels=train.levels, low=train.data_range.low, high=train.data_range.high)
     coupling = config.sampling.coupling.build()
+    if isinstance(coupling, Deterministic):
+        # Samples may be drawn without noise, but a bound needs some: that of the chain with the same marginals.
+        coupling = Markov()
     delta = config.sampling.delta
     if delta is not None or isinstance(coupling, Independent):
         sigma = process.sigma(1.0).max().item()

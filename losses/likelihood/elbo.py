@@ -331,7 +331,7 @@ class ELBO(nn.Module):
         if self.times is None:
             if not isinstance(self.coupling, Markov) or not isinstance(self.reverse_std, PosteriorStd):
                 msg = (
-                    "in continuous time the bound is finite for Markov() and PosteriorStd() alone, got"
+                    "continuous time is the limit of Markov() with PosteriorStd(), of others there is none here, got"
                     f" {self.coupling} and {_name(self.reverse_std)}: give a number of steps, or leave both out"
                 )
                 raise ValueError(msg)

@@ -125,6 +125,13 @@ class SampledLevels(Estimate):
 
     def check(self, steps: int | None) -> None:
         """See `Estimate.check`."""
+        levels = self.times.number_of_levels()
+        if steps is None and levels is not None:
+            msg = (
+                f"{self.times} draws {levels} levels only, and continuous time has more: take a law of continuous time,"
+                " such as UniformTimes() or LossHistoryBins(), or a number of steps"
+            )
+            raise ValueError(msg)
         count = steps or _PROBED
         missed = self._probabilities(torch.arange(1, count + 1, dtype=torch.float64), count) <= 0
         if bool(missed.any()):

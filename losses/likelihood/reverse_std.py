@@ -5,8 +5,9 @@ level and coefficient by coefficient,
 
     s^2 = E[ s_q^2 + (m - m_hat)^2 ],    s_q the posterior's own,
 
-the expectation over data and latents (Bao et al., 2022, for isotropic diffusion): it is what minimises the sum of
-Kullback-Leibler divergences over a data set. `fit_bound` finds it.
+the expectation over data and latents (Bao et al., ICML 2022, for isotropic diffusion with an imperfect mean): of all
+that do not depend on the latent it minimises the sum of Kullback-Leibler divergences over a data set. `ELBO.fitted`
+finds it.
 """
 
 from __future__ import annotations
@@ -104,7 +105,7 @@ class ForwardStd(ReverseStd):
 
 
 class FittedStd(nn.Module, ReverseStd):
-    """A standard deviation for every step of one grid and every coefficient; `fit_bound` makes the best one.
+    """A standard deviation for every step of one grid and every coefficient; `ELBO.fitted` makes the best one.
 
     Args:
         times: the grid, rising, (steps + 1,).

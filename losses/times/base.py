@@ -61,6 +61,10 @@ class TimeSampling(ABC):
         that it is 1 for uniform laws of either kind. Arguments and errors as in `cdf`.
         """
 
+    def number_of_levels(self) -> int | None:
+        """Return K of a law over the levels k / K, whose density is no density over time; None in continuous time."""
+        return None
+
     def correction(self, t: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
         """Return the factor that a training loss at time t is multiplied by: 1, except for importance samplers.
 

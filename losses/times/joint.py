@@ -58,6 +58,10 @@ class JointSampling(nn.Module, TimeSampling, ABC):
         """See `TimeSampling.density`."""
         return self.law.density(t)
 
+    def number_of_levels(self) -> int | None:
+        """See `TimeSampling.number_of_levels`."""
+        return self.law.number_of_levels()
+
     def correction(self, t: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
         """See `TimeSampling.correction`."""
         return self.law.correction(t)

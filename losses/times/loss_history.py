@@ -144,6 +144,10 @@ class LossHistoryTimes(LossHistory):
         """Number K of levels."""
         return self.cells
 
+    def number_of_levels(self) -> int | None:
+        """See `TimeSampling.number_of_levels`."""
+        return self.levels
+
     def quantile(self, u: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
         """See `TimeSampling.quantile`."""
         u = checked_uniforms(u)

@@ -55,6 +55,10 @@ class LevelTimes(TimeSampling):
         """Refuse a grid without levels."""
         check_count("levels", self.levels)
 
+    def number_of_levels(self) -> int | None:
+        """See `TimeSampling.number_of_levels`."""
+        return self.levels
+
     def quantile(self, u: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
         """See `TimeSampling.quantile`."""
         # u K may be rounded up to K.

@@ -17,7 +17,8 @@ from .bound import BoundWeighting
 class SigmoidWeighting(Weighting):
     """w = 1/2 (-dl/dt) sigmoid(bias - l): the bound's weight below a log-SNR of `bias`, fading above it.
 
-    Being the bound's term times a ratio that falls with the log-SNR, it is a bound on noisy data (Kingma & Gao, 2023);
+    Where all coefficients share one log-SNR it is a bound on noisy data, being the bound's term times a ratio that
+    falls with the log-SNR (Kingma & Gao, 2023); with one log-SNR for each coefficient it is a weighting like any other.
     Hoogeboom et al. (2024, SiD2) train images with it. On the x-error the ratio is e^bias sigmoid(l - bias).
 
     Attributes:

@@ -12,9 +12,11 @@ from zoo import EVERY_PROCESS
 from unmelt.degradations import (
     BlurringDiffusion,
     ConstantNoise,
+    CosineBasis,
     CosineSchedule,
     HeatDissipation,
     IsotropicDiffusion,
+    LinearGaussianProcess,
     LinearSchedule,
     Pixelation,
     PixelMask,
@@ -140,6 +142,22 @@ class TestTheEquation:
             latent, output = flow_coefficients(process, prediction, one)
             torch.testing.assert_close((latent.squeeze(), output.squeeze()), (one, sign * one), rtol=0, atol=1e-9)
 
+    def test_a_signal_that_is_gone_stays_gone(self):
+        """Written plainly, log alpha = log max(0, 1 - 2t) has the slope 0 times infinity from t = 1/2 on."""
+
+        class Gone(LinearGaussianProcess):
+            def log_alpha(self, t):
+                return (1 - 2 * self.expand_times(t)).clamp(min=0).log()
+
+            def log_sigma(self, t):
+                return self.expand_times(t).log()
+
+        time = torch.tensor([0.25, 0.75], dtype=torch.float64)
+        latent, output = flow_coefficients(Gone(CosineBasis(SHAPE)), PredictX(), time)
+        # d alpha/dt - alpha / t = -2 - 2 before, and nothing after.
+        torch.testing.assert_close(latent.flatten(), 1 / time, rtol=1e-14, atol=0)
+        torch.testing.assert_close(output.flatten(), torch.tensor([-4.0, 0.0]).double(), rtol=0, atol=1e-14)
+
     @pytest.mark.parametrize("prediction", [PredictX(), PredictEpsilon(), PredictV(), PredictLessDegraded(levels=1)])
     def test_every_prediction_is_carried_alike(self, prediction):
         """A network that knows the data's law, whatever it is asked to predict."""
@@ -167,7 +185,7 @@ class TestDensities:
     def test_every_process_has_its_own(self, name):
         """Roughly, for speed: to five steps' errors of 1e-4 in latents as narrow as the noise. Liouville is exact."""
         oracle = gaussian(EVERY_PROCESS[name])
-        tolerance = 1e-7 if name in HARD else 1e-4
+        tolerance = 1e-5 if name in HARD else 1e-4
         limit = 5 * 1e-4 / oracle.process.sigma(0.01).min() * oracle.mean.numel()
         assert error(oracle, 0.01, rtol=tolerance, atol=tolerance) < limit
 
@@ -211,7 +229,8 @@ class TestDensities:
         oracle = gaussian(cosine())
         z = latents(oracle, 0.3)
         later = likelihood(oracle, first=0.3).log_prob(oracle, z)
-        assert torch.equal(likelihood(oracle).log_prob(oracle, z, t=0.3).log_prob, later.log_prob)
+        for first in (None, 0.6):
+            assert torch.equal(likelihood(oracle, first=first).log_prob(oracle, z, t=0.3).log_prob, later.log_prob)
         assert not torch.equal(likelihood(oracle).log_prob(oracle, z).log_prob, later.log_prob)
 
     def test_a_start_next_to_the_end_looks_at_no_time_beyond(self):

@@ -34,7 +34,7 @@ from ..quantisation import Quantisation
 from .base import Decoder
 
 # The bound on h (1 + c) under which the series is used. There its next term, h^6 He_6(c) / 322560, is at most 3e-15 of
-# P; and above, P is at least 2 % of Phi(b), so that the difference of logs loses at most two digits of sixteen.
+# P; and above, P is at least 1.5 % of Phi(b), so that the difference of logs loses at most two digits of sixteen.
 _NARROW = 0.02
 # Widths that a fit tries first, and how closely it then finds the log of the best one: the cost is flat there.
 _COARSE, _FINE = 33, 1e-4
