@@ -30,6 +30,7 @@ from torch import Tensor
 from torchdiffeq import odeint
 
 from ..degradations import LinearGaussianProcess, Prediction
+from ..degradations.agreement import check_same_process
 from ..degradations.bases.base import compute_precision
 from ..degradations.checks import check_instance, check_signal
 from ..degradations.rates import inside, rate
@@ -131,7 +132,7 @@ class FlowLikelihood:
         check_instance("prior", prior, Prior, "StandardNormalPrior(process) for example")
         if trace is not None:
             check_instance("trace", trace, Trace, "HutchinsonTrace(probes=8) for example")
-        _check_process("the prior", prior.process, process)
+        check_same_process(process, prior.process, whose="the prior", where="this likelihood")
         for name, tolerance in (("rtol", rtol), ("atol", atol)):
             if not 0 < tolerance < math.inf:
                 msg = f"{name} must be a finite number > 0, such as 1e-5, got {tolerance}"
@@ -194,7 +195,7 @@ class FlowLikelihood:
         if len(z) == 0:
             msg = "z holds no latent: a batch needs at least one"
             raise ValueError(msg)
-        _check_process("the denoiser", denoiser.process, process)
+        check_same_process(process, denoiser.process, whose="the denoiser", where="this likelihood")
         start = self.first if t is None else _time("t", t)
         log_sigma = process.log_coefficients(process.as_times(start)).log_sigma
         # Reading a value makes a device wait, as every step of the solver does.
@@ -275,13 +276,3 @@ def _time(name: str, t: float) -> float:
         msg = f"{name} must be one time in [0, 1], where all latents are, got {t}"
         raise ValueError(msg)
     return float(t)
-
-
-def _check_process(whose: str, theirs: LinearGaussianProcess, ours: LinearGaussianProcess) -> None:
-    if not ours.agrees_with(theirs):
-        msg = (
-            f"{whose} was made for another process ({type(theirs).__name__} of shape {theirs.shape}) than this"
-            f" likelihood ({type(ours).__name__} of shape {ours.shape}), or with other settings: build both from one"
-            " process"
-        )
-        raise ValueError(msg)

@@ -40,6 +40,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ..degradations import LinearGaussianProcess
+from ..degradations.agreement import check_same_process
 from ..degradations.bases.base import compute_precision
 from ..degradations.checks import check_instance, check_signal
 from ..degradations.process import Time
@@ -104,7 +105,7 @@ class DenoisingLoss(nn.Module):
         weighting.require_defined(process)
         if uncertainty is not None:
             check_instance("uncertainty", uncertainty, LearnedLogVariance, "LearnedLogVariance(process)")
-            _check_process("uncertainty", uncertainty.process, process)
+            check_same_process(process, uncertainty.process, whose="the uncertainty", where="this loss")
         self.process = process
         self.times = times or (LevelTimes(process.levels) if process.levels else UniformTimes())
         self.reduction = reduction or SumOverDimensions()
@@ -137,7 +138,7 @@ class DenoisingLoss(nn.Module):
         """
         process = self.process
         check_signal("x", x, process.shape)
-        _check_process("denoiser", denoiser.process, process)
+        check_same_process(process, denoiser.process, whose="the denoiser", where="this loss")
         drawn = t is None
         if drawn:
             times = process.in_schedule_dtype(self.times.sample(len(x), device=x.device, generator=generator))
@@ -157,13 +158,3 @@ class DenoisingLoss(nn.Module):
         if self.training:
             self.times.update(times, loss.detach())
         return objective * correction.to(objective.dtype)
-
-
-def _check_process(name: str, theirs: LinearGaussianProcess, process: LinearGaussianProcess) -> None:
-    if not process.agrees_with(theirs):
-        msg = (
-            f"the {name} was made for another process ({type(theirs).__name__} of shape"
-            f" {theirs.shape}) than this loss ({type(process).__name__} of shape {process.shape}), or with"
-            " other settings: build both from one process"
-        )
-        raise ValueError(msg)

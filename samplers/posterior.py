@@ -18,6 +18,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..degradations import Coupling, Deterministic, Markov
+from ..degradations.agreement import check_same_process
 from ..degradations.bases.base import compute_precision, is_isotropic
 from ..degradations.checks import check_signal
 from ..degradations.coefficients import couple
@@ -95,9 +96,8 @@ class PosteriorSampler:
             )
             raise ValueError(msg)
         self.delta = delta
-        if prior is not None and not self.process.agrees_with(prior.process):
-            msg = "the prior was made for another process than the denoiser's, or one with other settings"
-            raise ValueError(msg)
+        if prior is not None:
+            check_same_process(self.process, prior.process, whose="the prior", where="the denoiser")
         self.prior = prior or StandardNormalPrior(self.process)
 
     @torch.no_grad()

@@ -23,6 +23,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from ...degradations import Coupling, LinearGaussianProcess, Markov
+from ...degradations.agreement import check_same_process
 from ...degradations.bases.base import compute_precision
 from ...degradations.checks import check_instance, check_signal
 from ...degradations.randomness import white_noise
@@ -37,7 +38,7 @@ from .reverse_std import FittedStd, PosteriorStd, ReverseStd
 from .terms import Term, rate_term, step_between, step_term
 
 # Rows of one network call: few examples are evaluated at many levels at once.
-_ROWS = 256
+_ROWS = 64
 # Numbers in one table of coefficients while a grid is checked: 32 MiB in float64.
 _TABLE_NUMBERS = 2**22
 
@@ -141,7 +142,7 @@ class ELBO(nn.Module):
             TypeError: `x` holds integers and the decoder declares no levels.
             ValueError: a shape is wrong, data lie outside the declared range, or the denoiser's process is another one.
         """
-        _check_denoiser(denoiser, self.process)
+        check_same_process(self.process, denoiser.process, whose="the denoiser", where="this bound")
         replicates = [self._replicate(denoiser, x, generator, None) for _ in range(self.estimate.replicates)]
         return mean_of(replicates, same_terms=isinstance(self.estimate, AllLevels))
 
@@ -174,7 +175,7 @@ class ELBO(nn.Module):
         if self.times is None:
             msg = "in continuous time the best standard deviation is the posterior's, nothing is fitted: give steps=..."
             raise ValueError(msg)
-        _check_denoiser(denoiser, self.process)
+        check_same_process(self.process, denoiser.process, whose="the denoiser", where="this bound")
         shape, device = self.process.shape, self.process.device
         seen = _Seen(
             sums=torch.zeros((len(self.times) - 1, *shape), dtype=schedule_dtype(device), device=device),
@@ -319,12 +320,7 @@ class ELBO(nn.Module):
         check_instance("coupling", self.coupling, Coupling, "Markov() for example")
         check_instance("reverse_std", self.reverse_std, ReverseStd, "PosteriorStd() or ConstantStd(delta) for example")
         for name, part in (("prior", self.prior), ("decoder", self.decoder)):
-            if not self.process.agrees_with(part.process):
-                msg = (
-                    f"the {name} was made for another process than this bound's {type(self.process).__name__}, or for"
-                    " one with other settings: build both from one process"
-                )
-                raise ValueError(msg)
+            check_same_process(self.process, part.process, whose=f"the {name}", where="this bound")
 
     def _check_terms(self) -> None:
         """Refuse what makes a term infinite, before any network is called."""
@@ -417,16 +413,6 @@ def _times(
         raise ValueError(msg)
     grid = discrete_grid(process, int(steps), first)
     return grid, float(grid[0])
-
-
-def _check_denoiser(denoiser: AbstractDenoiser, process: LinearGaussianProcess) -> None:
-    if not process.agrees_with(denoiser.process):
-        msg = (
-            f"the denoiser was made for another process ({type(denoiser.process).__name__} of shape"
-            f" {denoiser.process.shape}) than this bound ({type(process).__name__} of shape {process.shape}), or with"
-            " other settings: build both from one process"
-        )
-        raise ValueError(msg)
 
 
 def _name(reverse_std: ReverseStd) -> str:

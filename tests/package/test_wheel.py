@@ -119,7 +119,7 @@ print(count)
         code = """
 import importlib.abc
 EXTRAS = {"accelerate", "datasets", "matplotlib", "PIL", "pydantic", "skimage", "sklearn", "tensorboard", "tqdm",
-          "tyro", "hypothesis", "beartype", "scipy", "pytest", "huggingface_hub", "pandas"}
+          "tyro", "hypothesis", "beartype", "scipy", "pytest", "huggingface_hub", "pandas", "torchdiffeq"}
 class Missing(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path=None, target=None):
         if name.split(".")[0] in EXTRAS:
