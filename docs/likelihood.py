@@ -1,5 +1,7 @@
 """Writes the tables of docs/likelihood.md: python docs/likelihood.py (or `make likelihood`), about twenty minutes.
 
+With `models` or `oracles` behind it, one of the two alone.
+
 Three models of scikit-learn's digits, equal but for the process and what the network predicts, are trained for the same
 number of steps (runs/likelihood_NAME, kept and found again) and evaluated on held-out digits, as
 `python -m unmelt.evaluation` does.
@@ -8,6 +10,7 @@ The second table needs no training: Gaussian data whose exact denoiser and exact
 
 import math
 import re
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -201,5 +204,6 @@ def write(name: str, table: str) -> None:
 
 
 if __name__ == "__main__":
-    write("oracles", oracles())
-    write("models", models())
+    tables = {"oracles": oracles, "models": models}
+    for wanted in sys.argv[1:] or tables:
+        write(wanted, tables[wanted]())

@@ -23,6 +23,8 @@ from ..losses import ELBO, AllLevels, Bound, Quantisation
 from ..losses.likelihood.bound import bits_of_nats
 from ..models import AbstractDenoiser
 
+# Decimals that are still easier to read than a power of ten.
+_MOST_DIGITS = 5
 _PARTS = ("total", "prior", "diffusion", "reconstruction")
 
 
@@ -42,6 +44,8 @@ class Figure(NamedTuple):
         if not math.isfinite(self.stderr) or self.stderr <= 0:
             return f"{self.mean:.4g}"
         digits = max(0, 1 - math.floor(math.log10(self.stderr)))
+        if digits > _MOST_DIGITS:
+            return f"{self.mean:.1e} +- {self.stderr:.1e}"
         return f"{self.mean:.{digits}f} +- {self.stderr:.{digits}f}"
 
     def scaled(self, factor: float, shift: float = 0.0) -> Figure:

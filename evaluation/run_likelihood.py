@@ -1,9 +1,9 @@
 """The bound of a trained run on its held-out images, for every standard deviation of the reverse steps side by side.
 
 For inverse heat dissipation, and wherever samples are drawn with a constant step: delta = sigma, the samples' own
-delta, and the best one per coefficient and level, fitted on training images. For Markov processes: the posterior's, the
-forward transition's and the fitted one on the sampler's grid, and the limit of continuous time. (It stands on
-`unmelt.training`, and so on what the `recipes` extra installs.)
+delta, and the best one per coefficient and level, fitted on training images, under independent levels and as a Markov
+chain. For Markov processes: the posterior's, the forward transition's and the fitted one on the sampler's grid, and the
+limit of continuous time. (It stands on `unmelt.training`, and so on what the `recipes` extra installs.)
 """
 
 from __future__ import annotations
@@ -78,6 +78,12 @@ def evaluate_run(
     training, generator = data.train.scaled(slice(0, fit_images)), torch.Generator().manual_seed(seed)
     first = next(iter(made.values()))
     made[_FITTED] = first.fitted(loaded.denoiser, training, batch_size=batch_size, generator=generator)
+    if isinstance(first.coupling, Independent):
+        # The same network and levels, no longer independent of each other.
+        chain = ELBO(loaded.denoiser.process, prior=first.prior, decoder=first.decoder, coupling=Markov(), steps=steps)
+        made[f"Markov levels, {_FITTED}"] = chain.fitted(
+            loaded.denoiser, training, batch_size=batch_size, generator=generator
+        )
     held_out, found = data.test.scaled(slice(0, images)), dict[str, LikelihoodReport]()
     for name, bound in made.items():
         found[name] = evaluate_bound(

@@ -125,6 +125,7 @@ def test_figures_show_the_digits_that_their_error_leaves():
     assert str(Figure(3.14159, 0.0123)) == "3.142 +- 0.012"
     assert str(Figure(312.7, 14.2)) == "313 +- 14"
     assert str(Figure(0.5, math.nan)) == "0.5"
+    assert str(Figure(6.04e-11, 3.3e-11)) == "6.0e-11 +- 3.3e-11"
 
 
 def run_two(folder, mode):
