@@ -12,6 +12,7 @@ square) of the terms that are added up.
 * A loss is compared as the root-mean-square error of each example, sqrt(loss / n). A norm changes by no more than its
   argument does, and the norm of many rounding errors is their standard deviation: the tolerance is r, with S the sizes
   of target and output together, times the weighting's gain (1 where the network's own error is asked for).
+* A term of the bound is compared in the same way, level by level, as the root of its mean over coefficients.
 * A sampler makes a new error at each of its T steps and carries the older ones along. The denoiser here is the exact
   one of white Gaussian data of variance c, so a run is linear, and from z_t to its end no coefficient grows more than
   sqrt(c / v_t), v_t = alpha_t^2 c + sigma_t^2, under any coupling. With G the largest of these factors, 1 included, the
@@ -24,6 +25,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import torch
@@ -49,7 +51,16 @@ from unmelt.degradations import (
     PredictV,
     PredictX,
 )
-from unmelt.losses import BoundWeighting, DegradedDataPrior, DenoisingLoss, SimpleWeighting, Weighting
+from unmelt.losses import (
+    ELBO,
+    BoundWeighting,
+    DegradedDataPrior,
+    DenoisingLoss,
+    PosteriorStd,
+    SimpleWeighting,
+    Weighting,
+)
+from unmelt.losses.likelihood.terms import step_between, step_term
 from unmelt.models import AbstractDenoiser
 from unmelt.samplers import PosteriorSampler
 
@@ -196,6 +207,8 @@ class _Subject:
                 results["loss in x"] = self._loss(SimpleWeighting(PredictX()))
             for name, coupling in _COUPLINGS.items():
                 results[name] = self._samples(coupling, steps)
+                if not isinstance(coupling, Deterministic):
+                    results[f"bound, {name}"] = self._bound(coupling, steps)
         return results
 
     def _loss(self, weighting: Weighting) -> Measured:
@@ -213,6 +226,23 @@ class _Subject:
         gains = weighting.gain(process, self.prediction, t).expand(len(x), *process.shape)
         terms = [_size(gain) * term for gain, term in zip(gains, terms, strict=True)]
         return Measured((value / x[0].numel()).sqrt().cpu().double(), self.rounding * max(terms))
+
+    def _bound(self, coupling: Coupling, steps: int) -> Measured:
+        """Return the root of each level's term of the bound per coefficient, for the exact denoiser."""
+        process, x = self.process, self.x
+        denoiser = GaussianDenoiser(process, self.prediction, self.variance)
+        bound = ELBO(process, prior=DegradedDataPrior(process, x), coupling=coupling, steps=steps, first=1 / steps)
+        found = bound(denoiser, x, generator=_seeded(3))
+
+        terms: list[float] = []
+        times = process.in_schedule_dtype(torch.cat([torch.tensor([1 / steps]), found.times[0].cpu()]))
+        for s, t in pairwise(times):
+            term = step_term(step_between(process, s, t, coupling), PosteriorStd())
+            latent, output = self.prediction.conversion(process, t, term.log_alpha)
+            z = process.corrupt(x, torch.randn(x.shape, generator=_seeded(4)).to(x), t)
+            made = _size(latent) * _size(z) + _size(output) * _size(denoiser.output(z, t))
+            terms.append(_size(term.gain) * (_size(term.log_alpha.exp()) * _size(x) + made))
+        return Measured((found.terms / x[0].numel()).sqrt().cpu().double(), self.rounding * max(terms))
 
     def _samples(self, coupling: Coupling, steps: int) -> Measured:
         """Return samples of the exact denoiser."""
