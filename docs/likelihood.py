@@ -86,6 +86,11 @@ BLURRING = replace(DDPM, name="likelihood_blurring", process=BlurringConfig(blur
 MODELS = {"heat dissipation": HEAT, "isotropic diffusion (DDPM)": DDPM, "blurring diffusion": BLURRING}
 
 
+def cell(figure: Figure) -> str:
+    """Return a figure with its standard error, or that it is next to nothing."""
+    return "< 0.0001" if abs(figure.mean) < 1e-4 else str(figure)
+
+
 class Row(NamedTuple):
     """A process of the second table."""
 
@@ -111,7 +116,7 @@ def models() -> str:
         folder = trained(config)
         for width, report in evaluate_run(folder, progress=False).items():
             bits = report.bits_per_dim()
-            parts = [str(part) for part in (bits.total, bits.prior, bits.diffusion, bits.reconstruction)]
+            parts = [cell(part) for part in (bits.total, bits.prior, bits.diffusion, bits.reconstruction)]
             steps = "continuous" if report.steps is None else report.steps
             lines.append(f"| {name} | {width} | {steps} | **{parts[0]}** | " + " | ".join(parts[1:]) + " |")
     return "\n".join(lines)

@@ -136,12 +136,13 @@ class TestLikelihood:
         assert re.fullmatch(r"[\d.]+ \+- [\d.]+\n", printed.getvalue())
         assert names["found"].log_prob.isfinite().all()
 
-    @pytest.mark.parametrize(("name", "rows", "columns"), [("models", 9, 7), ("oracles", 10, 6)])
+    @pytest.mark.parametrize(("name", "rows", "columns"), [("models", 12, 7), ("oracles", 10, 6)])
     def test_its_tables_are_filled(self, name, rows, columns):
         """By `make likelihood`; a row for each model and bound, and for each process."""
         (table,) = re.findall(rf"<!-- {name} -->\n(.*?)<!-- end of {name} -->", LIKELIHOOD, re.DOTALL)
-        lines = [line.strip("| ").split(" | ") for line in table.strip().splitlines()]
+        lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.strip().splitlines()]
         assert {len(line) for line in lines} == {columns}
         assert len(lines) >= 2 + rows
         for line in lines[2:]:
-            assert sum(" +- " in cell for cell in line) >= columns - 3
+            # Prior and reconstruction may be next to nothing.
+            assert sum(" +- " in cell or cell == "< 0.0001" for cell in line) >= 4

@@ -41,6 +41,7 @@ from unmelt.losses import (
     UniformTimes,
 )
 from unmelt.losses.likelihood import elbo
+from unmelt.losses.likelihood.terms import rate_term
 from unmelt.models import AbstractDenoiser, Denoiser, EmpiricalOracle, GaussianOracle, MixtureOracle
 from unmelt.testing.strategies import random_images, seeds
 
@@ -251,6 +252,17 @@ def test_a_finite_data_set_costs_the_logarithm_of_its_size():
     found = bound(oracle, data.repeat(20, 1, 1), generator=seeded())
     latents = found.prior + found.diffusion
     assert abs(latents.mean().item() - math.log(8)) < 4 * latents.std().item() / math.sqrt(160)
+
+
+@pytest.mark.parametrize("name", ["rectified flow", "unbounded cosine", "cosine"])
+def test_the_integrand_is_a_number_at_the_last_time(name):
+    """Without signal the log-SNR falls infinitely fast, and nothing is left to lose."""
+    process = NOISY[name]
+    term = rate_term(process, torch.ones(1, dtype=torch.float64))
+    near = rate_term(process, torch.tensor([1 - 1e-9], dtype=torch.float64))
+    assert term.gain.isfinite().all()
+    signal = (term.log_alpha.exp() * term.gain, near.log_alpha.exp() * near.gain)
+    torch.testing.assert_close(*signal, rtol=1e-3, atol=1e-3)
 
 
 # ---- estimates --------------------------------------------------------------------------------------------
