@@ -25,7 +25,7 @@ import math
 from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor
 from torchdiffeq import odeint
 
@@ -35,7 +35,7 @@ from ..degradations.bases.base import compute_precision
 from ..degradations.checks import check_instance, check_signal
 from ..degradations.rates import inside, rate
 from ..degradations.tables import schedule_dtype
-from ..losses import Prior
+from ..losses import Bound, Decoder, Prior
 from ..models.denoiser import AbstractDenoiser, HasJacobianDiagonal
 from .traces import ClosedFormTrace, HutchinsonTrace, Trace, TraceRule
 
@@ -91,8 +91,8 @@ def _coefficients(process: LinearGaussianProcess, prediction: Prediction, t: Ten
 class FlowLikelihood:
     """Log-densities under the probability flow of a denoiser, from a prior at t = 1.
 
-    A density at t > 0 is one of *noisy* data; it says nothing of data without noise, nor of 8-bit data. A network that
-    was trained on levels only is asked about times between them.
+    A density at t > 0 is one of *noisy* data; `bound` makes it one on data, 8-bit data too, with a decoder. A network
+    that was trained on levels only is asked about times between them.
 
     The solver, Dormand and Prince's of fifth order, chooses one step for a whole batch such that the root mean square
     of the local errors, over the batch, stays within the tolerances. Errors of single examples may be larger, and add
@@ -176,6 +176,58 @@ class FlowLikelihood:
         volume = self.process.in_schedule_dtype(growth) * u[0].numel()
         at_end = self.prior.log_prob(self.process.basis.inverse(u))
         return LogLikelihood(at_end + volume.mean(0), trace.standard_error(volume), field.calls)
+
+    def bound(
+        self,
+        denoiser: AbstractDenoiser,
+        x: Shaped[Tensor, "batch ..."],
+        *,
+        decoder: Decoder,
+        t: float | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Bound:
+        """Return an upper bound on -log p(x) of *data*, from the flow's density at one latent z_t of each example.
+
+        -log p(x) <= E[ log q(z_t | x) - log p(z_t) ] + E[ -log p(x | z_t) ], p(z_t) the flow's own density: the bound
+        of a model whose only latent is z_t. Its first part is `prior`; there are no levels, so `diffusion` is 0.
+
+        Args:
+            denoiser: denoiser of the same process, in evaluation mode.
+            x: data, (batch, *shape), floating-point; or integer levels where the decoder declares them.
+            decoder: law of the data given z_t.
+            t: time of the latent in [0, 1]; `first` if None.
+            generator: source of all randomness; torch's default if None.
+
+        Returns:
+            The bound in nats; `stderr` is that of the trace alone, the latent being one draw.
+
+        Raises:
+            TypeError, ValueError, RuntimeError: as `log_prob`; as the decoder's `prepare`; or the decoder was made for
+                another process.
+        """
+        process = self.process
+        check_same_process(process, decoder.process, whose="the decoder", where="this likelihood")
+        with torch.no_grad():
+            x = decoder.prepare(x, generator=generator).to(process.device)
+            time = self.first if t is None else _time("t", t)
+            q = process.marginal(x, time)
+            z = q.sample(generator=generator)
+            found = self.log_prob(denoiser, z, t=time, generator=generator)
+            reconstruction = decoder.negative_log_likelihood(x, denoiser(z, time), time)
+            prior = q.log_prob(z).to(found.log_prob) - found.log_prob
+        nothing = prior.new_zeros(len(prior), 0)
+        return Bound(
+            prior=prior,
+            diffusion=torch.zeros_like(prior),
+            reconstruction=process.in_schedule_dtype(reconstruction),
+            terms=nothing,
+            times=nothing,
+            ranks=nothing,
+            weights=nothing,
+            stderr=process.in_schedule_dtype(found.stderr),
+            dimensions=x[0].numel(),
+            quantisation=decoder.quantisation,
+        )
 
     # Off for callers in inference mode, who could not differentiate the denoiser.
     @torch.inference_mode(mode=False)

@@ -1,5 +1,6 @@
 """The probability flow's likelihood: against the oracles' exact densities, and each trace against the others."""
 
+import math
 from functools import partial
 from itertools import pairwise
 
@@ -34,7 +35,7 @@ from unmelt.evaluation import (
     flow_coefficients,
 )
 from unmelt.evaluation.flow import _Field
-from unmelt.losses import OraclePrior, Prior
+from unmelt.losses import DiscretisedGaussianDecoder, GaussianDecoder, OraclePrior, Prior, Quantisation
 from unmelt.models import AbstractDenoiser, Denoiser, EmpiricalOracle, GaussianOracle, MixtureOracle, UNet
 from unmelt.testing.strategies import random_images
 
@@ -564,3 +565,33 @@ class TestRefusals:
         denoiser = Denoiser(Says(lambda z, t: functional.dropout(z, 0.5)), process, prediction=PredictX())
         with pytest.raises(RuntimeError, match=r"after 6\d calls .*denoiser.eval\(\)"):
             self.flow(process, most_calls=60).log_prob(denoiser, random_images(SHAPE))
+
+
+class TestBound:
+    """One latent, whose density the flow knows, and a decoder."""
+
+    def test_gaussian_data_s_exact_likelihood(self):
+        process = BlurringDiffusion((1, 3, 4), blur_sigma_max=1.0, schedule=CosineSchedule(-6.0, 6.0))
+        variance = torch.rand(process.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64) + 0.1
+        oracle = GaussianOracle(process, torch.zeros(process.shape), variance)
+        alpha2, sigma2 = process.alpha(0.0)[0].square(), process.sigma(0.0)[0].square()
+        decoder = GaussianDecoder(process, (variance * sigma2 / (alpha2 * variance + sigma2)).sqrt())
+        x = oracle.sample(30, generator=torch.Generator().manual_seed(1))
+        flow = FlowLikelihood(process, prior=OraclePrior(oracle), rtol=1e-7, atol=1e-7)
+        found = flow.bound(oracle, x, decoder=decoder, generator=torch.Generator().manual_seed(2))
+        u = process.basis.forward(x)
+        exact = (u.square() / variance + (2 * math.pi * variance).log()).flatten(1).sum(1) / 2
+        # p(x) = p(z) p(x | z) / p(z | x): with the exact density and decoder it is an equality, draw by draw.
+        torch.testing.assert_close(found.total, exact, rtol=0, atol=1e-4)
+        assert not found.diffusion.any()
+
+    def test_it_is_one_of_integers_where_levels_are_declared(self):
+        process = IsotropicDiffusion((1, 3, 4))
+        oracle = GaussianOracle(process, torch.zeros(process.shape), torch.full(process.shape, 0.3))
+        levels = Quantisation(levels=5, low=-1.0, high=1.0)
+        flow = FlowLikelihood(process, prior=OraclePrior(oracle), rtol=1e-3, atol=1e-3)
+        x = torch.randint(0, 5, (3, 1, 3, 4), dtype=torch.uint8)
+        found = flow.bound(oracle, x, decoder=DiscretisedGaussianDecoder(process, levels))
+        assert found.bits_per_dim().total.isfinite().all()
+        with pytest.raises(ValueError, match="the decoder was made for another process"):
+            flow.bound(oracle, x, decoder=GaussianDecoder(IsotropicDiffusion((1, 3, 4), LinearSchedule())))

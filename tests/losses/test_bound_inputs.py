@@ -208,6 +208,10 @@ def test_fitted_widths_belong_to_one_grid():
     fitted = ELBO(process, steps=5).fitted(oracle(process), random_images(SHAPE)).reverse_std
     with pytest.raises(ValueError, match=r"no standard deviation was fitted for a step from t = .*the 5 steps of"):
         ELBO(process, steps=6, reverse_std=fitted)
+    # Half of its grid's times: every t is known, the steps are not.
+    halves = ELBO(process, steps=4).fitted(oracle(process), random_images(SHAPE)).reverse_std
+    with pytest.raises(ValueError, match=r"no standard deviation was fitted for a step from t = 0.5 to 0,"):
+        ELBO(process, steps=2, reverse_std=halves)
     with pytest.raises(ValueError, match="a grid of 3 times has 2 steps, got log_stddev for 3"):
         FittedStd(torch.tensor([0.0, 0.5, 1.0]), torch.zeros(3, *SHAPE))
     with pytest.raises(ValueError, match="no data to fit"):
