@@ -198,7 +198,10 @@ class LinearGaussianProcess(TableModule, ABC):
         if self is other:
             return True
         if not (
-            isinstance(other, LinearGaussianProcess) and super().agrees_with(other) and self.levels == other.levels
+            isinstance(other, LinearGaussianProcess)
+            and super().agrees_with(other)
+            and self.basis.agrees_with(other.basis)
+            and self.levels == other.levels
         ):
             return False
         probes = torch.linspace(0, 1, 5, dtype=torch.float64)

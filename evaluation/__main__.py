@@ -12,7 +12,7 @@ import tyro
 from .likelihood import LikelihoodReport
 from .run_likelihood import evaluate_run
 
-_WIDTH = 20
+_WIDTH = 24
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,8 @@ def main() -> None:
         )
     except (ConnectionError, FileNotFoundError, FloatingPointError, ValueError) as error:
         sys.exit(f"error: {error}")
-    print(f"\nwritten: {options.run / 'likelihood.json'}, {options.run / 'fitted_bound.pt'}")  # noqa: T201
+    end = "" if options.images is None else f"_{options.images}"
+    print(f"\nwritten: {options.run / f'likelihood{end}.json'}, {options.run / f'fitted_bounds{end}.pt'}")  # noqa: T201
 
 
 def _print(name: str, report: LikelihoodReport) -> None:

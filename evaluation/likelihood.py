@@ -18,10 +18,12 @@ from jaxtyping import Shaped
 from torch import Tensor, distributed
 from tqdm import tqdm
 
+from ..degradations.checks import check_instance
 from ..degradations.moments import Moments
 from ..losses import ELBO, AllLevels, Bound, Quantisation
 from ..losses.likelihood.bound import bits_of_nats
 from ..models import AbstractDenoiser
+from ..models.modes import evaluating
 
 # Decimals that are still easier to read than a power of ten.
 _MOST_DIGITS = 5
@@ -130,6 +132,9 @@ def evaluate_bound(
 ) -> LikelihoodReport:
     """Return the mean of the bound over a data set, with standard errors over its examples.
 
+    The denoiser is put into evaluation mode meanwhile: a bound with dropout is another model's. No call of its network
+    has more rows than the larger of `batch_size` and the bound's `rows`.
+
     Where `torch.distributed` is initialised, the batches are shared among the processes, each of which is given the
     whole data and returns the whole report.
 
@@ -145,18 +150,25 @@ def evaluate_bound(
     Raises:
         FloatingPointError: the denoiser returned NaN or infinity; the level is named.
         RuntimeError: another process failed; the message is its.
-        TypeError, ValueError: as the bound's; or there is no example.
+        TypeError, ValueError: as the bound's; or there is no example, or batch_size < 1 or seed < 0.
     """
+    if batch_size < 1 or seed < 0:
+        msg = f"batch_size must be at least 1 and seed at least 0, got {batch_size} and {seed}"
+        raise ValueError(msg)
+    check_instance("bound", bound, ELBO, "ELBO(process, ...)")
+    check_instance("denoiser", denoiser, AbstractDenoiser, "Denoiser(network, process, prediction=...) for example")
     rank, world = (distributed.get_rank(), distributed.get_world_size()) if distributed.is_initialized() else (0, 1)
     batches: Iterable[Tensor] = data.split(batch_size) if isinstance(data, Tensor) else data
     total = -(-len(data) // batch_size) if isinstance(data, Tensor) else None
     found: _Sums | None = None
     failure: Exception | None = None
     try:
-        for number, batch in enumerate(tqdm(batches, total=total, unit="batch", disable=rank > 0 or not progress)):
-            if number % world == rank and len(batch):
-                sums = _sums(bound(denoiser, batch, generator=_generator(seed, number)), bound)
-                found = sums if found is None else found.plus(sums)
+        with evaluating(denoiser):
+            for number, batch in enumerate(tqdm(batches, total=total, unit="batch", disable=rank > 0 or not progress)):
+                check_instance("a batch", batch, Tensor, "the images alone: take them out of (image, label) pairs")
+                if number % world == rank and len(batch):
+                    sums = _sums(bound(denoiser, batch, generator=_generator(seed, number)), bound)
+                    found = sums if found is None else found.plus(sums)
     except Exception as error:
         if world == 1:
             raise

@@ -8,6 +8,7 @@ limit of continuous time. (It stands on `unmelt.training`, and so on what the `r
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import os
@@ -16,18 +17,22 @@ from pathlib import Path
 
 import torch
 
-from ..degradations import Deterministic, Independent, LinearGaussianProcess, Markov
+from .. import __version__
+from ..degradations import Coupling, Independent, LinearGaussianProcess, Markov
 from ..losses import (
     ELBO,
     ConstantStd,
+    Decoder,
     DegradedDataPrior,
     DiscretisedGaussianDecoder,
+    FittedStd,
     ForwardStd,
     GaussianDecoder,
     KernelDivergence,
     PosteriorStd,
     Prior,
     Quantisation,
+    ReverseStd,
     SampledLevels,
     StandardNormalPrior,
 )
@@ -51,8 +56,9 @@ def evaluate_run(
 ) -> dict[str, LikelihoodReport]:
     """Return the bounds of a run on its held-out images, by name, and write them into its folder.
 
-    `likelihood.json` holds the figures, in nats and in bits per dimension; `fitted_bound.pt` the state of the fitted
-    bound: its standard deviations and its decoder's. Both are written whole or not at all, and replace older ones.
+    `likelihood.json` holds the figures, in nats and in bits per dimension, and what they are figures of;
+    `fitted_bounds.pt` the states of the fitted bounds, for `load_fitted_bound`. With `images` both names end in their
+    number: a first try overwrites no result. Files are written whole or not at all.
 
     Args:
         folder: the run's folder.
@@ -65,7 +71,8 @@ def evaluate_run(
         report: called with each name and figure as they come.
 
     Raises:
-        ConnectionError, FileNotFoundError, ValueError: as `load_run` and `LoadedRun.data`; or a count is below 1.
+        ConnectionError, FileNotFoundError, ValueError: as `load_run` and `LoadedRun.data`; a count is below 1; `steps`
+            are given to a process with levels; or the process has no bound.
         FloatingPointError: the denoiser returned NaN or infinity; the level is named.
     """
     for name, count in (("images", images), ("fit_images", fit_images), ("batch_size", batch_size)):
@@ -76,58 +83,134 @@ def evaluate_run(
     data = loaded.data()
     made = run_bounds(loaded, data, steps)
     training, generator = data.train.scaled(slice(0, fit_images)), torch.Generator().manual_seed(seed)
-    first = next(iter(made.values()))
-    made[_FITTED] = first.fitted(loaded.denoiser, training, batch_size=batch_size, generator=generator)
-    if isinstance(first.coupling, Independent):
-        # The same network and levels, no longer independent of each other.
-        chain = ELBO(loaded.denoiser.process, prior=first.prior, decoder=first.decoder, coupling=Markov(), steps=steps)
-        made[f"Markov levels, {_FITTED}"] = chain.fitted(
-            loaded.denoiser, training, batch_size=batch_size, generator=generator
-        )
+    fitted = [name for name, bound in made.items() if isinstance(bound.reverse_std, FittedStd)]
     held_out, found = data.test.scaled(slice(0, images)), dict[str, LikelihoodReport]()
-    for name, bound in made.items():
+    for name in made:
+        if name in fitted:
+            made[name] = made[name].fitted(loaded.denoiser, training, batch_size=batch_size, generator=generator)
         found[name] = evaluate_bound(
-            bound, loaded.denoiser, held_out, batch_size=batch_size, seed=seed, progress=progress
+            made[name], loaded.denoiser, held_out, batch_size=batch_size, seed=seed, progress=progress
         )
         if report is not None:
             report(name, found[name])
-    text = json.dumps({name: figures.to_json() for name, figures in found.items()}, indent=2) + "\n"
-    _write(loaded.run.folder / "likelihood.json", lambda path: path.write_text(text))
-    _write(loaded.run.folder / "fitted_bound.pt", lambda path: torch.save(made[_FITTED].state_dict(), path))
+    end = "" if images is None else f"_{images}"
+    figures = {
+        "unmelt": __version__,
+        "checkpoint": loaded.checkpoint.name,
+        "seed": seed,
+        "fit_images": fit_images,
+        "bounds": {name: {"bound": _description(made[name]), **found[name].to_json()} for name in made},
+    }
+    text = json.dumps(figures, indent=2) + "\n"
+    states = {name: made[name].state_dict() for name in fitted}
+    _write(loaded.run.folder / f"likelihood{end}.json", lambda path: path.write_text(text))
+    _write(loaded.run.folder / f"fitted_bounds{end}.pt", lambda path: torch.save(states, path))
     return found
 
 
-def run_bounds(loaded: LoadedRun, data: ImageSplits, steps: int | None) -> dict[str, ELBO]:
-    """Return the bounds to report, by name: everything but the fitted one."""
-    process, config, train = loaded.denoiser.process, loaded.config, data.train
-    levels = Quantisation(levels=train.levels, low=train.data_range.low, high=train.data_range.high)
-    coupling = config.sampling.coupling.build()
-    if isinstance(coupling, Deterministic):
-        # Samples may be drawn without noise, but a bound needs some: that of the chain with the same marginals.
-        coupling = Markov()
-    delta = config.sampling.delta
-    if delta is not None or isinstance(coupling, Independent):
-        sigma = process.sigma(1.0).max().item()
-        widths = {"delta = sigma": sigma} | ({} if delta in (None, sigma) else {"the samples' delta": delta})
-        return {
-            f"{name} = {width:.4g}": ELBO(
-                process,
-                prior=_prior(process, data),
-                decoder=GaussianDecoder(process, width, quantisation=levels),
-                coupling=coupling,
-                reverse_std=ConstantStd(width),
-            )
-            for name, width in widths.items()
-        }
-    decoder = DiscretisedGaussianDecoder(process, levels)
-    grid = None if process.levels else steps or config.sampling.steps or _STEPS
-    prior = _prior(process, data)
-    made = {
-        name: ELBO(process, prior=prior, decoder=decoder, coupling=coupling, steps=grid, reverse_std=width)
-        for name, width in {"posterior's": PosteriorStd(), "forward's": ForwardStd()}.items()
+def load_fitted_bound(folder: Path | str, name: str = _FITTED, *, steps: int | None = None) -> ELBO:
+    """Return a fitted bound that `evaluate_run` left in a run's folder.
+
+    Args:
+        folder: the run's folder.
+        name: its name in the report.
+        steps: as it was given to `evaluate_run`.
+
+    Raises:
+        ConnectionError, FileNotFoundError, ValueError: as `evaluate_run`; or there is no such bound.
+    """
+    loaded = load_run(folder)
+    path = loaded.run.folder / "fitted_bounds.pt"
+    if not path.is_file():
+        msg = f"{loaded.run.folder} holds no fitted bounds (no {path.name}): python -m unmelt.evaluation makes them"
+        raise FileNotFoundError(msg)
+    states = torch.load(path, map_location="cpu", weights_only=True)
+    if name not in states:
+        msg = f"{path} holds no bound {name!r}: there is {' and '.join(map(repr, states))}"
+        raise ValueError(msg)
+    bound = run_bounds(loaded, loaded.data(), steps)[name]
+    bound.load_state_dict(states[name])
+    return bound
+
+
+def run_bounds(loaded: LoadedRun, data: ImageSplits, steps: int | None = None) -> dict[str, ELBO]:
+    """Return the bounds to report of a run, by name; those to be fitted have tables of ones.
+
+    Args:
+        loaded: the run.
+        data: its images.
+        steps: steps of the reverse process where it has no levels; the sampler's (or 200) if None.
+
+    Raises:
+        ValueError: `steps` are given to a process with levels, or the process has no bound (no noise).
+    """
+    process, sampling = loaded.denoiser.process, loaded.config.sampling
+    if steps is not None and process.levels is not None:
+        msg = f"steps={steps} are for processes without levels, and {type(process).__name__} has {process.levels}"
+        raise ValueError(msg)
+    grid = None if process.levels else steps or sampling.steps or _STEPS
+    levels = Quantisation(levels=data.train.levels, low=data.train.data_range.low, high=data.train.data_range.high)
+    prior, integers = _prior(process, data), DiscretisedGaussianDecoder(process, levels)
+
+    def made(coupling: Coupling, width: ReverseStd, decoder: Decoder) -> ELBO:
+        return ELBO(process, prior=prior, decoder=decoder, coupling=coupling, reverse_std=width, steps=grid)
+
+    chain = made(Markov(), PosteriorStd(), integers)
+    chain_fitted = made(Markov(), _blank(chain), DiscretisedGaussianDecoder(process, levels, 1.0))
+    if isinstance(sampling.coupling.build(), Independent):
+        bounds: dict[str, ELBO] = {}
+        for name, width in _widths(process, sampling.delta).items():
+            density = GaussianDecoder(process, width, quantisation=levels)
+            bounds[f"{name} = {width:.4g}"] = made(Independent(), ConstantStd(width), density)
+        plain = made(Independent(), PosteriorStd(), integers)
+        density = GaussianDecoder(process, torch.ones(process.shape), quantisation=levels)
+        bounds[_FITTED] = made(Independent(), _blank(plain), density)
+        return bounds | {f"Markov levels, {_FITTED}": chain_fitted}
+    bounds = {"posterior's": chain}
+    # A coefficient that rests, as heat's mean does, gets no noise in a forward step either.
+    bounds |= {"forward's": made(Markov(), ForwardStd(), integers)}
+    if process.levels is None:
+        bounds["continuous time"] = ELBO(
+            process, prior=prior, decoder=integers, steps=math.inf, first=chain.first, estimate=SampledLevels(draws=32)
+        )
+    return bounds | {_FITTED: chain_fitted}
+
+
+def _widths(process: LinearGaussianProcess, delta: float | None) -> dict[str, float]:
+    """Return constant standard deviations by name: sigma where there is one, and that of the samples."""
+    times = torch.linspace(0, 1, 9, dtype=torch.float64)
+    sigma = process.sigma(times)
+    constant = sigma.max().item() - sigma.min().item() <= 1e-9 * sigma.max().item()
+    widths = {"delta = sigma": sigma.max().item()} if constant and sigma.max() > 0 else {}
+    if delta is not None and delta > 0 and not math.isclose(delta, widths.get("delta = sigma", 0.0)):
+        widths["the samples' delta"] = delta
+    return widths
+
+
+def _blank(bound: ELBO) -> FittedStd:
+    """Return a table to be fitted, or loaded, for this bound's steps."""
+    assert bound.times is not None
+    shape = (len(bound.times) - 1, *bound.process.shape)
+    # Where a step leaves a coefficient as it is, it must not be given noise.
+    grid = bound.process.in_schedule_dtype(bound.times)
+    rows = [
+        bound.process.posterior_coefficients(s, t, bound.coupling).stddev[0].log().expand(shape[1:])
+        for s, t in itertools.pairwise(grid)
+    ]
+    return FittedStd(bound.times, torch.stack(rows))
+
+
+def _description(bound: ELBO) -> dict[str, object]:
+    """Return what a bound is made of, in words and numbers for a reader."""
+    width = bound.reverse_std
+    return {
+        "coupling": str(bound.coupling),
+        "reverse_std": type(width).__name__ if isinstance(width, FittedStd) else str(width),
+        "decoder": repr(bound.decoder).splitlines()[0].rstrip("("),
+        "prior": repr(bound.prior).splitlines()[0].rstrip("("),
+        "estimate": str(bound.estimate),
+        "first": bound.first,
     }
-    continuous = ELBO(process, prior=prior, decoder=decoder, steps=math.inf, estimate=SampledLevels(draws=32))
-    return made | {"continuous time": continuous}
 
 
 def _prior(process: LinearGaussianProcess, data: ImageSplits) -> Prior:

@@ -106,6 +106,10 @@ class DenoisingLoss(nn.Module):
         if uncertainty is not None:
             check_instance("uncertainty", uncertainty, LearnedLogVariance, "LearnedLogVariance(process)")
             check_same_process(process, uncertainty.process, whose="the uncertainty", where="this loss")
+        if times is not None:
+            check_instance("times", times, TimeSampling, "Stratified(UniformTimes()) for example")
+        if reduction is not None:
+            check_instance("reduction", reduction, Reduction, "MeanOverDimensions() for example")
         self.process = process
         self.times = times or (LevelTimes(process.levels) if process.levels else UniformTimes())
         self.reduction = reduction or SumOverDimensions()

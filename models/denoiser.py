@@ -81,7 +81,9 @@ class Denoiser(AbstractDenoiser):
         Raises:
             ValueError: the network returns another shape than it was given.
         """
-        output = self.network(z_t, t.to(torch.float32).expand(len(z_t)))
+        # Laws may be computed in float64, networks are not: they see latents in their parameters' precision.
+        seen = z_t if z_t.dtype != torch.float64 else z_t.to(next(self.network.parameters(), z_t).dtype)
+        output = self.network(seen, t.to(torch.float32).expand(len(z_t)))
         if output.shape != z_t.shape:
             msg = (
                 f"the network returned shape {tuple(output.shape)} for a latent of shape {tuple(z_t.shape)};"

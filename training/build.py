@@ -71,7 +71,7 @@ def build_loss(config: RunConfig, process: LinearGaussianProcess) -> DenoisingLo
     Raises:
         ValueError: a setting does not belong to the weighting, or is not defined for the process.
     """
-    return config.loss.build(process, config.reduction.build())
+    return config.loss.build(process, config.prediction.build(), config.reduction.build())
 
 
 def build_prior(process: LinearGaussianProcess, train: Images) -> Prior:

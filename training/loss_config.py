@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..degradations import LinearGaussianProcess
+import torch
+
+from ..degradations import LinearGaussianProcess, Prediction
 from ..losses import (
     Antithetic,
     BoundWeighting,
@@ -27,6 +29,9 @@ from ..losses import (
 )
 from .kinds import PredictionKind, TimesKind, WeightingKind
 
+# Times in (0, 1] at which a weighting is tried where the process has no levels, and how many of them at once.
+_TIMES_PROBED, _TIMES_AT_ONCE = 129, 16
+
 
 @dataclass(frozen=True)
 class LossConfig:
@@ -46,16 +51,24 @@ class LossConfig:
     learned_log_variance: bool = False
     """Divide the loss at each time by its learned mean."""
 
-    def build(self, process: LinearGaussianProcess, reduction: Reduction) -> DenoisingLoss:
-        """Return the loss for `process`.
+    def build(self, process: LinearGaussianProcess, prediction: Prediction, reduction: Reduction) -> DenoisingLoss:
+        """Return the loss for `process` and a network that predicts `prediction`.
 
         Raises:
-            ValueError: a setting does not belong to the weighting, or is not defined for the process.
+            ValueError: a setting does not belong to the weighting, is not defined for the process, or weighs an error
+                infinitely at some level or time: better told now than in the middle of training.
         """
+        weighting, count = self._weighting(), process.levels or _TIMES_PROBED
+        weighting.require_defined(process)
+        # Levels as they are; else the middles of as many parts, away from ends that are drawn with probability 0.
+        shift = 0.0 if process.levels else 0.5
+        times = process.in_schedule_dtype((torch.arange(1, count + 1, dtype=torch.float64) - shift) / count)
+        for t in times.split(_TIMES_AT_ONCE):
+            weighting.check_gain(weighting.gain(process, prediction, t), process, prediction, t, torch.float32)
         return DenoisingLoss(
             process,
             times=self._times(process),
-            weighting=self._weighting(),
+            weighting=weighting,
             reduction=reduction,
             uncertainty=LearnedLogVariance(process) if self.learned_log_variance else None,
         )

@@ -112,6 +112,7 @@ class Trainer:
         self.ema = EMA(self.denoiser, config.optimizer.ema_decay)
         self.prior = build_prior(self.denoiser.process, data.train)
         build_sampler(config, self.ema.model, self.prior)
+        loss = build_loss(config, self.denoiser.process)
         if self.accelerator.is_main_process:
             if resume:
                 self.run.check_resumable(config, data, self.denoiser.process)
@@ -122,7 +123,7 @@ class Trainer:
         self.accelerator.wait_for_everyone()
 
         self.progress = Progress()
-        objective = Objective(self.denoiser, build_loss(config, self.denoiser.process))
+        objective = Objective(self.denoiser, loss.to(self.accelerator.device))
         if settings.compile:
             objective.compile()
         optimizer = torch.optim.AdamW(

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ...degradations.checks import check_instance
 from .quantisation import Quantisation
 
 
@@ -97,6 +98,8 @@ def bits_of_nats(dimensions: int, *, known: Quantisation | None, given: Quantisa
     Raises:
         ValueError: neither is there, or they contradict each other.
     """
+    if given is not None:
+        check_instance("quantisation", given, Quantisation, "such as Quantisation(levels=256, low=0.0, high=1.0)")
     if known is None and given is None:
         msg = (
             "bits per dimension depend on the number of levels and the range of the data: give both, such as"

@@ -29,6 +29,7 @@ from ...degradations.checks import check_instance, check_signal
 from ...degradations.randomness import white_noise
 from ...degradations.tables import schedule_dtype
 from ...models import AbstractDenoiser
+from ...models.modes import evaluating
 from ..priors import Prior, StandardNormalPrior
 from .bound import Bound, mean_of
 from .decoders import Decoder, GaussianDecoder
@@ -107,8 +108,14 @@ class ELBO(nn.Module):
         self.coupling = coupling if coupling is not None else Markov()
         self.reverse_std = reverse_std if reverse_std is not None else PosteriorStd()
         self._check_parts()
+        if steps is not None:
+            check_instance("steps", steps, (int, float), "math.inf for continuous time")
+        if times is not None:
+            check_instance("times", times, Tensor, "torch.tensor([0.1, 0.5, 1.0]) for example")
         self.times, self.first = _times(process, None if steps is None else float(steps), times, first)
         self.estimate = estimate or (AllLevels() if self.times is not None else SampledLevels())
+        check_instance("estimate", self.estimate, Estimate, "AllLevels() or SampledLevels(draws=16) for example")
+        check_instance("rows", rows, int, "the most rows of one network call")
         self.rows = rows
         if rows < 1:
             msg = f"rows must be at least 1, got {rows}"
@@ -133,7 +140,7 @@ class ELBO(nn.Module):
         """Return the bound for each example, in nats.
 
         Args:
-            denoiser: denoiser of the same process.
+            denoiser: denoiser of the same process; in evaluation mode, unless the bound is what it is trained by.
             x: data, (batch, *shape), floating-point; or integer levels where the decoder declares them.
             generator: source of all randomness; torch's default if None.
 
@@ -142,7 +149,10 @@ class ELBO(nn.Module):
             TypeError: `x` holds integers and the decoder declares no levels.
             ValueError: a shape is wrong, data lie outside the declared range, or the denoiser's process is another one.
         """
-        check_same_process(self.process, denoiser.process, whose="the denoiser", where="this bound")
+        self._check_call(denoiser)
+        if len(x) == 0:
+            msg = "x holds no example: a bound needs at least one"
+            raise ValueError(msg)
         replicates = [self._replicate(denoiser, x, generator, None) for _ in range(self.estimate.replicates)]
         return mean_of(replicates, same_terms=isinstance(self.estimate, AllLevels))
 
@@ -157,9 +167,9 @@ class ELBO(nn.Module):
     ) -> ELBO:
         """Return this bound with the best standard deviations for a data set, per level and coefficient.
 
-        Those of the reverse steps become a `FittedStd`, and the decoder gets the best it can have: one per coefficient
-        for a `GaussianDecoder`. On these data, with these latents, no other choice gives a lower bound. Both are stored
-        in the state_dict.
+        The denoiser is put into evaluation mode meanwhile. The reverse steps get a `FittedStd`, and the decoder the
+        best it can have: one per coefficient for a `GaussianDecoder`. On these data, with these latents, no other
+        choice gives a lower bound. Both are stored in the state_dict.
 
         Args:
             denoiser: denoiser of the same process.
@@ -175,7 +185,7 @@ class ELBO(nn.Module):
         if self.times is None:
             msg = "in continuous time the best standard deviation is the posterior's, nothing is fitted: give steps=..."
             raise ValueError(msg)
-        check_same_process(self.process, denoiser.process, whose="the denoiser", where="this bound")
+        self._check_call(denoiser)
         shape, device = self.process.shape, self.process.device
         seen = _Seen(
             sums=torch.zeros((len(self.times) - 1, *shape), dtype=schedule_dtype(device), device=device),
@@ -184,9 +194,10 @@ class ELBO(nn.Module):
         )
         sweep = copy.copy(self)
         sweep.estimate = AllLevels()
-        for batch in data.split(batch_size) if isinstance(data, Tensor) else data:
-            for _ in range(self.estimate.replicates):
-                sweep._replicate(denoiser, batch, generator, seen)  # noqa: SLF001  # of this class
+        with evaluating(denoiser):
+            for batch in data.split(batch_size) if isinstance(data, Tensor) else data:
+                for _ in range(self.estimate.replicates if len(batch) else 0):
+                    sweep._replicate(denoiser, batch, generator, seen)  # noqa: SLF001  # of this class
         if not seen.pairs:
             msg = "no data to fit standard deviations to: got no example"
             raise ValueError(msg)
@@ -209,6 +220,9 @@ class ELBO(nn.Module):
         process = self.process
         x = self.decoder.prepare(x, generator=generator)
         check_signal("x", x, process.shape)
+        if not torch.compiler.is_compiling() and not bool(x.isfinite().all()):
+            msg = "x holds NaN or infinity, of which there is no likelihood: look at the data"
+            raise ValueError(msg)
         x = compute_precision(x).to(process.device)
         u = process.basis.forward(x)
         # Sums over many coefficients and levels: in the widest precision that the device has.
@@ -242,7 +256,7 @@ class ELBO(nn.Module):
         t = process.as_times(self.first)
         noise = white_noise(x.shape, like=x, generator=generator)
         estimate = denoiser(process.corrupt(x, noise, t), t)
-        self._check_finite(estimate, t)
+        self._check_finite(estimate, t, len(estimate))
         if seen is not None:
             seen.pairs.append((x.cpu(), estimate.cpu()))
         return self.decoder.negative_log_likelihood(x, estimate, t)
@@ -268,7 +282,7 @@ class ELBO(nn.Module):
             rows = place.reshape(()) if alone else rearrange(place.expand(batch, -1), "b c -> (b c)")
             term, t = self._term(rows)
             spectrum = repeat(u, "b ... -> (b c) ...", c=ranks.shape[1])
-            error = self._error(denoiser, spectrum, t, term, generator)
+            error = self._error(denoiser, spectrum, t, term, batch, generator)
             if seen is not None:
                 seen.add(error, rows.expand(len(error)))
             squares = (term.gain.to(u.dtype) * error).square() + term.excess.to(u.dtype)
@@ -288,14 +302,20 @@ class ELBO(nn.Module):
         return step_term(step_between(process, s, t, self.coupling), self.reverse_std), t
 
     def _error(
-        self, denoiser: AbstractDenoiser, u: Tensor, t: Tensor, term: Term, generator: torch.Generator | None
+        self,
+        denoiser: AbstractDenoiser,
+        u: Tensor,
+        t: Tensor,
+        term: Term,
+        batch: int,
+        generator: torch.Generator | None,
     ) -> Tensor:
         """Return alpha u - alpha u_hat for fresh latents at t, (rows, *shape), alpha being the term's."""
         basis = self.process.basis
         noise = white_noise(u.shape, like=u, generator=generator)
         u_t = term.end.log_alpha.exp().to(u.dtype) * u + term.end.log_sigma.exp().to(u.dtype) * noise
         output = denoiser.output(basis.inverse(u_t), t)
-        self._check_finite(output, t)
+        self._check_finite(output, t, batch)
         latent, factor = denoiser.prediction.conversion(self.process, t, term.log_alpha, at=term.end)
         estimate = latent.to(u.dtype) * u_t + factor.to(u.dtype) * basis.forward(output)
         return term.log_alpha.exp().to(u.dtype) * u - estimate
@@ -312,6 +332,10 @@ class ELBO(nn.Module):
         return torch.stack(best)
 
     # ---- checks -------------------------------------------------------------------------------------------
+
+    def _check_call(self, denoiser: AbstractDenoiser) -> None:
+        check_instance("denoiser", denoiser, AbstractDenoiser, "Denoiser(network, process, prediction=...) for example")
+        check_same_process(self.process, denoiser.process, whose="the denoiser", where="this bound")
 
     def _check_parts(self) -> None:
         check_instance("process", self.process, LinearGaussianProcess, "the one that the denoiser was made for")
@@ -376,7 +400,7 @@ class ELBO(nn.Module):
         )
         raise ValueError(msg)
 
-    def _check_finite(self, output: Tensor, t: Tensor) -> None:
+    def _check_finite(self, output: Tensor, t: Tensor, batch: int) -> None:
         """Refuse an output that would make the bound NaN, naming its level."""
         if torch.compiler.is_compiling() or bool(output.isfinite().all()):
             return
@@ -388,8 +412,8 @@ class ELBO(nn.Module):
             number = int((self.times - time).abs().argmin()) + (self.first > 0)
             level = f"level {number} of {len(self.times) - (self.first == 0)}, "
         msg = (
-            f"the denoiser returned NaN or infinity at {level}t = {time:.6g}, for row {bad} of {len(output)}: no bound"
-            " can be had from it; look at its parameters and at its input there"
+            f"the denoiser returned NaN or infinity at {level}t = {time:.6g}, for example {bad * batch // len(output)}"
+            f" of {batch}: no bound can be had from it; look at its parameters and at its input there"
         )
         raise FloatingPointError(msg)
 
@@ -408,7 +432,7 @@ def _times(
         steps = process.levels if process.levels is not None else math.inf
     if steps == math.inf:
         return None, start_of_continuum(process, first)
-    if steps != int(steps):
+    if math.isnan(steps) or steps != int(steps):
         msg = f"steps must be a whole number or math.inf, got {steps}"
         raise ValueError(msg)
     grid = discrete_grid(process, int(steps), first)

@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ...degradations.checks import check_instance
 from ..times import Stratified, TimeSampling, UniformTimes
 
 # Points between which a law over continuous time must put some of its mass.
@@ -101,7 +102,8 @@ class SampledLevels(Estimate):
     """A few levels, or times, drawn for each example: unbiased whatever the law, and the steadier the better it fits.
 
     `Stratified` and `Antithetic` laws spread the draws of one example; `LossHistoryTimes` puts them where the terms are
-    large (importance sampling). A law's draws are independent between examples and replicates.
+    large (importance sampling), once it was told: `law.update(found.ranks.flatten(), found.terms.flatten())` with what
+    an earlier bound found. A law's draws are independent between examples and replicates.
 
     Attributes:
         draws: how many in each replicate.
@@ -119,6 +121,8 @@ class SampledLevels(Estimate):
     def __post_init__(self) -> None:
         """Refuse to do nothing."""
         self._require_replicates()
+        check_instance("times", self.times, TimeSampling, "Stratified(UniformTimes()) for example")
+        check_instance("draws", self.draws, int, "a number of terms")
         if self.draws < 1:
             msg = f"draws must be at least 1, got {self.draws}"
             raise ValueError(msg)

@@ -28,7 +28,8 @@ def discrete_grid(process: LinearGaussianProcess, steps: int, first: float | Non
     else:
         grid = levels if process.levels is None and has_noise(process, 0.0) else levels[1:]
     if len(grid) < 2:
-        msg = f"the bound needs at least two latents, got steps={steps}: take steps=2 or more, or math.inf"
+        least = steps + 2 - len(grid)
+        msg = f"the bound needs at least two latents, got steps={steps}: take steps={least} or more, or math.inf"
         raise ValueError(msg)
     return grid
 

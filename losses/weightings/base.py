@@ -140,12 +140,23 @@ class Weighting(ABC):
         """
         gain = self.gain(process, prediction, t)
         if values_are_free(gain):
-            self._check_gain(gain, process, prediction, t, torch.finfo(error.dtype).max ** 0.5)
+            self.check_gain(gain, process, prediction, t, error.dtype)
         return process.basis.combine((error, gain))
 
-    def _check_gain(
-        self, gain: Tensor, process: LinearGaussianProcess, prediction: Prediction, t: Tensor, most: float
+    def check_gain(
+        self,
+        gain: Float[Tensor, "..."],
+        process: LinearGaussianProcess,
+        prediction: Prediction,
+        t: Float[Tensor, " batch"],
+        dtype: torch.dtype,
     ) -> None:
+        """Check that the gain at times `t` has a square in `dtype`, the error's.
+
+        Raises:
+            ValueError: it has none; the message names time and coefficient and what to do.
+        """
+        most = torch.finfo(dtype).max ** 0.5
         allowed = gain.abs() <= most
         if bool(allowed.all()):
             return

@@ -14,7 +14,7 @@ import unmelt
 from unmelt.degradations import HeatDissipation, Independent, IsotropicDiffusion, PredictX
 from unmelt.evaluation import Figure, evaluate_bound
 from unmelt.losses import ELBO, GaussianDecoder, OraclePrior, Quantisation, SampledLevels
-from unmelt.models import Denoiser, GaussianOracle
+from unmelt.models import Denoiser, GaussianOracle, UNet
 
 SHAPE = (1, 4, 4)
 LEVELS = Quantisation(levels=17, low=0.0, high=1.0)
@@ -126,6 +126,31 @@ def test_figures_show_the_digits_that_their_error_leaves():
     assert str(Figure(312.7, 14.2)) == "313 +- 14"
     assert str(Figure(0.5, math.nan)) == "0.5"
     assert str(Figure(6.04e-11, 3.3e-11)) == "6.0e-11 +- 3.3e-11"
+
+
+def test_a_denoiser_in_training_mode_is_evaluated_without_dropout_and_left_as_it_was():
+    process = IsotropicDiffusion(SHAPE)
+    network = UNet(SHAPE, channels=8, multipliers=(1,), blocks=1, attention_levels=(), dropout=0.5)
+    # The last convolution starts at zero: without this nothing that happens before it would show.
+    torch.nn.init.normal_(network.last[-1].weight)
+    denoiser = Denoiser(network.train(), process, prediction=PredictX())
+    bound, x = ELBO(process, steps=3), torch.rand(4, *SHAPE)
+    first = evaluate_bound(bound, denoiser, x, progress=False)
+    assert denoiser.training
+    assert network.last.training
+    assert evaluate_bound(bound, denoiser.eval(), x, progress=False) == first
+    assert not denoiser.training
+
+
+@pytest.mark.usefixtures("as_in_production")
+def test_what_is_no_data_is_told():
+    bound, oracle, x = problem()
+    with pytest.raises(TypeError, match=r"a batch must be a Tensor.*out of \(image, label\) pairs"):
+        evaluate_bound(bound, oracle, [(x, x)], progress=False)
+    with pytest.raises(ValueError, match="batch_size must be at least 1 and seed at least 0, got 0 and 0"):
+        evaluate_bound(bound, oracle, x, batch_size=0, progress=False)
+    with pytest.raises(TypeError, match="bound must be an ELBO"):
+        evaluate_bound(oracle, bound, x, progress=False)
 
 
 def run_two(folder, mode):

@@ -7,13 +7,15 @@ import subprocess
 import sys
 
 import pytest
-import torch
 from accelerate.state import AcceleratorState
 
-from unmelt.evaluation.run_likelihood import evaluate_run, run_bounds
-from unmelt.losses import ConstantStd, DegradedDataPrior, FittedStd, KernelDivergence
+from unmelt.degradations import Independent, Markov
+from unmelt.evaluation import evaluate_bound
+from unmelt.evaluation.run_likelihood import evaluate_run, load_fitted_bound, run_bounds
+from unmelt.losses import ConstantStd, DegradedDataPrior, KernelDivergence
 from unmelt.training import (
     CouplingKind,
+    CustomConfig,
     DataConfig,
     DataSource,
     HeatConfig,
@@ -71,25 +73,40 @@ def test_heat_s_bounds_stand_side_by_side_in_the_run_s_folder(heat):
     # Fitted on other images, and still far better; a chain does not pay anew at each level for what is not known.
     assert found["Markov levels, fitted"].nats.total.mean < found["fitted"].nats.total.mean
     assert found["fitted"].nats.total.mean < min(found[name].nats.total.mean for name in list(found)[:2])
-    assert {path.name for path in heat.folder.iterdir()} >= {"likelihood.json", "fitted_bound.pt"}
+    assert {path.name for path in heat.folder.iterdir()} >= {"likelihood_60.json", "fitted_bounds_60.pt"}
     assert not list(heat.folder.glob(".*"))
-    stored = json.loads((heat.folder / "likelihood.json").read_text())
-    assert stored == json.loads(json.dumps({name: report.to_json() for name, report in found.items()}))
+    stored = json.loads((heat.folder / "likelihood_60.json").read_text())
+    assert (stored["checkpoint"], stored["fit_images"], stored["seed"]) == ("step_00000020", 200, 0)
+    described = {name: figures.pop("bound") for name, figures in stored["bounds"].items()}
+    assert stored["bounds"] == json.loads(json.dumps({name: report.to_json() for name, report in found.items()}))
+    assert [each["coupling"] for each in described.values()] == ["Independent()"] * 3 + ["Markov()"]
+    assert described["the samples' delta = 0.04"]["reverse_std"] == "ConstantStd(delta=0.04)"
 
 
-def test_the_fitted_bound_can_be_had_again_from_the_folder(heat):
-    evaluate_run(heat.folder, images=10, fit_images=50, progress=False)
+def test_the_fitted_bounds_can_be_had_again_from_the_folder(heat):
+    with pytest.raises(FileNotFoundError, match=r"no fitted bounds.*python -m unmelt\.evaluation makes them"):
+        load_fitted_bound(heat.folder)
+    found = evaluate_run(heat.folder, fit_images=50, progress=False)
     loaded = load_run(heat.folder)
-    bound = run_bounds(loaded, loaded.data(), None)["delta = sigma = 0.03"]
+    held_out = loaded.data().test.scaled()
+    for name, coupling in {"fitted": Independent(), "Markov levels, fitted": Markov()}.items():
+        bound = load_fitted_bound(heat.folder, name)
+        assert bound.coupling == coupling
+        assert evaluate_bound(bound, loaded.denoiser, held_out, batch_size=256, progress=False) == found[name]
+    with pytest.raises(ValueError, match=r"no bound 'best': there is 'fitted' and 'Markov levels, fitted'"):
+        load_fitted_bound(heat.folder, "best")
+
+
+def test_heat_s_bound_is_as_published(heat):
+    loaded = load_run(heat.folder)
+    bound = run_bounds(loaded, loaded.data())["delta = sigma = 0.03"]
     assert isinstance(bound.prior, DegradedDataPrior)
     assert bound.prior.kernel_divergence is KernelDivergence.VARIATIONAL
     assert isinstance(bound.reverse_std, ConstantStd)
     assert bound.reverse_std.delta == pytest.approx(heat.process.sigma)
-    state = torch.load(heat.folder / "fitted_bound.pt", weights_only=True)
-    fitted = FittedStd(state["reverse_std.times"], state["reverse_std.log_stddev"])
-    assert fitted.log_stddev.shape == (7, 1, 8, 8)
-    torch.testing.assert_close(fitted.times, bound.times, rtol=0, atol=0)
-    assert state["decoder.stddev"].shape == (1, 8, 8)
+    assert bound.coupling == Independent()
+    with pytest.raises(ValueError, match="steps=7 are for processes without levels, and HeatDissipation has 8"):
+        run_bounds(loaded, loaded.data(), 7)
 
 
 def test_a_markov_run_has_the_bounds_of_its_grid_and_of_continuous_time(heat):
@@ -104,9 +121,29 @@ def test_a_markov_run_has_the_bounds_of_its_grid_and_of_continuous_time(heat):
         )
     )
     found = evaluate_run(config.folder, images=40, fit_images=100, progress=False)
+    assert all(report.count == 40 for report in found.values())
     assert list(found) == ["posterior's", "forward's", "continuous time", "fitted"]
     assert [report.steps for report in found.values()] == [10, 10, None, 10]
     assert evaluate_run(config.folder, images=5, fit_images=5, steps=4, progress=False)["fitted"].steps == 4
+
+
+@pytest.mark.parametrize("coupling", [CouplingKind.MARKOV, CouplingKind.DETERMINISTIC, CouplingKind.INDEPENDENT])
+def test_any_family_trained_by_heat_s_recipe_has_bounds(heat, coupling):
+    """The recipe's delta belongs to heat: another process has bounds whatever it is sampled with."""
+    config = train(
+        dataclasses.replace(
+            heat,
+            name=f"pixelation_{coupling.value}",
+            process=CustomConfig(target="Pixelation"),
+            prediction=PredictionKind.X,
+            sampling=dataclasses.replace(
+                heat.sampling, coupling=coupling, delta=None if coupling is CouplingKind.DETERMINISTIC else 0.04
+            ),
+        )
+    )
+    found = evaluate_run(config.folder, images=20, fit_images=40, steps=6, progress=False)
+    assert "fitted" in found
+    assert ("the samples' delta = 0.04" in found) == (coupling is CouplingKind.INDEPENDENT)
 
 
 def test_the_command_prints_a_line_each_and_explains_errors(heat):
@@ -116,7 +153,7 @@ def test_the_command_prints_a_line_each_and_explains_errors(heat):
     )
     for name in ("delta = sigma = 0.03", "the samples' delta = 0.04", "fitted"):
         assert f"\n{name} " in done.stdout
-    assert f"written: {heat.folder / 'likelihood.json'}" in done.stdout
+    assert f"written: {heat.folder / 'likelihood_20.json'}" in done.stdout
     missing = subprocess.run([*command, "nowhere"], capture_output=True, text=True, check=False)
     assert missing.returncode == 1
     assert missing.stderr.startswith("error: nowhere holds no run")

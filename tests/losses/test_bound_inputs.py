@@ -122,7 +122,7 @@ def test_a_nan_is_traced_where_the_first_latent_is_level_0():
 
 def test_a_nan_is_traced_in_continuous_time():
     process = IsotropicDiffusion(SHAPE)
-    with pytest.raises(FloatingPointError, match=r"returned NaN or infinity at t = 0, for row 0 of 2"):
+    with pytest.raises(FloatingPointError, match=r"returned NaN or infinity at t = 0, for example 0 of 2"):
         ELBO(process)(Denoiser(Fails(0, 1), process, prediction=PredictX()), random_images(SHAPE))
 
 
@@ -201,6 +201,59 @@ def test_parts_of_the_wrong_kind():
     for name, wrong in (("prior", 1.0), ("decoder", 0.1), ("coupling", "markov"), ("reverse_std", 0.0125)):
         with pytest.raises(TypeError, match=f"{name} must be an? "):
             ELBO(process, **{name: wrong})
+
+
+def test_data_that_are_none_are_refused():
+    process = IsotropicDiffusion(SHAPE)
+    found = ELBO(process, steps=5)
+    with pytest.raises(ValueError, match="x holds no example"):
+        found(oracle(process), random_images(SHAPE)[:0])
+    with pytest.raises(ValueError, match="no data to fit"):
+        found.fitted(oracle(process), random_images(SHAPE)[:0])
+    with pytest.raises(ValueError, match="x holds NaN or infinity"):
+        found(oracle(process), torch.full((1, *SHAPE), torch.nan))
+
+
+@pytest.mark.usefixtures("as_in_production")
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"steps": "10"}, "steps must be an int or a float"),
+        ({"rows": 1.5}, "rows must be an int"),
+        ({"times": [0.1, 1.0]}, "times must be a Tensor"),
+        ({"estimate": "all"}, "estimate must be an Estimate"),
+        ({"estimate": AllLevels}, "estimate must be an Estimate.*the class AllLevels itself"),
+    ],
+    ids=str,
+)
+def test_arguments_of_the_wrong_kind(settings, message):
+    with pytest.raises(TypeError, match=message):
+        ELBO(IsotropicDiffusion(SHAPE), **settings)
+
+
+@pytest.mark.usefixtures("as_in_production")
+def test_other_things_of_the_wrong_kind():
+    process = IsotropicDiffusion(SHAPE)
+    found = ELBO(process, steps=5)
+    with pytest.raises(TypeError, match="denoiser must be an AbstractDenoiser"):
+        found(torch.nn.Identity(), random_images(SHAPE))
+    with pytest.raises(TypeError, match="quantisation must be a Quantisation"):
+        found(oracle(process), random_images(SHAPE)).bits_per_dim(256)
+    with pytest.raises(TypeError, match="stddev must be"):
+        GaussianDecoder(process, LEVELS)
+    with pytest.raises(TypeError, match="times must be a TimeSampling"):
+        SampledLevels(times="uniform")
+    with pytest.raises(ValueError, match="a whole number or math.inf, got nan"):
+        ELBO(process, steps=math.nan)
+
+
+def test_parts_for_another_shape_are_refused_where_they_are_passed():
+    """Pixels have no table that would tell: the shape itself does."""
+    process = IsotropicDiffusion(SHAPE)
+    other = IsotropicDiffusion((1, 4, 6))
+    for part in ({"prior": StandardNormalPrior(other)}, {"decoder": GaussianDecoder(other)}):
+        with pytest.raises(ValueError, match=r"made for another process \(IsotropicDiffusion of shape \(1, 4, 6\)\)"):
+            ELBO(process, **part)
 
 
 def test_fitted_widths_belong_to_one_grid():

@@ -278,3 +278,14 @@ class TestModule:
         z_t = torch.randn(2, *SHAPE, generator=generator)
         assert zero.prediction == PredictX()
         assert not zero.output(z_t, torch.tensor(0.5)).any()
+
+
+def test_float64_latents_meet_a_float32_network_in_its_precision():
+    """Laws are computed in float64 here and there; a network is asked in its own precision."""
+    process = IsotropicDiffusion((1, 8, 8))
+    network = UNet((1, 8, 8), channels=8, multipliers=(1,), blocks=1, attention_levels=()).eval()
+    denoiser = Denoiser(network, process, prediction=PredictX())
+    z = torch.rand(2, 1, 8, 8, dtype=torch.float64)
+    double, single = denoiser(z, 0.5), denoiser(z.float(), 0.5)
+    assert double.dtype == torch.float64
+    assert torch.equal(double.float(), single)

@@ -10,7 +10,15 @@ import pytest
 import torch
 
 import unmelt
-from unmelt.degradations import BlurringDiffusion, CosineSchedule, HeatDissipation, IsotropicDiffusion, LinearSchedule
+from unmelt.degradations import (
+    BlurringDiffusion,
+    CosineSchedule,
+    HeatDissipation,
+    IsotropicDiffusion,
+    LinearSchedule,
+    PredictLessDegraded,
+    PredictX,
+)
 from unmelt.losses import (
     Antithetic,
     BoundWeighting,
@@ -176,7 +184,7 @@ class TestLosses:
     )
     def test_settings_reach_the_weighting(self, kind, made):
         config = LossConfig(weighting=kind, sigmoid_bias=-1.0, min_snr_gamma=3.0)
-        assert config.build(IsotropicDiffusion((1, 4, 4)), MeanOverDimensions()).weighting == made
+        assert config.build(IsotropicDiffusion((1, 4, 4)), PredictX(), MeanOverDimensions()).weighting == made
 
     @pytest.mark.parametrize(
         ("kind", "levels", "continuous"),
@@ -189,8 +197,8 @@ class TestLosses:
     )
     def test_settings_reach_the_times(self, kind, levels, continuous):
         config = LossConfig(times=kind)
-        heat = config.build(HeatDissipation((1, 4, 4), levels=7), MeanOverDimensions()).times
-        cosine = config.build(IsotropicDiffusion((1, 4, 4)), MeanOverDimensions()).times
+        heat = config.build(HeatDissipation((1, 4, 4), levels=7), PredictX(), MeanOverDimensions()).times
+        cosine = config.build(IsotropicDiffusion((1, 4, 4)), PredictX(), MeanOverDimensions()).times
         assert (type(heat), type(cosine)) == (levels, continuous)
         drawn = heat.sample(50, device=torch.device("cpu")) * 7
         # Levels, whatever the way of drawing them.
@@ -199,10 +207,23 @@ class TestLosses:
     def test_what_does_not_go_together_is_told(self):
         with pytest.raises(ValueError, match="loss.measure=v is for the simple weighting"):
             LossConfig(weighting=WeightingKind.P2, measure=PredictionKind.V).build(
-                IsotropicDiffusion((1, 4, 4)), MeanOverDimensions()
+                IsotropicDiffusion((1, 4, 4)), PredictX(), MeanOverDimensions()
             )
         with pytest.raises(ValueError, match="log-normal times are for continuous time.*7 levels"):
-            LossConfig(times=TimesKind.LOG_NORMAL).build(HeatDissipation((1, 4, 4), levels=7), MeanOverDimensions())
+            LossConfig(times=TimesKind.LOG_NORMAL).build(
+                HeatDissipation((1, 4, 4), levels=7), PredictX(), MeanOverDimensions()
+            )
+        # Under heat the noise-to-signal ratio of a high frequency has no finite square at the last levels.
+        with pytest.raises(ValueError, match="EDMWeighting multiplies the error of PredictLessDegraded by"):
+            LossConfig(weighting=WeightingKind.EDM).build(
+                HeatDissipation((1, 32, 32)), PredictLessDegraded(), MeanOverDimensions()
+            )
+
+    def test_a_loss_that_is_refused_leaves_no_run_behind(self, config, splits):
+        refused = dataclasses.replace(config, loss=LossConfig(times=TimesKind.LOG_NORMAL))
+        with pytest.raises(ValueError, match="log-normal"):
+            Trainer(refused, splits)
+        assert not config.folder.exists()
 
     def test_a_learned_log_variance_is_trained_and_stored(self, training, splits):
         """Its parameters are part of what the optimizer moves, and of the checkpoint that a run resumes from."""

@@ -25,6 +25,8 @@ from ..quantisation import Quantisation
 class Decoder(TableModule, ABC):
     """A law of the data given the denoiser's estimate from the first latent.
 
+    A subclass writes `negative_log_likelihood`, `from_levels` (what quantised data become) and `fitted`.
+
     Args:
         process: the forward process.
         quantisation: levels of the data where it is quantised; None for continuous data.
@@ -67,7 +69,7 @@ class Decoder(TableModule, ABC):
         """
         check_instance("x", x, Tensor, "torch.as_tensor(...) makes one")
         if self.quantisation is not None:
-            x = self._from_levels(x, self.quantisation, generator)
+            x = self.from_levels(x, self.quantisation, generator)
         elif not x.dtype.is_floating_point and not x.dtype.is_complex:
             msg = (
                 f"integer data ({x.dtype}) without levels: declare what the integers stand for, such as"
@@ -79,7 +81,7 @@ class Decoder(TableModule, ABC):
         return compute_precision(x)
 
     @abstractmethod
-    def _from_levels(self, x: Tensor, quantisation: Quantisation, generator: torch.Generator | None) -> Tensor:
+    def from_levels(self, x: Tensor, quantisation: Quantisation, generator: torch.Generator | None) -> Tensor:
         """Return the data to make latents of from quantised data."""
 
     @abstractmethod
@@ -121,6 +123,8 @@ class Decoder(TableModule, ABC):
         if stddev is None:
             self.register_buffer("stddev", None)
             return
+        number = "a standard deviation in the data's units"
+        check_instance("stddev", stddev, (Tensor, float, int), number)
         table = stddev.detach() if isinstance(stddev, Tensor) else torch.tensor(float(stddev), dtype=torch.float64)
         if not table.dtype.is_floating_point:
             msg = f"stddev must be floating-point, in the data's units, got {table.dtype}"

@@ -76,6 +76,6 @@ class GaussianDecoder(Decoder):
         error = self.process.basis.forward(self.process.in_schedule_dtype(x) - self.process.in_schedule_dtype(x_hat))
         return GaussianDecoder(self.process, error.square().mean(0).sqrt(), quantisation=self.quantisation)
 
-    def _from_levels(self, x: Tensor, quantisation: Quantisation, generator: torch.Generator | None) -> Tensor:
+    def from_levels(self, x: Tensor, quantisation: Quantisation, generator: torch.Generator | None) -> Tensor:
         """See `Decoder.prepare`."""
         return quantisation.dequantise(x, generator=generator)
