@@ -136,7 +136,7 @@ class TestLikelihood:
         assert re.fullmatch(r"[\d.]+ \+- [\d.]+\n", printed.getvalue())
         assert names["found"].log_prob.isfinite().all()
 
-    @pytest.mark.parametrize(("name", "rows", "columns"), [("models", 12, 7), ("oracles", 10, 6)])
+    @pytest.mark.parametrize(("name", "rows", "columns"), [("models", 12, 7), ("oracles", 14, 6)])
     def test_its_tables_are_filled(self, name, rows, columns):
         """By `make likelihood`; a row for each model and bound, and for each process."""
         (table,) = re.findall(rf"<!-- {name} -->\n(.*?)<!-- end of {name} -->", LIKELIHOOD, re.DOTALL)

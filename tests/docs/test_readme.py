@@ -19,7 +19,7 @@ def test_the_example_runs_from_top_to_bottom():
 
 
 def test_the_example_of_a_degradation_is_a_valid_process():
-    (code,) = re.findall(r"```python\n(import math.*?)```", README, re.DOTALL)
+    (code,) = re.findall(r"```python\n(import math, torch\n.*?)```", README, re.DOTALL)
     names: dict[str, object] = {}
     exec(compile(code, "README.md", "exec"), names)  # noqa: S102
     process = names["Fog"]((1, 6, 5))
