@@ -34,14 +34,13 @@ from ..priors import Prior, StandardNormalPrior
 from .bound import Bound, mean_of
 from .decoders import Decoder, GaussianDecoder
 from .estimates import AllLevels, Draws, Estimate, SampledLevels
-from .grids import checked_grid, discrete_grid, has_noise, start_of_continuum
+from .finiteness import check_continuum, check_grid
+from .grids import checked_grid, discrete_grid, start_of_continuum
 from .reverse_std import FittedStd, PosteriorStd, ReverseStd
 from .terms import Term, rate_term, step_between, step_term
 
 # Rows of one network call: few examples are evaluated at many levels at once.
 _ROWS = 64
-# Numbers in one table of coefficients while a grid is checked: 32 MiB in float64.
-_TABLE_NUMBERS = 2**22
 
 
 class _Seen(NamedTuple):
@@ -121,7 +120,10 @@ class ELBO(nn.Module):
             msg = f"rows must be at least 1, got {rows}"
             raise ValueError(msg)
         self.estimate.check(self.steps)
-        self._check_terms()
+        if self.times is None:
+            check_continuum(process, self.first, self.coupling, self.reverse_std)
+        else:
+            check_grid(process, self.times, self.coupling, self.reverse_std)
 
     @property
     def steps(self) -> int | None:
@@ -346,60 +348,6 @@ class ELBO(nn.Module):
         for name, part in (("prior", self.prior), ("decoder", self.decoder)):
             check_same_process(self.process, part.process, whose=f"the {name}", where="this bound")
 
-    def _check_terms(self) -> None:
-        """Refuse what makes a term infinite, before any network is called."""
-        if self.times is None:
-            if not isinstance(self.coupling, Markov) or not isinstance(self.reverse_std, PosteriorStd):
-                msg = (
-                    "continuous time is the limit of Markov() with PosteriorStd(), of others there is none here, got"
-                    f" {self.coupling} and {_name(self.reverse_std)}: give a number of steps, or leave both out"
-                )
-                raise ValueError(msg)
-            if not has_noise(self.process, self.first):
-                self._refuse_no_noise(self.first)
-            return
-        grid = self.process.in_schedule_dtype(self.times)
-        chunk = max(1, _TABLE_NUMBERS // math.prod(self.process.shape))
-        for s, t in zip(grid[:-1].split(chunk), grid[1:].split(chunk), strict=True):
-            step = step_between(self.process, s, t, self.coupling)
-            term = step_term(step, self.reverse_std)
-            infinite = ~(term.gain.isfinite() & term.excess.isfinite()).flatten(1).all(1)
-            if bool(infinite.any()):
-                k = int(infinite.int().argmax())
-                self._refuse_infinite(s[k], t[k])
-        if not has_noise(self.process, self.first):
-            self._refuse_no_noise(self.first)
-
-    def _refuse_infinite(self, s: Tensor, t: Tensor) -> None:
-        step = step_between(self.process, s, t, self.coupling)
-        known = (step.posterior.stddev == 0) & (step.posterior.signal != 0)
-        where = f"from t = {t.item():.6g} to {s.item():.6g}"
-        if bool((step.start.log_sigma == -torch.inf).any()):
-            self._refuse_no_noise(s.item())
-        if bool(known.any()):
-            msg = (
-                f"{self.coupling} has no variance in the step {where}: its posterior is no density and the bound"
-                " infinite; take a stochastic coupling (Markov, Independent or Eta > 0)"
-            )
-        elif bool(((step.posterior.stddev == 0) & (self.reverse_std.stddev(step) > 0)).any()):
-            msg = (
-                f"the step {where} leaves a coefficient as it is under {self.coupling}, and {_name(self.reverse_std)}"
-                " would give it noise, at infinite cost: take PosteriorStd() or the fitted one, or Independent()"
-            )
-        else:
-            msg = (
-                f"{_name(self.reverse_std)} has no noise in the step {where} where the posterior of {self.coupling}"
-                " has, at infinite cost: take PosteriorStd(), ConstantStd(delta) or the fitted one"
-            )
-        raise ValueError(msg)
-
-    def _refuse_no_noise(self, t: float) -> None:
-        msg = (
-            f"{type(self.process).__name__} has no noise at t = {t:g} in some coefficient, where latents have no"
-            " density and the bound is infinite: start later (first=...), or give the process noise (Renoised)"
-        )
-        raise ValueError(msg)
-
     def _check_finite(self, output: Tensor, t: Tensor, batch: int) -> None:
         """Refuse an output that would make the bound NaN, naming its level."""
         if torch.compiler.is_compiling() or bool(output.isfinite().all()):
@@ -437,7 +385,3 @@ def _times(
         raise ValueError(msg)
     grid = discrete_grid(process, int(steps), first)
     return grid, float(grid[0])
-
-
-def _name(reverse_std: ReverseStd) -> str:
-    return type(reverse_std).__name__ if isinstance(reverse_std, nn.Module) else repr(reverse_std)
