@@ -23,20 +23,18 @@ from ..losses import (
     ELBO,
     ConstantStd,
     Decoder,
-    DegradedDataPrior,
     DiscretisedGaussianDecoder,
     FittedStd,
     ForwardStd,
     GaussianDecoder,
     KernelDivergence,
     PosteriorStd,
-    Prior,
     Quantisation,
     ReverseStd,
     SampledLevels,
-    StandardNormalPrior,
 )
-from ..training import ImageSplits, LoadedRun, load_run
+from ..training import ImageSplits, LoadedRun, build_prior, load_run
+from ..training.run import write_atomically
 from .likelihood import LikelihoodReport, evaluate_bound
 
 _STEPS = 200
@@ -103,8 +101,11 @@ def evaluate_run(
     }
     text = json.dumps(figures, indent=2) + "\n"
     states = {name: made[name].state_dict() for name in fitted}
-    _write(loaded.run.folder / f"likelihood{end}.json", lambda path: path.write_text(text))
-    _write(loaded.run.folder / f"fitted_bounds{end}.pt", lambda path: torch.save(states, path))
+    write_atomically(loaded.run.folder / f"likelihood{end}.json", text)
+    whole = loaded.run.folder / f"fitted_bounds{end}.pt"
+    half = whole.with_name(f".{whole.name}.{os.getpid()}")
+    torch.save(states, half)
+    half.replace(whole)
     return found
 
 
@@ -134,7 +135,7 @@ def load_fitted_bound(folder: Path | str, name: str = _FITTED, *, steps: int | N
 
 
 def run_bounds(loaded: LoadedRun, data: ImageSplits, steps: int | None = None) -> dict[str, ELBO]:
-    """Return the bounds to report of a run, by name; those to be fitted have tables of ones.
+    """Return the bounds to report of a run, by name; those to be fitted start from the posterior's standard deviation.
 
     Args:
         loaded: the run.
@@ -150,25 +151,24 @@ def run_bounds(loaded: LoadedRun, data: ImageSplits, steps: int | None = None) -
         raise ValueError(msg)
     grid = None if process.levels else steps or sampling.steps or _STEPS
     levels = Quantisation(levels=data.train.levels, low=data.train.data_range.low, high=data.train.data_range.high)
-    prior, integers = _prior(process, data), DiscretisedGaussianDecoder(process, levels)
+    integers = DiscretisedGaussianDecoder(process, levels)
+    # The closed-form bound where the prior is a kernel density, as the paper reports it.
+    prior = build_prior(process, data.train, divergence=KernelDivergence.VARIATIONAL)
 
     def made(coupling: Coupling, width: ReverseStd, decoder: Decoder) -> ELBO:
         return ELBO(process, prior=prior, decoder=decoder, coupling=coupling, reverse_std=width, steps=grid)
 
     chain = made(Markov(), PosteriorStd(), integers)
-    chain_fitted = made(Markov(), _blank(chain), DiscretisedGaussianDecoder(process, levels, 1.0))
+    chain_fitted = made(Markov(), _unfitted(chain, Markov()), DiscretisedGaussianDecoder(process, levels, 1.0))
     if isinstance(sampling.coupling.build(), Independent):
         bounds: dict[str, ELBO] = {}
         for name, width in _widths(process, sampling.delta).items():
             density = GaussianDecoder(process, width, quantisation=levels)
             bounds[f"{name} = {width:.4g}"] = made(Independent(), ConstantStd(width), density)
-        plain = made(Independent(), PosteriorStd(), integers)
         density = GaussianDecoder(process, torch.ones(process.shape), quantisation=levels)
-        bounds[_FITTED] = made(Independent(), _blank(plain), density)
+        bounds[_FITTED] = made(Independent(), _unfitted(chain, Independent()), density)
         return bounds | {f"Markov levels, {_FITTED}": chain_fitted}
-    bounds = {"posterior's": chain}
-    # A coefficient that rests, as heat's mean does, gets no noise in a forward step either.
-    bounds |= {"forward's": made(Markov(), ForwardStd(), integers)}
+    bounds = {"posterior's": chain, "forward's": made(Markov(), ForwardStd(), integers)}
     if process.levels is None:
         bounds["continuous time"] = ELBO(
             process, prior=prior, decoder=integers, steps=math.inf, first=chain.first, estimate=SampledLevels(draws=32)
@@ -187,17 +187,12 @@ def _widths(process: LinearGaussianProcess, delta: float | None) -> dict[str, fl
     return widths
 
 
-def _blank(bound: ELBO) -> FittedStd:
-    """Return a table to be fitted, or loaded, for this bound's steps."""
+def _unfitted(bound: ELBO, coupling: Coupling) -> FittedStd:
+    """Return the posterior's standard deviation for this bound's steps under a coupling, as a table to be fitted."""
     assert bound.times is not None
-    shape = (len(bound.times) - 1, *bound.process.shape)
-    # Where a step leaves a coefficient as it is, it must not be given noise.
     grid = bound.process.in_schedule_dtype(bound.times)
-    rows = [
-        bound.process.posterior_coefficients(s, t, bound.coupling).stddev[0].log().expand(shape[1:])
-        for s, t in itertools.pairwise(grid)
-    ]
-    return FittedStd(bound.times, torch.stack(rows))
+    steps = [bound.process.posterior_coefficients(s, t, coupling) for s, t in itertools.pairwise(grid)]
+    return FittedStd(bound.times, torch.stack([step.stddev[0].log().expand(bound.process.shape) for step in steps]))
 
 
 def _description(bound: ELBO) -> dict[str, object]:
@@ -211,18 +206,3 @@ def _description(bound: ELBO) -> dict[str, object]:
         "estimate": str(bound.estimate),
         "first": bound.first,
     }
-
-
-def _prior(process: LinearGaussianProcess, data: ImageSplits) -> Prior:
-    """Return standard normal noise where the process ends in it, else the kernel density with its closed-form bound."""
-    try:
-        return StandardNormalPrior(process)
-    except ValueError:
-        return DegradedDataPrior(process, data.train.scaled(), divergence=KernelDivergence.VARIATIONAL)
-
-
-def _write(path: Path, write: Callable[[Path], object]) -> None:
-    """Write a file whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    write(temporary)
-    temporary.replace(path)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..degradations import LinearGaussianProcess
-from ..losses import DegradedDataPrior, DenoisingLoss, Prior, StandardNormalPrior
+from ..losses import DegradedDataPrior, DenoisingLoss, KernelDivergence, Prior, StandardNormalPrior
 from ..models import AbstractDenoiser, Denoiser, UNet
 from ..samplers import PosteriorSampler
 from .config import DataConfig, RunConfig
@@ -74,12 +74,14 @@ def build_loss(config: RunConfig, process: LinearGaussianProcess) -> DenoisingLo
     return config.loss.build(process, config.prediction.build(), config.reduction.build())
 
 
-def build_prior(process: LinearGaussianProcess, train: Images) -> Prior:
+def build_prior(
+    process: LinearGaussianProcess, train: Images, *, divergence: KernelDivergence = KernelDivergence.MONTE_CARLO
+) -> Prior:
     """Return standard normal noise where the process ends in it, else its training images degraded to t = 1."""
     try:
         return StandardNormalPrior(process)
     except ValueError:
-        return DegradedDataPrior(process, train.scaled())
+        return DegradedDataPrior(process, train.scaled(), divergence=divergence)
 
 
 def build_sampler(config: RunConfig, denoiser: AbstractDenoiser, prior: Prior) -> PosteriorSampler:
