@@ -142,14 +142,19 @@ def test_figures_show_the_digits_that_their_error_leaves():
 def test_a_denoiser_in_training_mode_is_evaluated_without_dropout_and_left_as_it_was():
     process = IsotropicDiffusion(SHAPE)
     network = UNet(SHAPE, channels=8, multipliers=(1,), blocks=1, attention_levels=(), dropout=0.5)
-    # The last convolution starts at zero: without this nothing that happens before it would show.
-    torch.nn.init.normal_(network.last[-1].weight)
+    # Each branch ends in a convolution that starts at zero: without this nothing that happens before it would show.
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=0.3, generator=torch.Generator().manual_seed(0))
     denoiser = Denoiser(network.train(), process, prediction=PredictX())
     bound, x = ELBO(process, steps=3), torch.rand(4, *SHAPE)
     first = evaluate_bound(bound, denoiser, x, progress=False)
     assert denoiser.training
     assert network.last.training
+    fitted = bound.fitted(denoiser, x, generator=torch.Generator().manual_seed(0))
+    assert denoiser.training
     assert evaluate_bound(bound, denoiser.eval(), x, progress=False) == first
+    again = bound.fitted(denoiser, x, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(fitted.reverse_std.log_stddev, again.reverse_std.log_stddev)
     assert not denoiser.training
 
 
