@@ -22,9 +22,11 @@ class AbstractDenoiser(nn.Module, ABC):
 
     Attributes:
         prediction: what `output` stands for; here the data itself.
+        network_calls: how many times one call of `output` sends the batch through a network.
     """
 
     prediction: Prediction = PredictX()
+    network_calls: int = 1
 
     def __init__(self, process: LinearGaussianProcess) -> None:
         super().__init__()
@@ -37,6 +39,14 @@ class AbstractDenoiser(nn.Module, ABC):
     def output(self, z_t: Float[Tensor, "batch ..."], t: Float[Tensor, "*batch"]) -> Float[Tensor, "batch ..."]:
         """Return the raw prediction, which `prediction` names, (batch, *shape)."""
         return self.forward(z_t, t)
+
+    def select(self, rows: slice) -> AbstractDenoiser:
+        """Return the denoiser of these rows of a larger batch: itself, unless it knows something of each row.
+
+        Samplers split large batches; what depends on a row, such as labels, is split with them.
+        """
+        del rows
+        return self
 
 
 @runtime_checkable
