@@ -17,7 +17,7 @@ from .bases import (
 from .blur_schedules import BlurSchedule, LogSpacedBlur, PowerBlur, SineBlur, TabulatedBlur, blur_pixels, repeated_blur
 from .coefficients import PosteriorCoefficients
 from .composition import ChannelGroups, InBasis, Renoised
-from .couplings import Coupling, Deterministic, Eta, Independent, Markov
+from .couplings import Coupling, Deterministic, Diffusive, Eta, Independent, Markov
 from .families import (
     BlurringDiffusion,
     ColdBlur,
@@ -70,6 +70,7 @@ __all__ = [
     "Coupling",
     "DataSpectrum",
     "Deterministic",
+    "Diffusive",
     "EDMSchedule",
     "EigenBasis",
     "Eta",

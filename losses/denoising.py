@@ -34,9 +34,10 @@ of `unmelt.losses.weightings.base` lists. For one step of a grid, s < t, the unw
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from ..degradations import LinearGaussianProcess
@@ -45,7 +46,7 @@ from ..degradations.bases.base import compute_precision
 from ..degradations.checks import check_instance, check_signal
 from ..degradations.process import Time
 from ..degradations.randomness import white_noise
-from ..models import AbstractDenoiser
+from ..models import AbstractDenoiser, Denoiser
 from .times import LevelTimes, TimeSampling, UniformTimes
 from .weightings import LearnedLogVariance, SimpleWeighting, Weighting
 
@@ -122,6 +123,7 @@ class DenoisingLoss(nn.Module):
         x: Float[Tensor, "batch ..."],
         *,
         t: Time | None = None,
+        labels: Int[Tensor, " batch"] | None = None,
         generator: torch.Generator | None = None,
     ) -> Float[Tensor, " batch"]:
         """Return the loss of each example, (batch,).
@@ -133,12 +135,15 @@ class DenoisingLoss(nn.Module):
             denoiser: denoiser of the same process; its network is called once.
             x: data, (batch, *shape), floating-point.
             t: times in [0, 1], a number, () or (batch,); drawn from `times` if None.
+            labels: label of each example, (batch,), for a `Denoiser` whose network knows classes; None if none has one.
+                `unmelt.models.drop_labels` leaves some of them out.
             generator: source of the times' and the noise's randomness; torch's default if None.
 
         Raises:
-            TypeError: `x` is not floating-point.
-            ValueError: a shape is wrong, a time lies outside [0, 1], the denoiser's process is another one, or the
-                weight of its error is not finite at a time (where values are free to read; elsewhere the loss is not).
+            TypeError: `x` is not floating-point, or labels are given to a denoiser that is no `Denoiser`.
+            ValueError: a shape is wrong, a time lies outside [0, 1], the denoiser's process is another one, its network
+                takes no labels but some are given, or the weight of its error is not finite at a time (where values are
+                free to read; elsewhere the loss is not).
         """
         process = self.process
         check_signal("x", x, process.shape)
@@ -151,7 +156,7 @@ class DenoisingLoss(nn.Module):
         x = compute_precision(x)
         noise = white_noise(x.shape, like=x, generator=generator)
         z_t, target = denoiser.prediction.training_pair(process, x, noise, times)
-        error = target - denoiser.output(z_t, times)
+        error = target - _output(denoiser, z_t, times, labels)
         error = self.weighting.weighted_error(process, denoiser.prediction, times, error)
         loss = self.reduction.weight(error[0].numel()) * error.square().flatten(1).sum(1)
         objective = loss if self.uncertainty is None else self.uncertainty.scaled(loss, times)
@@ -162,3 +167,11 @@ class DenoisingLoss(nn.Module):
         if self.training:
             self.times.update(times, loss.detach())
         return objective * correction.to(objective.dtype)
+
+
+def _output(denoiser: AbstractDenoiser, z_t: Tensor, times: Tensor, labels: Tensor | None) -> Tensor:
+    """Return the denoiser's raw output, with the labels if there are any."""
+    if labels is None:
+        return denoiser.output(z_t, times)
+    check_instance("denoiser", denoiser, Denoiser, "as the one that is called with labels")
+    return cast("Denoiser", denoiser).output(z_t, times, labels)

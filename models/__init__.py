@@ -1,7 +1,9 @@
 """Networks and denoisers."""
 
+from .conditioning import LabelledDenoiser
 from .denoiser import AbstractDenoiser, Denoiser
 from .ema import EMA
+from .labels import drop_labels
 from .oracles import EmpiricalOracle, GaussianOracle, MixtureOracle, Oracle
 from .unet import UNet
 
@@ -11,7 +13,9 @@ __all__ = [
     "Denoiser",
     "EmpiricalOracle",
     "GaussianOracle",
+    "LabelledDenoiser",
     "MixtureOracle",
     "Oracle",
     "UNet",
+    "drop_labels",
 ]

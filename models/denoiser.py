@@ -6,12 +6,13 @@ from abc import ABC, abstractmethod
 from typing import Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from ..degradations import LinearGaussianProcess, Prediction, PredictX
 from ..degradations.checks import check_signal
 from ..degradations.process import Time
+from .ema import unwrap
 
 
 class AbstractDenoiser(nn.Module, ABC):
@@ -71,9 +72,13 @@ class Denoiser(AbstractDenoiser):
 
     Args:
         network: called as `network(z_t, t)` with z_t (batch, *shape) and t (batch,) in float32; returns (batch,
-        *shape).
+            *shape). One with an integer attribute `classes` is also called as `network(z_t, t, labels)`, with integers
+            0 .. classes - 1, or `classes` for "no label", (batch,); in calls without labels no example has one.
         process: the forward process.
         prediction: what the network's output stands for.
+
+    Attributes:
+        classes: number of classes that the network knows; None if it takes no labels.
 
     Raises:
         ValueError: `process` cannot convert `prediction` stably; the message names the ones that it can.
@@ -84,16 +89,46 @@ class Denoiser(AbstractDenoiser):
         prediction.require_stable(process)
         self.network = network
         self.prediction = prediction
+        self.classes: int | None = getattr(unwrap(network), "classes", None)
 
-    def output(self, z_t: Float[Tensor, "batch ..."], t: Float[Tensor, "*batch"]) -> Float[Tensor, "batch ..."]:
-        """Return what the network puts out, in z_t's dtype, (batch, *shape), for checked times of shape () or (batch,).
+    def known_classes(self) -> int:
+        """Return the number of classes that the network knows.
 
         Raises:
-            ValueError: the network returns another shape than it was given.
+            ValueError: it takes no labels.
+        """
+        if self.classes is None:
+            msg = (
+                f"this denoiser's {type(self.network).__name__} takes no labels: make it with classes, such as"
+                " UNet(shape, classes=10), or leave the labels out"
+            )
+            raise ValueError(msg)
+        return self.classes
+
+    def output(
+        self,
+        z_t: Float[Tensor, "batch ..."],
+        t: Float[Tensor, "*batch"],
+        labels: Int[Tensor, " batch"] | None = None,
+    ) -> Float[Tensor, "batch ..."]:
+        """Return what the network puts out, in z_t's dtype, (batch, *shape).
+
+        Args:
+            z_t: latents, (batch, *shape).
+            t: checked times, () or (batch,).
+            labels: label of each latent, (batch,), for a network that knows classes; None if none has one.
+
+        Raises:
+            ValueError: the network returns another shape than it was given, or takes no labels.
         """
         # Laws may be computed in float64, networks are not: they see latents in their parameters' precision.
         seen = z_t if z_t.dtype != torch.float64 else z_t.to(next(self.network.parameters(), z_t).dtype)
-        output = self.network(seen, t.to(torch.float32).expand(len(z_t)))
+        times = t.to(torch.float32).expand(len(z_t))
+        if labels is None:
+            output = self.network(seen, times)
+        else:
+            self.known_classes()
+            output = self.network(seen, times, labels)
         if output.shape != z_t.shape:
             msg = (
                 f"the network returned shape {tuple(output.shape)} for a latent of shape {tuple(z_t.shape)};"
@@ -113,7 +148,23 @@ class Denoiser(AbstractDenoiser):
             TypeError: an argument is not floating-point.
             ValueError: a shape is wrong, or a time outside [0, 1].
         """
-        check_signal("z_t", z_t, self.process.shape)
-        times = self.process.as_times(t, batch=len(z_t))
-        latent, output = self.prediction.conversion(self.process, times)
-        return self.process.basis.combine((z_t, latent), (self.output(z_t, times), output))
+        return estimate(self, z_t, t)
+
+
+def estimate(denoiser: AbstractDenoiser, z_t: Float[Tensor, "batch ..."], t: Time) -> Float[Tensor, "batch ..."]:
+    """Return the estimate x_hat of the data that a denoiser's raw output stands for, (batch, *shape).
+
+    Args:
+        denoiser: its `output` and `prediction` are used, not its `forward`, which may be this.
+        z_t: latents, (batch, *shape).
+        t: times in [0, 1], a number, () or (batch,).
+
+    Raises:
+        TypeError: an argument is not floating-point.
+        ValueError: a shape is wrong, or a time outside [0, 1].
+    """
+    process = denoiser.process
+    check_signal("z_t", z_t, process.shape)
+    times = process.as_times(t, batch=len(z_t))
+    latent, output = denoiser.prediction.conversion(process, times)
+    return process.basis.combine((z_t, latent), (denoiser.output(z_t, times), output))

@@ -1,8 +1,9 @@
-"""The U-Net of diffusion models: residual blocks, attention, skip connections, conditioned on time.
+"""The U-Net of diffusion models: residual blocks, attention, skip connections, conditioned on time and class.
 
 The architecture of Ho et al. (2020) and Dhariwal & Nichol (2021) in the configuration in which inverse heat dissipation
 was released (Rissanen et al., 2023): its CIFAR-10 network is `UNet((3, 32, 32), channels=128,
-multipliers=(1, 2, 2, 2), blocks=4, attention_levels=(2, 3), dropout=0.1)`, 61.06 M parameters.
+multipliers=(1, 2, 2, 2), blocks=4, attention_levels=(2, 3), dropout=0.1)`, 61.06 M parameters. A label is one more
+vector, added to the time's before the residual blocks, as in Dhariwal & Nichol (2021).
 """
 
 from __future__ import annotations
@@ -13,11 +14,12 @@ from typing import TypeVar
 
 import torch
 from einops import rearrange
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
 from ..degradations.checks import as_shape
+from .labels import LabelEmbedding
 
 Layer = TypeVar("Layer", bound=nn.Module)
 
@@ -40,6 +42,7 @@ class UNet(nn.Module):
             always has attention.
         heads: attention heads.
         dropout: dropout rate inside residual blocks.
+        classes: number of classes that images may be labelled with; None for a network without labels.
 
     Raises:
         ValueError: `shape` is not (channels, height, width), height or width cannot be halved often enough, or
@@ -56,6 +59,7 @@ class UNet(nn.Module):
         attention_levels: Sequence[int] = (2, 3),
         heads: int = 1,
         dropout: float = 0.1,
+        classes: int | None = None,
     ) -> None:
         super().__init__()
         self.shape = _check_configuration(shape, channels, multipliers, blocks, attention_levels, heads)
@@ -93,17 +97,34 @@ class UNet(nn.Module):
             if level > 0:
                 self.up.append(Upsample(width))
         self.last = nn.Sequential(_norm(width), nn.SiLU(), _zeroed(nn.Conv2d(width, self.shape[0], 3, padding=1)))
+        self.classes = classes
+        # Made last, so that a seed gives all other layers the same start with labels as without.
+        self.embed_label = None if classes is None else LabelEmbedding(classes, conditioning)
 
-    def forward(self, z: Float[Tensor, "batch channels height width"], t: Float[Tensor, " batch"]) -> Tensor:
-        """Return the network's output, (batch, channels, height, width), for images of `shape` at times t, (batch,).
+    def forward(
+        self,
+        z: Float[Tensor, "batch channels height width"],
+        t: Float[Tensor, " batch"],
+        labels: Int[Tensor, " batch"] | None = None,
+    ) -> Tensor:
+        """Return the network's output, (batch, channels, height, width).
+
+        Args:
+            z: images of `shape`, (batch, channels, height, width).
+            t: their times, (batch,).
+            labels: their labels, (batch,), integers 0 .. classes - 1, or `classes` for "no label"; None if none has
+                one.
 
         Raises:
-            ValueError: the images have another shape than the network was made for.
+            TypeError: the labels are not integers.
+            ValueError: the images have another shape than the network was made for, it was made without classes, the
+                labels are not one for each image, or one lies outside 0 .. classes (where values are free to read;
+                elsewhere that image's output is NaN).
         """
         if tuple(z.shape[1:]) != self.shape:
             msg = f"this UNet was made for images of shape {self.shape}, got {tuple(z.shape[1:])}"
             raise ValueError(msg)
-        condition = functional.silu(self.embed(time_embedding(t, self.channels)))
+        condition = functional.silu(self._embed(t, labels))
         h = self.first(z)
         skips = [h]
         for layer in self.down:
@@ -123,14 +144,27 @@ class UNet(nn.Module):
                 h = layer(h)
         return self.last(h)
 
+    def _embed(self, t: Tensor, labels: Tensor | None) -> Tensor:
+        """Return what blocks are told of each image, (batch, conditioning), before its activation."""
+        time = self.embed(time_embedding(t, self.channels))
+        if self.embed_label is not None:
+            return time + self.embed_label(labels, len(t))
+        if labels is not None:
+            msg = (
+                f"this UNet was made without classes, but got {len(labels)} labels: make it with UNet(..., classes=N),"
+                " or leave the labels out"
+            )
+            raise ValueError(msg)
+        return time
+
 
 class ResidualBlock(nn.Module):
-    """Two normalised convolutions with the time's embedding added between them, and a skip around both.
+    """Two normalised convolutions with the embedding of time and label added between them, and a skip around both.
 
     Args:
         inputs: input features.
         outputs: output features.
-        conditioning: size of the activated time embedding.
+        conditioning: size of the activated embedding.
         dropout: dropout rate before the second convolution.
     """
 

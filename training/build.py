@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from typing import cast
+
+from jaxtyping import Int
+from torch import Tensor
+
 from ..degradations import LinearGaussianProcess
 from ..losses import DegradedDataPrior, DenoisingLoss, KernelDivergence, Prior, StandardNormalPrior
-from ..models import AbstractDenoiser, Denoiser, UNet
+from ..models import AbstractDenoiser, Denoiser, LabelledDenoiser, UNet
 from ..samplers import PosteriorSampler
+from ..samplers.guidance.classifier_free import ClassifierFreeGuidance
 from .config import DataConfig, RunConfig
 from .data import DataRange, Images, ImageSplits
 from .kinds import DataSource
@@ -46,13 +52,25 @@ def load_data(config: DataConfig) -> ImageSplits:
             return load_folder(config.folder, size=config.size, data_range=data_range)
 
 
-def build_denoiser(config: RunConfig, shape: tuple[int, ...]) -> Denoiser:
-    """Return a fresh denoiser for images of `shape`.
+def build_denoiser(config: RunConfig, shape: tuple[int, ...], classes: int | None = None) -> Denoiser:
+    """Return a fresh denoiser.
+
+    Args:
+        config: the run.
+        shape: of one image.
+        classes: number of classes of the data, which a conditional network is told; None if it has no labels.
 
     Raises:
-        ValueError: a setting is out of range, or the process cannot convert the prediction stably.
+        ValueError: a setting is out of range, the process cannot convert the prediction stably, or the network is
+            conditional but the data has no labels.
     """
     settings = config.network
+    if settings.conditional and classes is None:
+        msg = (
+            f"a conditional network needs labels, and the data ({config.data.source.value}) has none: leave out"
+            " --network.conditional, or take data with labels, such as --data.source digits"
+        )
+        raise ValueError(msg)
     network = UNet(
         shape,
         channels=settings.channels,
@@ -61,6 +79,7 @@ def build_denoiser(config: RunConfig, shape: tuple[int, ...]) -> Denoiser:
         attention_levels=settings.attention_levels,
         heads=settings.heads,
         dropout=settings.dropout,
+        classes=classes if settings.conditional else None,
     )
     return Denoiser(network, config.process.build(shape), prediction=config.prediction.build())
 
@@ -84,9 +103,60 @@ def build_prior(
         return DegradedDataPrior(process, train.scaled(), divergence=divergence)
 
 
-def build_sampler(config: RunConfig, denoiser: AbstractDenoiser, prior: Prior) -> PosteriorSampler:
-    """Return the sampler that `config` describes, with parameters of `denoiser`."""
+def build_guidance(
+    config: RunConfig, denoiser: AbstractDenoiser, labels: Int[Tensor, " count"] | None
+) -> AbstractDenoiser:
+    """Return `denoiser` as it is asked for samples of these classes, guided as `config` says.
+
+    Args:
+        config: the run.
+        denoiser: holds the parameters.
+        labels: classes of the samples, one for each; None for samples without.
+
+    Raises:
+        ValueError: labels or guidance are asked of a network that is not conditional, or what a conditional network
+            says without a label of one that always had it.
+    """
+    scale = config.sampling.guidance
+    if not config.network.conditional:
+        if scale != 1:
+            msg = f"sampling.guidance={scale} exaggerates classes, which this network is not told: train it with"
+            msg = f"{msg} --network.conditional, or leave the guidance at 1"
+            raise ValueError(msg)
+        return denoiser if labels is None else LabelledDenoiser(cast("Denoiser", denoiser), labels)
+    if config.training.label_dropout == 0 and (labels is None or scale != 1):
+        asked = "samples without labels" if labels is None else f"sampling.guidance={scale}"
+        msg = (
+            f"{asked} needs a network that has seen images without their labels: train it with --training.label-dropout"
+        )
+        msg = f"{msg} 0.1, or ask for classes without guidance, --sampling.guidance 1"
+        raise ValueError(msg)
+    if labels is None:
+        return denoiser
+    conditional = cast("Denoiser", denoiser)
+    return LabelledDenoiser(conditional, labels) if scale == 1 else ClassifierFreeGuidance(conditional, labels, scale)
+
+
+def build_sampler(
+    config: RunConfig, denoiser: AbstractDenoiser, prior: Prior, *, labels: Int[Tensor, " count"] | None = None
+) -> PosteriorSampler:
+    """Return the sampler that `config` describes.
+
+    Args:
+        config: the run.
+        denoiser: holds the parameters.
+        prior: law of the first latents.
+        labels: classes of the samples to draw, one for each, for a conditional network; None draws as if there were no
+            classes.
+
+    Raises:
+        ValueError: a setting is out of range, or what it asks for was not trained; the message says which.
+    """
     settings = config.sampling
     return PosteriorSampler(
-        denoiser, steps=settings.steps, coupling=settings.coupling.build(), delta=settings.delta, prior=prior
+        build_guidance(config, denoiser, labels),
+        steps=settings.steps,
+        coupling=settings.coupling.build(),
+        delta=settings.delta,
+        prior=prior,
     )

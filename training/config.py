@@ -49,6 +49,8 @@ class NetworkConfig:
     """Attention heads."""
     dropout: float = 0.1
     """Dropout rate."""
+    conditional: bool = False
+    """Tell the network the classes of images, for data with labels."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,8 @@ class TrainingConfig:
     """Train on the CPU even where there is an accelerator."""
     seed: int = 0
     """Seed of everything random."""
+    label_dropout: float = 0.1
+    """Probability of hiding a label from a conditional network, which guidance needs."""
     workers: int = 0
     """Data loader processes; images are in memory, so 0 is usually fastest."""
     log_every: int = 50
@@ -111,6 +115,8 @@ class SamplingConfig:
     """Constant noise of each step in the data's units; the posterior's own if not given."""
     seed: int = 0
     """Seed of the samples."""
+    guidance: float = 1.0
+    """Scale of classifier-free guidance for a conditional network: 1 is without, more exaggerates the classes."""
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from ..samplers import PosteriorSampler, Trajectory
 from .build import build_sampler, load_data
 from .config import RunConfig
 from .data import DataRange
+from .labels import class_columns
 from .pictures import grid, save_gif, save_loss_curve, save_png
 from .process_config import CustomConfig
 from .records import read_metrics
@@ -93,12 +94,20 @@ def launch(default: RunConfig, description: str | None = None) -> Trainer:
 def draw_pictures(trainer: Trainer, run: RunFolder) -> None:
     """Draw samples.png, forward.png, trajectory.gif and loss.png into the run's folder, and print where they are."""
     settings, train = trainer.config.sampling, trainer.data.train
-    sampler = build_sampler(trainer.config, trainer.ema.model, trainer.prior)
     generator = torch.Generator().manual_seed(settings.seed)
-    save_png(run.folder / "samples.png", grid(sampler.sample(settings.count, generator=generator), train.data_range))
+    classes = trainer.denoiser.classes
+
+    def sampler_of(count: int) -> PosteriorSampler:
+        return build_sampler(trainer.config, trainer.ema.model, trainer.prior, labels=trainer.sample_labels(count))
+
+    sampler, columns = sampler_of(settings.count), class_columns(classes, settings.count)
+    samples = sampler.sample(settings.count, generator=generator)
+    save_png(run.folder / "samples.png", grid(samples, train.data_range, columns=columns))
     save_png(run.folder / "forward.png", forward_strip(sampler, trainer.data.test.scaled(), train.data_range))
-    path = sampler.trajectory(min(_ANIMATED, settings.count), generator=generator)
-    save_gif(run.folder / "trajectory.gif", trajectory_frames(path, train.data_range))
+    animated = min(_ANIMATED, settings.count)
+    path = sampler_of(animated).trajectory(animated, generator=generator)
+    frames = trajectory_frames(path, train.data_range, columns=class_columns(classes, animated))
+    save_gif(run.folder / "trajectory.gif", frames)
     save_loss_curve(run.folder / "loss.png", read_metrics(run.metrics))
     print(f"\nrun folder: {run.folder}")  # noqa: T201
     for name, content in {
@@ -121,8 +130,8 @@ def forward_strip(sampler: PosteriorSampler, images: torch.Tensor, data_range: D
     return grid(melting.flatten(0, 1), data_range, columns=_FORWARD_LEVELS)
 
 
-def trajectory_frames(path: Trajectory, data_range: DataRange) -> list[torch.Tensor]:
-    """Return at most 60 frames of a trajectory, evenly spaced, the first and the last among them."""
+def trajectory_frames(path: Trajectory, data_range: DataRange, *, columns: int | None = None) -> list[torch.Tensor]:
+    """Return at most 60 frames of a trajectory, evenly spaced, the first and the last among them; see `grid`."""
     count = min(_MOST_FRAMES, len(path.states))
     chosen = torch.linspace(0, len(path.states) - 1, count).round().long().tolist()
-    return [grid(path.states[i], data_range) for i in chosen]
+    return [grid(path.states[i], data_range, columns=columns) for i in chosen]

@@ -62,8 +62,8 @@ def load_run(folder: Path | str) -> LoadedRun:
         msg = f"{run.folder} holds no run (no {run.config.name}): give the folder of one, such as runs/digits_heat"
         raise FileNotFoundError(msg)
     config = run.load_config()
-    shape = tuple(json.loads(run.manifest.read_text())["data"]["shape"])
-    average = EMA(build_denoiser(config, shape))
+    data = json.loads(run.manifest.read_text())["data"]
+    average = EMA(build_denoiser(config, tuple(data["shape"]), data.get("classes")))
     run.check_process(average.model.process)
     checkpoint = latest_checkpoint(run.checkpoints)
     average.load_state_dict(torch.load(checkpoint / _AVERAGE, map_location="cpu", weights_only=True))

@@ -105,16 +105,23 @@ class RunFolder:
             raise ValueError(msg)
 
     def check_data(self, data: ImageSplits) -> None:
-        """Check that `data` holds the training images of the run.
+        """Check that `data` holds the training images of the run, and for a conditional network their labels.
 
         Raises:
             ValueError: it holds others.
         """
-        trained_on = json.loads(self.manifest.read_text())["data"]["train"]["sha256"]
+        stored = json.loads(self.manifest.read_text())["data"]
+        trained_on = stored["train"]["sha256"]
         if data.train.fingerprint() != trained_on:
             msg = (
                 f"{self.folder} was trained on other images than these (SHA-256 {trained_on[:12]}... stored,"
                 f" {data.train.fingerprint()[:12]}... given): restore the data, or start a new run"
+            )
+            raise ValueError(msg)
+        if self.load_config().network.conditional and data.label_fingerprint() != stored["labels"]:
+            msg = (
+                f"{self.folder} was trained with other labels of these images ({stored['classes']} classes stored,"
+                f" {data.classes} given): restore the labels, or start a new run"
             )
             raise ValueError(msg)
 
@@ -150,6 +157,7 @@ class RunFolder:
                 "shape": train.shape,
                 "levels": train.levels,
                 "range": train.data_range,
+                **({} if data.classes is None else {"classes": data.classes, "labels": data.label_fingerprint()}),
             },
         }
         write_atomically(self.manifest, json.dumps(manifest, indent=2) + "\n")

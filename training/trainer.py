@@ -11,19 +11,20 @@ from typing import Any, cast
 import torch
 from accelerate import Accelerator, DataLoaderConfiguration
 from accelerate.utils import set_seed
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from ..losses import DenoisingLoss
-from ..models import EMA, Denoiser
+from ..models import EMA, Denoiser, drop_labels
 from .build import build_denoiser, build_loss, build_prior, build_sampler
 from .checkpoints import latest_checkpoint, save_checkpoint
 from .config import OptimizerConfig, RunConfig
-from .data import ImageSplits
+from .data import Images, ImageSplits, LabelledImages
 from .interrupts import StopRequest
 from .kinds import Precision
+from .labels import class_columns, classes_in_order
 from .pictures import grid, save_png
 from .records import Records
 from .run import RunFolder
@@ -32,7 +33,7 @@ _LAST_RATE = 0.01
 
 
 class Objective(nn.Module):
-    """Images in, mean loss out: the whole differentiated step as one module, to be compiled or distributed.
+    """Images (and labels) in, mean loss out: the whole step that is differentiated, to be compiled or distributed.
 
     Args:
         denoiser: the denoiser that is trained.
@@ -44,9 +45,11 @@ class Objective(nn.Module):
         self.denoiser = denoiser
         self.loss = loss
 
-    def forward(self, x: Float[Tensor, "batch channels height width"]) -> Float[Tensor, ""]:
-        """Return the mean loss over the batch."""
-        return self.loss(self.denoiser, x).mean()
+    def forward(
+        self, x: Float[Tensor, "batch channels height width"], labels: Int[Tensor, " batch"] | None = None
+    ) -> Float[Tensor, ""]:
+        """Return the mean loss over the batch, whose labels a conditional network is told."""
+        return self.loss(self.denoiser, x, labels=labels).mean()
 
 
 class Progress:
@@ -108,10 +111,11 @@ class Trainer:
         set_seed(settings.seed)
 
         # Everything is built, and thereby checked, before anything is written.
-        self.denoiser = build_denoiser(config, data.train.shape).to(self.accelerator.device)
+        self.denoiser = build_denoiser(config, data.train.shape, data.classes).to(self.accelerator.device)
         self.ema = EMA(self.denoiser, config.optimizer.ema_decay)
         self.prior = build_prior(self.denoiser.process, data.train)
-        build_sampler(config, self.ema.model, self.prior)
+        build_sampler(config, self.ema.model, self.prior, labels=self.sample_labels(config.sampling.count))
+        images = self._training_images()
         loss = build_loss(config, self.denoiser.process)
         if self.accelerator.is_main_process:
             if resume:
@@ -136,7 +140,7 @@ class Trainer:
             optimizer, lambda step: learning_rate_factor(step, settings.steps, config.optimizer)
         )
         loader = DataLoader(
-            data.train,
+            images,
             batch_size=settings.batch_size,
             shuffle=True,
             drop_last=True,
@@ -157,6 +161,10 @@ class Trainer:
             if self.accelerator.is_main_process:
                 self.run.store_config(config)
 
+    def sample_labels(self, count: int) -> Tensor | None:
+        """Return the classes that a grid of `count` samples shows, in order; None for a network without classes."""
+        return classes_in_order(self.denoiser.classes, count)
+
     def train(self) -> RunFolder:
         """Train to the configured number of steps, from wherever the run is.
 
@@ -176,8 +184,8 @@ class Trainer:
         ):
             window = _Window(self.accelerator.device)
             saved = done
-            for x in self._batches():
-                window.add(*self._step(x))
+            for x, labels in self._batches():
+                window.add(*self._step(x, labels))
                 bar.update()
                 last = progress.step == settings.steps
                 if last or stop.received or progress.step % settings.log_every == 0:
@@ -201,27 +209,38 @@ class Trainer:
                     raise KeyboardInterrupt(msg)
         return self.run
 
-    def _batches(self) -> Iterator[Tensor]:
-        """Yield training batches until the last step, pass after pass, each in an order given by seed and pass."""
+    def _training_images(self) -> Images | LabelledImages:
+        """Return what batches are drawn from."""
+        if self.denoiser.classes is None:
+            return self.data.train
+        return LabelledImages(self.data.train, cast("Tensor", self.data.train_labels))
+
+    def _batches(self) -> Iterator[tuple[Tensor, Tensor | None]]:
+        """Yield images, and labels for a conditional network, until the last step.
+
+        Pass after pass, each in an order given by seed and pass.
+        """
         progress = self.progress
         while progress.step < self.config.training.steps:
             self.loader.set_epoch(progress.epoch)
             loader = self.loader
             if progress.batch:
                 loader = self.accelerator.skip_first_batches(loader, progress.batch)
-            for x in loader:
+            for batch in loader:
                 progress.batch += 1
-                yield cast("Tensor", x)
+                yield (batch, None) if self.denoiser.classes is None else (batch[0], batch[1])
                 if progress.step >= self.config.training.steps:
                     return
             progress.epoch, progress.batch = progress.epoch + 1, 0
 
-    def _step(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def _step(self, x: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
         """Take one optimizer step; return its loss and gradient norm without waiting for them."""
         if self.config.data.flip:
             mirrored = torch.rand(len(x), 1, 1, 1, device=x.device) < 0.5
             x = torch.where(mirrored, x.flip(-1), x)
-        loss = self.objective(x)
+        if labels is not None:
+            labels = drop_labels(labels, self.denoiser.known_classes(), self.config.training.label_dropout)
+        loss = self.objective(x, labels)
         self.accelerator.backward(loss)
         norm = self.accelerator.clip_grad_norm_(self.objective.parameters(), self.config.optimizer.clip)
         self.optimizer.step()
@@ -248,9 +267,11 @@ class Trainer:
         if not self.accelerator.is_main_process:
             return
         settings = self.config.sampling
-        sampler = build_sampler(self.config, self.ema.model, self.prior)
+        labels = self.sample_labels(settings.count)
+        sampler = build_sampler(self.config, self.ema.model, self.prior, labels=labels)
         samples = sampler.sample(settings.count, generator=torch.Generator().manual_seed(settings.seed))
-        picture = grid(samples, self.data.train.data_range)
+        columns = class_columns(self.denoiser.classes, settings.count)
+        picture = grid(samples, self.data.train.data_range, columns=columns)
         save_png(self.run.samples / f"step_{self.progress.step:08d}.png", picture)
         records.picture(self.progress.step, "samples", picture)
 
@@ -309,7 +330,7 @@ class _Window:
 
 
 def _check_counts(config: RunConfig) -> None:
-    """Refuse counts below 1, which would divide by zero or never end."""
+    """Refuse counts below 1, which would divide by zero or never end, and a dropout that leaves no label."""
     training, sampling = config.training, config.sampling
     counts = {
         "training.steps": training.steps,
@@ -324,6 +345,9 @@ def _check_counts(config: RunConfig) -> None:
         if value < 1:
             msg = f"{name.split('.')[-1]} must be at least 1, got {value} for {name}"
             raise ValueError(msg)
+    if not 0 <= training.label_dropout < 1:
+        msg = f"label_dropout must lie in [0, 1), got {training.label_dropout}: with 1 no label would ever be seen"
+        raise ValueError(msg)
 
 
 def learning_rate_factor(step: int, steps: int, config: OptimizerConfig) -> float:

@@ -3,6 +3,7 @@
 from .base import Prior
 from .degraded_data import DegradedDataPrior, KernelDivergence
 from .gaussian import GaussianPrior
+from .low_dimensional import LowDimensionalGaussianPrior
 from .oracle import OraclePrior
 from .standard_normal import StandardNormalPrior
 
@@ -10,6 +11,7 @@ __all__ = [
     "DegradedDataPrior",
     "GaussianPrior",
     "KernelDivergence",
+    "LowDimensionalGaussianPrior",
     "OraclePrior",
     "Prior",
     "StandardNormalPrior",

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from jaxtyping import Float, UInt8
-from torch import Tensor
+from torch import Tensor, int64
 from torch.utils.data import Dataset
 
 
@@ -100,3 +100,14 @@ class ImageSplits:
     test: Images
     train_labels: Tensor | None = None
     test_labels: Tensor | None = None
+
+    @property
+    def classes(self) -> int | None:
+        """Number of classes, one more than the largest training label; None where labels are not known."""
+        return None if self.train_labels is None else int(self.train_labels.max()) + 1
+
+    def label_fingerprint(self) -> str | None:
+        """Return the SHA-256 of the training labels, whatever their dtype; None where they are not known."""
+        if self.train_labels is None:
+            return None
+        return hashlib.sha256(self.train_labels.to(int64).numpy().tobytes()).hexdigest()

@@ -1,0 +1,105 @@
+"""Class labels: integers 0 .. classes - 1, and `classes` itself for "no label".
+
+A network learns p(x) beside p(x | label) where some examples of a batch come without their label (Ho & Salimans, 2022):
+"no label" is then one more class, with an embedding of its own.
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from ..degradations.checks import check_instance, values_are_free
+
+
+class LabelEmbedding(nn.Module):
+    """A learned vector for each class, and one for "no label"; they start as independent standard normal numbers.
+
+    Args:
+        classes: number of classes.
+        size: length of a vector.
+
+    Raises:
+        ValueError: classes < 1.
+    """
+
+    def __init__(self, classes: int, size: int) -> None:
+        super().__init__()
+        if classes < 1:
+            msg = f"classes must be at least 1, got {classes}: leave it out (None) for a network without labels"
+            raise ValueError(msg)
+        self.classes = classes
+        self.table = nn.Embedding(classes + 1, size)
+
+    def forward(self, labels: Int[Tensor, " batch"] | None, batch: int) -> Float[Tensor, "batch size"]:
+        """Return the vectors of `labels`, (batch, size); None means that none of `batch` examples has a label.
+
+        Raises:
+            TypeError, ValueError: as `check_labels`.
+        """
+        if labels is None:
+            return self.table.weight[-1].expand(batch, -1)
+        inside = check_labels(labels, self.classes, batch=batch)
+        # Rows are never looked up beyond the table, which would stop a device; what is not allowed becomes NaN.
+        found = self.table(torch.where(inside, labels, self.classes))
+        return torch.where(inside[:, None], found, torch.nan)
+
+
+def check_labels(labels: Int[Tensor, "..."], classes: int, *, batch: int | None = None) -> Bool[Tensor, "..."]:
+    """Check that `labels` are one integer in 0 .. classes for each example.
+
+    Args:
+        labels: the labels, (batch,); `classes` means "no label".
+        classes: number of classes.
+        batch: number of examples; any if None.
+
+    Returns:
+        Which of them lie in that interval: all, where values are free to read.
+
+    Raises:
+        TypeError: they are not integers.
+        ValueError: their shape is not (batch,), or one lies outside 0 .. classes (where values are free to read).
+    """
+    check_instance("labels", labels, Tensor, "torch.tensor([3, 1, 4]) for example")
+    if labels.dtype not in (torch.int64, torch.int32):
+        msg = f"labels must be integers, int64 or int32, got {labels.dtype}: labels.long() makes them so"
+        raise TypeError(msg)
+    if labels.ndim != 1 or (batch is not None and len(labels) != batch):
+        expected = "(batch,)" if batch is None else f"({batch},)"
+        msg = f"labels must have shape {expected}, one for each example, got {tuple(labels.shape)}"
+        raise ValueError(msg)
+    inside = (labels >= 0) & (labels <= classes)
+    if values_are_free(labels) and not bool(inside.all()):
+        msg = (
+            f"labels must lie in 0..{classes - 1}, or be {classes} for no label, got {int(labels[~inside][0])}:"
+            f" the network knows {classes} classes"
+        )
+        raise ValueError(msg)
+    return inside
+
+
+def drop_labels(
+    labels: Int[Tensor, " batch"], classes: int, probability: float, *, generator: torch.Generator | None = None
+) -> Int[Tensor, " batch"]:
+    """Return labels of which each is replaced by "no label", independently of the others.
+
+    Trained on them, one network serves p(x | label) and p(x) (Ho & Salimans, 2022, algorithm 1).
+
+    Args:
+        labels: the labels, (batch,).
+        classes: number of classes, which stands for "no label".
+        probability: of being replaced, in [0, 1].
+        generator: source of randomness; torch's default for the labels' device if None. One random number is drawn for
+            each label, whatever the probability.
+
+    Raises:
+        ValueError: `probability` lies outside [0, 1].
+    """
+    if not 0 <= probability <= 1:
+        msg = f"probability must lie in [0, 1], got {probability}: a tenth of the labels is usually dropped"
+        raise ValueError(msg)
+    device = labels.device if generator is None else generator.device
+    # Uniform in [0, 1): 0 drops none, 1 all.
+    dropped = torch.rand(len(labels), generator=generator, device=device) < probability
+    return torch.where(dropped.to(labels.device), classes, labels)

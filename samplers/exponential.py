@@ -1,0 +1,156 @@
+r"""Exponential steps of any order: the linear part of the reverse equation solved exactly, the estimate interpolated.
+
+The reverse process with a share eta of the forward noise (Song et al., 2021; Zhang & Chen, 2023) is, per coefficient,
+
+    du = [f u - (1 + eta^2)/2 g^2 score] dt + eta g dw,        score = (alpha u_hat - u) / sigma^2,
+
+eta = 0 the probability flow, eta = 1 the time reversal. With kappa = 1 + eta^2 and l the log-SNR its solution is
+
+    u_s = c u_t + integral of R'(tau) u_hat(tau) dtau + sigma_s sqrt(1 - rho^2) epsilon,
+    R(tau) = alpha_s exp(kappa (l_tau - l_s) / 2),     rho = exp(eta^2 (l_t - l_s) / 2),     c = rho sigma_s / sigma_t,
+
+tau going from t to s. R rises to alpha_s, never falling, so that u_s is c u_t plus a positive average of estimates.
+With the estimate held at its value in t the integral is (1 - c alpha_{t|s}) alpha_s u_hat: the posterior sampler's
+step. Where instead u_hat(tau) = sum_j L_j(phi(tau)) u_hat_j runs through the estimates at several times, L_j Lagrange's
+polynomials in some variable phi, the step is sum_j w_j u_hat_j with
+
+    w_j = R(s) L_j(phi_s) - R(t) L_j(phi_t) - integral of R L_j'(phi) dphi,
+
+an integral of a monotone function, done by Gauss and Legendre's rule. In phi = t it is finite and well conditioned for
+every process, whether or not a coefficient's log-SNR moves; in phi = l_t / 2 the two-point formulas are those of
+DPM-Solver++ (Lu et al., 2022), which estimates in coefficients that stand still (l_s = l_t) say nothing about: there,
+and where l is infinite, the weight of older estimates is 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import Enum, auto
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ..degradations import Diffusive, LinearGaussianProcess
+from ..degradations.coefficients import LogCoefficients, couple, difference, fade_and_change
+
+_NODES = 16
+
+
+class Variable(Enum):
+    """The variable in which estimates at several times are interpolated, or extrapolated, by a polynomial."""
+
+    TIME = auto()
+    """Time itself, the same for all coefficients."""
+
+    LOG_SNR = auto()
+    """Half of each coefficient's own log-SNR, as DPM-Solver++ does for isotropic noise (Lu et al., 2022)."""
+
+
+class ExponentialStep(NamedTuple):
+    """A step u_s = latent u_t + sum_j estimates[j] u_hat_j + stddev epsilon, coefficients for each of several steps.
+
+    Attributes:
+        latent: c, (steps or 1, ...), broadcastable to (steps, *shape).
+        estimates: w_j for each time of the stencil, likewise.
+        stddev: standard deviation of the noise in the data's units, likewise.
+    """
+
+    latent: Float[Tensor, "..."]
+    estimates: tuple[Float[Tensor, "..."], ...]
+    stddev: Float[Tensor, "..."]
+
+
+def exponential_step(
+    process: LinearGaussianProcess,
+    stencil: Sequence[Float[Tensor, "*steps"]],
+    t: Float[Tensor, "*steps"],
+    s: Float[Tensor, "*steps"],
+    *,
+    eta: float = 0.0,
+    variable: Variable = Variable.TIME,
+) -> ExponentialStep:
+    """Return the coefficients of steps from `t` to `s`, of the order of the stencil.
+
+    Args:
+        process: the forward process.
+        stencil: times that there are estimates for, each () or (steps,), all different; one of them alone holds the
+            estimate at its value.
+        t: times of the latents, () or (steps,), checked and in the schedule's precision.
+        s: the times to go to, s < t.
+        eta: share of the forward noise, >= 0.
+        variable: what the estimates are interpolated in.
+    """
+    start, end = process.log_coefficients(s), process.log_coefficients(t)
+    posterior = couple(start, end, Diffusive(eta))
+    alpha = start.log_alpha.exp()
+    whole = alpha * posterior.signal
+    if len(stencil) == 1:
+        return ExponentialStep(posterior.latent, (whole,), posterior.stddev)
+    kappa = 1 + eta**2
+    change = fade_and_change(start, end)[1]
+    nodes, shares = (
+        torch.as_tensor(values, dtype=t.dtype, device=t.device) for values in np.polynomial.legendre.leggauss(_NODES)
+    )
+    # Nodes and weights of the unit interval, along which t is 0 and s is 1.
+    nodes, shares = (1 + nodes) / 2, shares / 2
+    if variable is Variable.TIME:
+        places = [process.expand_times((time - t) / (s - t)) for time in stencil]
+        falls = [fade_and_change(start, process.log_coefficients(t + (s - t) * node))[1] for node in nodes]
+    else:
+        here = [_half_log_snr(process.log_coefficients(time)) for time in stencil]
+        origin, span = _half_log_snr(end), -change / 2
+        places = [difference(place, origin) / span for place in here]
+        falls = [(1 - node) * change for node in nodes]
+    rises = [alpha * (kappa * fall / 2).exp() for fall in falls]
+    first, last = alpha * (kappa * change / 2).exp(), alpha
+    weights: list[Tensor] = []
+    for j in range(len(stencil)):
+        value = [_lagrange(places, j, x) for x in (0.0, 1.0)]
+        inner = sum(
+            share * rise * _lagrange_slope(places, j, float(node))
+            for share, rise, node in zip(shares, rises, nodes, strict=True)
+        )
+        weights.append(last * value[1] - first * value[0] - inner)
+    # Places that coincide or lie at infinity give no polynomial: the newest estimate alone is used.
+    sound = torch.stack([weight.isfinite().expand(whole.shape) for weight in weights]).all(0)
+    newest = min(range(len(stencil)), key=lambda j: float((stencil[j] - t).abs().max()))
+    weights = [
+        torch.where(sound, weight, whole if j == newest else torch.zeros_like(whole)) for j, weight in enumerate(weights)
+    ]
+    return ExponentialStep(posterior.latent, tuple(weights), posterior.stddev)
+
+
+def extrapolation(
+    stencil: Sequence[Float[Tensor, "*steps"]], s: Float[Tensor, "*steps"]
+) -> tuple[Float[Tensor, "*steps"], ...]:
+    """Return the weights of estimates at the times of `stencil` in a polynomial in time, taken at `s`."""
+    return tuple(_lagrange(list(stencil), j, s) for j in range(len(stencil)))
+
+
+def _half_log_snr(at: LogCoefficients) -> Tensor:
+    return difference(at.log_alpha, at.log_sigma)
+
+
+def _lagrange(places: Sequence[Tensor], j: int, x: Tensor | float) -> Tensor:
+    """Return Lagrange's polynomial that is 1 at place j and 0 at the others, at x."""
+    value = torch.ones_like(places[j])
+    for m, place in enumerate(places):
+        if m != j:
+            value = value * (x - place) / (places[j] - place)
+    return value
+
+
+def _lagrange_slope(places: Sequence[Tensor], j: int, x: float) -> Tensor:
+    """Return that polynomial's derivative at x."""
+    total = torch.zeros_like(places[j])
+    others = [m for m in range(len(places)) if m != j]
+    for left_out in others:
+        value = 1 / (places[j] - places[left_out])
+        for m in others:
+            if m != left_out:
+                value = value * (x - places[m]) / (places[j] - places[m])
+        total = total + value
+    return total

@@ -1,0 +1,180 @@
+r"""Grids of times from 1 down to 0 for samplers.
+
+Where the steps should lie depends on the process. With l_t the log-SNR per coefficient let
+
+    y(t) = mean over coefficients of -clip(l_t) / 2,        clip to a band of log-SNRs, [-20, 20] unless told otherwise,
+
+the logarithm of the noise-to-signal ratio sigma / alpha on average. The clip keeps coefficients that have long been
+destroyed (heat's log alpha goes down to thousands), and schedules without noise at t = 0 or signal at t = 1, from
+deciding alone: beyond exp(+-20) neither the signal nor the noise is seen in single precision.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ..degradations import LinearGaussianProcess
+from ..degradations.coefficients import difference
+from ..losses.times.inversion import invert_distribution
+
+_BAND = (-20.0, 20.0)
+
+
+def uniform_times(steps: int, *, start: float = 1.0, stop: float = 0.0) -> Float[Tensor, " times"]:
+    """Return a uniform grid, (steps + 1,), float64, falling from `start` to `stop`.
+
+    Raises:
+        ValueError: steps < 1, or `start` and `stop` do not satisfy 1 >= start > stop >= 0.
+    """
+    _check(steps, start, stop)
+    shares = torch.arange(steps, -1, -1, dtype=torch.float64) / steps
+    grid = stop + (start - stop) * shares
+    # Ends as they were given, to the last bit.
+    grid[0], grid[-1] = start, stop
+    return grid
+
+
+def level_times(process: LinearGaussianProcess) -> Float[Tensor, " times"]:
+    """Return the levels that a process is trained on, (levels + 1,), float64, falling from 1 to 0.
+
+    Raises:
+        ValueError: the process has none.
+    """
+    if process.levels is None:
+        msg = f"{type(process).__name__} is continuous and has no levels: take uniform_times(steps)"
+        raise ValueError(msg)
+    return uniform_times(process.levels)
+
+
+def log_snr_times(
+    process: LinearGaussianProcess,
+    steps: int,
+    *,
+    start: float = 1.0,
+    stop: float = 0.0,
+    band: tuple[float, float] = _BAND,
+) -> Float[Tensor, " times"]:
+    """Return times at which y(t), minus half the mean log-SNR, falls by equal amounts (Lu et al., 2022, when isotropic).
+
+    Args:
+        process: the forward process.
+        steps: number of steps.
+        start: first time.
+        stop: last time. Where there is no noise at t = 0 most steps lie near it: a later `stop` spares them.
+        band: log-SNRs beyond are taken as at its ends.
+
+    Returns:
+        The grid, (steps + 1,), float64 on the CPU, falling from `start` to `stop`.
+
+    Raises:
+        ValueError: as `uniform_times`, the band is empty, or y does not change between `stop` and `start`.
+    """
+    shares = torch.arange(steps, -1, -1, dtype=torch.float64) / max(steps, 1)
+    return _times_of(process, shares, start, stop, band, lambda y: y, steps)
+
+
+def karras_times(  # noqa: PLR0913  # each is a setting of the grid
+    process: LinearGaussianProcess,
+    steps: int,
+    *,
+    rho: float = 7.0,
+    start: float = 1.0,
+    stop: float = 0.0,
+    band: tuple[float, float] = _BAND,
+) -> Float[Tensor, " times"]:
+    """Return times at which the rho-th root of exp(y(t)) falls by equal amounts (Karras et al., 2022, eq. 5).
+
+    For EDM's process exp(y) is sigma, and the grid is theirs, but for the last step: theirs goes from the least sigma to
+    0, ours is `stop`.
+
+    Args:
+        process: the forward process.
+        steps: number of steps.
+        rho: 1 takes equal steps in sigma / alpha, large values equal steps of its logarithm.
+        start: first time.
+        stop: last time.
+        band: log-SNRs beyond are taken as at its ends.
+
+    Returns:
+        The grid, (steps + 1,), float64 on the CPU, falling from `start` to `stop`.
+
+    Raises:
+        ValueError: as `log_snr_times`, or rho <= 0.
+    """
+    if not 0 < rho < float("inf"):
+        msg = f"rho must be a positive number, such as 7, got {rho}"
+        raise ValueError(msg)
+    shares = torch.arange(steps, -1, -1, dtype=torch.float64) / max(steps, 1)
+    return _times_of(process, shares, start, stop, band, lambda y: (y / rho).exp(), steps)
+
+
+def _times_of(
+    process: LinearGaussianProcess,
+    shares: Tensor,
+    start: float,
+    stop: float,
+    band: tuple[float, float],
+    scale: Callable[[Tensor], Tensor],
+    steps: int,
+) -> Tensor:
+    """Return the times at which scale(y) has gone these shares of its way from `stop` to `start`."""
+    _check(steps, start, stop)
+    low, high = band
+    if not low < high:
+        msg = f"band must be two log-SNRs, the lower one first, such as (-20.0, 20.0), got {band}"
+        raise ValueError(msg)
+
+    def height(t: Tensor) -> Tensor:
+        at = process.log_coefficients(process.in_schedule_dtype(stop + (start - stop) * t))
+        log_snr = (2 * difference(at.log_alpha, at.log_sigma)).clamp(low, high)
+        return scale(-log_snr.flatten(1).mean(1) / 2).cpu().double()
+
+    ends = height(torch.tensor([0.0, 1.0], dtype=torch.float64))
+    span = (ends[1] - ends[0]).item()
+    if not span > 1e-12 * (1 + ends.abs().max().item()):
+        msg = (
+            f"the log-SNR of {type(process).__name__}, taken within {band}, does not change between t = {stop} and"
+            f" {start}: take uniform_times(steps)"
+        )
+        raise ValueError(msg)
+    grid = torch.empty(steps + 1, dtype=torch.float64)
+    inner = invert_distribution(lambda t: (height(t) - ends[0]) / span, shares[1:-1])
+    grid[1:-1] = stop + (start - stop) * inner
+    grid[0], grid[-1] = start, stop
+    if not bool((grid.diff() < 0).all()):
+        msg = (
+            f"{steps} steps of equal log-SNR cannot be told apart between t = {stop} and {start}, where the log-SNR of"
+            f" {type(process).__name__} stands still or jumps: take fewer, or uniform_times(steps)"
+        )
+        raise ValueError(msg)
+    return grid
+
+
+def _check(steps: int, start: float, stop: float) -> None:
+    if steps < 1:
+        msg = f"steps must be at least 1, got {steps}"
+        raise ValueError(msg)
+    if not 0 <= stop < start <= 1:
+        msg = f"a grid falls within [0, 1], from start to stop, got start={start} and stop={stop}"
+        raise ValueError(msg)
+
+
+def checked_grid(times: Float[Tensor, " times"]) -> Float[Tensor, " times"]:
+    """Return a user's grid in float64 on the CPU, checked.
+
+    Raises:
+        ValueError: it does not fall strictly from 1 to 0.
+    """
+    grid = times.detach().to("cpu", torch.float64)
+    if grid.ndim != 1 or len(grid) < 2 or grid[0] != 1 or grid[-1] != 0 or not bool((grid.diff() < 0).all()):
+        rises = grid.ndim == 1 and len(grid) > 1 and bool((grid.diff() > 0).all())
+        msg = (
+            f"times must fall strictly from 1 to 0, at least two of them, got {grid.tolist()}"
+            f"{': sampling goes from noise to data, so give times.flip(0)' if rises else ''}"
+        )
+        raise ValueError(msg)
+    return grid

@@ -1,0 +1,1 @@
+"""Guidance: denoisers that know more than the latent, for every sampler."""

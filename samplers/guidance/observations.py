@@ -1,0 +1,203 @@
+r"""Linear observations of a signal: blurred, coarsened or partly hidden, and noisy.
+
+    y = H x + s n,    H = W diag(h) W^T,
+
+W being orthonormal, h one number per coefficient, n white noise and s its standard deviation. So y has the shape of
+x, H is its own adjoint, and in coefficients W^T y = h W^T x + s n. A coefficient with h = 0 is not observed: there y
+holds noise alone, and nothing here reads it. A mask is such an H in the basis of pixels, with h of 0 and 1; a blur is
+one in the cosine basis; the means of blocks are one in the Haar basis. Every process makes one at every time.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from ...degradations import Basis, CosineBasis, HaarBasis, LinearGaussianProcess, PixelBasis
+from ...degradations.bases.base import compute_precision
+from ...degradations.checks import check_instance, check_signal
+from ...degradations.process import Time
+from ...degradations.randomness import white_noise
+from ...degradations.tables import TableModule, schedule_dtype
+
+
+class LinearObservation(TableModule):
+    """y = W diag(h) W^T x + s n: what is seen of a signal.
+
+    Args:
+        basis: the basis W, any of the library's.
+        gain: h, finite, broadcastable to the basis's shape; 0 is a coefficient that is not observed.
+        noise_std: standard deviation s >= 0 of the observation's noise, in the data's units; 0 observes exactly.
+
+    Raises:
+        TypeError: `basis` is not a `Basis`, or `gain` not a tensor.
+        ValueError: `gain` is not finite or does not fit the shape, or `noise_std` is negative or not finite.
+    """
+
+    def __init__(self, basis: Basis, gain: Float[Tensor, "..."], *, noise_std: float) -> None:
+        super().__init__()
+        check_instance("basis", basis, Basis, "PixelBasis(shape) for example")
+        check_instance("gain", gain, Tensor, "torch.ones(shape) for example")
+        if not bool(gain.isfinite().all()):
+            msg = f"gain must be finite numbers, 0 where nothing is observed, got {gain[~gain.isfinite()][0].item()}"
+            raise ValueError(msg)
+        if not 0 <= noise_std < math.inf:
+            msg = f"noise_std must be a finite standard deviation >= 0 in the data's units, got {noise_std}"
+            raise ValueError(msg)
+        try:
+            device = next(basis.buffers(), gain).device
+            table = gain.detach().to(device, schedule_dtype(device)).expand(basis.shape)
+        except RuntimeError:
+            msg = f"gain must broadcast to the basis's shape {basis.shape}, got {tuple(gain.shape)}"
+            raise ValueError(msg) from None
+        self.basis, self.noise_std = basis, noise_std
+        self.register_table("gain", table.clone())
+
+    @classmethod
+    def of_process(
+        cls, process: LinearGaussianProcess, t: Time, *, noise_std: float | None = None
+    ) -> LinearObservation:
+        """Return what a process itself does to data until `t`: h = alpha_t and s = sigma_t, in the process's basis.
+
+        Args:
+            process: the process, of any family.
+            t: one time in [0, 1].
+            noise_std: another standard deviation of the noise, in the data's units; None takes sigma_t.
+
+        Raises:
+            ValueError: `t` is more than one time or outside [0, 1]; or sigma_t is not one number for all
+                coefficients, and no `noise_std` is given.
+        """
+        times = process.as_times(t)
+        if times.ndim:
+            msg = f"t must be one time, got {len(times)}: make an observation for each of them"
+            raise ValueError(msg)
+        sigma = process.sigma(times)
+        if noise_std is None and not bool((sigma == sigma.flatten()[0]).all()):
+            msg = (
+                f"the noise of {type(process).__name__} differs between coefficients at this time, from"
+                f" {sigma.min().item():.3g} to {sigma.max().item():.3g}, but an observation's is one number: give"
+                " noise_std"
+            )
+            raise ValueError(msg)
+        own = sigma.flatten()[0].item() if noise_std is None else noise_std
+        return cls(process.basis, process.alpha(times)[0], noise_std=own)
+
+    @classmethod
+    def blur(cls, shape: Sequence[int], width: float, *, noise_std: float) -> LinearObservation:
+        """Return a Gaussian blur with reflecting edges, h = exp(-lambda width^2 / 2) in the cosine basis.
+
+        Args:
+            shape: shape of one signal, such as (3, 32, 32); all axes but the first are blurred.
+            width: standard deviation of the blur, in pixels, >= 0.
+            noise_std: standard deviation of the noise added to the blurred signal, in the data's units.
+
+        Raises:
+            ValueError: `width` is negative or not finite, or `noise_std` is not allowed.
+        """
+        if not 0 <= width < math.inf:
+            msg = f"width must be the standard deviation of a blur in pixels, finite and >= 0, got {width}"
+            raise ValueError(msg)
+        basis = CosineBasis(shape)
+        return cls(basis, (-basis.laplacian_eigenvalues() * width**2 / 2).exp(), noise_std=noise_std)
+
+    @classmethod
+    def block_means(cls, shape: Sequence[int], *, levels: int = 1, noise_std: float) -> LinearObservation:
+        """Return downsampling by 2^levels: every block of 2^levels pixels along each axis but the first gives its mean.
+
+        Here y has the shape of x, every pixel holding its block's mean (`repeat_interleave` of the small image); what
+        noise adds to the pixels of a block beyond their mean is not observed. An orthonormal coefficient is
+        2^(levels d / 2) times the mean, d being the number of coarsened axes: noise of standard deviation q on the
+        small image is `noise_std` = 2^(levels d / 2) q.
+
+        Args:
+            shape: shape of one signal, such as (3, 32, 32).
+            levels: how often the sides are halved, at least 1.
+            noise_std: standard deviation of the noise of a coefficient, in the data's units.
+
+        Raises:
+            ValueError: `levels` is below 1, an axis is not divisible by 2^levels, or `noise_std` is not allowed.
+        """
+        if levels < 1:
+            msg = f"levels must be at least 1, blocks of two pixels along each axis, got {levels}"
+            raise ValueError(msg)
+        basis = HaarBasis(shape, levels=levels)
+        return cls(basis, (basis.scales() > levels).float(), noise_std=noise_std)
+
+    @classmethod
+    def mask(cls, shape: Sequence[int], visible: Bool[Tensor, "..."], *, noise_std: float) -> LinearObservation:
+        """Return the view through a mask, h = 1 for the pixels that are seen and 0 for the others (inpainting).
+
+        Args:
+            shape: shape of one signal, such as (3, 32, 32).
+            visible: True where a pixel is seen, broadcastable to `shape`: a map (height, width), say.
+            noise_std: standard deviation of the noise of the pixels that are seen, in the data's units.
+
+        Raises:
+            ValueError: `visible` does not fit the shape, or `noise_std` is not allowed.
+        """
+        return cls(PixelBasis(shape), visible.float(), noise_std=noise_std)
+
+    def extra_repr(self) -> str:
+        """Show how much is observed, and how exactly."""
+        seen = int((self.table("gain") != 0).sum())
+        return f"observed={seen} of {self.table('gain').numel()}, noise_std={self.noise_std:g}"
+
+    def forward(self, x: Float[Tensor, "batch ..."]) -> Float[Tensor, "batch ..."]:
+        """Return H x, without noise, (batch, *shape); H is symmetric, so this is its adjoint too.
+
+        Args:
+            x: signals, (batch, *shape).
+
+        Raises:
+            TypeError: `x` is not floating-point.
+            ValueError: `x` has another shape.
+        """
+        u = self.basis.forward(x)
+        return self.basis.inverse(self.table("gain").to(u) * u)
+
+    def observe(
+        self, x: Float[Tensor, "batch ..."], *, generator: torch.Generator | None = None
+    ) -> Float[Tensor, "batch ..."]:
+        """Draw observations y = H x + s n, (batch, *shape); without noise nothing is drawn.
+
+        Args:
+            x: signals, (batch, *shape).
+            generator: source of randomness; torch's default if None.
+
+        Raises:
+            TypeError: `x` is not floating-point.
+            ValueError: `x` has another shape.
+        """
+        y = self.forward(x)
+        if self.noise_std == 0:
+            return y
+        # Noise that is white in the data's axes is white in every orthonormal basis.
+        return y + self.noise_std * white_noise(y.shape, like=y, generator=generator)
+
+    def coefficients(self, y: Float[Tensor, "batch ..."]) -> Float[Tensor, "batch ..."]:
+        """Return W^T y, (batch, *shape), with 0 in place of what is not observed.
+
+        With a mask the pixels that are not seen may hold anything, NaN too; with other bases `y` must be finite.
+        """
+        return torch.where(self.table("gain") == 0, 0.0, self.basis.forward(y))
+
+    def residual(self, y: Float[Tensor, "batch ..."], x: Float[Tensor, "batch ..."]) -> Float[Tensor, "batch ..."]:
+        """Return the coefficients W^T (y - H x), (batch, *shape), 0 where nothing is observed, in the finer precision.
+
+        Args:
+            y: observations, (batch, *shape).
+            x: signals, (batch, *shape).
+
+        Raises:
+            TypeError: an argument is not floating-point.
+            ValueError: a shape is wrong.
+        """
+        check_signal("y", y, self.basis.shape)
+        check_signal("x", x, self.basis.shape)
+        dtype = torch.promote_types(compute_precision(y).dtype, compute_precision(x).dtype)
+        return self.coefficients(y.to(dtype)) - self.table("gain").to(dtype) * self.basis.forward(x.to(dtype))

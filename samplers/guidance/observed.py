@@ -1,0 +1,209 @@
+r"""What every guidance by a linear observation shares: the observation y, the model covariance, Tweedie's formula.
+
+Given z_t, the data is taken to be Gaussian around the denoiser's estimate, with a covariance that is diagonal in the
+process's basis V:
+
+    x | z_t ~ N(x_hat, C_t),    C_t = V diag(r_t^2) V^T,    r_t^2 = v sigma_t^2 / (alpha_t^2 v + sigma_t^2).
+
+v is the data's variance per coefficient. For Gaussian data with these variances that is exact. Tweedie's formula
+(Robbins, 1956) for the law given y as well reads, per coefficient,
+
+    V^T E[x | z_t, y] = V^T x_hat + (sigma_t^2 / alpha_t) V^T grad_{z_t} log p(y | z_t),
+
+and the gradient goes through the denoiser, whose Jacobian J carries the alpha_t that is divided by: for every law of
+the data J = Cov(x | z_t) V diag(alpha_t / sigma_t^2) V^T, C_t in place of the covariance for the Gaussian above.
+
+That division cannot be done where alpha_t underflows, as heat's does, or is 0. A coefficient is called *blind* where
+
+    alpha_t^2 v <= eps sigma_t^2,
+
+eps being the precision of the latents: there z_t tells nothing of the coefficient that rounding leaves, and the
+gradient, alpha_t v / sigma_t^2 or less, is lost beside those of other coefficients. In blind coefficients J's exact
+value for the model covariance stands in for the gradient: the correction is that of `CovarianceGuidance`. In the others
+sigma_t^2 / alpha_t is below sigma_t sqrt(v / eps).
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from ...degradations import DataSpectrum, LinearGaussianProcess
+from ...degradations.bases.base import compute_precision
+from ...degradations.checks import check_instance, check_signal
+from ...degradations.process import Time
+from ...degradations.tables import TableModule
+from ...models import AbstractDenoiser
+from .observations import LinearObservation
+
+
+class Spread(NamedTuple):
+    """What the model says of each coefficient of the data given a latent, broadcastable to (batch, *shape).
+
+    Attributes:
+        variance: r_t^2, in squared data units.
+        gain: sigma_t^2 / alpha_t; infinite or NaN in blind coefficients only.
+        blind: True where the latent tells nothing of the coefficient.
+    """
+
+    variance: Float[Tensor, "..."]
+    gain: Float[Tensor, "..."]
+    blind: Bool[Tensor, "..."]
+
+
+class ObservationGuidance(TableModule, AbstractDenoiser, ABC):
+    """A denoiser that estimates E[x | z_t, y] from an unconditional one and observations, one for each row.
+
+    It predicts the data itself, whatever the denoiser predicts, and works with every sampler. Samplers start from
+    p(z_1 | y), which is p(z_1) where the process ends in noise alone.
+
+    Args:
+        denoiser: the unconditional denoiser.
+        observation: what was observed, and how exactly; it is moved to the process's device.
+        y: the observations, (batch, *shape), one for each row of the latents.
+        variance: the data's variance v >= 0 per coefficient of the process's basis, in squared data units: a spectrum
+            (`estimate_spectrum(process.basis, data)`), a tensor that broadcasts to the shape, or one number.
+
+    Raises:
+        TypeError: an argument is of the wrong kind.
+        ValueError: a shape does not fit, a variance is negative or not finite, or the spectrum is in another basis.
+    """
+
+    def __init__(
+        self,
+        denoiser: AbstractDenoiser,
+        observation: LinearObservation,
+        y: Float[Tensor, "batch ..."],
+        *,
+        variance: DataSpectrum | Float[Tensor, "..."] | float,
+    ) -> None:
+        check_instance("denoiser", denoiser, AbstractDenoiser, "Denoiser(network, process, prediction=...) for example")
+        check_instance("observation", observation, LinearObservation, "LinearObservation.mask(...) for example")
+        super().__init__(denoiser.process)
+        if observation.basis.shape != self.process.shape:
+            msg = (
+                f"the observation is one of signals of shape {observation.basis.shape}, but the denoiser's process has"
+                f" shape {self.process.shape}: build both for one shape"
+            )
+            raise ValueError(msg)
+        check_signal("y", y, self.process.shape)
+        # As modules do, the observation moves itself.
+        self.denoiser, self.observation = denoiser, observation.to(self.process.device)
+        self.network_calls = denoiser.network_calls
+        self.register_table("y", y.detach().to(self.process.device))
+        self.register_table("log_variance", _variance_table(self.process, variance).log())
+
+    @abstractmethod
+    def _correction(self, z_t: Tensor, times: Tensor) -> tuple[Tensor, Tensor]:
+        """Return x_hat, and the spectrum V^T (x_hat_guided - x_hat) in the schedule's precision, (batch, *shape)."""
+
+    @abstractmethod
+    def select(self, rows: slice) -> ObservationGuidance:
+        """See `AbstractDenoiser.select`: observations are split with the latents."""
+
+    def forward(self, z_t: Float[Tensor, "batch ..."], t: Time) -> Float[Tensor, "batch ..."]:
+        """Return the estimate of E[x | z_t, y], (batch, *shape), in z_t's dtype (float32 for half precision).
+
+        Args:
+            z_t: latents, (batch, *shape).
+            t: times in [0, 1], a number, () or (batch,).
+
+        Raises:
+            TypeError: an argument is not floating-point.
+            ValueError: a shape is wrong, a time outside [0, 1], or there are more or fewer latents than observations.
+        """
+        check_signal("z_t", z_t, self.process.shape)
+        observed = self.table("y")
+        if len(z_t) != len(observed):
+            msg = (
+                f"y holds {len(observed)} observations, but there are {len(z_t)} latents: give each latent its own row"
+                " (y.expand(count, ...) for many samples of one observation), and select(rows) for a part of them"
+            )
+            raise ValueError(msg)
+        z_t = compute_precision(z_t)
+        estimate, correction = self._correction(z_t, self.process.as_times(t, batch=len(z_t)))
+        wide = self.process.in_schedule_dtype(estimate)
+        return (wide + self.process.basis.inverse(correction)).to(z_t.dtype)
+
+    def spread(self, t: Time, *, dtype: torch.dtype = torch.float32) -> Spread:
+        """Return the model's variances at times in [0, 1], for latents of a precision.
+
+        Args:
+            t: times, a number, () or (batch,).
+            dtype: dtype of the latents; its precision tells which coefficients are blind.
+        """
+        at, log_variance = self.process.log_coefficients(self.process.as_times(t)), self.table("log_variance")
+        log_total = torch.logaddexp(2 * at.log_alpha + log_variance, 2 * at.log_sigma)
+        # With neither noise nor signal nor variance in z_t, what is known of the data is all that is known.
+        unseen = log_total == -torch.inf
+        posterior = torch.where(unseen, log_variance, log_variance + 2 * at.log_sigma - log_total).exp()
+        blind = 2 * at.log_alpha + log_variance <= math.log(torch.finfo(dtype).eps) + 2 * at.log_sigma
+        return Spread(posterior, (2 * at.log_sigma - at.log_alpha).exp(), blind)
+
+    def _residual(self, estimate: Tensor) -> Tensor:
+        """Return W^T (y - H x_hat) in the schedule's precision, 0 where nothing is observed."""
+        wide = self.process.in_schedule_dtype
+        return self.observation.residual(wide(self.table("y")), wide(estimate))
+
+    def _through_latent(self, weight: Tensor, estimate: Tensor, z_t: Tensor, spread: Spread) -> Tensor:
+        """Return (sigma_t^2 / alpha_t) V^T J^T V weight, by a vector-Jacobian product; see the module for blind ones.
+
+        Args:
+            weight: spectrum of the gradient of log p(y | x_hat) by x_hat, (batch, *shape).
+            estimate: x_hat, with its graph.
+            z_t: the latents that it was computed from.
+            spread: the model's variances.
+        """
+        basis = self.process.basis
+        (slope,) = torch.autograd.grad(estimate, z_t, basis.inverse(weight).to(estimate.dtype))
+        spectrum = basis.forward(self.process.in_schedule_dtype(slope))
+        return torch.where(spread.blind, spread.variance * weight, spread.gain * spectrum)
+
+    def _recorded_estimate(self, z_t: Tensor, times: Tensor) -> tuple[Tensor, Tensor]:
+        """Return a copy of z_t and x_hat with the graph between them; called where gradients are recorded."""
+        # Copies made here are ordinary tensors, also of tensors made in inference mode.
+        z_t = z_t.detach().clone().requires_grad_()
+        estimate = self.denoiser(z_t, times.clone())
+        if not estimate.requires_grad:
+            msg = (
+                f"{type(self).__name__} needs the gradient of its denoiser, but {type(self.denoiser).__name__} records"
+                " none (does it run under torch.no_grad?): use CovarianceGuidance, which needs none"
+            )
+            raise ValueError(msg)
+        return z_t, estimate
+
+
+@contextmanager
+def recording() -> Generator[None]:
+    """Record gradients, inside `torch.no_grad` and `torch.inference_mode` too."""
+    with torch.inference_mode(mode=False), torch.enable_grad():
+        yield
+
+
+def _variance_table(process: LinearGaussianProcess, variance: DataSpectrum | Tensor | float) -> Float[Tensor, "..."]:
+    """Return the data's variances as a table of the process's shape in the schedule's precision, checked."""
+    if isinstance(variance, DataSpectrum):
+        if not process.basis.agrees_with(variance.basis):
+            msg = (
+                f"the spectrum is one of {type(variance.basis).__name__}{variance.basis.shape}, but the process is"
+                f" diagonal in {type(process.basis).__name__}{process.shape}: use estimate_spectrum(process.basis, x)"
+            )
+            raise ValueError(msg)
+        variance = variance.variance
+    check_instance("variance", variance, (Tensor, float, int), "or a DataSpectrum")
+    value = variance if isinstance(variance, Tensor) else torch.tensor(float(variance), dtype=torch.float64)
+    if not bool(((value >= 0) & value.isfinite()).all()):
+        msg = f"variance must be finite and at least 0, got values from {value.min()} to {value.max()}"
+        raise ValueError(msg)
+    try:
+        return process.in_schedule_dtype(value.detach()).expand(process.shape).clone()
+    except RuntimeError:
+        msg = f"variance must broadcast to the process's shape {process.shape}, got {tuple(value.shape)}"
+        raise ValueError(msg) from None

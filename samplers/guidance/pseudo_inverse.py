@@ -1,0 +1,41 @@
+r"""Pseudo-inverse guidance (Song, Vahdat, Mardani & Kautz, 2023): the observation's gradient through the denoiser.
+
+With x | z_t ~ N(x_hat, C_t) as in `observed.py`, y | z_t ~ N(H x_hat, S), S = H C_t H^T + s^2, and with C_t held,
+
+    grad_{z_t} log p(y | z_t) = J^T H^T S^-1 (y - H x_hat),    J = d x_hat / d z_t,
+
+one vector-Jacobian product. In that paper C_t is r_t^2 I; here it has a variance for each coefficient of the process's
+basis, and with v = 1 and alpha_t = 1 it is the paper's r_t^2 = sigma_t^2 / (1 + sigma_t^2). For Gaussian data J is
+V diag(alpha_t r_t^2 / sigma_t^2) V^T, and the estimate is that of `CovarianceGuidance`: exact. For other data J knows
+what the model covariance does not: which coefficients the data ties to each other.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from .covariance import CovarianceGuidance
+from .observed import recording
+
+
+class PseudoInverseGuidance(CovarianceGuidance):
+    """x_hat + (sigma_t^2 / alpha_t) J^T H^T (H C H^T + s^2)^-1 (y - H x_hat), J being the denoiser's own Jacobian.
+
+    The one to take for isotropic diffusion and for blurs under noise that grows, as blurring diffusion's. A call costs
+    a forward and a backward pass of the denoiser. In coefficients of which z_t tells nothing (alpha_t^2 v <=
+    eps sigma_t^2, eps being z_t's precision) the correction is `CovarianceGuidance`'s; see `observed.py`. For heat those
+    are most coefficients at most times, so take that one.
+
+    Arguments and errors are those of `CovarianceGuidance`. The estimate carries no gradient itself, and a denoiser that
+    records none is refused when it is called (ValueError).
+    """
+
+    def _correction(self, z_t: Tensor, times: Tensor) -> tuple[Tensor, Tensor]:
+        """See `ObservationGuidance`."""
+        with recording():
+            z_t, estimate = self._recorded_estimate(z_t, times)
+            spread = self.spread(times, dtype=z_t.dtype)
+            with torch.no_grad():
+                weight = self._weight(estimate.detach(), spread)
+            return estimate.detach(), self._through_latent(weight, estimate, z_t, spread)

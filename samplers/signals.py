@@ -1,0 +1,78 @@
+"""Signals and their spectra, each made from the other only when it is asked for.
+
+A network works on signals, a step per coefficient on spectra. A step whose coefficients are one number for all of the
+spectrum commutes with the basis, and then no transform is made at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from jaxtyping import Float
+from torch import Tensor
+
+from ..degradations import Basis
+from ..degradations.bases.base import is_isotropic
+
+Draw = Callable[[Tensor], Tensor]
+
+
+class Dual:
+    """A batch of signals x and their spectra u = V^T x: one of them given, the other made once when asked for.
+
+    Args:
+        basis: the change of basis V.
+        signal: x, (batch, *shape).
+        spectrum: u instead, (batch, *shape).
+    """
+
+    def __init__(
+        self,
+        basis: Basis,
+        *,
+        signal: Float[Tensor, "batch ..."] | None = None,
+        spectrum: Float[Tensor, "batch ..."] | None = None,
+    ) -> None:
+        self.basis = basis
+        self._signal = signal
+        self._spectrum = spectrum
+
+    @property
+    def signal(self) -> Float[Tensor, "batch ..."]:
+        """The signals, (batch, *shape)."""
+        if self._signal is None:
+            self._signal = self.basis.inverse(self.spectrum)
+        return self._signal
+
+    @property
+    def spectrum(self) -> Float[Tensor, "batch ..."]:
+        """Their spectra, (batch, *shape)."""
+        if self._spectrum is None:
+            self._spectrum = self.basis.forward(self.signal)
+        return self._spectrum
+
+    @property
+    def at_hand(self) -> Float[Tensor, "batch ..."]:
+        """Whichever of the two exists already, to look at sizes and values."""
+        return self.spectrum if self._signal is None else self._signal
+
+
+def mix(
+    *terms: tuple[Dual, Float[Tensor, "..."]], stddev: Float[Tensor, "..."] | None = None, draw: Draw | None = None
+) -> Dual:
+    """Return sum_i c_i u_i + stddev epsilon per coefficient, with as few transforms as it takes.
+
+    Args:
+        terms: signals and their coefficients in the signals' dtype, broadcastable to (batch, *shape).
+        stddev: standard deviation of white noise to add, likewise; none is added, nor drawn, without it.
+        draw: makes the noise, (batch, *shape), for a tensor of that shape, dtype and device.
+    """
+    coefficients = [c for _, c in terms] + ([] if stddev is None else [stddev])
+    basis = terms[0][0].basis
+    plain = all(is_isotropic(c) for c in coefficients)
+    parts = [c * (dual.signal if plain else dual.spectrum) for dual, c in terms]
+    total = sum(parts[1:], parts[0])
+    if stddev is not None and draw is not None:
+        # Noise that is white in the basis is white in the data's axes, so the same draw serves either.
+        total = total + stddev * draw(total)
+    return Dual(basis, signal=total) if plain else Dual(basis, spectrum=total)
