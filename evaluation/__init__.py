@@ -1,7 +1,9 @@
 """Measures of a trained model: likelihoods, and what its samples look like."""
 
-from .flow import FlowCoefficients, FlowLikelihood, LogLikelihood, flow_coefficients
+from .flow import FlowLikelihood, LogLikelihood
 from .likelihood import Breakdown, Figure, LikelihoodReport, evaluate_bound
+from .memorisation import Memorisation, assess_memorisation
+from .neighbours import Neighbours, nearest_neighbours
 from .recognition import Recogniser, Recognition
 from .traces import ClosedFormTrace, ExactTrace, HutchinsonTrace, Trace
 
@@ -10,14 +12,16 @@ __all__ = [
     "ClosedFormTrace",
     "ExactTrace",
     "Figure",
-    "FlowCoefficients",
     "FlowLikelihood",
     "HutchinsonTrace",
     "LikelihoodReport",
     "LogLikelihood",
+    "Memorisation",
+    "Neighbours",
     "Recogniser",
     "Recognition",
     "Trace",
+    "assess_memorisation",
     "evaluate_bound",
-    "flow_coefficients",
+    "nearest_neighbours",
 ]

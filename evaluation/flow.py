@@ -1,15 +1,6 @@
 r"""The likelihood of a denoiser's probability flow: an ordinary differential equation that carries p(z_t) to t = 1.
 
-With u = V^T z, u_hat the denoiser's estimate of the data and eps_hat = (u - alpha u_hat) / sigma the noise that goes
-with it, per coefficient,
-
-    du/dt = d alpha/dt u_hat + d sigma/dt eps_hat = r u + (l'/2) (alpha u_hat),    r = d log sigma/dt,  l' = dl_t/dt,
-
-which for the exact denoiser has the process's own marginals p(z_t) (Song et al., 2021, the probability flow). The
-denoiser's output y enters through alpha u_hat = latent u + output y (see `unmelt.degradations.predictions`), so that
-nothing is divided by alpha, and
-
-    du/dt = a u + b y,    a = r + (l'/2) latent,    b = (l'/2) output.
+`unmelt.samplers.probability_flow` has the equation, du/dt = a u + b y per coefficient for the denoiser's output y.
 
 The log-density at the start of a trajectory is the one at its end plus all the volume that was gained on the way
 (Chen et al., 2018, the instantaneous change of variables):
@@ -22,29 +13,20 @@ V is orthonormal, so that densities of z and of u agree. The sum is exact or est
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
-from torchdiffeq import odeint
 
-from ..degradations import LinearGaussianProcess, Prediction
+from ..degradations import LinearGaussianProcess
 from ..degradations.agreement import check_same_process
 from ..degradations.bases.base import compute_precision
 from ..degradations.checks import check_instance, check_signal
-from ..degradations.rates import inside, rate
-from ..degradations.tables import schedule_dtype
 from ..losses import Bound, Decoder, Prior
 from ..models.denoiser import AbstractDenoiser, HasJacobianDiagonal
+from ..samplers.probability_flow import FlowCoefficients, FlowField, solve
 from .traces import ClosedFormTrace, HutchinsonTrace, Trace, TraceRule
-
-
-class FlowCoefficients(NamedTuple):
-    """Coefficients of du/dt = latent u + output y per unit of time, each broadcastable to (batch, *shape)."""
-
-    latent: Float[Tensor, "..."]
-    output: Float[Tensor, "..."]
 
 
 class LogLikelihood(NamedTuple):
@@ -60,32 +42,6 @@ class LogLikelihood(NamedTuple):
     log_prob: Float[Tensor, " batch"]
     stderr: Float[Tensor, " batch"]
     calls: int
-
-
-def flow_coefficients(
-    process: LinearGaussianProcess, prediction: Prediction, t: Float[Tensor, "*batch"]
-) -> FlowCoefficients:
-    """Return the coefficients of the probability flow at checked times, () or (batch,), for a network's `prediction`.
-
-    Where 0 stands against infinity, as where the signal vanishes at t = 1, they are the limits from within [0, 1].
-    """
-    here = _coefficients(process, prediction, t)
-    # Reading values makes a device wait, as every step of a solver does, and spares finding limits that are not needed.
-    if not any(bool(c.isnan().any()) for c in here):
-        return here
-    near = _coefficients(process, prediction, inside(t))
-    return FlowCoefficients(*(torch.where(c.isnan(), limit, c) for c, limit in zip(here, near, strict=True)))
-
-
-def _coefficients(process: LinearGaussianProcess, prediction: Prediction, t: Tensor) -> FlowCoefficients:
-    """Return the coefficients as the formulas give them, NaN for infinity times 0."""
-    # One pass for values and slopes of both logarithms: a solver asks hundreds of times.
-    at, (drift, stretch), *_ = torch.func.jvp(process.log_coefficients, (t,), (torch.ones_like(t),))
-    if bool(drift.isnan().any()) or bool(stretch.isnan().any()):
-        drift, stretch = process.drift(t), rate(process.batched_log_sigma, t)
-    half_fall = drift - stretch
-    latent, output = prediction.conversion(process, t, at.log_alpha, at=at)
-    return FlowCoefficients(stretch + half_fall * latent, half_fall * output)
 
 
 class FlowLikelihood:
@@ -171,8 +127,10 @@ class FlowLikelihood:
         """
         u, start = self._begin(denoiser, z, t)
         trace = self.trace or (ClosedFormTrace() if isinstance(denoiser, HasJacobianDiagonal) else HutchinsonTrace())
-        field = _Field(denoiser, trace.rule(denoiser, u, generator=generator), self.most_calls)
-        u, growth = self._solve(field, (u, u.new_zeros(trace.estimates, len(u))), start)
+        field = _DensityField(denoiser, trace.rule(denoiser, u, generator=generator), self.most_calls)
+        # An error in the log-density counts as it is, however large a sum of unlike terms has grown on the way.
+        state = (u, u.new_zeros(trace.estimates, len(u)))
+        u, growth = solve(field, state, start, 1.0, rtol=(self.rtol, 0.0), atol=self.atol)
         volume = self.process.in_schedule_dtype(growth) * u[0].numel()
         at_end = self.prior.log_prob(self.process.basis.inverse(u))
         return LogLikelihood(at_end + volume.mean(0), trace.standard_error(volume), field.calls)
@@ -237,7 +195,8 @@ class FlowLikelihood:
     ) -> Float[Tensor, "batch ..."]:
         """Return the latents at t = 1, (batch, *shape), to which the flow carries `z`; arguments as in `log_prob`."""
         u, start = self._begin(denoiser, z, t)
-        (u,) = self._solve(_Field(denoiser, None, self.most_calls), (u,), start)
+        field = FlowField(denoiser, self.most_calls)
+        (u,) = solve(field, (u,), start, 1.0, rtol=self.rtol, atol=self.atol)
         return self.process.basis.inverse(u)
 
     def _begin(self, denoiser: AbstractDenoiser, z: Tensor, t: float | None) -> tuple[Tensor, float]:
@@ -261,65 +220,27 @@ class FlowLikelihood:
             raise ValueError(msg)
         return process.basis.forward(compute_precision(z)), start
 
-    def _solve(self, field: _Field, state: tuple[Tensor, ...], start: float) -> tuple[Tensor, ...]:
-        """Return the state at t = 1 of the trajectory that `state` starts."""
-        if start == 1:
-            return state
-        like = state[0]
-        times = torch.tensor([start, 1.0], device=like.device, dtype=schedule_dtype(like.device))
-        # The last step is made to end at t = 1: there are no times beyond.
-        options = {"step_t": times[-1:], "dtype": times.dtype}
-        # An error in the log-density counts as it is, however large a sum of unlike terms has grown on the way.
-        rtol: Any = (self.rtol, 0.0)[: len(state)]
-        path = odeint(field, state, times, rtol=rtol, atol=self.atol, method="dopri5", options=options)
-        return tuple(part[-1] for part in path)
 
+class _DensityField(FlowField):
+    """The flow of the spectrum and, by a rule for the trace, of the volume.
 
-class _Field:
-    """The right-hand side: of the spectrum, and with a rule for the trace of the volume."""
+    Args:
+        denoiser: the denoiser.
+        rule: how the trace of its Jacobian is found.
+        most_calls: the solver gives up after so many calls of the denoiser.
+    """
 
-    def __init__(self, denoiser: AbstractDenoiser, rule: TraceRule | None, most_calls: int) -> None:
-        self.denoiser = denoiser
+    def __init__(self, denoiser: AbstractDenoiser, rule: TraceRule, most_calls: int) -> None:
+        super().__init__(denoiser, most_calls)
         self.rule = rule
-        self.most_calls = most_calls
-        self.calls = 0
 
-    def __call__(self, t: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        """Return the rates of change of `state` at a time ()."""
-        u, process = state[0], self.denoiser.process
-        self.calls += 1
-        # To choose its first step the solver may look past the end, where the process is taken to stay as it is there.
-        t = process.in_schedule_dtype(t).clamp(max=1.0)
-        latent, output = flow_coefficients(process, self.denoiser.prediction, t)
-        if self.rule is None:
-            y = process.basis.forward(self.denoiser.output(process.basis.inverse(u), t))
-            rates = (latent.to(u.dtype) * u + output.to(u.dtype) * y,)
-        else:
-            y, trace = self.rule(u, t, output)
-            # Growth of the volume's logarithm per coefficient: a tolerance then means the same for signals of any size.
-            growth = (latent.expand(1, *process.shape).sum().to(u.dtype) + trace) / u[0].numel()
-            rates = (latent.to(u.dtype) * u + output.to(u.dtype) * y, growth)
-        if not all(bool(part.isfinite().all()) for part in rates):
-            finite = bool(latent.isfinite().all()) and bool(output.isfinite().all())
-            culprit = (
-                f"{type(self.denoiser).__name__} returns" if finite else f"the rates of {type(process).__name__} are"
-            )
-            remedy = "look at its network and at the latents" if finite else "start at another time, such as first=1e-3"
-            msg = f"{culprit} infinite or NaN at t = {t.item():.6g}: {remedy}"
-            raise ValueError(msg)
-        return rates
-
-    def callback_step(self, t: Tensor, state: tuple[Tensor, ...], step: Tensor) -> None:
-        """Stop before a step that leads nowhere, with words that say what may be wrong."""
-        del state
-        if bool(t + step > t) and self.calls < self.most_calls:
-            return
-        msg = (
-            f"the solver is at t = {t.item():.6g} after {self.calls} calls (most_calls={self.most_calls}), its step"
-            f" down to {step.item():.3g}: raise rtol and atol, or most_calls; solve in float64; or see whether the"
-            " denoiser is a smooth function of the latent (with dropout it is not: call denoiser.eval())"
-        )
-        raise RuntimeError(msg)
+    def rates(self, u: Tensor, t: Tensor, coefficients: FlowCoefficients) -> tuple[Tensor, ...]:
+        """See `FlowField.rates`; the second is the growth of the volume's logarithm."""
+        latent, output = coefficients
+        y, trace = self.rule(u, t, output)
+        # Per coefficient, so that a tolerance means the same for signals of any size.
+        growth = (latent.expand(1, *self.denoiser.process.shape).sum().to(u.dtype) + trace) / u[0].numel()
+        return latent.to(u.dtype) * u + output.to(u.dtype) * y, growth
 
 
 def _time(name: str, t: float) -> float:

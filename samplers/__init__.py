@@ -1,10 +1,47 @@
-"""Samplers: from the prior back to data."""
+"""Samplers: from the prior back to data, and what is done with them."""
 
+from .adaptive import AdaptiveSampler
 from .base import End, Sampler
 from .exponential import Variable
 from .grids import karras_times, level_times, log_snr_times, uniform_times
-from .heun import HeunSampler
+from .heun import Churn, HeunSampler
 from .multistep import MultistepSampler
+from .noise import GeneratorNoise, InterpolatedNoise, Noise, SeedNoise, SharedNoise
 from .posterior import PosteriorSampler
-from .noise import InterpolatedNoise, Noise, SharedNoise
+from .predictor_corrector import PredictorCorrectorSampler
+from .probability_flow import FlowCoefficients, flow_coefficients
+from .released_heat import released_heat_sampler
 from .runs import Kept, NonFiniteStateError, Report, SamplingInterrupted, StepInfo, Trajectory
+from .stochastic import EulerMaruyamaSampler, ExponentialSDESampler
+
+__all__ = [
+    "AdaptiveSampler",
+    "Churn",
+    "End",
+    "EulerMaruyamaSampler",
+    "ExponentialSDESampler",
+    "FlowCoefficients",
+    "GeneratorNoise",
+    "HeunSampler",
+    "InterpolatedNoise",
+    "Kept",
+    "MultistepSampler",
+    "Noise",
+    "NonFiniteStateError",
+    "PosteriorSampler",
+    "PredictorCorrectorSampler",
+    "Report",
+    "Sampler",
+    "SamplingInterrupted",
+    "SeedNoise",
+    "SharedNoise",
+    "StepInfo",
+    "Trajectory",
+    "Variable",
+    "flow_coefficients",
+    "karras_times",
+    "level_times",
+    "log_snr_times",
+    "released_heat_sampler",
+    "uniform_times",
+]

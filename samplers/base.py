@@ -23,7 +23,7 @@ from torch import Tensor
 
 from ..degradations.agreement import check_same_process
 from ..degradations.bases.base import compute_precision
-from ..degradations.checks import check_instance, check_signal
+from ..degradations.checks import check_instance, check_signal, values_are_free
 from ..degradations.process import Time
 from ..losses import Prior, StandardNormalPrior
 from ..models import AbstractDenoiser
@@ -50,8 +50,9 @@ class End(Enum):
 
 
 class Sampler(ABC):
-    """Draws samples by stepping from the prior at t = 1 to data at t = 0. A subclass writes `coefficients` and
-    `advance`.
+    """Draws samples by stepping from the prior at t = 1 to data at t = 0.
+
+    A subclass writes `coefficients` and `advance`, and says in `draws_noise` whether its steps add noise.
 
     Args:
         denoiser: estimates the data from latents of its process.
@@ -89,6 +90,11 @@ class Sampler(ABC):
         self.prior = prior or StandardNormalPrior(self.process)
         self.end = end
         self.report = Report()
+
+    @property
+    def draws_noise(self) -> bool:
+        """Whether steps add noise; where they do not, a sample is a function of its initial latent."""
+        return False
 
     # ---- what a subclass writes ---------------------------------------------------------------------------
 
@@ -173,9 +179,7 @@ class Sampler(ABC):
             NonFiniteStateError: a latent became infinite or NaN; `.kept` has what was done before.
             SamplingInterrupted: the run was interrupted; `.kept` has what was done before.
         """
-        settings = RunSettings(
-            count, generator, noise, initial, start, stop, batch_size, callback, progress, keep_on
-        )
+        settings = RunSettings(count, generator, noise, initial, start, stop, batch_size, callback, progress, keep_on)
         return Run(self, settings).sample()
 
     def trajectory(  # noqa: PLR0913  # as `sample`
@@ -193,9 +197,7 @@ class Sampler(ABC):
         keep_on: torch.device | str | None = None,
     ) -> Trajectory:
         """Draw samples and keep every state and prediction; arguments and errors as in `sample`."""
-        settings = RunSettings(
-            count, generator, noise, initial, start, stop, batch_size, callback, progress, keep_on
-        )
+        settings = RunSettings(count, generator, noise, initial, start, stop, batch_size, callback, progress, keep_on)
         return Run(self, settings).trajectory()
 
     @torch.no_grad()
@@ -221,10 +223,28 @@ class Sampler(ABC):
         draw = GeneratorNoise(generator).stream(slice(None))
         walk = Walk(self.denoiser, Dual(self.process.basis, signal=z_t), draw)
         coefficients = mapped(lambda table: table.to(z_t.dtype), self.coefficients(times_t, times_s))
-        self.advance(walk, PlannedStep(times_t, times_s, coefficients))
+        to_data = values_are_free(times_s) and bool((times_s == 0).all())
+        self.advance(walk, PlannedStep(times_t, times_s, coefficients, to_data))
         return walk.latent.signal
 
     # ---- helpers for subclasses ---------------------------------------------------------------------------
+
+    def require_noise(self, what: str) -> None:
+        """Check that the process has noise at some time of the grid, in some coefficient.
+
+        Args:
+            what: what needs it, for the message.
+
+        Raises:
+            ValueError: it has none, as cold diffusion has.
+        """
+        inner = self.process.in_schedule_dtype(self.times[:-1])
+        if bool((self.process.log_coefficients(inner).log_sigma == -torch.inf).all()):
+            msg = (
+                f"{what} needs noise, but {type(self.process).__name__} is deterministic, sigma = 0: take"
+                " MultistepSampler, or PosteriorSampler(coupling=Deterministic()), or give the process noise"
+            )
+            raise ValueError(msg)
 
     def ends(self, s: Float[Tensor, "*steps"]) -> Bool[Tensor, "..."]:
         """Tell which steps to `s` return an estimate of the data, broadcastable to (n, *shape)."""

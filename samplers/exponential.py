@@ -76,8 +76,8 @@ def exponential_step(
 
     Args:
         process: the forward process.
-        stencil: times that there are estimates for, each () or (steps,), all different; one of them alone holds the
-            estimate at its value.
+        stencil: times that there are estimates for, each () or (steps,), all different, `t` itself first. That alone
+            holds the estimate at its value.
         t: times of the latents, () or (steps,), checked and in the schedule's precision.
         s: the times to go to, s < t.
         eta: share of the forward noise, >= 0.
@@ -114,11 +114,12 @@ def exponential_step(
             for share, rise, node in zip(shares, rises, nodes, strict=True)
         )
         weights.append(last * value[1] - first * value[0] - inner)
-    # Places that coincide or lie at infinity give no polynomial: the newest estimate alone is used.
+    # Places that coincide or lie at infinity give no polynomial: the estimate at t alone is used.
     sound = torch.stack([weight.isfinite().expand(whole.shape) for weight in weights]).all(0)
     newest = min(range(len(stencil)), key=lambda j: float((stencil[j] - t).abs().max()))
     weights = [
-        torch.where(sound, weight, whole if j == newest else torch.zeros_like(whole)) for j, weight in enumerate(weights)
+        torch.where(sound, weight, whole if j == newest else torch.zeros_like(whole))
+        for j, weight in enumerate(weights)
     ]
     return ExponentialStep(posterior.latent, tuple(weights), posterior.stddev)
 

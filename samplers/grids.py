@@ -24,6 +24,15 @@ from ..losses.times.inversion import invert_distribution
 _BAND = (-20.0, 20.0)
 
 
+def noise_level(
+    process: LinearGaussianProcess, t: Float[Tensor, " times"], *, band: tuple[float, float] = _BAND
+) -> Float[Tensor, " times"]:
+    """Return y(t), minus half the mean log-SNR with each coefficient's taken within `band`, (times,)."""
+    at = process.log_coefficients(process.in_schedule_dtype(t))
+    log_snr = (2 * difference(at.log_alpha, at.log_sigma)).clamp(*band)
+    return -log_snr.expand(len(t), *process.shape).flatten(1).mean(1) / 2
+
+
 def uniform_times(steps: int, *, start: float = 1.0, stop: float = 0.0) -> Float[Tensor, " times"]:
     """Return a uniform grid, (steps + 1,), float64, falling from `start` to `stop`.
 
@@ -58,7 +67,9 @@ def log_snr_times(
     stop: float = 0.0,
     band: tuple[float, float] = _BAND,
 ) -> Float[Tensor, " times"]:
-    """Return times at which y(t), minus half the mean log-SNR, falls by equal amounts (Lu et al., 2022, when isotropic).
+    """Return times at which y(t), minus half the mean log-SNR, falls by equal amounts.
+
+    For isotropic noise it is the grid of DPM-Solver (Lu et al., 2022).
 
     Args:
         process: the forward process.
@@ -77,7 +88,7 @@ def log_snr_times(
     return _times_of(process, shares, start, stop, band, lambda y: y, steps)
 
 
-def karras_times(  # noqa: PLR0913  # each is a setting of the grid
+def karras_times(  # each is a setting of the grid
     process: LinearGaussianProcess,
     steps: int,
     *,
@@ -88,8 +99,8 @@ def karras_times(  # noqa: PLR0913  # each is a setting of the grid
 ) -> Float[Tensor, " times"]:
     """Return times at which the rho-th root of exp(y(t)) falls by equal amounts (Karras et al., 2022, eq. 5).
 
-    For EDM's process exp(y) is sigma, and the grid is theirs, but for the last step: theirs goes from the least sigma to
-    0, ours is `stop`.
+    For EDM's process exp(y) is sigma, and the grid is theirs, but for its end: they go from the least sigma to 0 in one
+    last step, this grid goes to `stop` as it goes elsewhere.
 
     Args:
         process: the forward process.
@@ -129,9 +140,7 @@ def _times_of(
         raise ValueError(msg)
 
     def height(t: Tensor) -> Tensor:
-        at = process.log_coefficients(process.in_schedule_dtype(stop + (start - stop) * t))
-        log_snr = (2 * difference(at.log_alpha, at.log_sigma)).clamp(low, high)
-        return scale(-log_snr.flatten(1).mean(1) / 2).cpu().double()
+        return scale(noise_level(process, stop + (start - stop) * t, band=band).cpu().double())
 
     ends = height(torch.tensor([0.0, 1.0], dtype=torch.float64))
     span = (ends[1] - ends[0]).item()

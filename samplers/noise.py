@@ -126,9 +126,7 @@ class InterpolatedNoise(Noise):
         def draw(like: Tensor) -> Tensor:
             shares = (angle.cos(), angle.sin())
             column = (-1, *(1,) * (like.ndim - 1))
-            parts = [
-                share.to(like).reshape(column) * end(like) for share, end in zip(shares, ends, strict=True)
-            ]
+            parts = [share.to(like).reshape(column) * end(like) for share, end in zip(shares, ends, strict=True)]
             return parts[0] + parts[1]
 
         return draw

@@ -10,6 +10,7 @@ sigma_s sqrt(1 - rho^2), or any that the variational bound knows: the forward st
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -19,7 +20,7 @@ from torch import Tensor
 from ..degradations import Coupling, Deterministic, Markov
 from ..degradations.checks import check_instance
 from ..degradations.coefficients import couple
-from ..losses import ConstantStd, PosteriorStd, Prior, ReverseStd
+from ..losses import PosteriorStd, Prior, ReverseStd
 from ..losses.likelihood.reverse_std import Step
 from ..models import AbstractDenoiser
 from .base import End, Sampler
@@ -57,7 +58,7 @@ class PosteriorSampler(Sampler):
         times: the grid instead, falling from 1 to 0, (steps + 1,).
         coupling: how consecutive noises hang together; `Markov()` if None.
         reverse_std: standard deviation of each step's noise, as in the ELBO; the posterior's own if None.
-        delta: short for `reverse_std=ConstantStd(delta)`, in the data's units, as in inverse heat dissipation.
+        delta: that standard deviation as one number, in the data's units, as in inverse heat dissipation; 0 adds none.
         prior: law of the first latent; standard normal if None, where the process ends in it.
         end: what a run that ends at t = 0 returns.
 
@@ -66,7 +67,7 @@ class PosteriorSampler(Sampler):
         ValueError: as `Sampler`; both `delta` and `reverse_std` are given, or one of them to a Deterministic coupling.
     """
 
-    def __init__(  # noqa: PLR0913  # each is a choice of its own
+    def __init__(  # each is a choice of its own
         self,
         denoiser: AbstractDenoiser,
         *,
@@ -83,21 +84,34 @@ class PosteriorSampler(Sampler):
         if reverse_std is not None and delta is not None:
             msg = f"delta={delta} is short for reverse_std=ConstantStd({delta}): give one of the two"
             raise ValueError(msg)
-        given = ConstantStd(delta) if delta is not None else reverse_std
-        if given is not None:
-            check_instance("reverse_std", given, ReverseStd, "ForwardStd() for example")
-            if isinstance(self.coupling, Deterministic):
-                msg = f"Deterministic steps add no noise, got {given}: leave it out, or take another coupling"
-                raise ValueError(msg)
-        self.reverse_std = given or PosteriorStd()
+        if delta is not None and not 0 <= delta < math.inf:
+            msg = f"delta must be a standard deviation >= 0 in the data's units, got {delta}"
+            raise ValueError(msg)
+        if reverse_std is not None:
+            check_instance("reverse_std", reverse_std, ReverseStd, "ForwardStd() for example")
+        if isinstance(self.coupling, Deterministic) and not (delta is None and reverse_std is None):
+            what = f"delta={delta}" if delta is not None else f"reverse_std={reverse_std}"
+            msg = f"Deterministic steps add no noise, got {what}: leave it out, or take another coupling"
+            raise ValueError(msg)
+        self.delta = delta
+        self.reverse_std = reverse_std or PosteriorStd()
         super().__init__(denoiser, steps=steps, times=times, prior=prior, end=end)
+
+    @property
+    def draws_noise(self) -> bool:
+        """See `Sampler.draws_noise`."""
+        return not isinstance(self.coupling, Deterministic) and self.delta != 0
 
     def coefficients(self, t: Float[Tensor, "*steps"], s: Float[Tensor, "*steps"]) -> PosteriorStep:
         """See `Sampler.coefficients`."""
         process, prediction = self.process, self.denoiser.prediction
         start, end = process.log_coefficients(s), process.log_coefficients(t)
         posterior = couple(start, end, self.coupling)
-        stddev = self.reverse_std.stddev(Step(s, t, start, end, posterior))
+        # Unlike in the bound, delta = 0 is allowed: samples need no density.
+        if self.delta is not None:
+            stddev = torch.full_like(posterior.stddev, self.delta)
+        else:
+            stddev = self.reverse_std.stddev(Step(s, t, start, end, posterior))
         # The step to the data takes the estimate itself: nothing of the latent, no noise, no degradation.
         last = self.ends(s)
         log_alpha = torch.where(last, 0.0, start.log_alpha)
@@ -115,10 +129,8 @@ class PosteriorSampler(Sampler):
         """See `Sampler.advance`."""
         latent, output, stddev, estimate = step.coefficients
         before, y = walk.latent, walk.output(walk.latent, step.t)
-        noisy = not isinstance(self.coupling, Deterministic)
-        walk.latent = mix(
-            (before, latent), (y, output), stddev=stddev if noisy else None, draw=walk.draw if noisy else None
-        )
+        noise = (stddev, walk.draw) if self.draws_noise and not step.to_data else None
+        walk.latent = mix((before, latent), (y, output), noise=noise)
 
         def prediction() -> Dual:
             return mix((before, estimate[0]), (y, estimate[1]))

@@ -114,7 +114,7 @@ class Run:
         for number, step in enumerate(sampler.plan(sampler.process.in_schedule_dtype(self.grid), z.dtype)):
             t, s = times[number], times[number + 1]
             before = walk.calls
-            sampler.advance(walk, step)
+            sampler.advance(walk, step._replace(to_data=s == 0))
             self.calls += walk.calls - before
             self.evaluations += (walk.calls - before) * len(z)
             self._report()
@@ -123,10 +123,7 @@ class Run:
             self.times.append(s)
             bar.update()
             if settings.callback is not None:
-                latent, prediction, calls = walk.latent, walk.prediction, walk.calls
-                settings.callback(
-                    StepInfo(number, steps, t, s, rows, calls, lambda: latent.signal, lambda: prediction().signal)
-                )
+                settings.callback(StepInfo(number, steps, t, s, rows, walk.calls, walk.latent, walk.prediction))
             yield walk
         watch.close()
 

@@ -9,6 +9,8 @@ from typing import NamedTuple
 from jaxtyping import Float
 from torch import Tensor
 
+from .signals import Dual
+
 
 class Trajectory(NamedTuple):
     """A sampling run, time by time.
@@ -50,8 +52,6 @@ class StepInfo:
         s: time it went to.
         rows: which samples of the run the batch holds.
         calls: calls of the network so far, in this batch.
-        latent: function that returns the latents at `s`, (batch, *shape).
-        prediction: function that returns the estimate of the data that the step was made with, (batch, *shape).
     """
 
     step: int
@@ -60,8 +60,16 @@ class StepInfo:
     s: float
     rows: slice
     calls: int
-    latent: Callable[[], Float[Tensor, "batch ..."]]
-    prediction: Callable[[], Float[Tensor, "batch ..."]]
+    _latent: Dual
+    _prediction: Callable[[], Dual]
+
+    def latent(self) -> Float[Tensor, "batch ..."]:
+        """Return the latents at `s`, (batch, *shape)."""
+        return self._latent.signal
+
+    def prediction(self) -> Float[Tensor, "batch ..."]:
+        """Return the estimate of the data that the step was made with, (batch, *shape)."""
+        return self._prediction().signal
 
 
 Callback = Callable[[StepInfo], None]
@@ -97,7 +105,7 @@ class NonFiniteStateError(FloatingPointError):
         self.kept = kept
 
 
-class SamplingInterrupted(KeyboardInterrupt):  # noqa: N818  # like KeyboardInterrupt, not a failure
+class SamplingInterrupted(KeyboardInterrupt):  # like KeyboardInterrupt, not a failure
     """A run was interrupted from the keyboard, or by a signal that raises KeyboardInterrupt.
 
     Attributes:

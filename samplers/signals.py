@@ -57,22 +57,27 @@ class Dual:
         return self.spectrum if self._signal is None else self._signal
 
 
-def mix(
-    *terms: tuple[Dual, Float[Tensor, "..."]], stddev: Float[Tensor, "..."] | None = None, draw: Draw | None = None
-) -> Dual:
+def mix(*terms: tuple[Dual, Float[Tensor, "..."]], noise: tuple[Float[Tensor, "..."], Draw] | None = None) -> Dual:
     """Return sum_i c_i u_i + stddev epsilon per coefficient, with as few transforms as it takes.
 
     Args:
         terms: signals and their coefficients in the signals' dtype, broadcastable to (batch, *shape).
-        stddev: standard deviation of white noise to add, likewise; none is added, nor drawn, without it.
-        draw: makes the noise, (batch, *shape), for a tensor of that shape, dtype and device.
+        noise: standard deviation of white noise to add, likewise, and what draws it: a function that returns white
+            noise, (batch, *shape), for a tensor of that shape, dtype and device.
     """
-    coefficients = [c for _, c in terms] + ([] if stddev is None else [stddev])
+    coefficients = [c for _, c in terms] + ([] if noise is None else [noise[0]])
     basis = terms[0][0].basis
     plain = all(is_isotropic(c) for c in coefficients)
     parts = [c * (dual.signal if plain else dual.spectrum) for dual, c in terms]
     total = sum(parts[1:], parts[0])
-    if stddev is not None and draw is not None:
+    if noise is not None:
         # Noise that is white in the basis is white in the data's axes, so the same draw serves either.
+        stddev, draw = noise
         total = total + stddev * draw(total)
     return Dual(basis, signal=total) if plain else Dual(basis, spectrum=total)
+
+
+def white(like: Dual, stddev: Float[Tensor, "..."], draw: Draw) -> Dual:
+    """Return white noise of this standard deviation per coefficient, for signals such as `like`."""
+    drawn = stddev * draw(like.at_hand)
+    return Dual(like.basis, signal=drawn) if is_isotropic(stddev) else Dual(like.basis, spectrum=drawn)

@@ -22,11 +22,13 @@ class PlannedStep(NamedTuple):
         t: time of the latents, () or (batch,), in the schedule's precision.
         s: the time to go to, likewise.
         coefficients: tables of the sampler's, each broadcastable to (batch, *shape), in the latents' dtype.
+        to_data: whether s is known to be 0 for the whole batch, so that what an ordinary step needs may be left out.
     """
 
     t: Float[Tensor, "*batch"]
     s: Float[Tensor, "*batch"]
     coefficients: Any
+    to_data: bool = False
 
 
 def _no_prediction() -> Dual:
@@ -43,6 +45,7 @@ class Walk:
         latent: where it is.
         draw: makes white noise.
         past: estimates of the data made in earlier steps, newest first, as far as the sampler keeps them.
+        origin: the latent that the step before came from, where the sampler keeps it.
         prediction: makes the estimate of the data that the latest step was taken with.
         calls: calls of the network so far.
     """
@@ -51,6 +54,7 @@ class Walk:
     latent: Dual
     draw: Draw
     past: list[Dual] = field(default_factory=list)
+    origin: Dual | None = None
     prediction: Callable[[], Dual] = _no_prediction
     calls: int = 0
 

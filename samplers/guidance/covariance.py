@@ -28,13 +28,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ...degradations import DataSpectrum
+from ...degradations import Basis, DataSpectrum
 from ...models import AbstractDenoiser
 from .least_squares import damped_least_squares
 from .observations import LinearObservation
 from .observed import ObservationGuidance, Spread
 
-_MOST_ITERATIONS = 1000
+MOST_ITERATIONS = 1000
 
 
 class CovarianceGuidance(ObservationGuidance):
@@ -65,14 +65,13 @@ class CovarianceGuidance(ObservationGuidance):
         y: Float[Tensor, "batch ..."],
         *,
         variance: DataSpectrum | Float[Tensor, "..."] | float,
-        iterations: int = _MOST_ITERATIONS,
+        iterations: int = MOST_ITERATIONS,
     ) -> None:
         super().__init__(denoiser, observation, y, variance=variance)
         if iterations < 1:
             msg = f"iterations must be at least 1, got {iterations}"
             raise ValueError(msg)
         self.iterations = iterations
-        self._one_basis = observation.basis.agrees_with(self.process.basis)
 
     def select(self, rows: slice) -> CovarianceGuidance:
         """Return the guided denoiser of these rows of the batch."""
@@ -80,7 +79,7 @@ class CovarianceGuidance(ObservationGuidance):
             self.denoiser.select(rows),
             self.observation,
             self.table("y")[rows],
-            variance=self.table("log_variance").exp(),
+            variance=self.table("variance"),
             iterations=self.iterations,
         )
 
@@ -88,38 +87,69 @@ class CovarianceGuidance(ObservationGuidance):
         """See `ObservationGuidance`."""
         estimate = self.denoiser(z_t, times)
         spread = self.spread(times, dtype=z_t.dtype)
-        return estimate, spread.variance * self._weight(estimate, spread)
+        return estimate, spread.variance.sqrt() * self._solve(estimate, spread)
 
-    def _weight(self, estimate: Tensor, spread: Spread) -> Tensor:
-        """Return V^T H^T S^-1 (y - H x_hat) for S = H C_t H^T + s^2, 0 where C_t is.
-
-        Raises:
-            RuntimeError: the equations were not solved in the iterations allowed.
-        """
-        residual, noise = self._residual(estimate), self._noise_variance(estimate.dtype)
-        gain = self.observation.table("gain")
-        if self._one_basis:
-            total = gain.square() * spread.variance + noise
-            # Without variance and noise the data is known, and there is nothing to correct.
-            return torch.where(total == 0, 0.0, gain * residual / total)
-        ours, theirs = self.process.basis, self.observation.basis
-        stddev = spread.variance.sqrt()
-        solution = damped_least_squares(
-            lambda w: gain * theirs.forward(ours.inverse(stddev * w)),
-            lambda r: stddev * ours.forward(theirs.inverse(gain * r)),
-            residual,
+    def _solve(self, estimate: Tensor, spread: Spread) -> Tensor:
+        """Return the spectrum of C_t^(1/2) H^T S^-1 (y - H x_hat); see `solve`."""
+        noise = noise_variance(self.observation, self.table("y"), estimate.dtype)
+        return solve(
+            self.process.basis,
+            self.observation,
+            self._residual(estimate),
+            spread.variance,
             noise,
-            size=gain.abs().max() * stddev.flatten(1).amax(1).reshape(-1, *(1,) * len(self.process.shape)),
             iterations=self.iterations,
         )
-        # (G G^T + s^2)^-1 G r = C^(1/2) H^T S^-1 r.
-        return torch.where(stddev == 0, 0.0, solution / stddev)
 
-    def _noise_variance(self, dtype: torch.dtype) -> Tensor:
-        """Return s^2 and the rounding's share, (batch, 1, ..., 1), in the schedule's precision."""
-        y = self.table("y")
-        seen = self.observation.coefficients(self.process.in_schedule_dtype(y))
-        count = (self.observation.table("gain") != 0).sum().clamp(min=1)
-        square = seen.flatten(1).square().sum(1) / count
-        eps = max(torch.finfo(y.dtype).eps, torch.finfo(dtype).eps)
-        return (self.observation.noise_std**2 + eps**2 * square).reshape(-1, *(1,) * len(self.process.shape))
+
+def solve(
+    basis: Basis,
+    observation: LinearObservation,
+    residual: Float[Tensor, "batch ..."],
+    variance: Float[Tensor, "..."],
+    noise: Float[Tensor, "..."],
+    *,
+    iterations: int = MOST_ITERATIONS,
+) -> Float[Tensor, "batch ..."]:
+    """Return the spectrum of C^(1/2) H^T S^-1 W r for S = H C H^T + noise, (batch, *shape).
+
+    Args:
+        basis: the basis V in which C is diagonal.
+        observation: H, diagonal in W.
+        residual: coefficients r of a residual in W, (batch, *shape), 0 where nothing is observed.
+        variance: the diagonal of C, broadcastable to (batch, *shape).
+        noise: variance of the observation's noise, (batch or 1, 1, ..., 1).
+        iterations: how many are allowed where the bases differ.
+
+    Raises:
+        RuntimeError: the equations were not solved in the iterations allowed.
+    """
+    gain, stddev, theirs = observation.table("gain"), variance.sqrt(), observation.basis
+    if theirs.agrees_with(basis):
+        total = gain.square() * variance + noise
+        # Without variance and noise the data is known, and there is nothing to correct.
+        return torch.where(total == 0, 0.0, stddev * gain * residual / total)
+    return damped_least_squares(
+        lambda w: gain * theirs.forward(basis.inverse(stddev * w)),
+        lambda r: stddev * basis.forward(theirs.inverse(gain * r)),
+        residual,
+        noise,
+        size=gain.abs().max() * stddev.flatten(1).amax(1).reshape(-1, *(1,) * len(basis.shape)),
+        iterations=iterations,
+    )
+
+
+def noise_variance(
+    observation: LinearObservation, y: Float[Tensor, "batch ..."], dtype: torch.dtype
+) -> Float[Tensor, "batch ..."]:
+    """Return s^2 and the share of rounding, (eps rms(y))^2, (batch, 1, ..., 1), in float64 where the device has it.
+
+    Args:
+        observation: what was observed.
+        y: the observations, (batch, *shape).
+        dtype: dtype of the signals that they are compared with; eps is that of the coarser one.
+    """
+    gain = observation.table("gain")
+    square = observation.coefficients(y.to(gain.dtype)).flatten(1).square().sum(1) / (gain != 0).sum().clamp(min=1)
+    eps = max(torch.finfo(y.dtype).eps, torch.finfo(dtype).eps)
+    return (observation.noise_std**2 + eps**2 * square).reshape(-1, *(1,) * (y.ndim - 1))

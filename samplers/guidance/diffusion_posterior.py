@@ -2,13 +2,14 @@ r"""Diffusion posterior sampling (Chung, Kim, McCann, Klasky & Ye, 2023), for an
 
 The likelihood of an observation y = H x + s n given a latent is replaced by one that looks at the estimate alone,
 
-    log p(y | z_t) ~ -zeta |y - H x_hat(z_t)|,    V^T x_hat_guided = V^T x_hat - zeta (sigma_t^2 / alpha_t) V^T grad |r|,
+    log p(y | z_t) ~ -zeta |y - H x_hat(z_t)|,
+    V^T x_hat_guided = V^T x_hat - zeta (sigma_t^2 / alpha_t) V^T grad_{z_t} |r|,
 
 r = y - H x_hat being the residual over what is observed, and the gradient one vector-Jacobian product.
 
 How this is their algorithm 1: there a step of ancestral sampling is taken from z_t to z_s with x_hat, and then
 z_s <- z_s - zeta_i grad_{z_t} |r|^2 with zeta_i = zeta' / |r|, which is z_s - 2 zeta' grad |r|. Here the sampler steps
-with x_hat_guided. An ancestral (Markov) step weighs the estimate by alpha_s sigma_{t|s}^2 / sigma_t^2, so it moves z_s by
+with x_hat_guided. An ancestral (Markov) step weighs the estimate by alpha_s sigma_{t|s}^2 / sigma_t^2, so z_s moves by
 
     -zeta (sigma_{t|s}^2 / alpha_{t|s}) grad |r|:    zeta' = zeta sigma_{t|s}^2 / (2 alpha_{t|s}),
 
@@ -79,7 +80,7 @@ class DiffusionPosteriorSampling(ObservationGuidance):
             self.observation,
             self.table("y")[rows],
             strength=self.strength,
-            variance=self.table("log_variance").exp(),
+            variance=self.table("variance"),
         )
 
     def _correction(self, z_t: Tensor, times: Tensor) -> tuple[Tensor, Tensor]:
@@ -89,7 +90,8 @@ class DiffusionPosteriorSampling(ObservationGuidance):
             with torch.no_grad():
                 weight = self._weight(estimate.detach())
             spread = self.spread(times, dtype=z_t.dtype)
-            return estimate.detach(), self._through_latent(weight, estimate, z_t, spread)
+            pulled = self._through_latent(weight, estimate, z_t, spread)
+            return estimate.detach(), torch.where(spread.blind, spread.variance * weight, pulled)
 
     def _weight(self, estimate: Tensor) -> Tensor:
         """Return V^T of -zeta times the gradient of |y - H x_hat| by x_hat, 0 where there is no residual."""

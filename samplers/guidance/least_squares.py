@@ -22,9 +22,9 @@ def damped_least_squares(
     forward: Operator,
     adjoint: Operator,
     right: Float[Tensor, "batch ..."],
-    damping: Float[Tensor, "batch ..."],
+    damping: Float[Tensor, "..."],
     *,
-    size: Float[Tensor, "batch ..."],
+    size: Float[Tensor, "..."],
     iterations: int,
 ) -> Float[Tensor, "batch ..."]:
     """Return (G G^T + d)^+ G r, (batch, ...).
@@ -37,7 +37,7 @@ def damped_least_squares(
         forward: the product with G^T.
         adjoint: the product with G.
         right: r, (batch, ...).
-        damping: d >= 0, one number for each row, broadcastable to `right`.
+        damping: d >= 0, (batch or 1, 1, ..., 1), a number for each row.
         size: an upper bound of the norm |G|, likewise.
         iterations: how many are allowed.
 

@@ -98,7 +98,7 @@ class ObservationGuidance(TableModule, AbstractDenoiser, ABC):
         self.denoiser, self.observation = denoiser, observation.to(self.process.device)
         self.network_calls = denoiser.network_calls
         self.register_table("y", y.detach().to(self.process.device))
-        self.register_table("log_variance", _variance_table(self.process, variance).log())
+        self.register_table("variance", variance_table(self.process, variance))
 
     @abstractmethod
     def _correction(self, z_t: Tensor, times: Tensor) -> tuple[Tensor, Tensor]:
@@ -139,7 +139,7 @@ class ObservationGuidance(TableModule, AbstractDenoiser, ABC):
             t: times, a number, () or (batch,).
             dtype: dtype of the latents; its precision tells which coefficients are blind.
         """
-        at, log_variance = self.process.log_coefficients(self.process.as_times(t)), self.table("log_variance")
+        at, log_variance = self.process.log_coefficients(self.process.as_times(t)), self.table("variance").log()
         log_total = torch.logaddexp(2 * at.log_alpha + log_variance, 2 * at.log_sigma)
         # With neither noise nor signal nor variance in z_t, what is known of the data is all that is known.
         unseen = log_total == -torch.inf
@@ -153,7 +153,7 @@ class ObservationGuidance(TableModule, AbstractDenoiser, ABC):
         return self.observation.residual(wide(self.table("y")), wide(estimate))
 
     def _through_latent(self, weight: Tensor, estimate: Tensor, z_t: Tensor, spread: Spread) -> Tensor:
-        """Return (sigma_t^2 / alpha_t) V^T J^T V weight, by a vector-Jacobian product; see the module for blind ones.
+        """Return (sigma_t^2 / alpha_t) V^T J^T V weight, by a vector-Jacobian product, wrong in blind coefficients.
 
         Args:
             weight: spectrum of the gradient of log p(y | x_hat) by x_hat, (batch, *shape).
@@ -163,8 +163,7 @@ class ObservationGuidance(TableModule, AbstractDenoiser, ABC):
         """
         basis = self.process.basis
         (slope,) = torch.autograd.grad(estimate, z_t, basis.inverse(weight).to(estimate.dtype))
-        spectrum = basis.forward(self.process.in_schedule_dtype(slope))
-        return torch.where(spread.blind, spread.variance * weight, spread.gain * spectrum)
+        return spread.gain * basis.forward(self.process.in_schedule_dtype(slope))
 
     def _recorded_estimate(self, z_t: Tensor, times: Tensor) -> tuple[Tensor, Tensor]:
         """Return a copy of z_t and x_hat with the graph between them; called where gradients are recorded."""
@@ -187,7 +186,7 @@ def recording() -> Generator[None]:
         yield
 
 
-def _variance_table(process: LinearGaussianProcess, variance: DataSpectrum | Tensor | float) -> Float[Tensor, "..."]:
+def variance_table(process: LinearGaussianProcess, variance: DataSpectrum | Tensor | float) -> Float[Tensor, "..."]:
     """Return the data's variances as a table of the process's shape in the schedule's precision, checked."""
     if isinstance(variance, DataSpectrum):
         if not process.basis.agrees_with(variance.basis):

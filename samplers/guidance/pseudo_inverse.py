@@ -24,8 +24,9 @@ class PseudoInverseGuidance(CovarianceGuidance):
 
     The one to take for isotropic diffusion and for blurs under noise that grows, as blurring diffusion's. A call costs
     a forward and a backward pass of the denoiser. In coefficients of which z_t tells nothing (alpha_t^2 v <=
-    eps sigma_t^2, eps being z_t's precision) the correction is `CovarianceGuidance`'s; see `observed.py`. For heat those
-    are most coefficients at most times, so take that one.
+    eps sigma_t^2, eps being z_t's precision) the correction is `CovarianceGuidance`'s; see `observed.py`. For heat
+    those are most coefficients at most times, so take that one there. It is so too in coefficients that are known,
+    beside others, to the precision of the equations (r_t^2 <= eps times the largest).
 
     Arguments and errors are those of `CovarianceGuidance`. The estimate carries no gradient itself, and a denoiser that
     records none is refused when it is called (ValueError).
@@ -36,6 +37,12 @@ class PseudoInverseGuidance(CovarianceGuidance):
         with recording():
             z_t, estimate = self._recorded_estimate(z_t, times)
             spread = self.spread(times, dtype=z_t.dtype)
+            stddev = spread.variance.sqrt()
             with torch.no_grad():
-                weight = self._weight(estimate.detach(), spread)
-            return estimate.detach(), self._through_latent(weight, estimate, z_t, spread)
+                solution = self._solve(estimate.detach(), spread)
+            eps = torch.finfo(solution.dtype).eps
+            known = spread.variance <= eps * spread.variance.flatten(1).amax(1).reshape(-1, *(1,) * (z_t.ndim - 1))
+            # Nothing is asked of coefficients that the model knows: the solution's rounding there is not divided.
+            weight = torch.where(known, 0.0, solution / stddev)
+            pulled = self._through_latent(weight, estimate, z_t, spread)
+            return estimate.detach(), torch.where(spread.blind | known, stddev * solution, pulled)

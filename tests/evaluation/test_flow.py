@@ -32,11 +32,11 @@ from unmelt.evaluation import (
     ExactTrace,
     FlowLikelihood,
     HutchinsonTrace,
-    flow_coefficients,
 )
-from unmelt.evaluation.flow import _Field
+from unmelt.evaluation.flow import _DensityField
 from unmelt.losses import DiscretisedGaussianDecoder, GaussianDecoder, OraclePrior, Prior, Quantisation
 from unmelt.models import AbstractDenoiser, Denoiser, EmpiricalOracle, GaussianOracle, MixtureOracle, UNet
+from unmelt.samplers import flow_coefficients
 from unmelt.testing.strategies import random_images
 
 SHAPE = (2, 2, 4)
@@ -105,7 +105,7 @@ class TestTheEquation:
         process, basis = oracle.process, oracle.process.basis
         for t in (0.137, 0.813):
             z = latents(oracle, t).requires_grad_()
-            field = _Field(oracle, ClosedFormTrace().rule(oracle, z), 100)
+            field = _DensityField(oracle, ClosedFormTrace().rule(oracle, z), 100)
             u, time = basis.forward(z).detach(), torch.tensor(t, dtype=torch.float64)
             with torch.no_grad():
                 velocity, growth = field(time, (u, u.new_zeros(1, len(u))))
