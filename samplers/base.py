@@ -136,8 +136,7 @@ class Sampler(ABC):
         for times in zip(*(column.split(chunk) for column in (t, s, *older)), strict=True):
             # Reading values whether a step is one number for all coefficients: once per table, before its steps.
             tables = mapped(lambda table: _collapsed(table.to(dtype)), coefficients(*times))
-            for i in range(len(times[0])):
-                yield PlannedStep(times[0][i], times[1][i], mapped(lambda table, i=i: _row(table, i), tables))
+            yield from map(PlannedStep, times[0], times[1], rows_of(tables, len(times[0])))
 
     # ---- what users call ----------------------------------------------------------------------------------
 
@@ -259,8 +258,14 @@ def mapped(function: Callable[[Tensor], Tensor], coefficients: Any) -> Any:
     return type(coefficients)(*parts) if hasattr(coefficients, "_fields") else tuple(parts)
 
 
-def _row(table: Tensor, i: int) -> Tensor:
-    return table if len(table) == 1 else table[i : i + 1]
+def rows_of(coefficients: Any, steps: int) -> list[Any]:
+    """Return the coefficients of each of so many steps, from a tuple of tables that may hold further tuples."""
+    if isinstance(coefficients, Tensor):
+        return [coefficients] * steps if len(coefficients) == 1 else list(coefficients.split(1))
+    parts = [rows_of(part, steps) for part in coefficients]
+    kind: Any = type(coefficients)
+    named = hasattr(coefficients, "_fields")
+    return [kind(*row) if named else row for row in zip(*parts, strict=True)] if parts else [()] * steps
 
 
 def _collapsed(table: Tensor) -> Tensor:

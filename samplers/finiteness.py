@@ -25,11 +25,12 @@ class FiniteWatch:
 
     def look(self, state: Tensor, where: str) -> None:
         """Look at a state, and at the answers about earlier ones that have arrived."""
-        finite = state.isfinite().all()
         if state.device.type != "cuda":
-            if not bool(finite):
+            # One number that is not finite makes the sum so; a sum ten times as fast as looking at each of them.
+            if not bool(state.sum().isfinite()) and not bool(state.isfinite().all()):
                 self.stop(where)
             return
+        finite = state.isfinite().all()
         answer = torch.empty((), dtype=torch.bool, pin_memory=True)
         answer.copy_(finite, non_blocking=True)
         event = torch.cuda.Event()

@@ -35,13 +35,11 @@ class PosteriorStep(NamedTuple):
         latent: share of the latent.
         output: share of the network's output.
         stddev: standard deviation of the noise in the data's units.
-        estimate: shares of latent and output in the estimate of the data.
     """
 
     latent: Float[Tensor, "steps ..."]
     output: Float[Tensor, "steps ..."]
     stddev: Float[Tensor, "steps ..."]
-    estimate: tuple[Float[Tensor, "steps ..."], Float[Tensor, "steps ..."]]
 
 
 class PosteriorSampler(Sampler):
@@ -122,17 +120,18 @@ class PosteriorSampler(Sampler):
             latent=torch.where(last, 0.0, posterior.latent) + share * conversion.latent,
             output=share * conversion.output,
             stddev=torch.where(last, 0.0, stddev),
-            estimate=prediction.conversion(process, t, at=end),
         )
 
     def advance(self, walk: Walk, step: PlannedStep) -> None:
         """See `Sampler.advance`."""
-        latent, output, stddev, estimate = step.coefficients
+        latent, output, stddev = step.coefficients
         before, y = walk.latent, walk.output(walk.latent, step.t)
         noise = (stddev, walk.draw) if self.draws_noise and not step.to_data else None
         walk.latent = mix((before, latent), (y, output), noise=noise)
 
         def prediction() -> Dual:
-            return mix((before, estimate[0]), (y, estimate[1]))
+            share, factor = self.denoiser.prediction.conversion(self.process, step.t)
+            dtype = before.at_hand.dtype
+            return mix((before, share.to(dtype)), (y, factor.to(dtype)))
 
         walk.prediction = prediction

@@ -1,9 +1,9 @@
 r"""Predictor and corrector: after each step some Langevin steps at the time it went to.
 
-The idea is that of Song et al. (2021, section 4.2). Langevin's equation du = score dtau + sqrt(2) dw leaves the marginal
-at its time alone, so that it mends what a step got wrong. Its step is set *per coefficient*, delta sigma_s^2: a share
-delta of the variance of the noise that the coefficient has. With score = (alpha u_hat - u) / sigma^2 and the estimate
-held, such a step is solved exactly by
+The idea is that of Song et al. (2021, section 4.2). Langevin's equation du = score dtau + sqrt(2) dw leaves the
+marginal at its time alone, so that it mends what a step got wrong. Its step is set *per coefficient*, delta sigma_s^2:
+a share delta of the variance of the noise that the coefficient has. With score = (alpha u_hat - u) / sigma^2 and the
+estimate held, such a step is solved exactly by
 
     u <- e^-delta u + (1 - e^-delta) alpha_s u_hat + sigma_s sqrt(1 - e^-2delta) epsilon.
 
@@ -24,7 +24,7 @@ from ..degradations import Coupling
 from ..degradations.predictions import Conversion
 from ..losses import Prior
 from ..models import AbstractDenoiser
-from .base import End
+from .base import End, Sampler
 from .posterior import PosteriorSampler, PosteriorStep
 from .signals import mix
 from .walk import PlannedStep, Walk
@@ -48,7 +48,7 @@ class CorrectedStep(NamedTuple):
     conversion: Conversion
 
 
-class PredictorCorrectorSampler(PosteriorSampler):
+class PredictorCorrectorSampler(Sampler):
     """Posterior steps, each followed by Langevin steps; 1 + corrections network calls per step, one for the last.
 
     Many short Langevin steps at a time would give its marginal exactly; few or long ones have a bias in proportion to
@@ -88,8 +88,9 @@ class PredictorCorrectorSampler(PosteriorSampler):
             msg = f"size must be positive, a share of the noise's variance such as 0.05, got {size}"
             raise ValueError(msg)
         self.corrections, self.size = corrections, size
-        super().__init__(denoiser, steps=steps, times=times, coupling=coupling, prior=prior, end=end)
+        super().__init__(denoiser, steps=steps, times=times, prior=prior, end=end)
         self.require_noise(type(self).__name__)
+        self.predictor = PosteriorSampler(denoiser, times=self.times, coupling=coupling, prior=self.prior, end=end)
 
     @property
     def draws_noise(self) -> bool:
@@ -99,18 +100,20 @@ class PredictorCorrectorSampler(PosteriorSampler):
     def coefficients(self, t: Float[Tensor, "*steps"], s: Float[Tensor, "*steps"]) -> CorrectedStep:
         """See `Sampler.coefficients`."""
         at = self.process.log_coefficients(s)
+        # What has become data is left as it is.
+        size = torch.where(self.ends(s), 0.0, self.size)
         return CorrectedStep(
-            predictor=super().coefficients(t, s),
-            latent=torch.full_like(at.log_sigma, math.exp(-self.size)),
-            estimate=-math.expm1(-self.size) * at.log_alpha.exp(),
-            stddev=math.sqrt(-math.expm1(-2 * self.size)) * at.log_sigma.exp(),
+            predictor=self.predictor.coefficients(t, s),
+            latent=(-size).exp(),
+            estimate=-torch.expm1(-size) * at.log_alpha.exp(),
+            stddev=(-torch.expm1(-2 * size)).sqrt() * at.log_sigma.exp(),
             conversion=self.denoiser.prediction.conversion(self.process, s, at=at),
         )
 
     def advance(self, walk: Walk, step: PlannedStep) -> None:
         """See `Sampler.advance`."""
         c: CorrectedStep = step.coefficients
-        super().advance(walk, step._replace(coefficients=c.predictor))
+        self.predictor.advance(walk, step._replace(coefficients=c.predictor))
         if step.to_data:
             return
         for _ in range(self.corrections):

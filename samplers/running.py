@@ -235,9 +235,9 @@ def seed_noise(seeds: Sequence[int], count: int) -> SeedNoise:
         TypeError: the seeds are no integers.
         ValueError: there are more or fewer than samples.
     """
-    seeds = list(seeds)
-    if not all(isinstance(seed, int) for seed in seeds):
-        msg = f"generator must be a torch.Generator or one integer seed for each sample, got {seeds!r:.60}"
+    given: list[object] = [*seeds]
+    if not all(isinstance(seed, int) for seed in given):
+        msg = f"generator must be a torch.Generator or one integer seed for each sample, got {given!r:.60}"
         raise TypeError(msg)
     if len(seeds) != count:
         msg = f"{len(seeds)} seeds for {count} samples: give one seed for each, such as range({count})"
