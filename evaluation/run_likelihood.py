@@ -11,7 +11,6 @@ from __future__ import annotations
 import itertools
 import json
 import math
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -34,7 +33,7 @@ from ..losses import (
     SampledLevels,
 )
 from ..training import ImageSplits, LoadedRun, build_prior, load_run
-from ..training.run import write_atomically
+from ..training.run import write_atomically, write_tensors_atomically
 from .likelihood import LikelihoodReport, evaluate_bound
 
 _STEPS = 200
@@ -102,10 +101,7 @@ def evaluate_run(
     text = json.dumps(figures, indent=2) + "\n"
     states = {name: made[name].state_dict() for name in fitted}
     write_atomically(loaded.run.folder / f"likelihood{end}.json", text)
-    whole = loaded.run.folder / f"fitted_bounds{end}.pt"
-    half = whole.with_name(f".{whole.name}.{os.getpid()}")
-    torch.save(states, half)
-    half.replace(whole)
+    write_tensors_atomically(loaded.run.folder / f"fitted_bounds{end}.pt", states)
     return found
 
 

@@ -55,6 +55,20 @@ class BatchDenoiser(AbstractDenoiser):
         """
         return estimate(self, z_t, t)
 
+    def labels_of(self, rows: slice) -> Int[Tensor, " rows"]:
+        """Return the labels of these rows.
+
+        Raises:
+            ValueError: the rows reach beyond the labels.
+        """
+        if rows.stop is not None and rows.stop > len(self.labels):
+            msg = (
+                f"rows up to {rows.stop} are asked for, but this denoiser was given {len(self.labels)} labels: give one"
+                " for each sample"
+            )
+            raise ValueError(msg)
+        return self.labels[rows]
+
     def check_batch(self, z_t: Tensor) -> None:
         """Check that there is one label for each latent.
 
@@ -91,5 +105,9 @@ class LabelledDenoiser(BatchDenoiser):
         return self.denoiser.output(z_t, t, self.labels)
 
     def select(self, rows: slice) -> LabelledDenoiser:
-        """Return the denoiser of these rows of the batch."""
-        return LabelledDenoiser(self.denoiser, self.labels[rows])
+        """Return the denoiser of these rows of the batch.
+
+        Raises:
+            ValueError: they reach beyond the labels.
+        """
+        return LabelledDenoiser(self.denoiser, self.labels_of(rows))

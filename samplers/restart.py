@@ -6,8 +6,8 @@ another image that y may have come from (Rissanen et al., 2023, use the same to 
 not told about y after that: detail below the noise is free, detail above it is kept as far as steps keep it.
 
 Where a blur of sigma_B pixels stands in the process its own schedule tells. A small image whose pixels are means of
-blocks of m pixels is a state of `Pixelation` as it is. A blur can be made of it as well: along each axis of N pixels the
-mean of a block takes the cosine of frequency n < N / m down by
+blocks of m pixels is a state of `Pixelation` as it is. A blur can be made of it as well: along each axis of N pixels
+the mean of a block takes the cosine of frequency n < N / m down by
 
     h_n = sin(pi n m / 2N) / (m sin(pi n / 2N)),
 
@@ -73,8 +73,8 @@ def restart(
 
     Raises:
         TypeError: the images are not floating-point.
-        ValueError: a shape is wrong, the time is not in (0, 1], count < 1, or the images have more noise than the process
-            has at that time.
+        ValueError: a shape is wrong, the time is not in (0, 1], count < 1, or the images have more noise than the
+            process has at that time.
     """
     process = sampler.process
     check_instance("start", start, Start, "blurred_start(process, images, width=1.5) for example")
@@ -151,8 +151,8 @@ def upsampled_start(
 ) -> Start:
     """Return what to start from, to enlarge small images whose pixels are means of blocks of the large ones'.
 
-    For `Pixelation` that is the small image with its pixels enlarged. For a `GaussianBlur` in the cosine basis it is the
-    large image that the small one's frequencies make, blurred until those that it lacks have all but faded.
+    For `Pixelation` that is the small image with its pixels enlarged. For a `GaussianBlur` in the cosine basis it is
+    the large image that the small one's frequencies make, blurred until those that it lacks have all but faded.
 
     Args:
         process: the process of the large images.
@@ -162,7 +162,8 @@ def upsampled_start(
 
     Raises:
         TypeError: the process is of another kind, or the images are not floating-point.
-        ValueError: the sizes do not fit, m is not one of the scales of `Pixelation`, or the process does not blur enough.
+        ValueError: the sizes do not fit, m is not one of the scales of `Pixelation`, or the process does not blur
+            enough.
     """
     check_instance("process", process, (Pixelation, GaussianBlur), "HeatDissipation(shape) for example")
     factor = _factor(process, small)

@@ -2,12 +2,13 @@
 
 from .build import build_denoiser, build_loss, build_prior, build_sampler, load_data
 from .config import DataConfig, NetworkConfig, OptimizerConfig, RunConfig, SamplingConfig, TrainingConfig
-from .data import DataRange, Images, ImageSplits
+from .data import DataRange, Images, ImageSplits, LabelledImages
 from .kinds import (
     CouplingKind,
     DataSource,
     Precision,
     PredictionKind,
+    PriorKind,
     ReductionKind,
     ScheduleKind,
     TimesKind,
@@ -31,12 +32,14 @@ __all__ = [
     "ImageSplits",
     "Images",
     "IsotropicConfig",
+    "LabelledImages",
     "LoadedRun",
     "LossConfig",
     "NetworkConfig",
     "OptimizerConfig",
     "Precision",
     "PredictionKind",
+    "PriorKind",
     "ReductionKind",
     "RunConfig",
     "RunFolder",

@@ -7,14 +7,15 @@ from typing import cast
 from jaxtyping import Int
 from torch import Tensor
 
-from ..degradations import LinearGaussianProcess
-from ..losses import DegradedDataPrior, DenoisingLoss, KernelDivergence, Prior, StandardNormalPrior
+from ..degradations import LinearGaussianProcess, estimate_spectrum
+from ..losses import DegradedDataPrior, DenoisingLoss, GaussianPrior, KernelDivergence, Prior, StandardNormalPrior
 from ..models import AbstractDenoiser, Denoiser, LabelledDenoiser, UNet
 from ..samplers import PosteriorSampler
 from ..samplers.guidance.classifier_free import ClassifierFreeGuidance
 from .config import DataConfig, RunConfig
 from .data import DataRange, Images, ImageSplits
-from .kinds import DataSource
+from .kinds import DataSource, PriorKind
+from .stored_prior import ScaledBlocks, ends_in_standard_normal, fit_prior
 
 
 def load_data(config: DataConfig) -> ImageSplits:
@@ -94,13 +95,34 @@ def build_loss(config: RunConfig, process: LinearGaussianProcess) -> DenoisingLo
 
 
 def build_prior(
-    process: LinearGaussianProcess, train: Images, *, divergence: KernelDivergence = KernelDivergence.MONTE_CARLO
+    process: LinearGaussianProcess,
+    train: Images,
+    *,
+    kind: PriorKind = PriorKind.AUTO,
+    divergence: KernelDivergence = KernelDivergence.MONTE_CARLO,
 ) -> Prior:
-    """Return standard normal noise where the process ends in it, else its training images degraded to t = 1."""
-    try:
-        return StandardNormalPrior(process)
-    except ValueError:
-        return DegradedDataPrior(process, train.scaled(), divergence=divergence)
+    """Return a prior of the process.
+
+    Args:
+        process: the forward process.
+        train: its training images.
+        kind: which prior; the standard normal where the process ends in it, else degraded training images.
+        divergence: what the divergence from degraded training images is.
+
+    Raises:
+        ValueError: a standard normal is asked for and the process ends elsewhere, or there are too few images to fit.
+    """
+    match kind:
+        case PriorKind.STANDARD_NORMAL:
+            return StandardNormalPrior(process)
+        case PriorKind.LOW_DIMENSIONAL:
+            return fit_prior(process, train)
+        case PriorKind.GAUSSIAN:
+            return GaussianPrior(process, estimate_spectrum(process.basis, ScaledBlocks(train)))
+        case PriorKind.AUTO if ends_in_standard_normal(process):
+            return StandardNormalPrior(process)
+        case PriorKind.AUTO | PriorKind.DEGRADED_DATA:
+            return DegradedDataPrior(process, train.scaled(), divergence=divergence)
 
 
 def build_guidance(
@@ -114,22 +136,24 @@ def build_guidance(
         labels: classes of the samples, one for each; None for samples without.
 
     Raises:
-        ValueError: labels or guidance are asked of a network that is not conditional, or what a conditional network
-            says without a label of one that always had it.
+        ValueError: labels or guidance are asked of a network that is not conditional, or something without a label of
+            one that was never trained so.
     """
     scale = config.sampling.guidance
     if not config.network.conditional:
         if scale != 1:
-            msg = f"sampling.guidance={scale} exaggerates classes, which this network is not told: train it with"
-            msg = f"{msg} --network.conditional, or leave the guidance at 1"
+            msg = (
+                f"sampling.guidance={scale} exaggerates classes, which this network is not told: train it with"
+                " --network.conditional, or leave the guidance at 1"
+            )
             raise ValueError(msg)
         return denoiser if labels is None else LabelledDenoiser(cast("Denoiser", denoiser), labels)
     if config.training.label_dropout == 0 and (labels is None or scale != 1):
         asked = "samples without labels" if labels is None else f"sampling.guidance={scale}"
         msg = (
-            f"{asked} needs a network that has seen images without their labels: train it with --training.label-dropout"
+            f"{asked}: this network has never been without a label; train it with --training.label-dropout 0.1, or ask"
+            " for classes without guidance, --sampling.guidance 1"
         )
-        msg = f"{msg} 0.1, or ask for classes without guidance, --sampling.guidance 1"
         raise ValueError(msg)
     if labels is None:
         return denoiser

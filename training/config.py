@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from pydantic import ConfigDict, TypeAdapter
 
-from .kinds import CouplingKind, DataSource, Precision, PredictionKind, ReductionKind
+from .kinds import CouplingKind, DataSource, Precision, PredictionKind, PriorKind, ReductionKind
 from .loss_config import LossConfig
 from .process_config import ProcessConfig
 
@@ -115,6 +115,8 @@ class SamplingConfig:
     """Constant noise of each step in the data's units; the posterior's own if not given."""
     seed: int = 0
     """Seed of the samples."""
+    prior: PriorKind = PriorKind.AUTO
+    """What samples start from; standard normal noise or, where the process ends elsewhere, degraded training images."""
     guidance: float = 1.0
     """Scale of classifier-free guidance for a conditional network: 1 is without, more exaggerates the classes."""
 

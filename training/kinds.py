@@ -86,6 +86,20 @@ class CouplingKind(Enum):
         return _COUPLINGS[self]
 
 
+class PriorKind(Enum):
+    """What samples start from: the law of the latent at t = 1."""
+
+    AUTO = "auto"
+    """Standard normal noise where the process ends in it, else degraded training images."""
+    STANDARD_NORMAL = "standard-normal"
+    DEGRADED_DATA = "degraded-data"
+    """A training image at random, degraded, plus noise."""
+    LOW_DIMENSIONAL = "low-dimensional"
+    """A Gaussian fitted to degraded training images, correlated in what survives; the run keeps it in its folder."""
+    GAUSSIAN = "gaussian"
+    """A Gaussian fitted to degraded training images, independent in every coefficient."""
+
+
 class ScheduleKind(Enum):
     """Noise schedules of isotropic diffusion."""
 

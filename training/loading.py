@@ -8,12 +8,14 @@ from pathlib import Path
 
 import torch
 
+from ..losses import Prior, StandardNormalPrior
 from ..models import EMA, Denoiser
 from .build import build_denoiser, load_data
 from .checkpoints import latest_checkpoint
 from .config import RunConfig
 from .data import ImageSplits
 from .run import RunFolder
+from .stored_prior import ends_in_standard_normal, fit_prior, read_prior, write_prior
 
 # Where accelerate puts what was first registered for checkpointing: the moving average.
 _AVERAGE = "custom_checkpoint_0.pkl"
@@ -45,6 +47,44 @@ class LoadedRun:
         data = load_data(self.config.data)
         self.run.check_data(data)
         return data
+
+    def prior(self) -> Prior:
+        """Return a prior to start sampling from that needs no images, only the run's folder.
+
+        It is the Gaussian that the run stored, and the standard normal where the process ends in that. (Likelihoods of
+        the run, and its own pictures unless told otherwise, have another where it stored one: degraded training images,
+        `build_prior`.)
+
+        Raises:
+            FileNotFoundError: the run stored none and its process needs one.
+            ValueError: the stored one was fitted to other images, or for another process.
+        """
+        process = self.denoiser.process
+        if self.run.prior.is_file():
+            return read_prior(self.run.prior, process, self.run.train_fingerprint())
+        if ends_in_standard_normal(process):
+            return StandardNormalPrior(process)
+        msg = (
+            f"{self.run.folder} holds no prior (no {self.run.prior.name}), having been trained before runs stored one,"
+            f" and {type(process).__name__} does not end in noise: call store_prior() once where the images are"
+        )
+        raise FileNotFoundError(msg)
+
+    def store_prior(self) -> Prior:
+        """Fit the prior that `prior` returns to the run's images and store it, for a run that has none.
+
+        Raises:
+            ConnectionError, FileNotFoundError: as `data`.
+            FileExistsError: the run has one, which is not overwritten.
+            ValueError: as `data`.
+        """
+        if self.run.prior.is_file():
+            msg = f"{self.run.prior} is there already and is not overwritten: prior() reads it"
+            raise FileExistsError(msg)
+        train = self.data().train
+        fitted = fit_prior(self.denoiser.process, train)
+        write_prior(self.run.prior, fitted, train.fingerprint())
+        return fitted
 
 
 def load_run(folder: Path | str) -> LoadedRun:

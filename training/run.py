@@ -3,6 +3,7 @@
 config.json      the whole configuration
 manifest.json    versions, commit, data fingerprint and range, number of parameters
 checkpoints/     the latest training states, one folder each
+prior.pt         a Gaussian that samples can start from without the images, if the process does not end in noise
 metrics.jsonl    one line of JSON every so many steps
 tensorboard/     the same for TensorBoard
 samples/         sample grids during training
@@ -46,6 +47,7 @@ class RunFolder:
         self.config = folder / "config.json"
         self.manifest = folder / "manifest.json"
         self.checkpoints = folder / "checkpoints"
+        self.prior = folder / "prior.pt"
         self.metrics = folder / "metrics.jsonl"
         self.tensorboard = folder / "tensorboard"
         self.samples = folder / "samples"
@@ -125,6 +127,10 @@ class RunFolder:
             )
             raise ValueError(msg)
 
+    def train_fingerprint(self) -> str:
+        """Return the SHA-256 of the images that the run was trained on."""
+        return json.loads(self.manifest.read_text())["data"]["train"]["sha256"]
+
     def store_config(self, config: RunConfig) -> None:
         """Write the configuration under which a resumed run goes on."""
         write_atomically(self.config, config_to_json(config))
@@ -185,6 +191,13 @@ def write_atomically(path: Path, text: str) -> None:
     """Write `text` to a temporary file beside `path` and rename it, so that `path` is whole or not there."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     temporary.write_text(text)
+    temporary.replace(path)
+
+
+def write_tensors_atomically(path: Path, values: Mapping[str, object]) -> None:
+    """Write tensors, strings and dictionaries of them with `torch.save`, as `write_atomically` does text."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    torch.save(dict(values), temporary)
     temporary.replace(path)
 
 

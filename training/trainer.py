@@ -23,11 +23,12 @@ from .checkpoints import latest_checkpoint, save_checkpoint
 from .config import OptimizerConfig, RunConfig
 from .data import Images, ImageSplits, LabelledImages
 from .interrupts import StopRequest
-from .kinds import Precision
+from .kinds import Precision, PriorKind
 from .labels import class_columns, classes_in_order
 from .pictures import grid, save_png
 from .records import Records
 from .run import RunFolder
+from .stored_prior import prior_to_store, write_prior
 
 _LAST_RATE = 0.01
 
@@ -113,17 +114,25 @@ class Trainer:
         # Everything is built, and thereby checked, before anything is written.
         self.denoiser = build_denoiser(config, data.train.shape, data.classes).to(self.accelerator.device)
         self.ema = EMA(self.denoiser, config.optimizer.ema_decay)
-        self.prior = build_prior(self.denoiser.process, data.train)
+        process, kind = self.denoiser.process, config.sampling.prior
+        if resume and self.accelerator.is_main_process:
+            self.run.check_resumable(config, data, process)
+        stored = prior_to_store(self.run, process, data.train, kind, resume=resume)
+        self.prior = (
+            stored
+            if stored is not None and kind is PriorKind.LOW_DIMENSIONAL
+            else build_prior(process, data.train, kind=kind)
+        )
         build_sampler(config, self.ema.model, self.prior, labels=self.sample_labels(config.sampling.count))
         images = self._training_images()
         loss = build_loss(config, self.denoiser.process)
         if self.accelerator.is_main_process:
-            if resume:
-                self.run.check_resumable(config, data, self.denoiser.process)
-            else:
+            if not resume:
                 self.run.start(config)
                 parameters = sum(p.numel() for p in self.denoiser.parameters())
                 self.run.write_manifest(data, self.denoiser.process, parameters)
+            if stored is not None and not self.run.prior.is_file():
+                write_prior(self.run.prior, stored, data.train.fingerprint())
         self.accelerator.wait_for_everyone()
 
         self.progress = Progress()
@@ -228,7 +237,10 @@ class Trainer:
                 loader = self.accelerator.skip_first_batches(loader, progress.batch)
             for batch in loader:
                 progress.batch += 1
-                yield (batch, None) if self.denoiser.classes is None else (batch[0], batch[1])
+                if self.denoiser.classes is None:
+                    yield cast("Tensor", batch), None
+                else:
+                    yield cast("tuple[Tensor, Tensor]", batch)
                 if progress.step >= self.config.training.steps:
                     return
             progress.epoch, progress.batch = progress.epoch + 1, 0

@@ -33,6 +33,7 @@ class StandardNormalPrior(Prior):
                 f"{type(process).__name__} does not end in standard normal noise: at t = 1 alpha reaches {left:.3g} and"
                 f" sigma lies {off:.3g} away from 1; start from data degraded to t = 1 with"
                 " DegradedDataPrior(process, images), or from a Gaussian fitted to it, which keeps no images, with"
+                " LowDimensionalGaussianPrior.fit(process, images), or independent in every coefficient with"
                 " GaussianPrior(process, estimate_spectrum(process.basis, images))"
             )
             raise ValueError(msg)

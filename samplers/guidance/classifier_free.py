@@ -90,8 +90,12 @@ class ClassifierFreeGuidance(BatchDenoiser):
         return torch.lerp(y_none, y_label, self._scale_at(t, z_t))
 
     def select(self, rows: slice) -> ClassifierFreeGuidance:
-        """Return the guided denoiser of these rows of the batch."""
-        return ClassifierFreeGuidance(self.denoiser, self.labels[rows], self.scale, interval=self.interval)
+        """Return the guided denoiser of these rows of the batch.
+
+        Raises:
+            ValueError: they reach beyond the labels.
+        """
+        return ClassifierFreeGuidance(self.denoiser, self.labels_of(rows), self.scale, interval=self.interval)
 
     def _nothing_inside(self, t: Tensor) -> bool:
         """Tell whether it is known that no time lies in the interval."""

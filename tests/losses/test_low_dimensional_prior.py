@@ -212,6 +212,17 @@ class TestFit:
         remainder = torch.tensor([0.0, 40 / 39], dtype=torch.float64)
         torch.testing.assert_close(prior.remainder, remainder, rtol=1e-12, atol=1e-12)
 
+    def test_a_coefficient_that_is_the_same_in_all_data_keeps_its_mean(self):
+        process = heat()
+        u = process.basis.forward(colourful())
+        u[:, 0, 0, 0] = 7.0
+        prior = LowDimensionalGaussianPrior.fit(process, process.basis.inverse(u))
+        # Heat leaves the mean as it is. Numbers of size 7 through two transforms.
+        assert prior.spectral_mean[0, 0, 0].item() == pytest.approx(7.0, rel=1e-13)
+        assert prior.spectral_variance[0, 0, 0].item() == pytest.approx(0.05**2, rel=1e-9)
+        # It is known, but goes along with nothing.
+        assert len(prior.factor) < len(prior.indices)
+
     def test_a_direction_below_the_share_of_the_noise_is_left_out(self):
         process, data = heat(), colourful()
         everything = full(process, data)

@@ -304,7 +304,7 @@ def test_settings_that_contradict_each_other_are_refused():
         PosteriorSampler(denoiser, steps=0, prior=prior)
     with pytest.raises(ValueError, match="Deterministic steps add no noise, got delta=0.1"):
         PosteriorSampler(denoiser, coupling=Deterministic(), delta=0.1, prior=prior)
-    with pytest.raises(ValueError, match="delta must be a standard deviation >= 0, got -0.1"):
+    with pytest.raises(ValueError, match="delta must be a standard deviation >= 0 in the data's units, got -0.1"):
         PosteriorSampler(denoiser, coupling=Independent(), delta=-0.1, prior=prior)
     with pytest.raises(ValueError, match="prior was made for another process"):
         PosteriorSampler(denoiser, prior=DegradedDataPrior(heat(sigma=0.5), random_images(SHAPE)))

@@ -53,7 +53,15 @@ class TestStart:
 
     def test_it_holds_what_it_says(self, finished):
         names = {path.name for path in finished.folder.iterdir()}
-        assert names == {"config.json", "manifest.json", "checkpoints", "metrics.jsonl", "tensorboard", "samples"}
+        assert names == {
+            "config.json",
+            "manifest.json",
+            "prior.pt",
+            "checkpoints",
+            "metrics.jsonl",
+            "tensorboard",
+            "samples",
+        }
 
     def test_its_configuration_is_the_run_s(self, finished, training):
         assert finished.load_config() == training(steps=2)
