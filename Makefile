@@ -9,7 +9,7 @@ export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow lint format types benchmark figures pictures likelihood sampling-pictures clean
+.PHONY: help demo test test-slow lint format types benchmark figures pictures likelihood sampling clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -60,7 +60,7 @@ figures: $(READY) ## Draw the figures of the documentation (a minute)
 likelihood: $(READY) ## Train three small models and write the tables of docs/likelihood.md (twenty minutes)
 	@$(BIN)/python docs/likelihood.py
 
-sampling-pictures: $(READY) ## Train two small models; pictures and tables of docs/sampling.md (half an hour)
+sampling: $(READY) ## Train two small models; pictures and tables of docs/sampling.md (half an hour)
 	@$(BIN)/python docs/sampling.py
 
 pictures: $(READY) ## Copy the pictures that README shows of the demo

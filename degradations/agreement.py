@@ -1,4 +1,4 @@
-"""Whether two parts that work together were made for one process."""
+"""Whether two parts that work together were made for one process, and for data in one range."""
 
 from __future__ import annotations
 
@@ -22,5 +22,22 @@ def check_same_process(ours: LinearGaussianProcess, theirs: LinearGaussianProces
     msg = (
         f"{whose} was made for another process ({type(theirs).__name__} of shape {theirs.shape}) than {where}"
         f" ({type(ours).__name__} of shape {ours.shape}), or with other settings: build both from one process"
+    )
+    raise ValueError(msg)
+
+
+def check_same_range(
+    ours: tuple[float, float] | None, theirs: tuple[float, float] | None, *, whose: str, where: str
+) -> None:
+    """Check that two parts mean the same numbers by the lowest and the highest level of the data, if both say.
+
+    Raises:
+        ValueError: they do not.
+    """
+    if ours is None or theirs is None or tuple(ours) == tuple(theirs):
+        return
+    msg = (
+        f"{whose} is one of data in [{theirs[0]:g}, {theirs[1]:g}], {where} of data in [{ours[0]:g}, {ours[1]:g}]:"
+        " scale the images to the range that the network was trained on before anything is fitted to them"
     )
     raise ValueError(msg)

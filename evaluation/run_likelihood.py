@@ -69,7 +69,7 @@ def evaluate_run(
 
     Raises:
         ConnectionError, FileNotFoundError, ValueError: as `load_run` and `LoadedRun.data`; a count is below 1; `steps`
-            are given to a process with levels; or the process has no bound.
+            are given to a process with levels; the process has no bound; or the network was never without labels.
         FloatingPointError: the denoiser returned NaN or infinity; the level is named.
     """
     for name, count in (("images", images), ("fit_images", fit_images), ("batch_size", batch_size)):
@@ -77,6 +77,13 @@ def evaluate_run(
             msg = f"{name} must be at least 1, got {count}"
             raise ValueError(msg)
     loaded = load_run(folder)
+    if loaded.config.network.conditional and loaded.config.training.label_dropout == 0:
+        msg = (
+            f"{loaded.run.folder} was trained with labels alone (label_dropout = 0), and the likelihood here is that of"
+            " images without them: train with --training.label-dropout 0.1, or give LabelledDenoiser(loaded.denoiser,"
+            " labels) and the images to a bound of your own"
+        )
+        raise ValueError(msg)
     data = loaded.data()
     made = run_bounds(loaded, data, steps)
     training, generator = data.train.scaled(slice(0, fit_images)), torch.Generator().manual_seed(seed)

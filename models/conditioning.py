@@ -40,6 +40,8 @@ class BatchDenoiser(AbstractDenoiser):
         self.denoiser = denoiser
         self.prediction = denoiser.prediction
         self.network_calls = denoiser.network_calls
+        self.data_range = denoiser.data_range
+        self.rows = len(labels)
         self.register_buffer("labels", labels.detach().to(denoiser.process.device), persistent=False)
 
     def forward(self, z_t: Float[Tensor, "batch ..."], t: Time) -> Float[Tensor, "batch ..."]:

@@ -24,10 +24,14 @@ class AbstractDenoiser(nn.Module, ABC):
     Attributes:
         prediction: what `output` stands for; here the data itself.
         network_calls: how many times one call of `output` sends the batch through a network.
+        rows: length of the batch that it is for, where it knows something of each row; None for batches of any length.
+        data_range: numbers that the lowest and the highest level of the data are, where that is known.
     """
 
     prediction: Prediction = PredictX()
     network_calls: int = 1
+    rows: int | None = None
+    data_range: tuple[float, float] | None = None
 
     def __init__(self, process: LinearGaussianProcess) -> None:
         super().__init__()
@@ -76,6 +80,8 @@ class Denoiser(AbstractDenoiser):
             0 .. classes - 1, or `classes` for "no label", (batch,); in calls without labels no example has one.
         process: the forward process.
         prediction: what the network's output stands for.
+        data_range: numbers that the lowest and the highest level of the data it is trained on are, such as (0.0, 1.0).
+            Samplers then refuse a prior of data in another range.
 
     Attributes:
         classes: number of classes that the network knows; None if it takes no labels.
@@ -84,8 +90,16 @@ class Denoiser(AbstractDenoiser):
         ValueError: `process` cannot convert `prediction` stably; the message names the ones that it can.
     """
 
-    def __init__(self, network: nn.Module, process: LinearGaussianProcess, *, prediction: Prediction) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        process: LinearGaussianProcess,
+        *,
+        prediction: Prediction,
+        data_range: tuple[float, float] | None = None,
+    ) -> None:
         super().__init__(process)
+        self.data_range = data_range
         prediction.require_stable(process)
         self.network = network
         self.prediction = prediction

@@ -43,7 +43,8 @@ def report(trainer: Trainer) -> None:
     if trainer.data.train_labels is None:
         print("\nno classifier without labels: the report is for the digits")
         return
-    data, sampler = trainer.data, build_sampler(trainer.config, trainer.ema.model, trainer.prior)
+    data, labels = trainer.data, trainer.sample_labels(REPORTED)
+    sampler = build_sampler(trainer.config, trainer.ema.model, trainer.prior, labels=labels)
     samples = sampler.sample(REPORTED, generator=torch.Generator().manual_seed(1)).clamp(*data.train.data_range)
     recogniser = Recogniser(data.train.scaled(), trainer.data.train_labels)
     print("\n                    recognised  classes  distance to nearest training digit")

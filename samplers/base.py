@@ -21,7 +21,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from ..degradations.agreement import check_same_process
+from ..degradations.agreement import check_same_process, check_same_range
 from ..degradations.bases.base import compute_precision
 from ..degradations.checks import check_instance, check_signal, values_are_free
 from ..degradations.process import Time
@@ -66,8 +66,8 @@ class Sampler(ABC):
 
     Raises:
         TypeError: an argument is of the wrong kind.
-        ValueError: the grid does not fall from 1 to 0, steps < 1, the prior is one of another process, or the process
-            needs another prior than a standard normal.
+        ValueError: the grid does not fall from 1 to 0, steps < 1, the prior is one of another process or data
+            range, or the process needs another prior than a standard normal.
     """
 
     def __init__(
@@ -87,6 +87,7 @@ class Sampler(ABC):
         if prior is not None:
             check_instance("prior", prior, Prior, "DegradedDataPrior(process, images) for example")
             check_same_process(self.process, prior.process, whose="the prior", where="the denoiser")
+            check_same_range(denoiser.data_range, prior.data_range, whose="the prior", where="the denoiser")
         self.prior = prior or StandardNormalPrior(self.process)
         self.end = end
         self.report = Report()

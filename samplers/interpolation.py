@@ -112,8 +112,8 @@ def interpolate(  # each is a choice of its own
         noise = InterpolatedNoise(*seeds, _weights(points))
     chosen = blend or _natural_blend(sampler, start)
     device = sampler.process.device
-    ends = (compute_precision(state).to(device) for state in (first, second))
-    initial = chosen.between(*ends, _weights(points))
+    ends = [compute_precision(state).to(device) for state in (first, second)]
+    initial = chosen.between(ends[0], ends[1], _weights(points))
     return sampler.sample(points, initial=initial, noise=noise, start=start, batch_size=batch_size)
 
 
@@ -148,11 +148,11 @@ def interpolate_seeds(
     if first == second:
         msg = f"first and second must be two seeds, got {first} twice: there is nothing in between"
         raise ValueError(msg)
-    generators = [torch.Generator().manual_seed(seed) for seed in (first, second)]
+    a, b = torch.Generator().manual_seed(first), torch.Generator().manual_seed(second)
     # A seed's generator makes the first latent and then goes on to the steps' noise, as in `Sampler.sample`.
-    ends = [sampler.prior.sample(1, generator=generator)[0] for generator in generators]
-    initial = (blend or _natural_blend(sampler, 1.0)).between(*ends, weights)
-    return sampler.sample(points, initial=initial, noise=_NoiseBetween(*generators, weights), batch_size=batch_size)
+    ends = [sampler.prior.sample(1, generator=generator)[0] for generator in (a, b)]
+    initial = (blend or _natural_blend(sampler, 1.0)).between(ends[0], ends[1], weights)
+    return sampler.sample(points, initial=initial, noise=_NoiseBetween(a, b, weights), batch_size=batch_size)
 
 
 class _NoiseBetween(Noise):
@@ -199,4 +199,6 @@ def _arc(first: Tensor, second: Tensor, weights: Tensor) -> tuple[Tensor, Tensor
         raise ValueError(msg)
     angle = 2 * torch.atan2(apart, together)
     # sin(w theta) / sin(theta) is w for small angles.
-    return tuple(w * torch.sinc(w * angle / math.pi) / torch.sinc(angle / math.pi) for w in (1 - weights, weights))
+    whole = torch.sinc(angle / math.pi)
+    shares = [w * torch.sinc(w * angle / math.pi) / whole for w in (1 - weights, weights)]
+    return shares[0], shares[1]

@@ -52,6 +52,13 @@ class Run:
             if number is not None and number < 1:
                 msg = f"{name} must be at least 1, got {number}"
                 raise ValueError(msg)
+        rows = sampler.denoiser.rows
+        if rows is not None and rows != count:
+            msg = (
+                f"this {type(sampler.denoiser).__name__} was made for a batch of {rows} (labels, observations), but"
+                f" {count} samples were asked for: make both equal"
+            )
+            raise ValueError(msg)
         if settings.noise is not None:
             check_instance("noise", settings.noise, Noise, "SharedNoise(seed=0) for example")
         self.sampler, self.settings = sampler, settings

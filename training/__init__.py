@@ -1,15 +1,17 @@
 """Training: configuration, data, the loop, checkpoints and pictures, shared by all recipes."""
 
 from .build import build_denoiser, build_loss, build_prior, build_sampler, load_data
-from .config import DataConfig, NetworkConfig, OptimizerConfig, RunConfig, SamplingConfig, TrainingConfig
+from .config import DataConfig, NetworkConfig, OptimizerConfig, RunConfig, TrainingConfig
 from .data import DataRange, Images, ImageSplits, LabelledImages
 from .kinds import (
     CouplingKind,
     DataSource,
+    GridKind,
     Precision,
     PredictionKind,
     PriorKind,
     ReductionKind,
+    SamplerKind,
     ScheduleKind,
     TimesKind,
     WeightingKind,
@@ -19,6 +21,7 @@ from .loading import LoadedRun, load_run
 from .loss_config import LossConfig
 from .process_config import BlurringConfig, CustomConfig, HeatConfig, IsotropicConfig
 from .run import RunFolder
+from .sampling_config import SamplingConfig
 from .trainer import Trainer
 
 __all__ = [
@@ -28,6 +31,7 @@ __all__ = [
     "DataConfig",
     "DataRange",
     "DataSource",
+    "GridKind",
     "HeatConfig",
     "ImageSplits",
     "Images",
@@ -43,6 +47,7 @@ __all__ = [
     "ReductionKind",
     "RunConfig",
     "RunFolder",
+    "SamplerKind",
     "SamplingConfig",
     "ScheduleKind",
     "TimesKind",

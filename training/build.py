@@ -10,8 +10,8 @@ from torch import Tensor
 from ..degradations import LinearGaussianProcess, estimate_spectrum
 from ..losses import DegradedDataPrior, DenoisingLoss, GaussianPrior, KernelDivergence, Prior, StandardNormalPrior
 from ..models import AbstractDenoiser, Denoiser, LabelledDenoiser, UNet
-from ..samplers import PosteriorSampler
-from ..samplers.guidance.classifier_free import ClassifierFreeGuidance
+from ..samplers import Sampler
+from ..samplers.guidance import ClassifierFreeGuidance
 from .config import DataConfig, RunConfig
 from .data import DataRange, Images, ImageSplits
 from .kinds import DataSource, PriorKind
@@ -82,7 +82,9 @@ def build_denoiser(config: RunConfig, shape: tuple[int, ...], classes: int | Non
         dropout=settings.dropout,
         classes=classes if settings.conditional else None,
     )
-    return Denoiser(network, config.process.build(shape), prediction=config.prediction.build())
+    data_range = (config.data.low, config.data.high)
+    prediction = config.prediction.build()
+    return Denoiser(network, config.process.build(shape), prediction=prediction, data_range=data_range)
 
 
 def build_loss(config: RunConfig, process: LinearGaussianProcess) -> DenoisingLoss:
@@ -112,6 +114,13 @@ def build_prior(
     Raises:
         ValueError: a standard normal is asked for and the process ends elsewhere, or there are too few images to fit.
     """
+    prior = _prior(process, train, kind, divergence)
+    if not isinstance(prior, StandardNormalPrior):
+        prior.data_range = train.data_range
+    return prior
+
+
+def _prior(process: LinearGaussianProcess, train: Images, kind: PriorKind, divergence: KernelDivergence) -> Prior:
     match kind:
         case PriorKind.STANDARD_NORMAL:
             return StandardNormalPrior(process)
@@ -163,7 +172,7 @@ def build_guidance(
 
 def build_sampler(
     config: RunConfig, denoiser: AbstractDenoiser, prior: Prior, *, labels: Int[Tensor, " count"] | None = None
-) -> PosteriorSampler:
+) -> Sampler:
     """Return the sampler that `config` describes.
 
     Args:
@@ -176,11 +185,4 @@ def build_sampler(
     Raises:
         ValueError: a setting is out of range, or what it asks for was not trained; the message says which.
     """
-    settings = config.sampling
-    return PosteriorSampler(
-        build_guidance(config, denoiser, labels),
-        steps=settings.steps,
-        coupling=settings.coupling.build(),
-        delta=settings.delta,
-        prior=prior,
-    )
+    return config.sampling.build(build_guidance(config, denoiser, labels), prior)

@@ -8,9 +8,10 @@ from typing import ClassVar
 
 from pydantic import ConfigDict, TypeAdapter
 
-from .kinds import CouplingKind, DataSource, Precision, PredictionKind, PriorKind, ReductionKind
+from .kinds import DataSource, Precision, PredictionKind, ReductionKind
 from .loss_config import LossConfig
 from .process_config import ProcessConfig
+from .sampling_config import SamplingConfig
 
 _STRICT = ConfigDict(extra="forbid", ser_json_inf_nan="constants")
 
@@ -99,26 +100,6 @@ class TrainingConfig:
     """How many of the latest checkpoints are kept."""
     sample_every: int = 10_000
     """Steps between two sample grids."""
-
-
-@dataclass(frozen=True)
-class SamplingConfig:
-    """The sampler, for the grids during training and the pictures after it."""
-
-    count: int = 64
-    """Samples in a grid."""
-    steps: int | None = None
-    """Sampler steps; the process's own levels (or 50) if not given."""
-    coupling: CouplingKind = CouplingKind.MARKOV
-    """How consecutive noises hang together."""
-    delta: float | None = None
-    """Constant noise of each step in the data's units; the posterior's own if not given."""
-    seed: int = 0
-    """Seed of the samples."""
-    prior: PriorKind = PriorKind.AUTO
-    """What samples start from; standard normal noise or, where the process ends elsewhere, degraded training images."""
-    guidance: float = 1.0
-    """Scale of classifier-free guidance for a conditional network: 1 is without, more exaggerates the classes."""
 
 
 @dataclass(frozen=True)

@@ -74,6 +74,23 @@ class TimesKind(Enum):
     LOG_NORMAL = "log-normal"
 
 
+class SamplerKind(Enum):
+    """How samples are drawn: one or two network calls per step, with or without noise."""
+
+    POSTERIOR = "posterior"
+    MULTISTEP = "multistep"
+    HEUN = "heun"
+    SDE = "sde"
+
+
+class GridKind(Enum):
+    """Where the steps of a sampler lie."""
+
+    UNIFORM = "uniform"
+    LOG_SNR = "log-snr"
+    KARRAS = "karras"
+
+
 class CouplingKind(Enum):
     """How consecutive noises of the sampler hang together."""
 

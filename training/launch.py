@@ -10,7 +10,7 @@ from typing import Annotated
 import torch
 import tyro
 
-from ..samplers import PosteriorSampler, Trajectory
+from ..samplers import Sampler, Trajectory
 from .build import build_sampler, load_data
 from .config import RunConfig
 from .data import DataRange
@@ -97,7 +97,7 @@ def draw_pictures(trainer: Trainer, run: RunFolder) -> None:
     generator = torch.Generator().manual_seed(settings.seed)
     classes = trainer.denoiser.classes
 
-    def sampler_of(count: int) -> PosteriorSampler:
+    def sampler_of(count: int) -> Sampler:
         return build_sampler(trainer.config, trainer.ema.model, trainer.prior, labels=trainer.sample_labels(count))
 
     sampler, columns = sampler_of(settings.count), class_columns(classes, settings.count)
@@ -120,7 +120,7 @@ def draw_pictures(trainer: Trainer, run: RunFolder) -> None:
         print(f"  {run.folder / name}  {content}")  # noqa: T201
 
 
-def forward_strip(sampler: PosteriorSampler, images: torch.Tensor, data_range: DataRange) -> torch.Tensor:
+def forward_strip(sampler: Sampler, images: torch.Tensor, data_range: DataRange) -> torch.Tensor:
     """Return a few images, one row each, at evenly spaced times of the forward process with its noise."""
     process = sampler.process
     rows = images[:_FORWARD_IMAGES].to(process.device)

@@ -61,7 +61,9 @@ class LoadedRun:
         """
         process = self.denoiser.process
         if self.run.prior.is_file():
-            return read_prior(self.run.prior, process, self.run.train_fingerprint())
+            prior = read_prior(self.run.prior, process, self.run.train_fingerprint())
+            prior.data_range = self.denoiser.data_range
+            return prior
         if ends_in_standard_normal(process):
             return StandardNormalPrior(process)
         msg = (

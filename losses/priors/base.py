@@ -27,7 +27,13 @@ class Prior(TableModule, ABC):
 
     Args:
         process: the forward process whose last level it stands for.
+
+    Attributes:
+        data_range: numbers that the lowest and the highest level of the data it was fitted to are; None where that is
+            not known, or there are no such data. Samplers check it against their denoiser's.
     """
+
+    data_range: tuple[float, float] | None = None
 
     def __init__(self, process: LinearGaussianProcess) -> None:
         super().__init__()

@@ -97,6 +97,8 @@ class ObservationGuidance(TableModule, AbstractDenoiser, ABC):
         # As modules do, the observation moves itself.
         self.denoiser, self.observation = denoiser, observation.to(self.process.device)
         self.network_calls = denoiser.network_calls
+        self.data_range = denoiser.data_range
+        self.rows = len(y)
         self.register_table("y", y.detach().to(self.process.device))
         self.register_table("variance", variance_table(self.process, variance))
 

@@ -92,7 +92,7 @@ class TestErrors:
             # What is wrong with the sampler is known before training, not after it.
             (["--sampling.steps", "0"], "error: steps must be at least 1, got 0"),
             (["--sampling.count", "0"], "error: count must be at least 1, got 0"),
-            (["--sampling.delta", "-1"], "error: delta must be a standard deviation >= 0, got -1"),
+            (["--sampling.delta", "-1"], "error: delta must be a standard deviation >= 0 in the data's units, got -1"),
             (["--sampling.coupling", "deterministic"], "error: Deterministic steps add no noise, got delta=0.03"),
             (["--training.batch-size", "0"], "error: .*batch.size.*0"),
             (["--training.log-every", "0"], "error: .*log.every.*0"),

@@ -1,0 +1,215 @@
+"""Linear observations against dense matrices, pooling, masking, and the processes they are named after."""
+
+import math
+
+import pytest
+import torch
+from dense_reference import matrix
+
+from unmelt.degradations import (
+    BlurringDiffusion,
+    CosineBasis,
+    EigenBasis,
+    FourierBasis,
+    HaarBasis,
+    HeatDissipation,
+    IsotropicDiffusion,
+    PixelBasis,
+    RectifiedFlowSchedule,
+    VariancePreservingBlur,
+)
+from unmelt.samplers.guidance import LinearObservation
+from unmelt.testing.strategies import random_images
+
+SHAPE = (2, 4, 4)
+
+
+def seeded(seed=11):
+    return torch.Generator().manual_seed(seed)
+
+
+def eigenbasis():
+    symmetric = torch.randn((32, 32), generator=seeded(), dtype=torch.float64)
+    return EigenBasis((32,), symmetric + symmetric.mT)
+
+
+BASES = {
+    "pixel": lambda: PixelBasis(SHAPE),
+    "cosine": lambda: CosineBasis(SHAPE),
+    "fourier": lambda: FourierBasis(SHAPE),
+    "haar": lambda: HaarBasis(SHAPE),
+    "eigen": eigenbasis,
+}
+
+
+@pytest.mark.parametrize("name", BASES)
+def test_an_observation_is_its_dense_matrix_which_is_symmetric(name):
+    basis = BASES[name]()
+    gain = torch.randn(basis.shape, generator=seeded(3), dtype=torch.float64)
+    observation = LinearObservation(basis, gain, noise_std=0.0)
+    dense = matrix(basis) @ torch.diag(gain.flatten()) @ matrix(basis).T
+    x = random_images(basis.shape)
+    # Sums of 32 terms of size 1.
+    torch.testing.assert_close(observation(x).flatten(1), x.flatten(1) @ dense.T, rtol=0, atol=1e-13)
+    a, b = random_images(basis.shape, seed=1), random_images(basis.shape, seed=2)
+    torch.testing.assert_close((observation(a) * b).sum(), (a * observation(b)).sum(), rtol=1e-12, atol=1e-12)
+    assert observation(x.float()).dtype == torch.float32
+
+
+@pytest.mark.parametrize("width", [0.0, 0.7, 3.0])
+def test_a_blur_is_what_heat_does(width):
+    x, observation = random_images(SHAPE), LinearObservation.blur(SHAPE, width, noise_std=0.1)
+    if width == 0:
+        torch.testing.assert_close(observation(x), x, rtol=0, atol=1e-13)
+        return
+    heat = HeatDissipation(SHAPE, blur_sigma_min=0.1, blur_sigma_max=width)
+    torch.testing.assert_close(observation(x), heat.degrade(x, 1.0)[0], rtol=0, atol=1e-13)
+    # No light is lost.
+    torch.testing.assert_close(observation(x).mean((-1, -2)), x.mean((-1, -2)), rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize("t", [0.0, 0.3, 1.0])
+@pytest.mark.parametrize(
+    "process",
+    [HeatDissipation(SHAPE, blur_sigma_max=4.0, sigma=0.03), BlurringDiffusion(SHAPE), IsotropicDiffusion(SHAPE)],
+    ids=["heat", "blurring", "isotropic"],
+)
+def test_a_process_observes_as_it_degrades(process, t):
+    observation = LinearObservation.of_process(process, t)
+    x = random_images(SHAPE)
+    torch.testing.assert_close(observation(x), process.degrade(x, t)[0], rtol=0, atol=1e-13)
+    assert observation.noise_std == process.sigma(t).max().item()
+    noise = observation.observe(x, generator=seeded()) - observation(x)
+    # Five standard errors of a standard deviation from 64 numbers.
+    assert noise.std().item() == pytest.approx(process.sigma(t).max().item(), rel=5 / math.sqrt(2 * 64))
+    assert LinearObservation.of_process(process, t, noise_std=0.2).noise_std == 0.2
+
+
+def test_a_process_whose_noise_has_a_colour_needs_a_number():
+    process = VariancePreservingBlur(SHAPE)
+    with pytest.raises(
+        ValueError, match="noise of VariancePreservingBlur differs between coefficients.*give noise_std"
+    ):
+        LinearObservation.of_process(process, 0.5)
+    observation = LinearObservation.of_process(process, 0.5, noise_std=0.1)
+    torch.testing.assert_close(observation.gain, process.alpha(0.5)[0].expand(SHAPE))
+    with pytest.raises(ValueError, match="t must be one time, got 2"):
+        LinearObservation.of_process(process, torch.tensor([0.2, 0.5]))
+
+
+@pytest.mark.parametrize("levels", [1, 2])
+def test_blocks_give_their_means(levels):
+    x, size = random_images(SHAPE), 2**levels
+    small = torch.nn.functional.avg_pool2d(x, size)
+    enlarged = small.repeat_interleave(size, -1).repeat_interleave(size, -2)
+    observation = LinearObservation.block_means(SHAPE, levels=levels, noise_std=0.3)
+    torch.testing.assert_close(observation(x), enlarged, rtol=0, atol=1e-14)
+    # Noise of the small image's pixels: 2^(-levels) times that of a coefficient, on two axes.
+    many = torch.zeros((4000, *SHAPE), dtype=torch.float64)
+    noisy = torch.nn.functional.avg_pool2d(observation.observe(many, generator=seeded()), size)
+    # Five standard errors of a variance from at least 8000 numbers.
+    assert noisy.var().item() == pytest.approx((0.3 / size) ** 2, rel=5 * math.sqrt(2 / 8000))
+
+
+def test_a_mask_hides_pixels_and_what_they_hold_is_never_read():
+    visible = torch.tensor([True, False, True, True])
+    observation = LinearObservation.mask(SHAPE, visible, noise_std=0.1)
+    x = random_images(SHAPE)
+    torch.testing.assert_close(observation(x), x * visible, rtol=0, atol=0)
+    y = observation.observe(x, generator=seeded())
+    filled = torch.where(visible, y, torch.nan)
+    assert torch.equal(observation.residual(filled, x), observation.residual(y, x))
+    assert torch.equal(observation.residual(y, x), torch.where(visible, y - x, 0.0))
+
+
+def test_residuals_are_the_coefficients_of_the_misfit_where_something_is_observed():
+    basis = CosineBasis(SHAPE)
+    gain = torch.linspace(0, 1, 16, dtype=torch.float64).reshape(4, 4)
+    observation = LinearObservation(basis, gain, noise_std=0.1)
+    x, y = random_images(SHAPE), random_images(SHAPE, seed=1)
+    expected = basis.forward(y) - gain * basis.forward(x)
+    expected[..., 0, 0] = 0
+    torch.testing.assert_close(observation.residual(y, x), expected, rtol=0, atol=1e-14)
+    assert observation.residual(y, x.float()).dtype == torch.float64
+    assert observation.residual(y.float(), x.float()).dtype == torch.float32
+
+
+def test_observations_have_the_mean_and_the_noise_they_say():
+    """Of 20000 draws, within five standard errors, in the basis and in pixels."""
+    observation = LinearObservation.blur((1, 2, 3), 0.8, noise_std=0.4)
+    x = random_images((1, 2, 3), batch=1)
+    y = observation.observe(x.expand(20000, -1, -1, -1), generator=seeded())
+    assert ((y.mean(0) - observation(x)[0]).abs() < 5 * 0.4 / math.sqrt(20000)).all()
+    for values in (y, observation.basis.forward(y)):
+        assert ((values.var(0) / 0.16 - 1).abs() < 5 * math.sqrt(2 / 20000)).all()
+    assert torch.equal(observation.observe(x, generator=seeded()), observation.observe(x, generator=seeded()))
+
+
+def test_without_noise_nothing_is_drawn():
+    observation, generator = LinearObservation.blur(SHAPE, 1.0, noise_std=0.0), seeded()
+    x = random_images(SHAPE)
+    assert torch.equal(observation.observe(x, generator=generator), observation(x))
+    assert torch.equal(generator.get_state(), seeded().get_state())
+
+
+def test_rounding_a_model_does_not_round_the_gains():
+    observation = LinearObservation.blur(SHAPE, 0.5, noise_std=0.1)
+    before = observation.gain.clone()
+    assert torch.equal(observation.half().gain, before)
+    assert observation.gain.dtype == torch.float64
+    assert not observation.state_dict()
+    assert "observed=32 of 32, noise_std=0.1" in repr(observation)
+
+
+def test_functions_can_still_be_applied_to_all_modules_of_a_model():
+    seen = []
+    LinearObservation.blur(SHAPE, 0.5, noise_std=0.1).apply(seen.append)
+    assert len(seen) == 2
+
+
+class TestErrors:
+    def test_gains(self):
+        basis = PixelBasis(SHAPE)
+        with pytest.raises(ValueError, match="gain must be finite numbers.*got nan"):
+            LinearObservation(basis, torch.tensor([1.0, math.nan, 1.0, 1.0]), noise_std=0.1)
+        with pytest.raises(ValueError, match=r"gain must broadcast to the basis's shape \(2, 4, 4\), got \(3,\)"):
+            LinearObservation(basis, torch.ones(3), noise_std=0.1)
+
+    @pytest.mark.parametrize("noise_std", [-0.1, math.inf, math.nan])
+    def test_noise(self, noise_std):
+        with pytest.raises(ValueError, match="noise_std must be a finite standard deviation >= 0"):
+            LinearObservation(PixelBasis(SHAPE), torch.ones(()), noise_std=noise_std)
+
+    def test_kinds(self, as_in_production):
+        with pytest.raises(TypeError, match="basis must be a Basis"):
+            LinearObservation(SHAPE, torch.ones(()), noise_std=0.1)
+        with pytest.raises(TypeError, match="gain must be a Tensor"):
+            LinearObservation(PixelBasis(SHAPE), 1.0, noise_std=0.1)
+
+    @pytest.mark.parametrize("width", [-1.0, math.inf, math.nan])
+    def test_blurs(self, width):
+        with pytest.raises(ValueError, match="width must be the standard deviation of a blur in pixels"):
+            LinearObservation.blur(SHAPE, width, noise_std=0.1)
+
+    def test_blocks(self):
+        with pytest.raises(ValueError, match="levels must be at least 1.*got 0"):
+            LinearObservation.block_means(SHAPE, levels=0, noise_std=0.1)
+        with pytest.raises(ValueError, match="levels must be between 0 and 2"):
+            LinearObservation.block_means(SHAPE, levels=3, noise_std=0.1)
+
+    def test_signals(self):
+        observation = LinearObservation.blur(SHAPE, 1.0, noise_std=0.1)
+        x = random_images(SHAPE)
+        with pytest.raises(ValueError, match=r"x must have shape \(batch, 2, 4, 4\), got \(2, 4, 4\).*x\[None\]"):
+            observation(x[0])
+        with pytest.raises(ValueError, match=r"y must have shape"):
+            observation.residual(x[:, :1], x)
+        with pytest.raises(ValueError, match=r"x must have shape"):
+            observation.residual(x, x[:, :1])
+
+
+def test_gains_that_noise_schedules_leave_at_the_end_are_zero():
+    process = IsotropicDiffusion(SHAPE, RectifiedFlowSchedule())
+    observation = LinearObservation.of_process(process, 1.0)
+    assert not observation.gain.any()
+    assert not observation.residual(random_images(SHAPE), random_images(SHAPE)).any()

@@ -1,0 +1,736 @@
+"""Guidance by observations: against dense conditioning, and what samplers make of it against the known posterior."""
+
+import itertools
+import math
+
+import pytest
+import torch
+from dense_reference import Dense, Gaussian, matrix, vectors
+from torch import nn
+
+from unmelt.degradations import (
+    BlurringDiffusion,
+    ConstantNoise,
+    CosineBasis,
+    CosineSchedule,
+    DataSpectrum,
+    Deterministic,
+    EDMSchedule,
+    Eta,
+    HeatDissipation,
+    IsotropicDiffusion,
+    LinearSchedule,
+    Markov,
+    Pixelation,
+    PredictEpsilon,
+    PredictX,
+    RectifiedFlowSchedule,
+    estimate_spectrum,
+)
+from unmelt.losses import OraclePrior
+from unmelt.models import AbstractDenoiser, Denoiser, EmpiricalOracle, GaussianOracle
+from unmelt.samplers import PosteriorSampler
+from unmelt.samplers.guidance import (
+    CovarianceGuidance,
+    DiffusionPosteriorSampling,
+    LinearObservation,
+    PseudoInverseGuidance,
+    latents_given,
+)
+from unmelt.testing.strategies import random_images
+
+SHAPE = (2, 4, 4)
+LEFT = torch.tensor([True, True, False, False])
+
+
+def seeded(seed=11):
+    return torch.Generator().manual_seed(seed)
+
+
+PROCESSES = {
+    # The highest frequency's log alpha is -4000 at the end.
+    "heat": lambda shape: HeatDissipation(shape, blur_sigma_max=24.0, levels=20, sigma=0.05),
+    "blurring": lambda shape: BlurringDiffusion(shape, blur_sigma_max=3.0),
+    "isotropic": lambda shape: IsotropicDiffusion(shape, CosineSchedule(-10.0, 10.0)),
+    "rectified flow": lambda shape: IsotropicDiffusion(shape, RectifiedFlowSchedule()),
+}
+OBSERVATIONS = {
+    "blur": lambda shape, s: LinearObservation.blur(shape, 1.0, noise_std=s),
+    "mask": lambda shape, s: LinearObservation.mask(shape, LEFT[: shape[-1]], noise_std=s),
+    "blocks": lambda shape, s: LinearObservation.block_means(shape, noise_std=s),
+}
+
+
+class Problem:
+    """Gaussian data, diagonal in a process's basis, and a noisy observation of each of three examples."""
+
+    def __init__(self, process, observation, *, batch=3):
+        self.process, self.observation = process, observation
+        self.mean = torch.randn(process.shape, generator=seeded(1), dtype=torch.float64)
+        self.variance = 0.05 + torch.rand(process.shape, generator=seeded(2), dtype=torch.float64)
+        self.oracle = GaussianOracle(process, self.mean, self.variance)
+        self.x = self.oracle.sample(batch, generator=seeded(3))
+        self.y = observation.observe(self.x, generator=seeded(4))
+        self.dense = Dense(process)
+        w = matrix(observation.basis)
+        self.h = w @ torch.diag(observation.gain.flatten()) @ w.T
+        self.m, self.p = self.dense.v @ self.mean.flatten(), self.dense.operator(self.variance.flatten())
+
+    @classmethod
+    def named(cls, process, observation, noise_std=0.1):
+        return cls(PROCESSES[process](SHAPE), OBSERVATIONS[observation](SHAPE, noise_std))
+
+    def latents(self, t):
+        return self.process.corrupt(self.x, torch.randn(self.x.shape, generator=seeded(5), dtype=torch.float64), t)
+
+    def guided(self, kind, **changed):
+        given = {"variance": self.variance, "y": self.y, "denoiser": self.oracle} | changed
+        return kind(observation=self.observation, **given)
+
+    def given_latent(self, z, t):
+        """The law of x given z_t and y, by conditioning the joint normal of all three; `z` None is y alone."""
+        n = len(self.m)
+        seen, values = [self.h], [self.y.flatten(1)]
+        noise = [self.observation.noise_std**2 * torch.eye(n, dtype=torch.float64)]
+        if z is not None:
+            seen.append(self.dense.degradation(t))
+            values.append(z.flatten(1))
+            noise.append(self.dense.covariance(t))
+        b = torch.cat(seen)
+        # Where nothing is known of a row of b, neither signal nor noise, the inverse is the pseudo-inverse.
+        inverse = torch.linalg.pinv(b @ self.p @ b.T + torch.block_diag(*noise), rtol=1e-13, hermitian=True)
+        gain = self.p @ b.T @ inverse
+        return Gaussian(self.m + (torch.cat(values, 1) - b @ self.m) @ gain.T, self.p - gain @ b @ self.p)
+
+
+# ---- the estimate --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("t", [0.0, 0.05, 0.3, 0.6, 0.95, 1.0])
+@pytest.mark.parametrize("observation", OBSERVATIONS)
+@pytest.mark.parametrize("process", PROCESSES)
+@pytest.mark.parametrize("kind", [CovarianceGuidance, PseudoInverseGuidance])
+def test_the_estimate_is_the_mean_given_latent_and_observation(kind, process, observation, t):
+    problem = Problem.named(process, observation)
+    z = problem.latents(t)
+    expected = problem.given_latent(z, t).mean
+    found = problem.guided(kind)(z, t).flatten(1)
+    # Equations are solved to 2e-12 |G| |r|, which the inverse of S, at most 1 / s^2 = 100, times |G| <= 1 amplifies:
+    # 1e-9 for residuals of 5. The gradient's rounding, 2e-16, is amplified by at most sigma sqrt(v / 2e-16) = 7e7.
+    # The reference inverts matrices of condition up to 1e4.
+    tolerance = 1e-9 if kind is CovarianceGuidance else 1e-7
+    torch.testing.assert_close(found, expected, rtol=0, atol=tolerance)
+    # That the observation matters at all, in the middle.
+    if t in (0.3, 0.6):
+        assert (found - problem.oracle(z, t).flatten(1)).abs().max() > 0.05
+
+
+@pytest.mark.parametrize("t", [0.0, 0.3, 1.0])
+@pytest.mark.parametrize("process", PROCESSES)
+@pytest.mark.parametrize("kind", [CovarianceGuidance, PseudoInverseGuidance])
+def test_an_observation_in_the_process_s_own_basis_needs_no_equations(kind, process, t, monkeypatch):
+    own = PROCESSES[process](SHAPE)
+    gain = torch.linspace(-1, 2, 32, dtype=torch.float64).reshape(SHAPE) * (torch.arange(4) != 2)
+    problem = Problem(own, LinearObservation(own.basis, gain, noise_std=0.1))
+    monkeypatch.setattr("unmelt.samplers.guidance.covariance.damped_least_squares", None)
+    z = problem.latents(t)
+    expected = problem.given_latent(z, t).mean
+    # As above, without equations.
+    torch.testing.assert_close(problem.guided(kind)(z, t).flatten(1), expected, rtol=0, atol=1e-7)
+
+
+@pytest.mark.parametrize("t", [0.0, 0.3, 1.0])
+@pytest.mark.parametrize("observation", ["mask", "blocks"])
+@pytest.mark.parametrize("process", PROCESSES)
+@pytest.mark.parametrize("kind", [CovarianceGuidance, PseudoInverseGuidance])
+def test_without_noise_what_is_observed_is_reproduced(kind, process, observation, t):
+    problem = Problem.named(process, observation, noise_std=0.0)
+    z = problem.latents(t)
+    found = problem.guided(kind)(z, t)
+    # H C H^T, whose least eigenvalue but 0 is the smallest r_t^2, is inverted: 2e-12 of |G| |r| / min r_t^2.
+    spread = problem.guided(kind).spread(t, dtype=torch.float64).variance
+    tolerance = 2e-7 + 1e-10 * min(1.0, (spread.max() / spread.min()).item() ** 0.5)
+    torch.testing.assert_close(found.flatten(1), problem.given_latent(z, t).mean, rtol=0, atol=tolerance)
+    if spread.min() > 1e-3:
+        assert problem.observation.residual(problem.y, found).abs().max() < 1e-6
+
+
+def test_without_noise_faded_coefficients_are_not_amplified():
+    """A blur that leaves 1e-40 of some coefficients: dividing rounding errors of 1e-16 by that would be the end."""
+    process = PROCESSES["heat"](SHAPE)
+    problem = Problem(process, LinearObservation.blur(SHAPE, 5.0, noise_std=0.0))
+    assert 0 < problem.observation.gain.min() < 1e-40
+    for t in (0.3, 1.0):
+        found = problem.guided(CovarianceGuidance)(problem.latents(t), t)
+        law = problem.guided(CovarianceGuidance).spread(t).variance.sqrt()
+        # Errors of the estimate of at most six of its standard deviations, 0 where it is known.
+        error = process.basis.forward(found - problem.x)
+        assert (error.abs() <= 6 * law + 1e-7).all()
+        # What the blur spared is known to the rounding, divided by its gain: sqrt of 32 times 2e-16 over 1e-4.
+        kept = (problem.observation.gain > 1e-4).expand_as(error)
+        assert error[kept].abs().max() < 1e-11
+
+
+def test_a_single_precision_observation_counts_as_rounded():
+    """Noise of eps rms(y), 1e-7, is what a coefficient observed without noise is weighed with against its variance."""
+    process = PROCESSES["isotropic"](SHAPE)
+    gain = torch.full(SHAPE, 1e-6, dtype=torch.float64)
+    gain[0] = 1.0
+    problem = Problem(process, LinearObservation(process.basis, gain, noise_std=0.0))
+    rounded = problem.y.float()
+    found = problem.guided(CovarianceGuidance, y=rounded)(problem.latents(1.0), 1.0)
+    estimate = problem.oracle(problem.latents(1.0), 1.0)
+    eps, variance = torch.finfo(torch.float32).eps, problem.guided(CovarianceGuidance).spread(1.0).variance
+    noise = eps**2 * rounded.double().square().flatten(1).mean(1).reshape(-1, 1, 1, 1)
+    expected = estimate + variance * gain / (gain**2 * variance + noise) * (rounded.double() - gain * estimate)
+    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-12)
+    assert ((found - estimate)[:, 1] / (rounded / gain - estimate)[:, 1]).max() < 0.9999
+
+
+def test_what_is_not_observed_does_not_matter():
+    problem = Problem.named("heat", "mask")
+    z = problem.latents(0.4)
+    for kind, more in [
+        (CovarianceGuidance, {}),
+        (PseudoInverseGuidance, {}),
+        (DiffusionPosteriorSampling, {"strength": 3.0}),
+    ]:
+        as_drawn = problem.guided(kind, **more)(z, 0.4)
+        for filling in (0.0, 1e6, math.nan):
+            other = torch.where(LEFT, problem.y, filling)
+            assert torch.equal(problem.guided(kind, y=other, **more)(z, 0.4), as_drawn)
+
+
+def test_nothing_observed_changes_nothing():
+    problem = Problem(PROCESSES["heat"](SHAPE), LinearObservation.mask(SHAPE, torch.tensor(False), noise_std=0.0))
+    z = problem.latents(0.4)
+    for kind, more in [
+        (CovarianceGuidance, {}),
+        (PseudoInverseGuidance, {}),
+        (DiffusionPosteriorSampling, {"strength": 3.0}),
+    ]:
+        torch.testing.assert_close(problem.guided(kind, **more)(z, 0.4), problem.oracle(z, 0.4), rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize("kind", [CovarianceGuidance, PseudoInverseGuidance])
+@pytest.mark.parametrize("observation", ["mask", "own"])
+def test_a_latent_without_noise_leaves_nothing_to_correct(kind, observation):
+    process = IsotropicDiffusion(SHAPE, LinearSchedule())
+    assert process.sigma(0.0).item() == 0
+    own = LinearObservation(process.basis, torch.ones(()), noise_std=0.0)
+    problem = Problem(process, own if observation == "own" else OBSERVATIONS["mask"](SHAPE, 0.0))
+    y = problem.y + 1.0
+    torch.testing.assert_close(problem.guided(kind, y=y)(problem.x, 0.0), problem.x, rtol=0, atol=1e-14)
+    nothing = problem.guided(kind, y=torch.zeros_like(y))(problem.x, 0.0)
+    torch.testing.assert_close(nothing, problem.x, rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize("kind", [CovarianceGuidance, PseudoInverseGuidance])
+@pytest.mark.parametrize("observation", ["mask", "blocks"])
+def test_a_cold_process_leaves_nothing_or_everything_to_know(kind, observation):
+    """Without noise: what has faded altogether has the data's own variance, what has not has none."""
+    process = Pixelation(SHAPE, noise=ConstantNoise(0.0))
+    problem = Problem(process, OBSERVATIONS[observation](SHAPE, 0.1))
+    z, gone = problem.latents(0.5), process.alpha(0.5)[0] == 0
+    assert 0 < gone.sum() < gone.numel()
+    variance = problem.guided(kind).spread(0.5).variance[0]
+    torch.testing.assert_close(variance, torch.where(gone, problem.variance, 0.0), rtol=1e-14, atol=0)
+    # As above: equations solved to 2e-12, divided by s^2.
+    torch.testing.assert_close(
+        problem.guided(kind)(z, 0.5).flatten(1), problem.given_latent(z, 0.5).mean, rtol=0, atol=1e-9
+    )
+
+
+@pytest.mark.parametrize("kind", [CovarianceGuidance, PseudoInverseGuidance])
+@pytest.mark.parametrize("observation", ["mask", "blur"])
+@pytest.mark.parametrize("process", ["heat", "isotropic"])
+def test_known_coefficients_stay_as_they_are(process, observation, kind):
+    """Variance 0, as the black border's of digits, or 1e-30, and the observation says otherwise."""
+    process = PROCESSES[process](SHAPE)
+    variance = torch.ones(SHAPE, dtype=torch.float64)
+    variance[:, 1:3], variance[:, 3] = 0, 1e-30
+    oracle = GaussianOracle(process, torch.zeros(SHAPE, dtype=torch.float64), variance)
+    y = torch.ones((2, *SHAPE), dtype=torch.float64)
+    guided = kind(oracle, OBSERVATIONS[observation](SHAPE, 0.1), y, variance=variance)
+    for t in (0.2, 1.0):
+        z = random_images(SHAPE)
+        change = process.basis.forward(guided(z, t) - oracle(z, t))
+        assert change.isfinite().all()
+        # Up to the rounding of transforms.
+        assert change[:, :, 1:].abs().max() < 1e-14
+        assert change[:, :, 0].abs().max() > 0.1
+
+
+def test_variances_come_as_spectrum_tensor_or_number():
+    problem = Problem.named("heat", "mask")
+    spectrum = estimate_spectrum(problem.process.basis, problem.oracle.sample(20, generator=seeded()))
+    z = problem.latents(0.4)
+    by_spectrum = problem.guided(CovarianceGuidance, variance=spectrum)(z, 0.4)
+    assert torch.equal(by_spectrum, problem.guided(CovarianceGuidance, variance=spectrum.variance)(z, 0.4))
+    number = problem.guided(CovarianceGuidance, variance=0.3)(z, 0.4)
+    assert torch.equal(
+        number, problem.guided(CovarianceGuidance, variance=torch.full(SHAPE, 0.3, dtype=torch.float64))(z, 0.4)
+    )
+    assert not torch.equal(number, by_spectrum)
+
+
+def test_the_papers_variance_is_the_one_of_unit_data():
+    """Song et al. (2023): r_t^2 = sigma_t^2 / (1 + sigma_t^2) for variance exploding diffusion."""
+    process = IsotropicDiffusion(SHAPE, EDMSchedule())
+    guided = CovarianceGuidance(
+        GaussianOracle(process, torch.zeros(()), torch.ones(())),
+        LinearObservation.blur(SHAPE, 1.0, noise_std=0.1),
+        random_images(SHAPE),
+        variance=1.0,
+    )
+    sigma = process.sigma(0.4).item()
+    assert 0.1 < sigma < 10
+    spread = guided.spread(0.4)
+    torch.testing.assert_close(spread.variance, torch.full((1, *SHAPE), sigma**2 / (1 + sigma**2), dtype=torch.float64))
+    assert not spread.blind.any()
+
+
+def test_the_jacobian_is_the_denoiser_s_own():
+    """On a finite data set the gradient differs from the model's: Tweedie's formula with log p(y | z_t) in full."""
+    process = IsotropicDiffusion(SHAPE, CosineSchedule(-6.0, 6.0))
+    oracle = EmpiricalOracle(process, random_images(SHAPE, batch=5))
+    observation, y = LinearObservation.mask(SHAPE, LEFT, noise_std=0.2), random_images(SHAPE, seed=1)
+    z, t, v = random_images(SHAPE, seed=2), 0.6, 0.08
+    alpha, sigma = process.alpha(t).item(), process.sigma(t).item()
+    spread = v * sigma**2 / (alpha**2 * v + sigma**2)
+
+    def log_likelihood(latent):
+        residual = ((y - oracle(latent, t)) * LEFT).square().sum()
+        return -residual / (2 * (spread + 0.2**2))
+
+    z.requires_grad_()
+    (slope,) = torch.autograd.grad(log_likelihood(z), z)
+    expected = (oracle(z, t) + sigma**2 / alpha * slope).detach()
+    found = PseudoInverseGuidance(oracle, observation, y, variance=v)(z.detach(), t)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-9)
+    model = CovarianceGuidance(oracle, observation, y, variance=v)(z.detach(), t)
+    assert (model - expected).abs().max() > 0.01
+
+
+# ---- diffusion posterior sampling ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("t", [0.05, 0.4, 1.0])
+@pytest.mark.parametrize("observation", OBSERVATIONS)
+@pytest.mark.parametrize("process", PROCESSES)
+def test_diffusion_posterior_sampling_is_its_formula(process, observation, t):
+    problem, strength = Problem.named(process, observation), 7.0
+    z = problem.latents(t)
+    estimate = problem.oracle(z, t).flatten(1)
+    residual = problem.y.flatten(1) - estimate @ problem.h.T
+    # y's noise outside of what is observed is no residual.
+    residual = residual @ (problem.h @ torch.linalg.pinv(problem.h, rtol=1e-12, hermitian=True))
+    alpha, sigma = vectors(problem.process, t)
+    # sigma^2 / alpha J of the Wiener filter, alpha divided out before it can vanish.
+    variance = problem.variance.flatten()
+    carried = problem.dense.operator(variance * sigma**2 / (alpha**2 * variance + sigma**2))
+    pull = residual @ problem.h.T / residual.norm(dim=1, keepdim=True)
+    expected = estimate + strength * pull @ carried.T
+    found = problem.guided(DiffusionPosteriorSampling, strength=strength)(z, t).flatten(1)
+    # A gradient's rounding, 2e-16 times up to seven, amplified by at most 7e7.
+    torch.testing.assert_close(found, expected, rtol=0, atol=2e-7)
+
+
+def test_it_is_algorithm_one_of_chung_et_al():
+    """One ancestral step with x_hat, then z_s - zeta_i grad |r|^2, zeta_i = zeta' / |r|."""
+    process = PROCESSES["isotropic"](SHAPE)
+    oracle = EmpiricalOracle(process, random_images(SHAPE, batch=5))
+    observation, y = LinearObservation.mask(SHAPE, LEFT, noise_std=0.2), random_images(SHAPE, batch=1, seed=1)
+    z, s, t, strength = random_images(SHAPE, batch=1, seed=2), 0.5, 0.55, 3.0
+    guided = DiffusionPosteriorSampling(oracle, observation, y, strength=strength, variance=1.0)
+    ours = process.posterior(z, guided(z, t), s, t, Markov()).mean
+    fade = (process.alpha(t) / process.alpha(s)).item()
+    step = strength * (process.sigma(t) ** 2 - fade**2 * process.sigma(s) ** 2).item() / (2 * fade)
+    z.requires_grad_()
+    square = ((y - oracle(z, t)) * LEFT).square().sum()
+    (slope,) = torch.autograd.grad(square, z)
+    theirs = process.posterior(z, oracle(z, t), s, t, Markov()).mean - step / square.sqrt() * slope
+    torch.testing.assert_close(ours, theirs.detach(), rtol=0, atol=1e-12)
+
+
+def test_no_residual_no_pull():
+    problem = Problem.named("isotropic", "mask")
+    z = problem.latents(0.4)
+    y = problem.oracle(z, 0.4)
+    guided = problem.guided(DiffusionPosteriorSampling, y=y, strength=5.0)
+    torch.testing.assert_close(guided(z, 0.4), y, rtol=0, atol=1e-15)
+
+
+def test_it_pulls_samples_to_the_observation_and_is_overconfident():
+    """One row, 400 samples: the misfit falls with the strength, and their spread falls below the posterior's.
+
+    For an isotropic process, unit data and an observation of all pixels the posterior's variance is s^2 / (1 + s^2).
+    The estimate's own uncertainty is left out, so a strength that fits y to its noise has samples that vary too little.
+    """
+    process = PROCESSES["isotropic"](SHAPE)
+    oracle = GaussianOracle(process, torch.zeros(()), torch.ones(()))
+    noise_std = 0.5
+    observation = LinearObservation.mask(SHAPE, torch.tensor(True), noise_std=noise_std)
+    y = observation.observe(oracle.sample(1, generator=seeded()), generator=seeded(1)).expand(400, *SHAPE)
+    misfits, spreads = [], []
+    for strength in (0.0, 2.0, 8.0, math.sqrt(32) / noise_std):
+        guided = DiffusionPosteriorSampling(oracle, observation, y, strength=strength, variance=1.0)
+        samples = PosteriorSampler(guided, steps=100).sample(400, generator=seeded(2)).double()
+        misfits.append(observation.residual(y, samples).square().mean().item())
+        spreads.append(samples.var(0).mean().item())
+    # Falling by more than five standard errors of means of 12800 squares.
+    assert all(later < 0.9 * earlier for earlier, later in itertools.pairwise(misfits))
+    exact = noise_std**2 / (1 + noise_std**2)
+    assert spreads[-1] < 0.8 * exact < spreads[0]
+
+
+# ---- samples of the posterior ----------------------------------------------------------------------------------
+
+
+def law_of_samples(guided, problem, coupling, steps):
+    """Mean and covariance of the sampler's output for row 0, exactly: all its steps are affine, and the noise normal.
+
+    The step from t to s is q(z_s | z_t, x_hat), an affine map that latents 0 and e_1 .. e_n reveal; the last one takes
+    the estimate. It starts from the exact law of z_1 given y.
+    """
+    process, n = problem.process, len(problem.m)
+    rows = guided.select(slice(0, 1))
+    rows.register_table("y", rows.y.expand(n + 1, *process.shape))
+    probes = torch.cat([torch.zeros(1, n), torch.eye(n)]).double().reshape(n + 1, *process.shape)
+    given = problem.given_latent(None, None)
+    a, covariance = problem.dense.degradation(1.0), problem.dense.covariance(1.0)
+    mean, covariance = a @ given.mean[0], a @ given.covariance @ a.T + covariance
+    for k in range(steps, 0, -1):
+        t, s = k / steps, (k - 1) / steps
+        estimate = rows(probes, t)
+        if s == 0:
+            images, noise = estimate.flatten(1), torch.zeros(n, n).double()
+        else:
+            law = process.posterior(probes, estimate, s, t, coupling)
+            images = law.mean.flatten(1)
+            noise = problem.dense.operator(law.spectral_stddev.expand(1, *process.shape).flatten() ** 2)
+        linear = (images[1:] - images[0]).T
+        mean, covariance = images[0] + linear @ mean, linear @ covariance @ linear.T + noise
+    return mean, covariance
+
+
+SMALL = (1, 2, 4)
+
+
+def small_problem(process, observation):
+    made = {
+        "heat": lambda: HeatDissipation(SMALL, blur_sigma_max=3.0, levels=20, sigma=0.2),
+        "blurring": lambda: BlurringDiffusion(SMALL, blur_sigma_max=1.0, schedule=CosineSchedule(-6.0, 6.0)),
+        "isotropic": lambda: IsotropicDiffusion(SMALL, CosineSchedule(-6.0, 6.0)),
+    }
+    return Problem(made[process](), OBSERVATIONS[observation](SMALL, 0.3))
+
+
+def limit_of_samples(problem):
+    """What many steps lead to: the posterior's mean, and its covariance less the part that z_0 leaves open."""
+    posterior = problem.given_latent(None, None)
+    left = problem.given_latent(problem.latents(0.0), 0.0).covariance
+    return posterior.mean[0], posterior.covariance - left
+
+
+@pytest.mark.parametrize(
+    ("kind", "process", "observation", "coupling"),
+    [
+        *itertools.product(
+            [CovarianceGuidance], ["heat", "blurring", "isotropic"], ["mask"], [Markov(), Deterministic(), Eta(0.4)]
+        ),
+        (CovarianceGuidance, "heat", "blocks", Deterministic()),
+        (CovarianceGuidance, "isotropic", "blur", Markov()),
+        (PseudoInverseGuidance, "heat", "blur", Deterministic()),
+    ],
+    ids=str,
+)
+def test_the_law_of_samples_tends_to_the_posterior(kind, process, observation, coupling):
+    """With errors that halve when steps double, so that 2 law(2 N) - law(N) is better than both."""
+    problem = small_problem(process, observation)
+    guided, (mean, covariance) = problem.guided(kind), limit_of_samples(problem)
+    laws = [law_of_samples(guided, problem, coupling, steps) for steps in (30, 60)]
+    errors = [max((m - mean).abs().max(), (c - covariance).abs().max()).item() for m, c in laws]
+    better = [2 * fine - coarse for coarse, fine in zip(*laws, strict=True)]
+    extrapolated = max((better[0] - mean).abs().max(), (better[1] - covariance).abs().max()).item()
+    # A step changes the log-SNR by h = 12 / 60: what is left is of second order, h^2 / 2 of variances up to 1.
+    assert errors[1] < 0.7 * errors[0]
+    assert extrapolated < errors[1] / 2
+    assert extrapolated < 0.02
+
+
+@pytest.mark.parametrize("coupling", [Markov(), Deterministic()], ids=str)
+@pytest.mark.parametrize("process", ["heat", "isotropic"])
+def test_samples_have_that_law(process, coupling):
+    """Mean and covariance of 4000 samples through the sampler itself, within six standard errors."""
+    problem, steps, count = small_problem(process, "mask"), 40, 4000
+    guided = problem.guided(CovarianceGuidance)
+    mean, covariance = law_of_samples(guided, problem, coupling, steps)
+    posterior = problem.given_latent(None, None)
+    a, b = problem.dense.degradation(1.0), problem.dense.covariance(1.0)
+    start = Gaussian((a @ posterior.mean[0])[None], a @ posterior.covariance @ a.T + b).torch()
+    initial = start.mean + torch.randn((count, 8), generator=seeded(8), dtype=torch.float64) @ start.scale_tril[0].T
+    many = problem.guided(CovarianceGuidance, y=problem.y[:1].expand(count, *SMALL))
+    sampler = PosteriorSampler(many, steps=steps, coupling=coupling, prior=OraclePrior(problem.oracle))
+    samples = sampler.sample(count, generator=seeded(9), initial=initial.reshape(count, *SMALL)).flatten(1)
+    scale = covariance.diagonal()
+    assert ((samples.mean(0) - mean).abs() < 6 * (scale / count).sqrt()).all()
+    # The variance of a normal's sample covariance is (c_ii c_jj + c_ij^2) / count.
+    error = ((scale[:, None] * scale + covariance**2) / count).sqrt()
+    assert ((samples.T.cov() - covariance).abs() < 6 * error + 1e-6).all()
+
+
+# ---- rows, dtypes, modes -----------------------------------------------------------------------------------------
+
+KINDS = {
+    "covariance": lambda denoiser, observation, y, v=0.5: CovarianceGuidance(
+        denoiser, observation, y, variance=v, iterations=77
+    ),
+    "pseudo-inverse": lambda denoiser, observation, y, v=0.5: PseudoInverseGuidance(
+        denoiser, observation, y, variance=v
+    ),
+    "diffusion": lambda denoiser, observation, y, v=0.5: DiffusionPosteriorSampling(
+        denoiser, observation, y, strength=2.0, variance=v
+    ),
+}
+
+
+class Labelled(AbstractDenoiser):
+    """A denoiser that itself knows something of each row."""
+
+    def __init__(self, process, numbers):
+        super().__init__(process)
+        self.numbers, self.network_calls = numbers, 2
+
+    def forward(self, z_t, t):
+        return z_t * self.numbers.reshape(-1, 1, 1, 1)
+
+    def select(self, rows):
+        return Labelled(self.process, self.numbers[rows])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_rows_are_independent_and_can_be_selected(kind):
+    problem = Problem.named("heat", "mask")
+    denoiser = Labelled(problem.process, torch.tensor([0.3, 0.6, 0.9], dtype=torch.float64))
+    guided = KINDS[kind](denoiser, problem.observation, problem.y)
+    t = torch.tensor([0.1, 0.4, 1.0], dtype=torch.float64)
+    z = problem.latents(t)
+    together = guided(z, t)
+    assert guided.network_calls == 2
+    for rows in (slice(0, 1), slice(1, 3)):
+        part = guided.select(rows)
+        assert type(part) is type(guided)
+        assert len(part.y) == rows.stop - rows.start
+        # Other rows' iterations do not change a row that is done.
+        torch.testing.assert_close(part(z[rows], t[rows]), together[rows], rtol=0, atol=1e-14)
+    assert not torch.allclose(guided(z.flip(0), t.flip(0)).flip(0), together)
+    if kind == "covariance":
+        assert guided.select(slice(0, 1)).iterations == 77
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_samplers_split_observations_with_their_rows(kind):
+    problem = Problem.named("isotropic", "mask")
+    sampler = PosteriorSampler(KINDS[kind](problem.oracle, problem.observation, problem.y), steps=3)
+    whole = sampler.sample(3, generator=[1, 2, 3])
+    # Three steps in single precision, of residuals divided by s^2 = 0.01.
+    torch.testing.assert_close(sampler.sample(3, generator=[1, 2, 3], batch_size=2), whole, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_row_needs_an_observation(kind):
+    problem = Problem.named("heat", "mask")
+    guided = KINDS[kind](problem.oracle, problem.observation, problem.y)
+    with pytest.raises(ValueError, match="y holds 3 observations, but there are 2 latents.*select"):
+        guided(problem.x[:2], 0.3)
+
+
+class Small(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(4, 4)
+
+    def forward(self, z, t):
+        return torch.tanh(self.layer(z)) * (1 - 0.3 * t[:, None, None, None])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("prediction", [PredictX(), PredictEpsilon()], ids=str)
+def test_networks_are_guided_in_every_mode_and_collect_no_gradients(kind, prediction):
+    process = BlurringDiffusion(SHAPE, blur_sigma_max=1.0)
+    network = Small()
+    denoiser = Denoiser(network, process, prediction=prediction)
+    observation = LinearObservation.mask(SHAPE, LEFT, noise_std=0.1)
+    x = random_images(SHAPE, dtype=torch.float32)
+    z = process.corrupt(x, torch.randn(x.shape, generator=seeded()), 0.4)
+    guided = KINDS[kind](denoiser, observation, x)
+    plain = guided(z, 0.4).detach()
+    with torch.no_grad():
+        assert torch.equal(guided(z, 0.4), plain)
+        assert not torch.is_grad_enabled()
+    with torch.inference_mode():
+        again = guided(z.clone(), torch.tensor(0.4, dtype=torch.float64))
+        assert torch.is_inference_mode_enabled()
+    assert torch.equal(again.clone(), plain)
+    assert all(parameter.grad is None for parameter in network.parameters())
+    assert plain.dtype == torch.float32
+    assert guided.prediction == PredictX()
+    assert (plain - denoiser(z, 0.4)).abs().max() > 1e-3
+
+
+class Fading(AbstractDenoiser):
+    """A denoiser that keeps the time itself for its gradient."""
+
+    def forward(self, z_t, t):
+        return z_t * t
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_times_made_in_inference_mode_are_welcome(kind):
+    problem = Problem.named("heat", "mask")
+    guided = KINDS[kind](Fading(problem.process), problem.observation, problem.y)
+    z = problem.latents(0.3)
+    with torch.inference_mode():
+        found = guided(z, torch.tensor(0.3, dtype=torch.float64))
+    assert torch.equal(found.clone(), guided(z, 0.3))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("process", PROCESSES)
+def test_single_precision_stays_close_to_double_at_all_times(kind, process):
+    """Also where alpha is exp(-4000), or 0."""
+    problem = Problem.named(process, "mask")
+    # With the true variances, so that blind coefficients, more of them in single precision, are corrected alike.
+    guided = KINDS[kind](problem.oracle, problem.observation, problem.y, problem.variance)
+    for t in (0.0, 0.05, 0.3, 0.7, 1.0):
+        z = problem.latents(t)
+        exact, found = guided(z.float().double(), t), guided(z.float(), t)
+        assert found.dtype == torch.float32
+        # Residuals of 5, rounded to 6e-8 and divided by s^2 = 0.01; gradients, up to 100, rounded to 6e-8 and amplified
+        # by sigma sqrt(v / 1e-7) = 3000 at most.
+        tolerance = 1e-4 if kind == "covariance" else 2e-2
+        torch.testing.assert_close(found.double(), exact, rtol=0, atol=tolerance)
+
+
+def test_precision_survives_a_cast_of_the_model():
+    problem = Problem.named("isotropic", "mask")
+    guided = problem.guided(CovarianceGuidance).half()
+    assert guided.y.dtype == torch.float64
+    assert torch.equal(guided.variance, problem.variance)
+    assert not [name for name in guided.state_dict() if name in ("y", "variance")]
+
+
+# ---- errors --------------------------------------------------------------------------------------------------------
+
+
+class TestErrors:
+    def test_shapes(self):
+        problem = Problem.named("heat", "mask")
+        other = LinearObservation.blur((2, 4, 5), 1.0, noise_std=0.1)
+        with pytest.raises(
+            ValueError, match=r"signals of shape \(2, 4, 5\), but the denoiser's process has shape \(2, 4, 4\)"
+        ):
+            CovarianceGuidance(problem.oracle, other, problem.y, variance=1.0)
+        with pytest.raises(ValueError, match="y must have shape"):
+            problem.guided(CovarianceGuidance, y=problem.y[0])
+        with pytest.raises(ValueError, match="z_t must have shape"):
+            problem.guided(CovarianceGuidance)(problem.x[0], 0.3)
+        with pytest.raises(ValueError, match="variance must broadcast to the process's shape"):
+            problem.guided(CovarianceGuidance, variance=torch.ones(3))
+
+    @pytest.mark.parametrize("variance", [-1.0, math.inf, math.nan])
+    def test_variances(self, variance):
+        with pytest.raises(ValueError, match="variance must be finite and at least 0"):
+            Problem.named("heat", "mask").guided(CovarianceGuidance, variance=variance)
+
+    def test_spectra_of_another_basis(self):
+        problem = Problem.named("isotropic", "mask")
+        spectrum = estimate_spectrum(CosineBasis(SHAPE), random_images(SHAPE))
+        with pytest.raises(ValueError, match="spectrum is one of CosineBasis.*diagonal in PixelBasis"):
+            problem.guided(CovarianceGuidance, variance=spectrum)
+
+    @pytest.mark.parametrize("strength", [-1.0, math.inf, math.nan])
+    def test_strengths(self, strength):
+        with pytest.raises(ValueError, match="strength must be finite and at least 0"):
+            Problem.named("heat", "mask").guided(DiffusionPosteriorSampling, strength=strength)
+
+    def test_kinds(self, as_in_production):
+        problem = Problem.named("heat", "mask")
+        with pytest.raises(TypeError, match="denoiser must be an AbstractDenoiser"):
+            problem.guided(CovarianceGuidance, denoiser=Small())
+        with pytest.raises(TypeError, match="observation must be a LinearObservation"):
+            CovarianceGuidance(problem.oracle, problem.process, problem.y, variance=1.0)
+        with pytest.raises(TypeError, match="variance must be"):
+            problem.guided(CovarianceGuidance, variance="1")
+
+    def test_denoisers_without_gradients(self):
+        class Still(GaussianOracle):
+            @torch.no_grad()
+            def forward(self, z_t, t):
+                return super().forward(z_t, t)
+
+        problem = Problem.named("isotropic", "mask")
+        still = Still(problem.process, problem.mean, problem.variance)
+        z = problem.latents(0.3)
+        for kind, more in [(PseudoInverseGuidance, {}), (DiffusionPosteriorSampling, {"strength": 1.0})]:
+            with pytest.raises(ValueError, match="Still records none.*use CovarianceGuidance"):
+                problem.guided(kind, denoiser=still, **more)(z, 0.3)
+        problem.guided(CovarianceGuidance, denoiser=still)(z, 0.3)
+
+    def test_equations_that_are_not_solved(self):
+        problem = Problem.named("heat", "mask")
+        with pytest.raises(RuntimeError, match="not solved in 2 iterations.*allow more iterations.*noise"):
+            problem.guided(CovarianceGuidance, iterations=2)(problem.latents(0.5), 0.5)
+        with pytest.raises(ValueError, match="iterations must be at least 1, got 0"):
+            problem.guided(CovarianceGuidance, iterations=0)
+
+    def test_nan_is_seen(self):
+        problem = Problem.named("heat", "mask")
+        z = problem.latents(0.5)
+        z[0, 0, 0, 0] = math.nan
+        found = problem.guided(CovarianceGuidance)(z, 0.5)
+        assert found[0].isnan().any()
+        assert found[1:].isfinite().all()
+        y = problem.y.clone()
+        y[0, 0, 0, 0] = math.nan
+        guided, z = problem.guided(CovarianceGuidance, y=y), problem.latents(0.5)
+        assert guided(z, 0.5)[1:].isfinite().all()
+        # Alone, too, where no other row keeps the iteration going.
+        assert guided.select(slice(0, 1))(z[:1], 0.5).isnan().any()
+
+
+# ---- where samplers start -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("t", [0.0, 0.4, 1.0])
+@pytest.mark.parametrize("observation", ["mask", "blur"])
+def test_latents_to_start_from_have_the_law_given_the_observation(observation, t):
+    """Mean and covariance of 8000 draws for one observation, within six standard errors."""
+    problem, count = small_problem("heat", observation), 8000
+    spectrum = DataSpectrum(problem.process.basis, problem.mean, problem.variance, 100)
+    many = problem.y[:1].expand(count, *SMALL)
+    found = latents_given(problem.process, problem.observation, many, spectrum, t=t, generator=seeded(6)).flatten(1)
+    law, a = problem.given_latent(None, None), problem.dense.degradation(t)
+    mean, covariance = a @ law.mean[0], a @ law.covariance @ a.T + problem.dense.covariance(t)
+    scale = covariance.diagonal()
+    assert ((found.mean(0) - mean).abs() < 6 * (scale / count).sqrt()).all()
+    assert ((found.T.cov() - covariance).abs() < 6 * ((scale[:, None] * scale + covariance**2) / count).sqrt()).all()
+
+
+def test_starting_latents_are_repeatable_and_checked(as_in_production):
+    problem = Problem.named("heat", "mask")
+    spectrum = DataSpectrum(problem.process.basis, problem.mean, problem.variance, 100)
+    arguments = problem.process, problem.observation, problem.y, spectrum
+    first = latents_given(*arguments, generator=seeded())
+    assert torch.equal(first, latents_given(*arguments, generator=seeded()))
+    filled = torch.where(LEFT, problem.y, math.nan)
+    assert torch.equal(first, latents_given(*arguments[:2], filled, spectrum, generator=seeded()))
+    single = latents_given(*arguments[:2], problem.y.float(), spectrum, generator=seeded())
+    assert single.dtype == torch.float32
+    # Observations of size 5 rounded to 6e-8, divided by s^2 = 0.01.
+    torch.testing.assert_close(single.double(), first, rtol=0, atol=1e-4)
+    with pytest.raises(TypeError, match="spectrum must be a DataSpectrum"):
+        latents_given(*arguments[:3], problem.variance)
+    with pytest.raises(ValueError, match="y must have shape"):
+        latents_given(*arguments[:2], problem.y[0], spectrum)
