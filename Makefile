@@ -9,7 +9,7 @@ export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow lint format types benchmark figures pictures likelihood sampling clean
+.PHONY: help demo test test-slow lint format types benchmark sampler-errors figures pictures likelihood priors sampling clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -53,12 +53,19 @@ benchmark: $(READY) ## Time the process beside hand-written forms, and a run on 
 	@$(BIN)/python benchmarks/process.py
 	@$(BIN)/python benchmarks/transforms.py
 	@$(BIN)/python benchmarks/device.py
+	@$(BIN)/python benchmarks/samplers.py --quick
+
+sampler-errors: $(READY) ## Measure samplers' error against network calls, for benchmarks/results (ten minutes; RIVALS="--azula FOLDER ...")
+	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/samplers.py --save benchmarks/results $(RIVALS)
 
 figures: $(READY) ## Draw the figures of the documentation (a minute)
 	@$(BIN)/python docs/figures.py
 
 likelihood: $(READY) ## Train three small models and write the tables of docs/likelihood.md (twenty minutes)
 	@$(BIN)/python docs/likelihood.py
+
+priors: $(READY) ## Measure what samples owe to each prior; tables of docs/priors.md (ten minutes, models of `make likelihood`)
+	@$(BIN)/python docs/priors.py
 
 sampling: $(READY) ## Train two small models; pictures and tables of docs/sampling.md (half an hour)
 	@$(BIN)/python docs/sampling.py

@@ -9,13 +9,13 @@ The second table needs no training: Gaussian data whose exact denoiser and exact
 """
 
 import math
-import re
 import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
+from pages import trained, write_table
 from torch import Tensor
 
 from unmelt.degradations import (
@@ -55,7 +55,6 @@ from unmelt.training import (
     ReductionKind,
     RunConfig,
     SamplingConfig,
-    Trainer,
     TrainingConfig,
     load_data,
 )
@@ -101,13 +100,6 @@ class Row(NamedTuple):
     name: str
     process: LinearGaussianProcess
     coupling: Coupling
-
-
-def trained(config: RunConfig) -> Path:
-    """Return the folder of a finished run, training it first where there is none."""
-    if not (config.folder / "checkpoints" / f"step_{STEPS:08d}").is_dir():
-        Trainer(config, load_data(config.data)).train()
-    return config.folder
 
 
 def models() -> str:
@@ -206,17 +198,7 @@ def negative_log_likelihood(oracle: GaussianOracle, x: Tensor) -> Tensor:
     return (residual.square() / oracle.variance + (2 * math.pi * oracle.variance).log()).flatten(1).sum(1) / 2
 
 
-def write(name: str, table: str) -> None:
-    """Put a table between its two markers on the page."""
-    page = PAGE.read_text()
-    pattern = rf"(<!-- {name} -->\n).*?(<!-- end of {name} -->)"
-    if not re.search(pattern, page, re.DOTALL):
-        msg = f"{PAGE.name} has no place for the table {name!r}: it needs the lines <!-- {name} --> and its end"
-        raise ValueError(msg)
-    PAGE.write_text(re.sub(pattern, lambda found: found[1] + "\n" + table + "\n\n" + found[2], page, flags=re.DOTALL))
-
-
 if __name__ == "__main__":
     tables = {"oracles": oracles, "models": models}
     for wanted in sys.argv[1:] or tables:
-        write(wanted, tables[wanted]())
+        write_table(PAGE, wanted, tables[wanted]())
