@@ -126,7 +126,8 @@ class PosteriorSampler(Sampler):
         """See `Sampler.advance`."""
         latent, output, stddev = step.coefficients
         before, y = walk.latent, walk.output(walk.latent, step.t)
-        noise = (stddev, walk.draw) if self.draws_noise and not step.to_data else None
+        ends = step.to_data and self.end is End.ESTIMATE
+        noise = (stddev, walk.draw) if self.draws_noise and not ends else None
         walk.latent = mix((before, latent), (y, output), noise=noise)
 
         def prediction() -> Dual:

@@ -97,14 +97,15 @@ def test_the_trunk_runs_from_the_prior_to_the_first_branching(monkeypatch):
     draw, run = ours.prior.sample, ours.sample
     monkeypatch.setattr(ours.prior, "sample", lambda *a, **k: draws.append(draw(*a, **k)) or draws[-1])
     monkeypatch.setattr(ours, "sample", lambda *a, **k: runs.append(k) or run(*a, **k))
-    grow_tree(ours, times=(0.5,), children=(2,), generator=seeded())
+    grow_tree(ours, times=(0.5, 0.2), children=(2, 2), generator=seeded())
     (first,) = draws
-    trunk, branches = runs
+    trunk, branches, twigs = runs
     assert torch.equal(trunk["initial"], first)
     assert (trunk.get("start", 1.0), trunk["stop"]) == (1.0, 0.5)
-    assert (branches["start"], branches["stop"]) == (0.5, 0.0)
-    # The trunk's noise, the branches' and the prior's are three draws.
-    assert len({*trunk["generator"], *branches["generator"]}) == 3
+    assert (branches["start"], branches["stop"]) == (0.5, 0.2)
+    assert (twigs["start"], twigs["stop"]) == (0.2, 0.0)
+    # The trunk, two branches and four twigs have noise of their own.
+    assert len({seed for run in runs for seed in run["generator"]}) == 7
 
 
 @pytest.mark.parametrize("size", [1, 2, 5])

@@ -91,6 +91,7 @@ def test_batches_do_not_matter(size):
 def test_states_move_along_a_line_where_noise_is_shared():
     sampler, (first, second) = heat_sampler(affine()), states()
     between = interpolate(sampler, first, second, points=5, seeds=(7, 7))
+    torch.testing.assert_close(between[:1], sampler.sample(1, initial=first[None], noise=SharedNoise(7)), **CLOSE)
     w = torch.linspace(0, 1, 5, dtype=torch.float64)[:, None, None, None]
     torch.testing.assert_close(between, (1 - w) * between[:1] + w * between[-1:], **CLOSE)
 

@@ -108,7 +108,7 @@ def test_images_with_all_of_the_noise_start_as_they_are():
 def test_reconstructions_have_the_datas_law():
     """Exact latents and an exact denoiser: what comes back from x degraded is distributed as x is."""
     # Level 1 is hardly blurred: the step to the data is as short as any other.
-    process, count = heat(levels=100, blur_sigma_min=0.05), 2000
+    process, count = heat(levels=100, blur_sigma_min=0.05), 1000
     mean = torch.randn(SHAPE, generator=seeded(1), dtype=torch.float64)
     variance = 0.2 + torch.rand(SHAPE, generator=seeded(2), dtype=torch.float64)
     oracle = GaussianOracle(process, mean, variance)
@@ -136,8 +136,21 @@ def test_reconstructions_are_grouped_by_image_and_differ():
     assert (found - x[:, None]).square().mean((2, 3, 4)).sqrt().max() < 0.1
     assert torch.cdist(x.flatten(1), x.flatten(1)).fill_diagonal_(9).min() / 4 > 0.2
     assert (found[:, 0] - found[:, 1]).abs().max() > 1e-3
+
+
+def test_batches_do_not_matter_and_runs_have_noise_of_their_own():
+    process = heat()
+    oracle = GaussianOracle(process, torch.zeros(SHAPE), torch.ones(SHAPE))
+    sampler = PosteriorSampler(oracle, prior=DegradedDataPrior(process, images()))
+    # All of the noise is there already, so that only the steps' makes a difference.
+    start = Start(process.marginal(images(), 0.8).sample(generator=seeded()), 0.8, 0.1)
+    before = torch.get_rng_state()
+    found = restart(sampler, start, count=4, generator=seeded())
     split = restart(sampler, start, count=4, generator=seeded(), batch_size=5)
+    assert torch.equal(before, torch.get_rng_state())
     torch.testing.assert_close(split, found, rtol=0, atol=1e-12)
+    pairs = found[:, :, None] - found[:, None]
+    assert pairs.flatten(3).abs().amax(3)[:, ~torch.eye(4, dtype=torch.bool)].min() > 0.01
 
 
 # ---- the time of a blur -------------------------------------------------------------------------------------------
