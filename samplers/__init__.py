@@ -3,10 +3,11 @@
 from .adaptive import AdaptiveSampler
 from .base import End, Sampler
 from .exponential import Variable
-from .grids import karras_times, level_times, log_snr_times, uniform_times
+from .grids import balanced_times, karras_times, level_times, log_snr_times, uniform_times
 from .heun import Churn, HeunSampler
 from .multistep import MultistepSampler
 from .noise import GeneratorNoise, InterpolatedNoise, Noise, SeedNoise, SharedNoise
+from .noise_multistep import NoiseMultistepSampler
 from .posterior import PosteriorSampler
 from .predictor_corrector import PredictorCorrectorSampler
 from .probability_flow import FlowCoefficients, flow_coefficients
@@ -27,6 +28,7 @@ __all__ = [
     "Kept",
     "MultistepSampler",
     "Noise",
+    "NoiseMultistepSampler",
     "NonFiniteStateError",
     "PosteriorSampler",
     "PredictorCorrectorSampler",
@@ -38,6 +40,7 @@ __all__ = [
     "StepInfo",
     "Trajectory",
     "Variable",
+    "balanced_times",
     "flow_coefficients",
     "karras_times",
     "level_times",

@@ -24,6 +24,7 @@ and where l is infinite, the weight of older estimates is 0.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from enum import Enum, auto
 from typing import NamedTuple
@@ -72,7 +73,7 @@ def exponential_step(
     eta: float = 0.0,
     variable: Variable = Variable.TIME,
 ) -> ExponentialStep:
-    """Return the coefficients of steps from `t` to `s`, of the order of the stencil.
+    """Return the coefficients of steps from `t` to `s` that follow the estimate of the data.
 
     Args:
         process: the forward process.
@@ -91,37 +92,110 @@ def exponential_step(
         return ExponentialStep(posterior.latent, (whole,), posterior.stddev)
     kappa = 1 + eta**2
     change = fade_and_change(start, end)[1]
-    nodes, shares = (
-        torch.as_tensor(values, dtype=t.dtype, device=t.device) for values in np.polynomial.legendre.leggauss(_NODES)
-    )
-    # Nodes and weights of the unit interval, along which t is 0 and s is 1.
-    nodes, shares = (1 + nodes) / 2, shares / 2
     if variable is Variable.TIME:
         places = [process.expand_times((time - t) / (s - t)) for time in stencil]
-        falls = [fade_and_change(start, process.log_coefficients(t + (s - t) * node))[1] for node in nodes]
+        falls = [fade_and_change(start, at)[1] for at in _between(process, t, s)]
     else:
-        here = [_half_log_snr(process.log_coefficients(time)) for time in stencil]
-        origin, span = _half_log_snr(end), -change / 2
-        places = [difference(place, origin) / span for place in here]
-        falls = [(1 - node) * change for node in nodes]
+        places = _places_in_log_snr(process, stencil, end, span=-change / 2)
+        falls = [(1 - node) * change for node in _rule()[0]]
     rises = [alpha * (kappa * fall / 2).exp() for fall in falls]
-    first, last = alpha * (kappa * change / 2).exp(), alpha
+    weights = _integrated(places, alpha * (kappa * change / 2).exp(), alpha, rises)
+    return ExponentialStep(posterior.latent, _where_sound(weights, whole), posterior.stddev)
+
+
+def noise_step(
+    process: LinearGaussianProcess,
+    stencil: Sequence[Float[Tensor, "*steps"]],
+    t: Float[Tensor, "*steps"],
+    s: Float[Tensor, "*steps"],
+    *,
+    variable: Variable = Variable.LOG_SNR,
+) -> ExponentialStep:
+    """Return the coefficients of steps from `t` to `s` of the probability flow that follow the estimate of the *noise*.
+
+    Arguments as in `exponential_step`; what the weights are for are the noises (u - alpha u_hat) / sigma. There must be
+    signal at `t`, where it is divided by.
+    """
+    start, end = process.log_coefficients(s), process.log_coefficients(t)
+    fade, change = fade_and_change(start, end)
+    first = (end.log_sigma - fade).exp()
+    last = start.log_sigma.exp()
+    whole = first * torch.expm1(change / 2)
+    latent, nothing = (-fade).exp(), torch.zeros_like(whole)
+    if len(stencil) == 1:
+        return ExponentialStep(latent, (whole,), nothing)
+    if variable is Variable.TIME:
+        places = [process.expand_times((time - t) / (s - t)) for time in stencil]
+        inner = [(start.log_alpha + at.log_sigma - at.log_alpha).exp() for at in _between(process, t, s)]
+        weights = _integrated(places, first, last, inner)
+    else:
+        # Without noise at s the way is infinite, but what lies on it fades like exp(-y).
+        here = [difference(_half_log_snr(process.log_coefficients(time)), _half_log_snr(end)) for time in stencil]
+        weights = _integrated_to_infinity(here, first, -change / 2)
+    return ExponentialStep(latent, _where_sound(weights, whole), nothing)
+
+
+def _rule() -> tuple[list[float], list[float]]:
+    """Return nodes and weights of Gauss and Legendre's rule on the unit interval, along which t is 0 and s is 1."""
+    nodes, shares = np.polynomial.legendre.leggauss(_NODES)
+    return ((1 + nodes) / 2).tolist(), (shares / 2).tolist()
+
+
+def _between(process: LinearGaussianProcess, t: Tensor, s: Tensor) -> list[LogCoefficients]:
+    """Return the process's coefficients at the rule's nodes between `t` and `s`."""
+    return [process.log_coefficients(t + (s - t) * node) for node in _rule()[0]]
+
+
+def _places_in_log_snr(
+    process: LinearGaussianProcess, stencil: Sequence[Tensor], end: LogCoefficients, span: Tensor
+) -> list[Tensor]:
+    """Return where the times of a stencil lie in each log-SNR, on a way along which t is 0 and s is 1."""
+    here = [_half_log_snr(process.log_coefficients(time)) for time in stencil]
+    return [difference(place, _half_log_snr(end)) / span for place in here]
+
+
+def _integrated(places: Sequence[Tensor], first: Tensor, last: Tensor, values: Sequence[Tensor]) -> list[Tensor]:
+    """Return the integrals of R' L_j for each place, R given at both ends and at the rule's nodes in between."""
     weights: list[Tensor] = []
-    for j in range(len(stencil)):
-        value = [_lagrange(places, j, x) for x in (0.0, 1.0)]
+    for j in range(len(places)):
         inner = sum(
-            share * rise * _lagrange_slope(places, j, float(node))
-            for share, rise, node in zip(shares, rises, nodes, strict=True)
+            share * value * _lagrange_slope(places, j, node)
+            for node, share, value in zip(*_rule(), values, strict=True)
         )
-        weights.append(last * value[1] - first * value[0] - inner)
-    # Places that coincide or lie at infinity give no polynomial: the estimate at t alone is used.
+        weights.append(last * _lagrange(places, j, 1.0) - first * _lagrange(places, j, 0.0) - inner)
+    return weights
+
+
+def _integrated_to_infinity(places: Sequence[Tensor], first: Tensor, span: Tensor) -> list[Tensor]:
+    """Return the integrals of Q' L_j dy over y from 0 to `span`, which may be infinite, for Q = first exp(-y).
+
+    With L_j = sum_p c_p y^p they are -first sum_p c_p p! P(p + 1, span), P being the regularised incomplete gamma
+    function.
+    """
+    weights: list[Tensor] = []
+    for j, place in enumerate(places):
+        powers = [torch.ones_like(place)]
+        for m, other in enumerate(places):
+            if m != j:
+                # Multiplied by (y - other) / (place - other).
+                raised = [torch.zeros_like(place), *powers]
+                powers = [
+                    (raised[p] - (other * powers[p] if p < len(powers) else 0.0)) / (place - other)
+                    for p in range(len(raised))
+                ]
+        parts = [
+            c * math.factorial(p) * torch.special.gammainc(torch.full_like(span, p + 1.0), span)
+            for p, c in enumerate(powers)
+        ]
+        weights.append(-first * sum(parts[1:], parts[0]))
+    return weights
+
+
+def _where_sound(weights: Sequence[Tensor], whole: Tensor) -> tuple[Tensor, ...]:
+    """Return the weights; where they are not finite, as places coincide or lie at infinity, the first's alone."""
     sound = torch.stack([weight.isfinite().expand(whole.shape) for weight in weights]).all(0)
-    newest = min(range(len(stencil)), key=lambda j: float((stencil[j] - t).abs().max()))
-    weights = [
-        torch.where(sound, weight, whole if j == newest else torch.zeros_like(whole))
-        for j, weight in enumerate(weights)
-    ]
-    return ExponentialStep(posterior.latent, tuple(weights), posterior.stddev)
+    alone = [whole, *[torch.zeros_like(whole)] * (len(weights) - 1)]
+    return tuple(torch.where(sound, weight, other) for weight, other in zip(weights, alone, strict=True))
 
 
 def extrapolation(

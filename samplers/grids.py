@@ -84,8 +84,41 @@ def log_snr_times(
     Raises:
         ValueError: as `uniform_times`, the band is empty, or y does not change between `stop` and `start`.
     """
-    shares = torch.arange(steps, -1, -1, dtype=torch.float64) / max(steps, 1)
-    return _times_of(process, shares, start, stop, band, lambda y: y, steps)
+    _check_band(band)
+    return _times_of(process, steps, start, stop, lambda t: noise_level(process, t, band=band))
+
+
+def balanced_times(
+    process: LinearGaussianProcess, steps: int, *, scale: float = 10.0, start: float = 1.0, stop: float = 0.0
+) -> Float[Tensor, " times"]:
+    """Return times at which the mean over coefficients of tanh(l_t / scale) rises by equal amounts.
+
+    In the middle, where signal and noise are of one size, these are equal steps of the log-SNR; towards both ends they
+    become longer, and remain finite where there is no noise or no signal.
+
+    Args:
+        process: the forward process.
+        steps: number of steps.
+        scale: log-SNR at which steps have become longer by a factor of cosh(1)^2 = 2.4.
+        start: first time.
+        stop: last time.
+
+    Returns:
+        The grid, (steps + 1,), float64 on the CPU, falling from `start` to `stop`.
+
+    Raises:
+        ValueError: as `uniform_times`, scale is not positive, or the mean does not change between `stop` and `start`.
+    """
+    if not 0 < scale < float("inf"):
+        msg = f"scale must be a positive log-SNR, such as 10, got {scale}"
+        raise ValueError(msg)
+
+    def height(t: Tensor) -> Tensor:
+        at = process.log_coefficients(process.in_schedule_dtype(t))
+        log_snr = 2 * difference(at.log_alpha, at.log_sigma)
+        return -torch.tanh(log_snr / scale).expand(len(t), *process.shape).flatten(1).mean(1)
+
+    return _times_of(process, steps, start, stop, height)
 
 
 def karras_times(  # each is a setting of the grid
@@ -119,48 +152,45 @@ def karras_times(  # each is a setting of the grid
     if not 0 < rho < float("inf"):
         msg = f"rho must be a positive number, such as 7, got {rho}"
         raise ValueError(msg)
-    shares = torch.arange(steps, -1, -1, dtype=torch.float64) / max(steps, 1)
-    return _times_of(process, shares, start, stop, band, lambda y: (y / rho).exp(), steps)
+    _check_band(band)
+    return _times_of(process, steps, start, stop, lambda t: (noise_level(process, t, band=band) / rho).exp())
 
 
 def _times_of(
-    process: LinearGaussianProcess,
-    shares: Tensor,
-    start: float,
-    stop: float,
-    band: tuple[float, float],
-    scale: Callable[[Tensor], Tensor],
-    steps: int,
+    process: LinearGaussianProcess, steps: int, start: float, stop: float, height: Callable[[Tensor], Tensor]
 ) -> Tensor:
-    """Return the times at which scale(y) has gone these shares of its way from `stop` to `start`."""
+    """Return the times at which a height, which never falls in t, has gone equal parts of its way down to `stop`."""
     _check(steps, start, stop)
-    low, high = band
-    if not low < high:
-        msg = f"band must be two log-SNRs, the lower one first, such as (-20.0, 20.0), got {band}"
-        raise ValueError(msg)
 
-    def height(t: Tensor) -> Tensor:
-        return scale(noise_level(process, stop + (start - stop) * t, band=band).cpu().double())
+    def at(t: Tensor) -> Tensor:
+        return height(stop + (start - stop) * t).cpu().double()
 
-    ends = height(torch.tensor([0.0, 1.0], dtype=torch.float64))
+    ends = at(torch.tensor([0.0, 1.0], dtype=torch.float64))
     span = (ends[1] - ends[0]).item()
     if not span > 1e-12 * (1 + ends.abs().max().item()):
         msg = (
-            f"the log-SNR of {type(process).__name__}, taken within {band}, does not change between t = {stop} and"
-            f" {start}: take uniform_times(steps)"
+            f"the log-SNR of {type(process).__name__}, within the band that the grid looks at, does not change between"
+            f" t = {stop} and {start}: take uniform_times(steps)"
         )
         raise ValueError(msg)
+    shares = torch.arange(steps, -1, -1, dtype=torch.float64) / steps
     grid = torch.empty(steps + 1, dtype=torch.float64)
-    inner = invert_distribution(lambda t: (height(t) - ends[0]) / span, shares[1:-1])
+    inner = invert_distribution(lambda t: (at(t) - ends[0]) / span, shares[1:-1])
     grid[1:-1] = stop + (start - stop) * inner
     grid[0], grid[-1] = start, stop
     if not bool((grid.diff() < 0).all()):
         msg = (
-            f"{steps} steps of equal log-SNR cannot be told apart between t = {stop} and {start}, where the log-SNR of"
+            f"{steps} such steps cannot be told apart between t = {stop} and {start}, where the log-SNR of"
             f" {type(process).__name__} stands still or jumps: take fewer, or uniform_times(steps)"
         )
         raise ValueError(msg)
     return grid
+
+
+def _check_band(band: tuple[float, float]) -> None:
+    if not band[0] < band[1]:
+        msg = f"band must be two log-SNRs, the lower one first, such as (-20.0, 20.0), got {band}"
+        raise ValueError(msg)
 
 
 def _check(steps: int, start: float, stop: float) -> None:

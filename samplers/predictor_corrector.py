@@ -101,7 +101,7 @@ class PredictorCorrectorSampler(Sampler):
         """See `Sampler.coefficients`."""
         at = self.process.log_coefficients(s)
         # What has become data is left as it is.
-        size = torch.where(self.ends(s), 0.0, self.size)
+        size = torch.where(self.ends(s), 0.0, torch.full_like(at.log_sigma, self.size))
         return CorrectedStep(
             predictor=self.predictor.coefficients(t, s),
             latent=(-size).exp(),

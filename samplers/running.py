@@ -167,7 +167,7 @@ class Run:
         states = [state for state in states if bool(state.isfinite().all())]
         return Kept(
             samples=torch.cat(self.finished) if self.finished else none,
-            states=torch.stack(states) if states else none[None],
+            states=torch.stack(states) if states else none[None][:0],
             times=torch.tensor(self.times[: len(states)], dtype=torch.float64),
             rows=self.rows,
         )

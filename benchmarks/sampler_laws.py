@@ -1,0 +1,297 @@
+r"""The exact law of a sampler's samples for Gaussian data, without drawing any.
+
+Let the data be u ~ N(m, v), independent per coefficient. The exact denoiser is then affine, so that a sampler with a
+fixed grid is affine in the first latent and in the white noise of its steps, coefficient by coefficient:
+
+    u_0 = c + g_1 (u_1 - E u_1) + sum_i h_i epsilon_i.
+
+Run on the mean plus and minus a standard deviation of the first latent it gives c and g_1; run on the mean with a unit
+impulse in the noise of draw i alone it gives h_i. Mean and standard deviation of the samples follow exactly, and with
+them the 2-Wasserstein distance to a Gaussian target of mean m' and standard deviation s', both diagonal:
+
+    W2^2 = sum_k (mean_k - m'_k)^2 + (std_k - s'_k)^2.
+
+What is reported is W2 divided by the root of the data's total variance.
+
+Everything happens in coefficients: a process is taken along its own basis, where it is the same numbers without
+transforms.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from unmelt.degradations import LinearGaussianProcess, PixelBasis
+from unmelt.degradations.coefficients import LogCoefficients
+from unmelt.models import GaussianOracle, Oracle
+from unmelt.samplers import (
+    End,
+    Noise,
+    NonFiniteStateError,
+    Sampler,
+    balanced_times,
+    karras_times,
+    log_snr_times,
+    uniform_times,
+)
+from unmelt.samplers.signals import Draw
+
+# Rows of a batch before those of the noise: the first latent one standard deviation above and below its mean.
+_ENDS = 2
+# Log-SNRs that grids are made within, where the processes go further.
+_BAND = (-10.0, 10.0)
+
+
+class InCoefficients(LinearGaussianProcess):
+    """A process whose signals are another one's spectra.
+
+    Args:
+        process: the other one.
+    """
+
+    def __init__(self, process: LinearGaussianProcess) -> None:
+        super().__init__(PixelBasis(process.shape))
+        self.inner = process
+        self.levels = process.levels
+
+    def log_alpha(self, t: Any) -> Tensor:
+        """See `LinearGaussianProcess.log_alpha`."""
+        return self.inner.log_alpha(t)
+
+    def log_sigma(self, t: Any) -> Tensor:
+        """See `LinearGaussianProcess.log_sigma`."""
+        return self.inner.log_sigma(t)
+
+
+class Law(NamedTuple):
+    """A Gaussian with independent coefficients."""
+
+    mean: Tensor
+    stddev: Tensor
+
+
+@dataclass(frozen=True)
+class Case:
+    """A process, an exact denoiser, and a name.
+
+    Attributes:
+        name: of the process.
+        oracle: the exact denoiser.
+        isotropic: whether signal and noise have one scale each, as other libraries know them.
+    """
+
+    name: str
+    oracle: Oracle
+    isotropic: bool
+    _grids: dict[tuple[str, int], Tensor] = field(default_factory=dict[tuple[str, int], Tensor])
+
+    @property
+    def process(self) -> LinearGaussianProcess:
+        """The oracle's process."""
+        return self.oracle.process
+
+    def at(self, t: float) -> LogCoefficients:
+        """Return log alpha and log sigma at a time."""
+        return self.process.log_coefficients(torch.tensor([t], dtype=torch.float64))
+
+    def grid(self, name: str, steps: int) -> Tensor:
+        """Return the grid of that name."""
+        key = (name, steps)
+        if key not in self._grids:
+            self._grids[key] = GRIDS[name](self.process, steps)
+        return self._grids[key]
+
+
+Grid = Callable[[LinearGaussianProcess, int], Tensor]
+
+
+def _levels_then_zero(process: LinearGaussianProcess, steps: int) -> Tensor:
+    """Return noise levels in Karras' spacing down to the log-SNR 10, then zero, as EDM has them."""
+    if steps < 2:  # one step has nothing in between
+        return uniform_times(steps)
+    log_snr = LogCoefficients(*process.log_coefficients(torch.linspace(0, 1, 10001, dtype=torch.float64)))
+    mean = 2 * (log_snr.log_alpha - log_snr.log_sigma).clamp(-1e3, 1e3).flatten(1).mean(1)
+    noisy = (mean <= _BAND[1]).nonzero()
+    stop = noisy[0].item() / 10000 if len(noisy) else 0.0
+    if stop in (0.0, 1.0):
+        msg = "there is no noise level below the log-SNR 10"
+        raise ValueError(msg)
+    return torch.cat([karras_times(process, steps - 1, stop=stop, band=_BAND), torch.zeros(1, dtype=torch.float64)])
+
+
+GRIDS: dict[str, Grid] = {
+    "uniform": lambda _, steps: uniform_times(steps),
+    "log-SNR": log_snr_times,
+    "log-SNR within 10": lambda process, steps: log_snr_times(process, steps, band=_BAND),
+    "balanced": balanced_times,
+    "Karras": karras_times,
+    "Karras within 10": lambda process, steps: karras_times(process, steps, band=_BAND),
+    "Karras, then 0": _levels_then_zero,
+}
+
+
+class Attempt(Protocol):
+    """A sampler with its grid, ready to run."""
+
+    @property
+    def start(self) -> LogCoefficients:
+        """Coefficients of the first latent."""
+        ...
+
+    @property
+    def end(self) -> LogCoefficients:
+        """Those of the latent that a run ends in, or whose estimate it returns in the limit of many steps."""
+        ...
+
+    @property
+    def estimates(self) -> bool:
+        """Whether an estimate of the data is returned, not a latent."""
+        ...
+
+    @property
+    def calls(self) -> int:
+        """Network calls that the latest run took."""
+        ...
+
+    def run(self, initial: Tensor, noise: Noise) -> Tensor:
+        """Return samples, with the white noise of all steps taken from `noise`."""
+        ...
+
+
+class OurAttempt:
+    """One of unmelt's samplers.
+
+    Args:
+        case: process and denoiser.
+        sampler: the sampler.
+    """
+
+    def __init__(self, case: Case, sampler: Sampler) -> None:
+        self.sampler = sampler
+        self.start, self.end = case.at(1.0), case.at(0.0)
+        self.estimates = sampler.end is End.ESTIMATE
+
+    @property
+    def calls(self) -> int:
+        """Network calls that the latest run took."""
+        return self.sampler.report.calls
+
+    def run(self, initial: Tensor, noise: Noise) -> Tensor:
+        """See `Attempt.run`."""
+        return self.sampler.sample(len(initial), initial=initial, noise=noise)
+
+
+class Injected(TorchFunctionMode):
+    """Has torch's white noise come from a `Noise` while code runs that draws it itself.
+
+    Args:
+        noise: where it comes from.
+        like: a batch, for its shape and dtype.
+    """
+
+    def __init__(self, noise: Noise, like: Tensor) -> None:
+        super().__init__()
+        self.draw, self.like = noise.stream(slice(0, len(like))), like
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Replace the functions that draw normal numbers."""
+        if func in (torch.randn, torch.randn_like):
+            return self.draw(self.like)
+        return func(*args, **(kwargs or {}))
+
+
+class _Impulses(Noise):
+    """Noise that is zero but for a one in draw i of row 2 + i."""
+
+    def __init__(self) -> None:
+        self.drawn = 0
+
+    def stream(self, rows: slice) -> Draw:
+        """See `Noise.stream`."""
+
+        def draw(like: Tensor) -> Tensor:
+            noise = torch.zeros_like(like)
+            noise[_ENDS + self.drawn : _ENDS + self.drawn + 1] = 1
+            self.drawn += 1
+            return noise
+
+        return draw
+
+
+class Score(NamedTuple):
+    """What came of an attempt: its error, network calls, and where there are digits the share that is one."""
+
+    error: float
+    calls: int
+    near: float = math.nan
+
+
+def error_of_law(case: Case, attempt: Attempt) -> Score:
+    """Return the relative distance of an attempt's samples to their target; infinite where the sampler fails.
+
+    The target of a run that ends in a latent is that latent's law; of one that ends in an estimate, the law of
+    E[x | z] for the latent z of least noise that the sampler knows, which is the data's own where that has none.
+    """
+    oracle = case.oracle
+    assert isinstance(oracle, GaussianOracle)
+    mean, variance = oracle.mean, oracle.variance
+    first = latents(mean, variance, attempt.start)
+    target = (estimates_law if attempt.estimates else latents)(mean, variance, attempt.end)
+    try:
+        law = law_of_samples(attempt, first)
+    except NonFiniteStateError:
+        return Score(math.inf, attempt.calls)
+    total = (law.mean - target.mean).square() + (law.stddev - target.stddev).square()
+    error = (total.mean() / variance.mean()).sqrt().item()
+    return Score(error if math.isfinite(error) else math.inf, attempt.calls)
+
+
+def law_of_samples(attempt: Attempt, first: Law) -> Law:
+    """Return the law of an attempt's samples for that of its first latents, by unit impulses."""
+    ends = torch.stack([first.mean + first.stddev, first.mean - first.stddev])
+    impulses = _Impulses()
+    out = attempt.run(ends, impulses)
+    mean, gain = (out[0] + out[1]) / 2, (out[0] - out[1]) / 2
+    variance = gain.square()
+    if impulses.drawn:
+        rows = first.mean.expand(impulses.drawn, *first.mean.shape)
+        out = attempt.run(torch.cat([ends, rows]), _Impulses())
+        variance = variance + (out[_ENDS:] - mean).square().sum(0)
+    return Law(mean, variance.sqrt())
+
+
+def latents(mean: Tensor, variance: Tensor, at: LogCoefficients) -> Law:
+    """Return the law of z for its coefficients."""
+    alpha, sigma = (log.double().exp().reshape(log.shape[1:]) for log in at)
+    return Law(alpha * mean, (alpha.square() * variance + sigma.square()).sqrt())
+
+
+def estimates_law(mean: Tensor, variance: Tensor, at: LogCoefficients) -> Law:
+    """Return the law of E[x | z] for the coefficients of z."""
+    alpha, sigma = (log.double().exp().reshape(log.shape[1:]) for log in at)
+    # A coefficient without signal or variance has the mean for its estimate.
+    total = (alpha.square() * variance + sigma.square()).sqrt()
+    return Law(mean, torch.where(total > 0, alpha * variance / total, 0.0))
+
+
+def energy_distance(samples: Tensor, data: Tensor) -> float:
+    """Return 2 E|X - Y| - E|X - X'| - E|Y - Y'| of samples X, without bias, and Y uniform on the rows of `data`.
+
+    Being unbiased it may fall below 0 where the two laws are close.
+    """
+    x, y = samples.double().flatten(1), data.double().flatten(1)
+    n = len(x)
+    within = torch.cdist(x, x).sum() / (n * (n - 1))
+    return (2 * torch.cdist(x, y).mean() - within - torch.cdist(y, y).mean()).item()
+
+
+def distance_to_nearest(samples: Tensor, data: Tensor) -> Tensor:
+    """Return each sample's distance to the nearest row of `data`, (samples,)."""
+    return torch.cdist(samples.double().flatten(1), data.double().flatten(1)).min(1).values
