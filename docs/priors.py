@@ -35,7 +35,7 @@ def fitted(process: LinearGaussianProcess, images: Tensor) -> dict[str, Prior]:
 def digits() -> str:
     """Return the table of samples from each prior, in Markdown."""
     lines = [
-        "| model | images | recognised | median distance to nearest training digit | nearer than 95 % of new | copies |",
+        "| model | images | recognised | median distance to nearest digit | nearer than 95 % of new | copies |",
         "|---|---|---|---|---|---|",
     ]
     heat, ddpm = load_run(trained(HEAT)), load_run(trained(DDPM))

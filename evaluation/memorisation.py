@@ -5,10 +5,10 @@ what they tell. With d(.) the distance to the nearest training image and c the q
 
     share = fraction of samples with d < c,
 
-which is q for samples of the data's own law, 1 for copies. Of n samples and m held-out images it has, if both follow
-one law, the variance q (1 - q) (1 / n + 1 / m): the first part from the samples, the second from c. A second figure
-needs no held-out images: a copy is much nearer to one training image than to all others, d_1 <= d_2 / 3 (Yoon et al.,
-2023).
+which is q for samples of the data's own law and 1 for copies. Of n samples and m held-out images it has, if both
+follow one law, about the mean q + (1 - 2 q) / (m + 1) and the variance q (1 - q) (1 / n + 1 / m): the first part from
+the samples, the second from c. A second figure needs no held-out images: a copy is much nearer to one training image
+than to all others, d_1 <= d_2 / 3 (Yoon et al., 2023).
 
 Distances are over pixels: an image copied but shifted or recoloured is new to them, and samples that are blurred or
 poor may be nearer to the training images than real ones, or further away, without having been copied.

@@ -37,7 +37,7 @@ class AdaptiveSampler(Sampler):
 
     Between the times of the grid the solver chooses its own steps; `report` tells how many calls that took. Only the
     last step, to t = 0, is one of first order where it returns the estimate of the data, or where there is no noise at
-    t = 0, which the flow does not reach in finite slopes.
+    t = 0, where the flow's slope is infinite or 0 / 0.
 
     Args:
         denoiser: estimates the data from latents of its process.

@@ -9,7 +9,7 @@ eta = 0 the probability flow, eta = 1 the time reversal. With kappa = 1 + eta^2 
     u_s = c u_t + integral of R'(tau) u_hat(tau) dtau + sigma_s sqrt(1 - rho^2) epsilon,
     R(tau) = alpha_s exp(kappa (l_tau - l_s) / 2),     rho = exp(eta^2 (l_t - l_s) / 2),     c = rho sigma_s / sigma_t,
 
-tau going from t to s. R rises to alpha_s, never falling, so that u_s is c u_t plus a positive average of estimates.
+tau going from t to s. R rises to alpha_s, never falling, so that u_s is c u_t plus estimates with weights >= 0.
 With the estimate held at its value in t the integral is (1 - c alpha_{t|s}) alpha_s u_hat: the posterior sampler's
 step. Where instead u_hat(tau) = sum_j L_j(phi(tau)) u_hat_j runs through the estimates at several times, L_j Lagrange's
 polynomials in some variable phi, the step is sum_j w_j u_hat_j with
@@ -17,9 +17,10 @@ polynomials in some variable phi, the step is sum_j w_j u_hat_j with
     w_j = R(s) L_j(phi_s) - R(t) L_j(phi_t) - integral of R L_j'(phi) dphi,
 
 an integral of a monotone function, done by Gauss and Legendre's rule. In phi = t it is finite and well conditioned for
-every process, whether or not a coefficient's log-SNR moves; in phi = l_t / 2 the two-point formulas are those of
-DPM-Solver++ (Lu et al., 2022), which estimates in coefficients that stand still (l_s = l_t) say nothing about: there,
-and where l is infinite, the weight of older estimates is 0.
+every process, whether or not a coefficient's log-SNR moves, on grids whose neighbouring steps are of like length. In
+phi = l_t / 2 the two-point formulas differ from those of DPM-Solver++ (Lu et al., 2022) by terms of the order of their
+error. A coefficient that stands still (l_s = l_t) has no such formula, and neither has one whose l is infinite at one
+of the times: there the estimate at t alone is used, and that step is of first order.
 """
 
 from __future__ import annotations

@@ -10,7 +10,8 @@ the two slopes of du/dsigma instead, for isotropic noise. Both are of second ord
 
 Churn (Karras et al., 2022, algorithm 2) first adds noise and goes back by as much, so that errors made on the way are
 partly forgotten. Here "by as much" is the process's own transition to the later time at which the mean noise-to-signal
-ratio is 1 + gamma times as large: each coefficient then has the noise, and the signal, that it has there.
+ratio (the geometric mean over coefficients, as in `grids`) is 1 + gamma times as large, or t = 1 where there is none.
+Each coefficient then has the noise, and the signal, that it has there: with an exact denoiser marginals are kept.
 """
 
 from __future__ import annotations
@@ -43,7 +44,8 @@ class Churn:
 
     Attributes:
         amount: S_churn; before each of N steps the noise-to-signal ratio is raised by the factor 1 + min(amount / N,
-            sqrt(2) - 1).
+            sqrt(2) - 1), or to what it is at t = 1. It is a mean over coefficients, and those long destroyed stay as
+            they are: where few are left, as late in a blur, small amounts lead far back.
         earliest: only steps from times t >= earliest are churned (in place of S_tmin).
         latest: only steps from times t <= latest (S_tmax). At t = 1 there is no later time to go back to.
         noise: S_noise, by which the added noise's standard deviation is multiplied.
@@ -99,7 +101,8 @@ class HeunSampler(Sampler):
     """Solves the probability flow by Heun's method: second order, two network calls per step, one for the last.
 
     The step to t = 0 takes the estimate at the time before it, as Karras et al. (2022) do: where the noise at t = 0 is
-    not zero, or falls to zero like the root of t, this step is of first order in its own length.
+    not zero, or falls to zero like the root of t, this step is of first order in its own length. In the second case the
+    log-SNR changes much in the few steps before it too: on a uniform grid they leave an error of first order as well.
 
     Args:
         denoiser: estimates the data from latents of its process.

@@ -1,9 +1,9 @@
 r"""Multistep samplers: the probability flow to second or third order with one network call per step.
 
 Each step is exact but for the estimate of the data, which is extrapolated through its values at the last two or three
-times, per coefficient; see `exponential`. For isotropic noise and in the log-SNR this is the multistep form of
-DPM-Solver++ (Lu et al., 2022), up to terms of the order of its error. In time, the default, it needs no coefficient's
-log-SNR to move, and is the more accurate of the two at few steps of most processes.
+times, per coefficient; see `exponential`. For isotropic noise, in the log-SNR and without the corrector, this is the
+multistep form of DPM-Solver++ (Lu et al., 2022), up to terms of the order of its error. In time, the default, it needs
+no coefficient's log-SNR to move, and is the more accurate of the two at few steps of most processes.
 """
 
 from __future__ import annotations
@@ -58,7 +58,8 @@ class MultistepSampler(Sampler):
         steps: number of steps on a uniform grid; None takes the process's own levels, or 50 where it has none.
         times: the grid instead, falling from 1 to 0, (steps + 1,).
         order: 2 or 3; 1 is `PosteriorSampler(coupling=Deterministic())`.
-        variable: what estimates are extrapolated in.
+        variable: what estimates are extrapolated in. In the log-SNR the order is the one asked for only where that is
+            finite: infinite at t = 1 it leaves the second at most, and at t = 0 a uniform grid may leave the first.
         corrector: whether steps are made anew; without it the third order is one from the third step on only.
         prior: law of the first latent; standard normal if None, where the process ends in it.
         end: what a run that ends at t = 0 returns.

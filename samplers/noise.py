@@ -5,8 +5,8 @@ white noise once in every step that needs some.
 
 * `GeneratorNoise`: a generator goes on from batch to batch, so a sample depends on the batches before it.
 * `SeedNoise`: every sample has a generator of its own and is the same whatever the batch it is drawn in.
-* `SharedNoise`: every sample gets the same noise, as where Rissanen et al. (2023, section 3) look at what a shared path
-  leaves to the initial state.
+* `SharedNoise`: every sample gets the same noise, as where Rissanen et al. (2023) look at what a shared path leaves to
+  the initial state.
 * `InterpolatedNoise`: on the way from one seed's noise to another's. For independent e_0, e_1 the mixture
 
       cos(pi w / 2) e_0 + sin(pi w / 2) e_1

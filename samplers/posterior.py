@@ -45,10 +45,11 @@ class PosteriorStep(NamedTuple):
 class PosteriorSampler(Sampler):
     """Draws samples by stepping through posteriors with the data replaced by the denoiser's estimate.
 
-    One network call per step. With `Markov()`, `Deterministic()`, `Eta` and `Diffusive` the law of samples converges to
-    the data's as the steps become many, with an error proportional to the step (an exact denoiser granted). With
-    `Independent()` it does not: there z_s knows of z_t through the estimate alone, which varies less than the data;
-    inverse heat dissipation makes up for it with a larger delta.
+    One network call per step. With `Markov()`, `Deterministic()`, `Eta` and `Diffusive`, and the posterior's own
+    standard deviation, the law of latents converges to the process's marginals as the steps become many, with an error
+    proportional to the step (an exact denoiser and prior granted, and up to a logarithm where the log-SNR is infinite
+    at an end). With `Independent()` it does not: there z_s knows of z_t through the estimate alone, which varies less
+    than the data; inverse heat dissipation makes up for it with a larger delta.
 
     Args:
         denoiser: estimates the data from latents of its process.

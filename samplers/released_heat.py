@@ -18,9 +18,9 @@ def released_heat_sampler(
     """Return the sampler that Rissanen, Heinonen & Solin (2023) released with their code.
 
     It starts from training images blurred to t = 1 *without* noise, goes through every level of the process, takes the
-    network's mean and adds noise of standard deviation `delta`, but for the last level. Two things differ in the paper:
-    there the prior has noise, as latents at t = 1 had in training, which is `DegradedDataPrior(process, data)`; and any
-    number of steps will do here, `PosteriorSampler(denoiser, steps=..., coupling=Independent(), delta=...)`.
+    network's mean and adds noise of standard deviation `delta`, but for the last level. In the paper the prior has
+    noise, as latents at t = 1 had in training, which is `DegradedDataPrior(process, data)`. Any other number of steps
+    will do too, `PosteriorSampler(denoiser, steps=..., coupling=Independent(), delta=...)`.
 
     Args:
         denoiser: a denoiser of a process with levels, such as `HeatDissipation`.

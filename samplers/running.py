@@ -121,10 +121,13 @@ class Run:
         for number, step in enumerate(sampler.plan(sampler.process.in_schedule_dtype(self.grid), z.dtype)):
             t, s = times[number], times[number + 1]
             before = walk.calls
-            sampler.advance(walk, step._replace(to_data=s == 0))
-            self.calls += walk.calls - before
-            self.evaluations += (walk.calls - before) * len(z)
-            self._report()
+            try:
+                sampler.advance(walk, step._replace(to_data=s == 0))
+            finally:
+                # Calls of a step that was interrupted, or that a solver gave up, were made all the same.
+                self.calls += walk.calls - before
+                self.evaluations += (walk.calls - before) * len(z)
+                self._report()
             watch.look(walk.latent.at_hand, f"step {number + 1} of {steps}, from t = {t:.6g} to {s:.6g}")
             self.states.append(walk.latent)
             self.times.append(s)

@@ -54,7 +54,7 @@ class ExponentialSDESampler(Sampler):
     The linear part and the noise of a step are exact; the estimate runs on a straight line between its values at t and
     at a first guess of the latent at s, *made with the noise that the step adds*. The law of samples is thereby off by
     second order in the step, as an estimate that moves with the noise would be missed otherwise (weak second order; a
-    single path is off by more). The order of the step to t = 0 is that of `HeunSampler`.
+    single path is off by more). The steps to and next to t = 0 have the order that they have in `HeunSampler`.
 
     Args:
         denoiser: estimates the data from latents of its process.
@@ -143,8 +143,9 @@ class EulerMaruyamaSampler(Sampler):
 
     Where they are infinite (a step from a time without signal, or to one without noise) the exponential step is taken.
     Being explicit it is stable only while no coefficient changes much within a step; steps at which it would turn a
-    coefficient over and blow it up are refused. `PosteriorSampler(coupling=Diffusive(eta))` is the exponential method
-    of the same order, which has no such limit.
+    coefficient over and blow it up are refused. More steps help, but not next to a time without signal that alpha
+    approaches like a high power: no uniform grid is fine enough there. `PosteriorSampler(coupling=Diffusive(eta))` is
+    the exponential method of the same order, which has no such limit.
 
     Args:
         denoiser: estimates the data from latents of its process.

@@ -86,7 +86,7 @@ class ClassifierFreeGuidance(BatchDenoiser):
             torch.cat([z_t, z_t]), t.expand(len(z_t)).repeat(2), torch.cat([none, self.labels])
         )
         y_none, y_label = twice.chunk(2)
-        # lerp is exact at both ends, and rounds once on the way.
+        # lerp is exact at both ends.
         return torch.lerp(y_none, y_label, self._scale_at(t, z_t))
 
     def select(self, rows: slice) -> ClassifierFreeGuidance:

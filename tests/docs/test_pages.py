@@ -12,12 +12,14 @@ import pytest
 
 from unmelt import degradations, evaluation, losses, models, samplers, testing
 from unmelt.degradations.locating import shape_families
+from unmelt.samplers import guidance
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.glob("*.md"))
 OWN = (DOCS / "write_your_own.md").read_text()
 FAMILIES = (DOCS / "families.md").read_text()
+SAMPLING = (DOCS / "sampling.md").read_text()
 LIKELIHOOD = (DOCS / "likelihood.md").read_text()
 MATHEMATICS = (DOCS / "mathematics.md").read_text()
 
@@ -103,7 +105,8 @@ class TestPages:
         """Every `CamelCase` or `snake_case(...)` in backticks is a public name, a method of the process, or a file."""
         text = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)
         own = set(re.findall(r"class (\w+)", page.read_text()))
-        public = own | {n for p in (degradations, evaluation, losses, models, samplers, testing) for n in p.__all__}
+        packages = (degradations, evaluation, losses, models, samplers, guidance, testing)
+        public = own | {n for p in packages for n in p.__all__}
         public |= set(dir(degradations.LinearGaussianProcess)) | set(dir(degradations.Coupling))
         named = {n for quoted in re.findall(r"`([^`]+)`", text) for n in re.findall(r"^([A-Z]\w+|\w+(?=\())", quoted)}
         assert not named - public - {"NAME"}
@@ -122,8 +125,26 @@ class TestPages:
             assert f"{name}.png" in strips
 
     def test_the_mathematics_names_every_coupling(self):
-        for coupling in ("Markov", "Deterministic", "Independent", "Eta"):
+        for coupling in ("Markov", "Deterministic", "Independent", "Eta", "Diffusive"):
             assert f"**{coupling}" in MATHEMATICS
+
+
+class TestSampling:
+    def test_its_code_runs_from_top_to_bottom(self):
+        names: dict[str, object] = {}
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            for block in blocks(SAMPLING):
+                exec(compile(block, "sampling.md", "exec"), names)  # noqa: S102
+        assert names["tree"].samples.shape == (27, 1, 8, 8)
+        assert names["images"].shape == (64, 1, 8, 8)
+
+    @pytest.mark.parametrize(("name", "rows"), [("restarts", 2), ("distances", 9), ("qualities", 20)])
+    def test_its_tables_are_filled(self, name, rows):
+        """By `make sampling`."""
+        (table,) = re.findall(rf"<!-- {name} -->\n(.*?)<!-- end of {name} -->", SAMPLING, re.DOTALL)
+        lines = [line.strip("|").split("|") for line in table.strip().splitlines()]
+        assert len(lines) >= 2 + rows
+        assert {len(line) for line in lines} == {7}
 
 
 class TestLikelihood:
