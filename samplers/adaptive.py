@@ -94,8 +94,10 @@ class AdaptiveSampler(Sampler):
         """See `Sampler.advance`."""
         c: LastStep = step.coefficients
         before, t = walk.latent, step.t
-        silent = bool((self.process.log_coefficients(step.s).log_sigma == -torch.inf).any())
-        if silent or (step.to_data and self.end is End.ESTIMATE):
+        sigma_t, sigma_s = (self.process.log_coefficients(time).log_sigma for time in (t, step.s))
+        # Where noise is gone at s that there was at t, the flow gets there in infinite slopes.
+        vanishes = bool(((sigma_s == -torch.inf) & (sigma_t > -torch.inf)).any())
+        if vanishes or (step.to_data and self.end is End.ESTIMATE):
             estimate = walk.estimate(before, t, c.conversion)
             walk.latent = mix((before, c.latent), (estimate, c.estimate))
             walk.prediction = lambda: estimate

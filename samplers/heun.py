@@ -10,8 +10,8 @@ the two slopes of du/dsigma instead, for isotropic noise. Both are of second ord
 
 Churn (Karras et al., 2022, algorithm 2) first adds noise and goes back by as much, so that errors made on the way are
 partly forgotten. Here "by as much" is the process's own transition to the later time at which the mean noise-to-signal
-ratio (the geometric mean over coefficients, as in `grids`) is 1 + gamma times as large, or t = 1 where there is none.
-Each coefficient then has the noise, and the signal, that it has there: with an exact denoiser marginals are kept.
+ratio (the geometric mean over the coefficients that are neither all signal nor all noise at t) is 1 + gamma times as
+large, or t = 1 where there is none. Each coefficient then has the noise, and the signal, that it has there: with an exact denoiser marginals are kept.
 """
 
 from __future__ import annotations
@@ -24,18 +24,19 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..degradations.coefficients import fade_and_change
+from ..degradations.coefficients import difference, fade_and_change
 from ..degradations.predictions import Conversion
 from ..losses import Prior
 from ..losses.times.inversion import invert_distribution
 from ..models import AbstractDenoiser
 from .base import End, Sampler
 from .exponential import Variable, exponential_step
-from .grids import noise_level
 from .signals import mix
 from .walk import PlannedStep, Walk
 
 _LARGEST_CHURN = math.sqrt(2) - 1
+# Log-SNRs beyond +-20 are taken as all signal or all noise.
+_BAND = 20.0
 
 
 @dataclass(frozen=True)
@@ -44,8 +45,7 @@ class Churn:
 
     Attributes:
         amount: S_churn; before each of N steps the noise-to-signal ratio is raised by the factor 1 + min(amount / N,
-            sqrt(2) - 1), or to what it is at t = 1. It is a mean over coefficients, and those long destroyed stay as
-            they are: where few are left, as late in a blur, small amounts lead far back.
+            sqrt(2) - 1), or to what it is at t = 1.
         earliest: only steps from times t >= earliest are churned (in place of S_tmin).
         latest: only steps from times t <= latest (S_tmax). At t = 1 there is no later time to go back to.
         noise: S_noise, by which the added noise's standard deviation is multiplied.
@@ -181,13 +181,26 @@ class HeunSampler(Sampler):
     def _raised(self, t: Tensor, churn: Churn) -> Tensor:
         """Return the later times that churn goes back to."""
         times = t.reshape(-1)
-        bottom, top = noise_level(self.process, times.new_tensor([0.0, 1.0]))
-        span = top - bottom
-        target = (noise_level(self.process, times) + math.log(churn.factor(len(self.times) - 1)) - bottom) / span
+        # Coefficients that are all signal or all noise can hardly be raised: the mean is over the others.
+        raisable = self._half_noise(times).abs() < _BAND / 2
+        count = raisable.sum(1)
+
+        def level(at: Tensor) -> Tensor:
+            kept = torch.where(raisable, self._half_noise(at), 0.0)
+            return kept.sum(1) / count.clamp(min=1)
+
+        bottom, top = level(torch.zeros_like(times)), level(torch.ones_like(times))
+        target = (level(times) + math.log(churn.factor(len(self.times) - 1)) - bottom) / (top - bottom)
         below_one = 1 - torch.finfo(target.dtype).eps
         found = invert_distribution(
-            lambda at: (noise_level(self.process, at) - bottom) / span, target.clamp(max=below_one)
+            lambda at: (level(at) - bottom) / (top - bottom), target.nan_to_num(0.0).clamp(0.0, below_one)
         )
         found = torch.where(target > below_one, 1.0, found)
-        churned = (times >= churn.earliest) & (times <= churn.latest)
+        churned = (times >= churn.earliest) & (times <= churn.latest) & (top - bottom > 0)
         return torch.where(churned, torch.maximum(found, times), times).reshape(t.shape)
+
+    def _half_noise(self, times: Tensor) -> Tensor:
+        """Return log(sigma / alpha) per coefficient, cut to the band, (times, coefficients)."""
+        at = self.process.log_coefficients(times)
+        half = difference(at.log_sigma, at.log_alpha).clamp(-_BAND / 2, _BAND / 2)
+        return half.expand(len(times), *self.process.shape).flatten(1)

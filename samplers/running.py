@@ -234,6 +234,9 @@ def cut(grid: Tensor, start: float, stop: float) -> Tensor:
         raise ValueError(msg)
     # A grid's own time, computed in another way (level / levels), is not another time.
     inner = grid[(grid < start - _SAME_TIME) & (grid > stop + _SAME_TIME)]
+    # Times that all but coincide make polynomials through them steep: a start just above a time replaces it.
+    if len(inner) > 1 and start - inner[0] < _SHORTEST * (inner[0] - inner[1]):
+        inner = inner[1:]
     ends = [grid.new_tensor([end]) for end in (start, stop)]
     return torch.cat([ends[0], inner, ends[1]])
 
@@ -276,3 +279,5 @@ class _Silent:
 
 
 _SAME_TIME = 1e-9
+# A first step is at least this share of the next.
+_SHORTEST = 1e-3

@@ -201,8 +201,8 @@ class EulerMaruyamaSampler(Sampler):
             worst = latent.nan_to_num(nan=-torch.inf).min().item()
             msg = (
                 f"a step of this grid multiplies a coefficient by {worst:.3g}, below -1, so that Euler and Maruyama's"
-                f" method is unstable for {type(process).__name__}: take more steps, or PosteriorSampler or"
-                " ExponentialSDESampler, which are stable at any"
+                f" method is unstable for {type(process).__name__}: take more steps (next to a time without signal no"
+                " number is enough), or PosteriorSampler or ExponentialSDESampler, which are stable at any"
             )
             raise ValueError(msg)
         return EulerMaruyamaCoefficients(
