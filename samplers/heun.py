@@ -11,7 +11,8 @@ the two slopes of du/dsigma instead, for isotropic noise. Both are of second ord
 Churn (Karras et al., 2022, algorithm 2) first adds noise and goes back by as much, so that errors made on the way are
 partly forgotten. Here "by as much" is the process's own transition to the later time at which the mean noise-to-signal
 ratio (the geometric mean over the coefficients that are neither all signal nor all noise at t) is 1 + gamma times as
-large, or t = 1 where there is none. Each coefficient then has the noise, and the signal, that it has there: with an exact denoiser marginals are kept.
+large, or t = 1 where there is none. Each coefficient then has the noise, and the signal, that it has there: with an
+exact denoiser marginals are kept.
 """
 
 from __future__ import annotations
