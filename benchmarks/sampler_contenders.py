@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
+import torch
 from sampler_laws import GRIDS, Attempt, Case, OurAttempt
 from torch import Tensor
 
@@ -76,7 +77,19 @@ class Ours:
             )
 
         ends = {"": End.ESTIMATE, ", to z_0": End.LATENT}
-        return {grid + name: builder(grid, end) for name, end in ends.items() for grid in GRIDS}
+        found = {grid + name: builder(grid, end) for name, end in ends.items() for grid in GRIDS}
+        away = case.away()
+        if away == (1.0, 0.0):
+            return found
+
+        def between(grid: str) -> Builder:
+            def build(calls: int) -> OurAttempt:
+                times = widened(case.grid(grid, self.steps(calls), start=away[0], stop=away[1]))
+                return OurAttempt(case, self.build(case.oracle, times=times, prior=prior), ends=away)
+
+            return build
+
+        return found | {f"{grid}, off the ends": between(grid) for grid in GRIDS}
 
 
 @dataclass(frozen=True)
@@ -135,6 +148,12 @@ class _WithinCalls:
             return None
         calls = sampler.report.calls
         return (samples, calls) if calls <= self.most_calls else None
+
+
+def widened(grid: Tensor) -> Tensor:
+    """Return a grid with the ends 1 and 0, where it does not have them."""
+    one, zero = grid.new_ones(1), grid.new_zeros(1)
+    return torch.cat([one[: int(grid[0] < 1)], grid, zero[: int(grid[-1] > 0)]])
 
 
 def _halved(calls: int) -> int:

@@ -46,6 +46,8 @@ from unmelt.samplers.signals import Draw
 # Rows of a batch before those of the noise: the first latent one standard deviation above and below its mean.
 _ENDS = 2
 # Log-SNRs that grids are made within, where the processes go further.
+# How far from an end without signal or noise runs stay that keep away from it, as azula's do.
+_AWAY = 1e-3
 _BAND = (-10.0, 10.0)
 
 
@@ -90,7 +92,9 @@ class Case:
     name: str
     oracle: Oracle
     isotropic: bool
-    _grids: dict[tuple[str, int], Tensor] = field(default_factory=dict[tuple[str, int], Tensor])
+    _grids: dict[tuple[str, int, float, float], Tensor] = field(
+        default_factory=dict[tuple[str, int, float, float], Tensor]
+    )
 
     @property
     def process(self) -> LinearGaussianProcess:
@@ -101,38 +105,47 @@ class Case:
         """Return log alpha and log sigma at a time."""
         return self.process.log_coefficients(torch.tensor([t], dtype=torch.float64))
 
-    def grid(self, name: str, steps: int) -> Tensor:
+    def grid(self, name: str, steps: int, *, start: float = 1.0, stop: float = 0.0) -> Tensor:
         """Return the grid of that name."""
-        key = (name, steps)
+        key = (name, steps, start, stop)
         if key not in self._grids:
-            self._grids[key] = GRIDS[name](self.process, steps)
+            self._grids[key] = GRIDS[name](self.process, steps, start, stop)
         return self._grids[key]
 
+    def away(self) -> tuple[float, float]:
+        """Return where runs start and stop that keep away from ends without signal or noise."""
+        start, end = self.at(1.0), self.at(0.0)
+        lost, silent = bool(start.log_alpha.isinf().any()), bool(end.log_sigma.isinf().any())
+        return 1 - _AWAY if lost else 1.0, _AWAY if silent else 0.0
 
-Grid = Callable[[LinearGaussianProcess, int], Tensor]
+
+Grid = Callable[[LinearGaussianProcess, int, float, float], Tensor]
 
 
-def _levels_then_zero(process: LinearGaussianProcess, steps: int) -> Tensor:
+def _levels_then_zero(process: LinearGaussianProcess, steps: int, start: float, stop: float) -> Tensor:
     """Return noise levels in Karras' spacing down to the log-SNR 10, then zero, as EDM has them."""
+    if (start, stop) != (1.0, 0.0):
+        msg = "this grid ends in zero"
+        raise ValueError(msg)
     if steps < 2:  # one step has nothing in between
         return uniform_times(steps)
     log_snr = LogCoefficients(*process.log_coefficients(torch.linspace(0, 1, 10001, dtype=torch.float64)))
     mean = 2 * (log_snr.log_alpha - log_snr.log_sigma).clamp(-1e3, 1e3).flatten(1).mean(1)
     noisy = (mean <= _BAND[1]).nonzero()
-    stop = noisy[0].item() / 10000 if len(noisy) else 0.0
-    if stop in (0.0, 1.0):
+    least = noisy[0].item() / 10000 if len(noisy) else 0.0
+    if least in (0.0, 1.0):
         msg = "there is no noise level below the log-SNR 10"
         raise ValueError(msg)
-    return torch.cat([karras_times(process, steps - 1, stop=stop, band=_BAND), torch.zeros(1, dtype=torch.float64)])
+    return torch.cat([karras_times(process, steps - 1, stop=least, band=_BAND), torch.zeros(1, dtype=torch.float64)])
 
 
 GRIDS: dict[str, Grid] = {
-    "uniform": lambda _, steps: uniform_times(steps),
-    "log-SNR": log_snr_times,
-    "log-SNR within 10": lambda process, steps: log_snr_times(process, steps, band=_BAND),
-    "balanced": balanced_times,
-    "Karras": karras_times,
-    "Karras within 10": lambda process, steps: karras_times(process, steps, band=_BAND),
+    "uniform": lambda _, n, start, stop: uniform_times(n, start=start, stop=stop),
+    "log-SNR": lambda p, n, start, stop: log_snr_times(p, n, start=start, stop=stop),
+    "log-SNR within 10": lambda p, n, start, stop: log_snr_times(p, n, start=start, stop=stop, band=_BAND),
+    "balanced": lambda p, n, start, stop: balanced_times(p, n, start=start, stop=stop),
+    "Karras": lambda p, n, start, stop: karras_times(p, n, start=start, stop=stop),
+    "Karras within 10": lambda p, n, start, stop: karras_times(p, n, start=start, stop=stop, band=_BAND),
     "Karras, then 0": _levels_then_zero,
 }
 
@@ -171,12 +184,13 @@ class OurAttempt:
     Args:
         case: process and denoiser.
         sampler: the sampler.
+        ends: times to start and to stop at, of the sampler's grid.
     """
 
-    def __init__(self, case: Case, sampler: Sampler) -> None:
-        self.sampler = sampler
-        self.start, self.end = case.at(1.0), case.at(0.0)
-        self.estimates = sampler.end is End.ESTIMATE
+    def __init__(self, case: Case, sampler: Sampler, *, ends: tuple[float, float] = (1.0, 0.0)) -> None:
+        self.sampler, self.ends = sampler, ends
+        self.start, self.end = (case.at(time) for time in ends)
+        self.estimates = sampler.end is End.ESTIMATE and ends[1] == 0
 
     @property
     def calls(self) -> int:
@@ -185,7 +199,8 @@ class OurAttempt:
 
     def run(self, initial: Tensor, noise: Noise) -> Tensor:
         """See `Attempt.run`."""
-        return self.sampler.sample(len(initial), initial=initial, noise=noise)
+        start, stop = self.ends
+        return self.sampler.sample(len(initial), initial=initial, noise=noise, start=start, stop=stop)
 
 
 class Injected(TorchFunctionMode):
