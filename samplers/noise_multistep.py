@@ -42,21 +42,26 @@ class NoiseSteps(NamedTuple):
         outputs: share of the network's output, for a step from a time without signal; else empty.
         noises: shares of the estimates of the noise, the newest first; empty for such a step.
         conversion: turns latent and output at t into the noise.
+        mended: the step before once more, with the estimate that it led to: shares of the latent it came from, and of
+            the estimates, the newest first. Empty where that step is left as it was.
     """
 
     latent: Float[Tensor, "steps ..."]
     outputs: tuple[Float[Tensor, "steps ..."], ...]
     noises: tuple[Float[Tensor, "steps ..."], ...]
     conversion: Conversion
+    mended: tuple[Float[Tensor, "steps ..."], ...]
 
 
 class NoiseMultistepSampler(Sampler):
     """Solves the probability flow by an exponential multistep method for the noise: one network call per step.
 
-    The first steps are of lower order, until there are estimates enough; `step` is such a first step. A step from a
-    time without signal, such as t = 1 of rectified flow, is one of `PosteriorSampler(coupling=Deterministic())`. The
-    step to t = 0 takes away what noise z_0 has, (z_0 - sigma_0 e) / alpha_0, with e extrapolated in time to t = 0
-    through the last two times.
+    The first steps are of lower order, until there are estimates enough, and are made anew once the network has seen
+    where they led, without a further call; `step` is such a first step. For smooth processes orders 2 and 3 are what
+    they say; 4 has smaller errors, which its first step leaves of third order in the end. A step from a time without
+    signal, such as t = 1 of rectified flow, is one of `PosteriorSampler(coupling=Deterministic())`. The step to t = 0
+    takes away what noise z_0 has, (z_0 - sigma_0 e) / alpha_0, with e extrapolated in time to t = 0 through the last
+    two times.
 
     Args:
         denoiser: estimates the data from latents of its process.
@@ -124,6 +129,7 @@ class NoiseMultistepSampler(Sampler):
                 torch.where(last, (w - sigma_s * a) / alpha_s, w) for w, a in zip(step.estimates, left, strict=True)
             ),
             conversion=conversion,
+            mended=self._mended(t, *older) if 0 < len(older) < self.order - 1 else (),
         )
 
     def from_nothing(self, t: Float[Tensor, "*steps"], s: Float[Tensor, "*steps"]) -> NoiseSteps:
@@ -139,6 +145,7 @@ class NoiseMultistepSampler(Sampler):
             outputs=(share * conversion.output,),
             noises=(),
             conversion=conversion,
+            mended=(),
         )
 
     def plan(self, grid: Float[Tensor, " times"], dtype: torch.dtype) -> Iterator[PlannedStep]:
@@ -166,7 +173,11 @@ class NoiseMultistepSampler(Sampler):
         else:
             noise = mix((before, c.conversion.latent), (y, c.conversion.output))
             known = [noise, *walk.past]
-            walk.latent = mix((before, c.latent), *zip(known, c.noises, strict=False))
+            here = before
+            if c.mended and walk.origin is not None:
+                here = mix((walk.origin, c.mended[0]), *zip(known, c.mended[1:], strict=True))
+            walk.origin = here
+            walk.latent = mix((here, c.latent), *zip(known, c.noises, strict=False))
             walk.past = known[: self.order - 1]
 
         def prediction() -> Dual:
@@ -175,3 +186,9 @@ class NoiseMultistepSampler(Sampler):
             return mix((before, share.to(dtype)), (y, factor.to(dtype)))
 
         walk.prediction = prediction
+
+    def _mended(self, s: Tensor, t: Tensor, *older: Tensor) -> tuple[Tensor, ...]:
+        """Return shares with which a step from `t` to `s` is made anew: latent at t, noises at s, t and before."""
+        step = noise_step(self.process, (t, s, *older), t, s, variable=self.variable)
+        at_t, at_s, *before = step.estimates
+        return step.latent, at_s, at_t, *before
