@@ -52,6 +52,17 @@ def check_instance(name: str, value: object, kind: type | tuple[type, ...], reme
         raise TypeError(msg)
 
 
+def check_whole(name: str, value: object) -> None:
+    """Check that `value` is an integer, and no boolean.
+
+    Raises:
+        TypeError: it is not.
+    """
+    if not isinstance(value, int) or isinstance(value, bool):
+        msg = f"{name} must be an integer, got {value!r:.60}"
+        raise TypeError(msg)
+
+
 def check_signal(name: str, tensor: Tensor, shape: Shape) -> None:
     """Check that `tensor` is a batch of real floating-point signals of `shape`.
 

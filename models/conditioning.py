@@ -57,19 +57,19 @@ class BatchDenoiser(AbstractDenoiser):
         """
         return estimate(self, z_t, t)
 
-    def labels_of(self, rows: slice) -> Int[Tensor, " rows"]:
+    def labels_of(self, rows: slice | Int[Tensor, " rows"]) -> Int[Tensor, " rows"]:
         """Return the labels of these rows.
 
         Raises:
             ValueError: the rows reach beyond the labels.
         """
-        if rows.stop is not None and rows.stop > len(self.labels):
+        if isinstance(rows, slice) and rows.stop is not None and rows.stop > len(self.labels):
             msg = (
                 f"rows up to {rows.stop} are asked for, but this denoiser was given {len(self.labels)} labels: give one"
                 " for each sample"
             )
             raise ValueError(msg)
-        return self.labels[rows]
+        return self.labels[rows if isinstance(rows, slice) else rows.to(self.labels.device)]
 
     def check_batch(self, z_t: Tensor) -> None:
         """Check that there is one label for each latent.
@@ -106,7 +106,7 @@ class LabelledDenoiser(BatchDenoiser):
         self.check_batch(z_t)
         return self.denoiser.output(z_t, t, self.labels)
 
-    def select(self, rows: slice) -> LabelledDenoiser:
+    def select(self, rows: slice | Int[Tensor, " rows"]) -> LabelledDenoiser:
         """Return the denoiser of these rows of the batch.
 
         Raises:

@@ -45,8 +45,11 @@ class AbstractDenoiser(nn.Module, ABC):
         """Return the raw prediction, which `prediction` names, (batch, *shape)."""
         return self.forward(z_t, t)
 
-    def select(self, rows: slice) -> AbstractDenoiser:
-        """Return the denoiser of these rows of a larger batch: itself, unless it knows something of each row.
+    def select(self, rows: slice | Int[Tensor, " rows"]) -> AbstractDenoiser:
+        """Return the denoiser of these rows of another batch: itself, unless it knows something of each row.
+
+        Args:
+            rows: which rows, as a slice or by their numbers, which may come more than once.
 
         Samplers split large batches; what depends on a row, such as labels, is split with them.
         """

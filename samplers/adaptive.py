@@ -35,7 +35,9 @@ class LastStep(NamedTuple):
 class AdaptiveSampler(Sampler):
     """Solves the probability flow with adaptive steps (Dormand & Prince, 1980, fifth order, by torchdiffeq).
 
-    Between the times of the grid the solver chooses its own steps; `report` tells how many calls that took. Only the
+    Between the times of the grid the solver chooses its own steps, such that every sample of a batch stays within the
+    tolerances; `report` tells how many calls that took. So a sample depends on the others in its batch, within these
+    errors: with `batch_size=1` it does not. Only the
     last step, to t = 0, is one of first order where it returns the estimate of the data, or where there is no noise at
     t = 0, where the flow's slope is infinite or 0 / 0.
 
@@ -59,8 +61,8 @@ class AdaptiveSampler(Sampler):
         denoiser: AbstractDenoiser,
         *,
         times: Float[Tensor, " times"] | None = None,
-        rtol: float = 1e-4,
-        atol: float = 1e-4,
+        rtol: float = 1e-5,
+        atol: float = 1e-5,
         most_calls: int = 10_000,
         prior: Prior | None = None,
         end: End = End.ESTIMATE,
@@ -114,7 +116,8 @@ class AdaptiveSampler(Sampler):
     def encode(self, z: Float[Tensor, "batch ..."], *, t: float | None = None) -> Float[Tensor, "batch ..."]:
         """Return the latents at t = 1, (batch, *shape), to which the flow carries latents at `t`, up instead of down.
 
-        `sample(len(z), initial=latents, stop=t)` carries them back, to within the tolerances.
+        `sample(len(z), initial=latents, stop=t)` carries them back, nearer the smaller the tolerances are: the flow
+        magnifies errors on its way, that of heat most, where all but a few coefficients are below the noise.
 
         Args:
             z: latents, (batch, *shape). Data may stand for latents at a time with hardly any noise.
@@ -131,9 +134,12 @@ class AdaptiveSampler(Sampler):
             msg = f"t must lie in [0, 1), from where the flow is to go to 1, got {start}"
             raise ValueError(msg)
         if bool((self.process.log_coefficients(self.process.as_times(start)).log_sigma == -torch.inf).any()):
+            at_end = self.process.log_coefficients(self.process.as_times(1.0)).log_sigma
+            noisy = bool((at_end > -torch.inf).all())
+            remedy = "encode at a later time, such as t=1e-3" if noisy else "take a process with noise at t = 1"
             msg = (
                 f"{type(self.process).__name__} has no noise in some coefficient at t = {start}, where the flow is not"
-                " defined: encode at a later time, such as t=1e-3"
+                f" defined: {remedy}"
             )
             raise ValueError(msg)
         latent = Dual(self.process.basis, signal=compute_precision(z).to(self.process.device))
@@ -143,7 +149,7 @@ class AdaptiveSampler(Sampler):
     def _solved(self, denoiser: AbstractDenoiser, latent: Dual, start: float, stop: float, walk: Walk | None) -> Dual:
         field = FlowField(denoiser, self.most_calls)
         try:
-            (u,) = solve(field, (latent.spectrum,), start, stop, rtol=self.rtol, atol=self.atol)
+            (u,) = solve(field, (latent.spectrum,), start, stop, rtol=self.rtol, atol=self.atol, each=True)
         finally:
             if walk is not None:
                 walk.calls += field.calls * denoiser.network_calls

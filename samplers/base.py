@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from enum import Enum, auto
 from typing import Any
 
@@ -27,6 +28,7 @@ from ..degradations.checks import check_instance, check_signal, values_are_free
 from ..degradations.process import Time
 from ..losses import Prior, StandardNormalPrior
 from ..models import AbstractDenoiser
+from ..models.modes import evaluating
 from .grids import checked_grid, uniform_times
 from .noise import GeneratorNoise, Noise
 from .running import Run, RunSettings
@@ -91,6 +93,11 @@ class Sampler(ABC):
         self.prior = prior or StandardNormalPrior(self.process)
         self.end = end
         self.report = Report()
+
+    def __repr__(self) -> str:
+        """Show the process, the number of steps and the prior."""
+        parts = (type(self.process).__name__, f"steps={len(self.times) - 1}", type(self.prior).__name__, self.end)
+        return f"{type(self).__name__}({', '.join(map(str, parts))})"
 
     @property
     def draws_noise(self) -> bool:
@@ -224,10 +231,17 @@ class Sampler(ABC):
         walk = Walk(self.denoiser, Dual(self.process.basis, signal=z_t), draw)
         coefficients = mapped(lambda table: table.to(z_t.dtype), self.coefficients(times_t, times_s))
         to_data = values_are_free(times_s) and bool((times_s == 0).all())
-        self.advance(walk, PlannedStep(times_t, times_s, coefficients, to_data))
+        # Switching modes would break a compiled graph, whose network is in the mode it is to be compiled in.
+        with nullcontext() if torch.compiler.is_compiling() else evaluating(self.denoiser):
+            self.advance(walk, PlannedStep(times_t, times_s, coefficients, to_data))
         return walk.latent.signal
 
     # ---- helpers for subclasses ---------------------------------------------------------------------------
+
+    def has_noise(self) -> bool:
+        """Tell whether the process has noise at some time of the grid, in some coefficient."""
+        inner = self.process.in_schedule_dtype(self.times[:-1])
+        return bool((self.process.log_coefficients(inner).log_sigma > -torch.inf).any())
 
     def require_noise(self, what: str) -> None:
         """Check that the process has noise at some time of the grid, in some coefficient.
@@ -238,8 +252,7 @@ class Sampler(ABC):
         Raises:
             ValueError: it has none, as cold diffusion has.
         """
-        inner = self.process.in_schedule_dtype(self.times[:-1])
-        if bool((self.process.log_coefficients(inner).log_sigma == -torch.inf).all()):
+        if not self.has_noise():
             msg = (
                 f"{what} needs noise, but {type(self.process).__name__} is deterministic, sigma = 0: take"
                 " MultistepSampler, or PosteriorSampler(coupling=Deterministic()), or give the process noise"

@@ -19,6 +19,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..degradations import LinearGaussianProcess
+from ..degradations.checks import check_instance, check_whole
 from ..degradations.coefficients import difference
 from ..losses.times.inversion import invert_distribution
 
@@ -195,6 +196,7 @@ def _check_band(band: tuple[float, float]) -> None:
 
 
 def _check(steps: int, start: float, stop: float) -> None:
+    check_whole("steps", steps)
     if steps < 1:
         msg = f"steps must be at least 1, got {steps}"
         raise ValueError(msg)
@@ -209,12 +211,20 @@ def checked_grid(times: Float[Tensor, " times"]) -> Float[Tensor, " times"]:
     Raises:
         ValueError: it does not fall strictly from 1 to 0.
     """
+    check_instance("times", times, Tensor, "torch.tensor([1.0, 0.5, 0.0]) for example")
     grid = times.detach().to("cpu", torch.float64)
     if grid.ndim != 1 or len(grid) < 2 or grid[0] != 1 or grid[-1] != 0 or not bool((grid.diff() < 0).all()):
         rises = grid.ndim == 1 and len(grid) > 1 and bool((grid.diff() > 0).all())
         msg = (
-            f"times must fall strictly from 1 to 0, at least two of them, got {grid.tolist()}"
+            f"times must fall strictly from 1 to 0, at least two of them, got {_shown(grid)}"
             f"{': sampling goes from noise to data, so give times.flip(0)' if rises else ''}"
         )
         raise ValueError(msg)
     return grid
+
+
+def _shown(grid: Tensor) -> str:
+    """Return a grid in words, its middle left out if it is long."""
+    if grid.ndim != 1 or len(grid) <= 8:
+        return str(grid.tolist())
+    return f"{grid[:4].tolist()} ... {grid[-2:].tolist()} ({len(grid)} times)"

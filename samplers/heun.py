@@ -25,6 +25,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ..degradations.checks import check_instance
 from ..degradations.coefficients import difference, fade_and_change
 from ..degradations.predictions import Conversion
 from ..losses import Prior
@@ -130,6 +131,9 @@ class HeunSampler(Sampler):
         prior: Prior | None = None,
         end: End = End.ESTIMATE,
     ) -> None:
+        check_instance("variable", variable, Variable, "Variable.TIME or Variable.LOG_SNR")
+        if churn is not None:
+            check_instance("churn", churn, Churn, "Churn(amount=10.0) for example")
         self.variable, self.churn = variable, churn
         super().__init__(denoiser, steps=steps, times=times, prior=prior, end=end)
         if churn is not None:

@@ -20,6 +20,7 @@ from torch import Tensor
 from ..degradations.checks import check_instance
 from ..models.modes import evaluating
 from .base import Sampler
+from .repeating import repeated
 from .seeds import draw_seeds
 
 
@@ -110,6 +111,9 @@ def grow_tree(
         )
         raise ValueError(msg)
     ends = _checked([float(t) for t in times], list(children))
+    if initial is not None and len(initial) != 1:
+        msg = f"initial must be the one latent that the tree grows from, (1, *shape), got {len(initial)}"
+        raise ValueError(msg)
     (first,) = draw_seeds(1, generator)
     if initial is None:
         initial = sampler.prior.sample(1, generator=torch.Generator().manual_seed(first))
@@ -119,7 +123,8 @@ def grow_tree(
     generations = [_generation(sampler, ends[0], states, parents, batch_size)]
     for (t, s), number in zip(pairwise(ends), children, strict=True):
         parents = torch.arange(len(states)).repeat_interleave(number)
-        states = sampler.sample(
+        # Labels and observations of a guided denoiser come along with the states.
+        states = repeated(sampler, torch.zeros_like(parents)).sample(
             len(parents),
             initial=states[parents.to(states.device)],
             start=t,
@@ -136,7 +141,8 @@ def _generation(sampler: Sampler, t: float, states: Tensor, parents: Tensor, bat
     if t > 0:
         with torch.no_grad(), evaluating(sampler.denoiser):
             batches = states.split(batch_size or len(states))
-            predictions = torch.cat([sampler.denoiser(batch, t) for batch in batches])
+            denoiser = repeated(sampler, torch.zeros(len(batches[0]), dtype=torch.int64)).denoiser
+            predictions = torch.cat([denoiser.select(slice(0, len(batch)))(batch, t) for batch in batches])
     return Generation(t, states, predictions, parents)
 
 

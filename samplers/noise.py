@@ -25,8 +25,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ..degradations.checks import check_whole
 from ..degradations.randomness import white_noise
 from .signals import Draw
+
+# What a seed's stream of shared noise is apart from the stream that the seed itself begins.
+_APART = 0x6E6F697365
 
 
 class Noise(ABC):
@@ -89,11 +93,13 @@ class SharedNoise(Noise):
     """
 
     def __init__(self, seed: int) -> None:
+        check_whole("seed", seed)
         self.seed = seed
 
     def stream(self, rows: slice) -> Draw:
         """See `Noise.stream`."""
-        generator = torch.Generator().manual_seed(self.seed)
+        # Not the seed's own numbers: first latents may have been drawn from those.
+        generator = torch.Generator().manual_seed((self.seed + _APART) % 2**63)
         return lambda like: white_noise(like[:1].shape, like=like, generator=generator).expand_as(like)
 
 
@@ -106,7 +112,8 @@ class InterpolatedNoise(Noise):
         weights: for each sample where it stands between the two, (count,), in [0, 1].
 
     Raises:
-        ValueError: a weight lies outside [0, 1], or the seeds are the same.
+        ValueError: a weight lies outside [0, 1], the seeds are the same, or (in a run) there is not one weight for each
+            sample.
     """
 
     def __init__(self, first: int, second: int, weights: Float[Tensor, " count"]) -> None:
@@ -124,6 +131,9 @@ class InterpolatedNoise(Noise):
         angle = self.weights[rows] * (math.pi / 2)
 
         def draw(like: Tensor) -> Tensor:
+            if len(angle) != len(like):
+                msg = f"{len(self.weights)} weights were given, but not one for each sample of the run"
+                raise ValueError(msg)
             shares = (angle.cos(), angle.sin())
             column = (-1, *(1,) * (like.ndim - 1))
             parts = [share.to(like).reshape(column) * end(like) for share, end in zip(shares, ends, strict=True)]

@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..degradations import Coupling, Deterministic, Markov
+from ..degradations import Coupling, Deterministic, Diffusive, Eta, Markov
 from ..degradations.checks import check_instance
 from ..degradations.coefficients import couple
 from ..losses import PosteriorStd, Prior, ReverseStd
@@ -95,11 +95,18 @@ class PosteriorSampler(Sampler):
         self.delta = delta
         self.reverse_std = reverse_std or PosteriorStd()
         super().__init__(denoiser, steps=steps, times=times, prior=prior, end=end)
+        # Noise that is 0 is not drawn, and what is made of it is known to be the same every time.
+        if self.delta is not None:
+            self._noisy = self.delta > 0
+        elif isinstance(self.coupling, (Deterministic, Eta, Diffusive)) and getattr(self.coupling, "eta", 0.0) == 0:
+            self._noisy = False
+        else:
+            self._noisy = not isinstance(self.reverse_std, PosteriorStd) or self.has_noise()
 
     @property
     def draws_noise(self) -> bool:
         """See `Sampler.draws_noise`."""
-        return not isinstance(self.coupling, Deterministic) and self.delta != 0
+        return self._noisy
 
     def coefficients(self, t: Float[Tensor, "*steps"], s: Float[Tensor, "*steps"]) -> PosteriorStep:
         """See `Sampler.coefficients`."""

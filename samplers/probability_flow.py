@@ -26,6 +26,10 @@ from ..degradations.tables import schedule_dtype
 from ..models import AbstractDenoiser
 
 
+class NonFiniteRatesError(ValueError):
+    """A rate of change became infinite or NaN; the message says whose, and when."""
+
+
 class FlowCoefficients(NamedTuple):
     """Coefficients of du/dt = latent u + output y per unit of time, each broadcastable to (batch, *shape)."""
 
@@ -96,7 +100,7 @@ class FlowField:
             )
             remedy = "look at its network and at the latents" if finite else "start at another time, such as first=1e-3"
             msg = f"{culprit} infinite or NaN at t = {t.item():.6g}: {remedy}"
-            raise ValueError(msg)
+            raise NonFiniteRatesError(msg)
         return rates
 
     def callback_step(self, t: Tensor, state: tuple[Tensor, ...], step: Tensor) -> None:
@@ -120,6 +124,7 @@ def solve(
     *,
     rtol: float | tuple[float, ...],
     atol: float,
+    each: bool = False,
 ) -> tuple[Tensor, ...]:
     """Return the state at time `stop` of the trajectory on which it is `state` at `start`.
 
@@ -133,6 +138,7 @@ def solve(
         stop: the time to go to, earlier or later.
         rtol: relative tolerance per step, or one for each part of the state.
         atol: absolute tolerance per step.
+        each: hold every example of the batch within the tolerances, instead of the batch on average.
 
     Raises:
         ImportError: torchdiffeq is not installed.
@@ -150,6 +156,13 @@ def solve(
     times = torch.tensor([start, stop], device=like.device, dtype=schedule_dtype(like.device))
     # The last step is made to end where the run does: beyond t = 1 there are no times.
     options: dict[str, Any] = {"step_t": times[-1:], "dtype": times.dtype}
+    if each:
+        options["norm"] = _largest_of_examples
     tolerances: Any = rtol
     path = odeint(field, state, times, rtol=tolerances, atol=atol, method="dopri5", options=options)
     return tuple(part[-1] for part in path)
+
+
+def _largest_of_examples(state: tuple[Tensor, ...]) -> Tensor:
+    """Return the largest root mean square over the examples of a state's parts, (batch, ...)."""
+    return torch.stack([part.flatten(1).square().mean(1).sqrt().max() for part in state]).max()

@@ -31,6 +31,7 @@ from ..degradations.checks import check_instance, check_signal
 from ..degradations.randomness import white_noise
 from ..losses.times.inversion import invert_distribution
 from .base import Sampler
+from .repeating import repeated
 from .seeds import draw_seeds
 
 # Widths as they are typed, and as a schedule computes them, differ by rounding.
@@ -88,7 +89,8 @@ def restart(
     missing = _missing_noise(process, start)
     images = compute_precision(start.images).to(process.device).repeat_interleave(count, dim=0)
     noise = white_noise(images.shape, like=images, generator=generator)
-    runs = sampler.sample(
+    rows = torch.arange(len(start.images)).repeat_interleave(count)
+    runs = repeated(sampler, rows).sample(
         len(images),
         initial=process.basis.combine((images, torch.ones_like(missing)), (noise, missing)),
         start=start.time,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+import operator
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -11,10 +12,11 @@ import torch
 from torch import Tensor
 
 from ..degradations.bases.base import compute_precision
-from ..degradations.checks import check_instance, check_signal
+from ..degradations.checks import check_instance, check_signal, check_whole
 from ..models.modes import evaluating
 from .finiteness import FiniteWatch
 from .noise import GeneratorNoise, Noise, SeedNoise
+from .probability_flow import NonFiniteRatesError
 from .runs import Callback, Kept, NonFiniteStateError, Report, SamplingInterrupted, StepInfo, Trajectory
 from .signals import Dual
 from .walk import Walk
@@ -49,6 +51,8 @@ class Run:
     def __init__(self, sampler: Sampler, settings: RunSettings) -> None:
         process, count = sampler.process, settings.count
         for name, number in (("count", count), ("batch_size", settings.batch_size)):
+            if number is not None:
+                check_whole(name, number)
             if number is not None and number < 1:
                 msg = f"{name} must be at least 1, got {number}"
                 raise ValueError(msg)
@@ -120,22 +124,32 @@ class Run:
         times = self.grid.tolist()
         for number, step in enumerate(sampler.plan(sampler.process.in_schedule_dtype(self.grid), z.dtype)):
             t, s = times[number], times[number + 1]
-            before = walk.calls
+            where = f"step {number + 1} of {steps}, from t = {t:.6g} to {s:.6g}"
             try:
                 sampler.advance(walk, step._replace(to_data=s == 0))
+            except NonFiniteRatesError as error:
+                self._stop(f"{where}: {error}")
             finally:
                 # Calls of a step that was interrupted, or that a solver gave up, were made all the same.
-                self.calls += walk.calls - before
-                self.evaluations += (walk.calls - before) * len(z)
-                self._report()
-            watch.look(walk.latent.at_hand, f"step {number + 1} of {steps}, from t = {t:.6g} to {s:.6g}")
+                self._count(walk)
+            watch.look(walk.latent.at_hand, where)
             self.states.append(walk.latent)
             self.times.append(s)
             bar.update()
             if settings.callback is not None:
                 settings.callback(StepInfo(number, steps, t, s, rows, walk.calls, walk.latent, walk.prediction))
             yield walk
+            # Some samplers make predictions for callbacks and trajectories by a call of their own.
+            self._count(walk)
         watch.close()
+
+    def _count(self, walk: Walk) -> None:
+        """Take note of the calls that a batch has made since it was last asked."""
+        new = walk.calls - self.counted
+        self.counted = walk.calls
+        self.calls += new
+        self.evaluations += new * len(walk.latent.at_hand)
+        self._report()
 
     def _first(self, rows: slice) -> Tensor:
         """Return the latents that a batch starts from."""
@@ -150,6 +164,7 @@ class Run:
 
     def _begin(self, rows: slice) -> None:
         self.rows = rows
+        self.counted = 0
         self.states: list[Dual] = []
         self.times: list[float] = []
 
@@ -177,10 +192,16 @@ class Run:
 
     def _stop(self, where: str) -> None:
         """Stop because of what was found at `where`."""
+        remedy = (
+            "look at what the network returns there (its precision, its training, times it has never seen) and at the"
+            " grid"
+            if self.states and where.startswith("step")
+            else "look at `initial`, or at the prior and the images it was made of"
+        )
         done = sum(len(batch) for batch in self.finished)
         msg = (
-            f"a latent of samples {self.rows.start} to {self.rows.stop - 1} became infinite or NaN in {where}: look at"
-            f" what the network returns there (its precision, its training, times it has never seen) and at the grid;"
+            f"a latent of samples {self.rows.start} to {self.rows.stop - 1} became infinite or NaN in {where}:"
+            f" {remedy};"
             f" {done} finished samples and the last finite latents are in this error's .kept"
         )
         raise NonFiniteStateError(msg, self._kept())
@@ -201,6 +222,15 @@ class Run:
             done = sum(len(batch) for batch in self.finished)
             msg = f"interrupted: {done} finished samples and the unfinished batch's latents are in this error's .kept"
             raise SamplingInterrupted(msg, self._kept()) from error
+        except NonFiniteStateError:
+            raise
+        except Exception as error:
+            # Whatever else stops a run, a callback or a full memory, what was finished is not lost with it.
+            if self.finished or self.states:
+                error.kept = self._kept()  # pyright: ignore[reportAttributeAccessIssue]
+                done = sum(len(batch) for batch in self.finished)
+                error.add_note(f"{done} finished samples and the unfinished batch's latents are in this error's .kept")
+            raise
 
     def _checked_initial(self) -> Tensor | None:
         settings, process = self.settings, self.sampler.process
@@ -248,14 +278,20 @@ def seed_noise(seeds: Sequence[int], count: int) -> SeedNoise:
         TypeError: the seeds are no integers.
         ValueError: there are more or fewer than samples.
     """
-    given: list[object] = [*seeds]
-    if not all(isinstance(seed, int) for seed in given):
-        msg = f"generator must be a torch.Generator or one integer seed for each sample, got {given!r:.60}"
+    if not isinstance(seeds, Iterable) or isinstance(seeds, (set, frozenset)):
+        msg = f"generator must be a torch.Generator or one integer seed for each sample, in order, got {seeds!r:.60}"
         raise TypeError(msg)
-    if len(seeds) != count:
-        msg = f"{len(seeds)} seeds for {count} samples: give one seed for each, such as range({count})"
+    given: list[object] = [*seeds]
+    try:
+        # Integers of numpy and of torch as well.
+        whole = [operator.index(seed) for seed in given]  # pyright: ignore[reportArgumentType]
+    except TypeError:
+        msg = f"generator must be a torch.Generator or one integer seed for each sample, got {given!r:.60}"
+        raise TypeError(msg) from None
+    if len(whole) != count:
+        msg = f"{len(whole)} seeds for {count} samples: give one seed for each, such as range({count})"
         raise ValueError(msg)
-    return SeedNoise.of_seeds(seeds)
+    return SeedNoise.of_seeds(whole)
 
 
 @contextmanager

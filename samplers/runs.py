@@ -81,7 +81,7 @@ class Kept:
 
     Attributes:
         samples: the samples of the batches that were finished, (finished, *shape).
-        states: of the batch that was not, the finite latents it had been through (the last one alone, unless a
+        states: of the batch that was not, the finite latents it had been through (the last one or two, unless a
             trajectory was asked for), (states, batch, *shape).
         times: their times, (states,).
         rows: which samples of the run that batch holds.

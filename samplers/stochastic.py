@@ -10,6 +10,7 @@ flow.
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -199,10 +200,12 @@ class EulerMaruyamaSampler(Sampler):
         stddev = torch.where(endless, exact.stddev, self.eta * (-change).sqrt() * end.log_sigma.exp())
         if not torch.compiler.is_compiling() and not bool((latent >= -1).all()):
             worst = latent.nan_to_num(nan=-torch.inf).min().item()
+            more = max(2, math.ceil((1 - worst) / 2)) if math.isfinite(worst) else "hundreds of"
             msg = (
                 f"a step of this grid multiplies a coefficient by {worst:.3g}, below -1, so that Euler and Maruyama's"
-                f" method is unstable for {type(process).__name__}: take more steps (next to a time without signal no"
-                " number is enough), or PosteriorSampler or ExponentialSDESampler, which are stable at any"
+                f" method is unstable for {type(process).__name__}: take about {more} times as many steps (next to a"
+                " time without signal no number is enough), or PosteriorSampler or ExponentialSDESampler, which are"
+                " stable at any"
             )
             raise ValueError(msg)
         return EulerMaruyamaCoefficients(

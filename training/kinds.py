@@ -88,6 +88,7 @@ class GridKind(Enum):
 
     UNIFORM = "uniform"
     LOG_SNR = "log-snr"
+    BALANCED = "balanced"
     KARRAS = "karras"
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 
 from jaxtyping import Float
 from torch import Tensor
 
-from ..degradations import LinearGaussianProcess
+from ..degradations import LinearGaussianProcess, PredictLessDegraded
 from ..losses import Prior
 from ..models import AbstractDenoiser
 from ..samplers import (
@@ -16,6 +17,7 @@ from ..samplers import (
     MultistepSampler,
     PosteriorSampler,
     Sampler,
+    balanced_times,
     karras_times,
     log_snr_times,
     uniform_times,
@@ -57,6 +59,13 @@ class SamplingConfig:
             ValueError: a setting is out of range, or the process does not allow the grid or the sampler.
         """
         times = self._times(denoiser.process)
+        if self.sampler is not SamplerKind.POSTERIOR and isinstance(denoiser.prediction, PredictLessDegraded):
+            warnings.warn(
+                f"the sampler {self.sampler.value!r} carries noise from step to step, and a network that predicts the"
+                " less degraded image is made for independent steps through all of its levels: expect poor samples, or"
+                " train with --prediction x",
+                stacklevel=2,
+            )
         match self.sampler:
             case SamplerKind.POSTERIOR:
                 return PosteriorSampler(
@@ -76,5 +85,7 @@ class SamplingConfig:
                 return uniform_times(steps)
             case GridKind.LOG_SNR:
                 return log_snr_times(process, steps)
+            case GridKind.BALANCED:
+                return balanced_times(process, steps)
             case GridKind.KARRAS:
                 return karras_times(process, steps)

@@ -89,7 +89,7 @@ class ClassifierFreeGuidance(BatchDenoiser):
         # lerp is exact at both ends.
         return torch.lerp(y_none, y_label, self._scale_at(t, z_t))
 
-    def select(self, rows: slice) -> ClassifierFreeGuidance:
+    def select(self, rows: slice | Int[Tensor, " rows"]) -> ClassifierFreeGuidance:
         """Return the guided denoiser of these rows of the batch.
 
         Raises:

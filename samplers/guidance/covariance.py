@@ -25,7 +25,7 @@ being amplified into nonsense.
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from ...degradations import Basis, DataSpectrum
@@ -73,7 +73,7 @@ class CovarianceGuidance(ObservationGuidance):
             raise ValueError(msg)
         self.iterations = iterations
 
-    def select(self, rows: slice) -> CovarianceGuidance:
+    def select(self, rows: slice | Int[Tensor, " rows"]) -> CovarianceGuidance:
         """Return the guided denoiser of these rows of the batch."""
         return type(self)(
             self.denoiser.select(rows),

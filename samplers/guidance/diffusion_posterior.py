@@ -28,7 +28,7 @@ from __future__ import annotations
 import math
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from ...degradations import DataSpectrum
@@ -73,7 +73,7 @@ class DiffusionPosteriorSampling(ObservationGuidance):
             raise ValueError(msg)
         self.strength = strength
 
-    def select(self, rows: slice) -> DiffusionPosteriorSampling:
+    def select(self, rows: slice | Int[Tensor, " rows"]) -> DiffusionPosteriorSampling:
         """Return the guided denoiser of these rows of the batch."""
         return type(self)(
             self.denoiser.select(rows),

@@ -32,7 +32,7 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from ...degradations import DataSpectrum, LinearGaussianProcess
@@ -107,7 +107,7 @@ class ObservationGuidance(TableModule, AbstractDenoiser, ABC):
         """Return x_hat, and the spectrum V^T (x_hat_guided - x_hat) in the schedule's precision, (batch, *shape)."""
 
     @abstractmethod
-    def select(self, rows: slice) -> ObservationGuidance:
+    def select(self, rows: slice | Int[Tensor, " rows"]) -> ObservationGuidance:
         """See `AbstractDenoiser.select`: observations are split with the latents."""
 
     def forward(self, z_t: Float[Tensor, "batch ..."], t: Time) -> Float[Tensor, "batch ..."]:

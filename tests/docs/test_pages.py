@@ -136,7 +136,8 @@ class TestSampling:
             for block in blocks(SAMPLING):
                 exec(compile(block, "sampling.md", "exec"), names)  # noqa: S102
         assert names["tree"].samples.shape == (27, 1, 8, 8)
-        assert names["images"].shape == (64, 1, 8, 8)
+        assert names["samples"].shape == (64, 1, 8, 8)
+        assert names["back"].isfinite().all()
 
     @pytest.mark.parametrize(("name", "rows"), [("restarts", 2), ("distances", 9), ("qualities", 20)])
     def test_its_tables_are_filled(self, name, rows):

@@ -3,9 +3,11 @@
 And with one whose estimate is a line in time, methods of second order are exact on every grid.
 """
 
+import math
+
 import pytest
 import torch
-from gaussian_law import Impulses, law_of, marginals
+from gaussian_law import Impulses, gaussian_oracle, law_of, marginals
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from zoo import EVERY_PROCESS
@@ -108,3 +110,22 @@ def test_an_estimate_on_a_line_is_integrated_exactly(sampler, name):
 
     # Sixteen nodes are exact to rounding while a log-SNR changes by less than some 20 in a step.
     torch.testing.assert_close(final([0.7, 0.45]), final([k / 50 for k in range(49, 0, -1)]), rtol=1e-8, atol=1e-8)
+
+
+@pytest.mark.parametrize("name", ["blurring", "cosine", "heat"])
+def test_langevin_steps_are_made_at_the_time_that_the_predictor_went_to(name):
+    """Without noise they are u <- e^-d u + (1 - e^-d) alpha_s u_hat(u, s)."""
+    process, size = EVERY_PROCESS[name], 0.3
+    oracle = gaussian_oracle(process)
+    prior, run = OraclePrior(oracle), {"start": 0.7, "stop": 0.4}
+    z = torch.randn((1, *process.shape), generator=torch.Generator().manual_seed(6), dtype=torch.float64)
+    still = Impulses(1, torch.zeros(2, *process.shape, dtype=torch.float64))
+    times = torch.tensor([1.0, 0.0], dtype=torch.float64)
+    sampler = PredictorCorrectorSampler(oracle, times=times, size=size, corrections=2, prior=prior)
+    found = sampler.sample(1, initial=z, noise=still, **run)
+    expected = PosteriorSampler(oracle, times=times, prior=prior).sample(1, initial=z, noise=still, **run)
+    alpha = process.alpha(0.4)
+    for _ in range(2):
+        held = process.basis.inverse(alpha * process.basis.forward(oracle(expected, 0.4)))
+        expected = math.exp(-size) * expected - math.expm1(-size) * held
+    torch.testing.assert_close(found, expected, rtol=1e-11, atol=1e-11)
