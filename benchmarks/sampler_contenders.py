@@ -172,6 +172,7 @@ OURS: list[Contender] = [
     Ours("multistep 3, log-SNR", partial(MultistepSampler, order=3, variable=Variable.LOG_SNR)),
     Ours("noise multistep 3", NoiseMultistepSampler),
     Ours("noise multistep 4", partial(NoiseMultistepSampler, order=4)),
+    Ours("noise multistep 4, uncorrected", partial(NoiseMultistepSampler, order=4, corrector=False)),
     Ours("exponential SDE", ExponentialSDESampler, _halved),
     Ours("Euler-Maruyama", EulerMaruyamaSampler),
     Ours("predictor-corrector", PredictorCorrectorSampler, _halved),

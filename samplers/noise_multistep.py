@@ -69,6 +69,7 @@ class NoiseMultistepSampler(Sampler):
         times: the grid instead, falling from 1 to 0, (steps + 1,).
         order: 2, 3 or 4.
         variable: what the noise is extrapolated in.
+        corrector: whether first steps are made anew; without it the order is 2 in the end, whatever `order` says.
         prior: law of the first latent; standard normal if None, where the process ends in it.
         end: what a run that ends at t = 0 returns.
 
@@ -78,7 +79,7 @@ class NoiseMultistepSampler(Sampler):
             noise, or so little signal that dividing by it would drown it in rounding errors.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # each is a choice of its own
         self,
         denoiser: AbstractDenoiser,
         *,
@@ -86,6 +87,7 @@ class NoiseMultistepSampler(Sampler):
         times: Float[Tensor, " times"] | None = None,
         order: int = 3,
         variable: Variable = Variable.LOG_SNR,
+        corrector: bool = True,
         prior: Prior | None = None,
         end: End = End.ESTIMATE,
     ) -> None:
@@ -93,7 +95,7 @@ class NoiseMultistepSampler(Sampler):
             msg = f"order must be 2, 3 or 4, got {order}"
             raise ValueError(msg)
         check_instance("variable", variable, Variable, "Variable.LOG_SNR or Variable.TIME")
-        self.order, self.variable = order, variable
+        self.order, self.variable, self.corrector = order, variable, corrector
         super().__init__(denoiser, steps=steps, times=times, prior=prior, end=end)
         process = self.process
         at = process.log_coefficients(process.in_schedule_dtype(self.times[:-1]))
@@ -129,7 +131,7 @@ class NoiseMultistepSampler(Sampler):
                 torch.where(last, (w - sigma_s * a) / alpha_s, w) for w, a in zip(step.estimates, left, strict=True)
             ),
             conversion=conversion,
-            mended=self._mended(t, *older) if 0 < len(older) < self.order - 1 else (),
+            mended=self._mended(t, *older) if self.corrector and 0 < len(older) < self.order - 1 else (),
         )
 
     def from_nothing(self, t: Float[Tensor, "*steps"], s: Float[Tensor, "*steps"]) -> NoiseSteps:

@@ -130,6 +130,17 @@ def test_the_order_is_the_stated_one(kind, order, stated, variable):
     assert slope(numbers, errors) > stated - 0.3, errors
 
 
+@pytest.mark.usefixtures("as_in_production")
+def test_without_the_corrector_the_first_step_s_error_remains():
+    oracle = gaussian_oracle(SMOOTH["cosine"])
+    numbers, errors = (80, 120, 160, 240), []
+    for n in numbers:
+        sampler = NoiseMultistepSampler(oracle, steps=n, order=4, corrector=False, prior=OraclePrior(oracle))
+        law = law_of(sampler, start=START, stop=STOP)
+        errors.append(law.at(-1).distance(marginals(oracle, torch.tensor([STOP], dtype=torch.float64)).at(0)))
+    assert slope(numbers, errors) == pytest.approx(2, abs=0.2)
+
+
 # One that begins with a third of noise, which the last step has to take away.
 @pytest.mark.parametrize("kind", [*SMOOTH, "noisy"])
 @pytest.mark.parametrize("end", list(End), ids=lambda e: e.name)
