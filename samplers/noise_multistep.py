@@ -79,7 +79,7 @@ class NoiseMultistepSampler(Sampler):
             noise, or so little signal that dividing by it would drown it in rounding errors.
     """
 
-    def __init__(  # noqa: PLR0913  # each is a choice of its own
+    def __init__(  # each is a choice of its own
         self,
         denoiser: AbstractDenoiser,
         *,
