@@ -20,7 +20,7 @@ from torch import Tensor
 from ..degradations import Coupling, Deterministic, Diffusive, Eta, Markov
 from ..degradations.checks import check_instance
 from ..degradations.coefficients import couple
-from ..losses import PosteriorStd, Prior, ReverseStd
+from ..losses import FittedStd, PosteriorStd, Prior, ReverseStd
 from ..losses.likelihood.reverse_std import Step
 from ..models import AbstractDenoiser
 from .base import End, Sampler
@@ -117,7 +117,7 @@ class PosteriorSampler(Sampler):
         if self.delta is not None:
             stddev = torch.full_like(posterior.stddev, self.delta)
         else:
-            stddev = self.reverse_std.stddev(Step(s, t, start, end, posterior))
+            stddev = self._stddev(Step(s, t, start, end, posterior))
         # The step to the data takes the estimate itself: nothing of the latent, no noise, no degradation.
         last = self.ends(s)
         log_alpha = torch.where(last, 0.0, start.log_alpha)
@@ -129,6 +129,17 @@ class PosteriorSampler(Sampler):
             output=share * conversion.output,
             stddev=torch.where(last, 0.0, stddev),
         )
+
+    def _stddev(self, step: Step) -> Tensor:
+        """Return the standard deviations of steps, 0 for those to the data, which fitted ones may know nothing of."""
+        if not isinstance(self.reverse_std, FittedStd) or self.end is not End.ESTIMATE:
+            return self.reverse_std.stddev(step)
+        s, t = (time.reshape(-1).expand(max(step.s.numel(), step.t.numel())) for time in (step.s, step.t))
+        noisy = s > 0
+        found = s.new_zeros(len(s), *self.process.shape)
+        if bool(noisy.any()):
+            found[noisy] = self.reverse_std.stddev(step._replace(s=s[noisy], t=t[noisy]))
+        return found
 
     def advance(self, walk: Walk, step: PlannedStep) -> None:
         """See `Sampler.advance`."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -278,15 +278,14 @@ def seed_noise(seeds: Sequence[int], count: int) -> SeedNoise:
         TypeError: the seeds are no integers.
         ValueError: there are more or fewer than samples.
     """
-    if not isinstance(seeds, Iterable) or isinstance(seeds, (set, frozenset)):
+    # Integers of numpy and of torch as well; a set has no order that would tell whose seed is whose.
+    if not hasattr(seeds, "__iter__") or isinstance(seeds, (set, frozenset)):
         msg = f"generator must be a torch.Generator or one integer seed for each sample, in order, got {seeds!r:.60}"
         raise TypeError(msg)
-    given: list[object] = [*seeds]
     try:
-        # Integers of numpy and of torch as well.
-        whole = [operator.index(seed) for seed in given]  # pyright: ignore[reportArgumentType]
+        whole = [operator.index(seed) for seed in seeds]
     except TypeError:
-        msg = f"generator must be a torch.Generator or one integer seed for each sample, got {given!r:.60}"
+        msg = f"generator must be a torch.Generator or one integer seed for each sample, got {[*seeds]!r:.60}"
         raise TypeError(msg) from None
     if len(whole) != count:
         msg = f"{len(whole)} seeds for {count} samples: give one seed for each, such as range({count})"

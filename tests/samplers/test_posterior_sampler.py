@@ -23,7 +23,7 @@ from unmelt.degradations import (
     PredictV,
     PredictX,
 )
-from unmelt.losses import DegradedDataPrior
+from unmelt.losses import ELBO, ConstantStd, DegradedDataPrior, ForwardStd
 from unmelt.models import AbstractDenoiser, Denoiser
 from unmelt.samplers import PosteriorSampler
 from unmelt.testing.strategies import couplings, random_images
@@ -259,6 +259,33 @@ def test_the_exact_denoiser_gives_the_data_s_law_back(coupling, kind):
     torch.testing.assert_close(
         u.var(0) / variance, torch.ones_like(variance), rtol=0, atol=6 * (2 / count) ** 0.5 + 0.1
     )
+
+
+@pytest.mark.parametrize("kind", ["heat", "isotropic"])
+def test_standard_deviations_are_those_of_the_bound(kind):
+    """Fitted ones know no step to the data where the bound ends in the first level: there none is needed."""
+    process = heat(levels=6) if kind == "heat" else IsotropicDiffusion(SHAPE)
+    x = random_images(SHAPE, batch=20)
+    denoiser = Denoiser(Soft(), process, prediction=PredictX())
+    prior = DegradedDataPrior(process, x)
+    coupling = Independent() if kind == "heat" else Markov()
+    bound = ELBO(process, prior=prior, coupling=coupling, steps=6).fitted(denoiser, [x])
+    z = start()
+    for reverse_std, expected in (
+        (bound.reverse_std, bound.reverse_std.log_stddev[2 if kind == "heat" else 3].exp()),
+        (ConstantStd(0.3), torch.full(SHAPE, 0.3)),
+        (ForwardStd(), process.transition(z, 0.5, 4 / 6).spectral_stddev),
+    ):
+        sampler = PosteriorSampler(denoiser, steps=6, coupling=coupling, reverse_std=reverse_std, prior=prior)
+        assert sampler.sample(2, generator=seeded()).isfinite().all()
+        if isinstance(reverse_std, ForwardStd) and kind == "heat":
+            continue
+        late, early = 4 / 6, 3 / 6
+        many = z[:1].expand(4000, *SHAPE)
+        u = process.basis.forward(sampler.step(many, late, early, generator=seeded()))
+        found = u.std(0) / expected.to(u).reshape(-1, *expected.shape[-3:])[0].expand(SHAPE)
+        # Six standard errors of a standard deviation of 4000 draws.
+        torch.testing.assert_close(found, torch.ones_like(found), rtol=0, atol=6 / math.sqrt(8000))
 
 
 # ---- randomness, initial states, errors --------------------------------------------------------------------
