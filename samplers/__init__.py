@@ -5,8 +5,6 @@ from .base import End, Sampler
 from .exponential import Variable
 from .grids import balanced_times, karras_times, level_times, log_snr_times, uniform_times
 from .heun import Churn, HeunSampler
-from .hierarchy import Generation, Tree, grow_tree
-from .interpolation import Blend, interpolate, interpolate_seeds
 from .multistep import MultistepSampler
 from .noise import GeneratorNoise, InterpolatedNoise, Noise, SeedNoise, SharedNoise
 from .noise_multistep import NoiseMultistepSampler
@@ -14,9 +12,21 @@ from .posterior import PosteriorSampler
 from .predictor_corrector import PredictorCorrectorSampler
 from .probability_flow import FlowCoefficients, flow_coefficients
 from .released_heat import released_heat_sampler
-from .restart import Start, blurred_start, restart, time_of_blur, upsampled_start
 from .runs import Kept, NonFiniteStateError, Report, SamplingInterrupted, StepInfo, Trajectory
 from .stochastic import EulerMaruyamaSampler, ExponentialSDESampler
+from .uses import (
+    Blend,
+    Generation,
+    Start,
+    Tree,
+    blurred_start,
+    grow_tree,
+    interpolate,
+    interpolate_seeds,
+    restart,
+    time_of_blur,
+    upsampled_start,
+)
 
 __all__ = [
     "AdaptiveSampler",

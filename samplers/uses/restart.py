@@ -25,12 +25,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..degradations import CosineBasis, GaussianBlur, HaarBasis, LinearGaussianProcess, Pixelation
-from ..degradations.bases.base import compute_precision
-from ..degradations.checks import check_instance, check_signal
-from ..degradations.randomness import white_noise
-from ..losses.times.inversion import invert_distribution
-from .base import Sampler
+from ...degradations import CosineBasis, GaussianBlur, HaarBasis, LinearGaussianProcess, Pixelation
+from ...degradations.bases.base import compute_precision
+from ...degradations.checks import check_instance, check_signal
+from ...degradations.randomness import white_noise
+from ...losses.times.inversion import invert_distribution
+from ..base import Sampler
 from .repeating import repeated
 from .seeds import draw_seeds
 

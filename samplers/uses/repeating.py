@@ -7,7 +7,7 @@ import copy
 from jaxtyping import Int
 from torch import Tensor
 
-from .base import Sampler
+from ..base import Sampler
 
 
 def repeated(sampler: Sampler, rows: Int[Tensor, " count"]) -> Sampler:

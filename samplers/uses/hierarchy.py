@@ -17,9 +17,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ..degradations.checks import check_instance
-from ..models.modes import evaluating
-from .base import Sampler
+from ...degradations.checks import check_instance
+from ...models.modes import evaluating
+from ..base import Sampler
 from .repeating import repeated
 from .seeds import draw_seeds
 

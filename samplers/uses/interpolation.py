@@ -21,13 +21,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..degradations.bases.base import compute_precision
-from ..degradations.checks import check_instance, check_signal
-from ..degradations.randomness import white_noise
-from ..losses import StandardNormalPrior
-from .base import Sampler
-from .noise import InterpolatedNoise, Noise, SharedNoise
-from .signals import Draw
+from ...degradations.bases.base import compute_precision
+from ...degradations.checks import check_instance, check_signal
+from ...degradations.randomness import white_noise
+from ...losses import StandardNormalPrior
+from ..base import Sampler
+from ..noise import InterpolatedNoise, Noise, SharedNoise
+from ..signals import Draw
 
 
 class Blend(Enum):
