@@ -53,13 +53,20 @@ def load_data(config: DataConfig) -> ImageSplits:
             return load_folder(config.folder, size=config.size, data_range=data_range)
 
 
-def build_denoiser(config: RunConfig, shape: tuple[int, ...], classes: int | None = None) -> Denoiser:
+def build_denoiser(
+    config: RunConfig,
+    shape: tuple[int, ...],
+    classes: int | None = None,
+    *,
+    data_range: tuple[float, float] | None = None,
+) -> Denoiser:
     """Return a fresh denoiser.
 
     Args:
         config: the run.
         shape: of one image.
         classes: number of classes of the data, which a conditional network is told; None if it has no labels.
+        data_range: numbers that the lowest and the highest level of the data are; None if they are not known.
 
     Raises:
         ValueError: a setting is out of range, the process cannot convert the prediction stably, or the network is
@@ -82,7 +89,6 @@ def build_denoiser(config: RunConfig, shape: tuple[int, ...], classes: int | Non
         dropout=settings.dropout,
         classes=classes if settings.conditional else None,
     )
-    data_range = (config.data.low, config.data.high)
     prediction = config.prediction.build()
     return Denoiser(network, config.process.build(shape), prediction=prediction, data_range=data_range)
 

@@ -105,7 +105,7 @@ def load_run(folder: Path | str) -> LoadedRun:
         raise FileNotFoundError(msg)
     config = run.load_config()
     data = json.loads(run.manifest.read_text())["data"]
-    average = EMA(build_denoiser(config, tuple(data["shape"]), data.get("classes")))
+    average = EMA(build_denoiser(config, tuple(data["shape"]), data.get("classes"), data_range=tuple(data["range"])))
     run.check_process(average.model.process)
     checkpoint = latest_checkpoint(run.checkpoints)
     average.load_state_dict(torch.load(checkpoint / _AVERAGE, map_location="cpu", weights_only=True))

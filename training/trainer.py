@@ -112,7 +112,9 @@ class Trainer:
         set_seed(settings.seed)
 
         # Everything is built, and thereby checked, before anything is written.
-        self.denoiser = build_denoiser(config, data.train.shape, data.classes).to(self.accelerator.device)
+        self.denoiser = build_denoiser(config, data.train.shape, data.classes, data_range=data.train.data_range).to(
+            self.accelerator.device
+        )
         self.ema = EMA(self.denoiser, config.optimizer.ema_decay)
         process, kind = self.denoiser.process, config.sampling.prior
         if resume and self.accelerator.is_main_process:

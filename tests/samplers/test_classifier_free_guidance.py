@@ -274,7 +274,7 @@ class TestSamplers:
         start = torch.randn(len(LABELS), *SHAPE, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
         together = sampler.sample(len(LABELS), initial=start)
         close(sampler.sample(len(LABELS), initial=start, batch_size=size), together, scale=10.0)
-        with pytest.raises(ValueError, match="rows up to 7 are asked for, .* given 6 labels: give one for each sample"):
+        with pytest.raises(ValueError, match="was made for a batch of 6.*but 7 samples"):
             sampler.sample(7)
 
     def test_samples_are_of_their_class_and_more_so_with_guidance(self):

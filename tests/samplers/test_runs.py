@@ -486,7 +486,7 @@ def test_settings_are_checked(make, words):
 
 
 def test_euler_and_maruyama_refuse_steps_that_blow_up():
-    with pytest.raises(ValueError, match=r"multiplies a coefficient by -\d.*unstable.*take more steps"):
+    with pytest.raises(ValueError, match=r"multiplies a coefficient by -\d.*unstable.*times as many steps"):
         made("euler-maruyama", steps=8).sample(1)
 
 
