@@ -7,6 +7,7 @@ import shutil
 import pytest
 import torch
 
+from unmelt.samplers import PosteriorSampler
 from unmelt.training import HeatConfig, Trainer, load_run
 
 
@@ -26,6 +27,18 @@ def test_the_denoiser_is_the_moving_average_at_the_last_step(trained):
     assert not torch.equal(loaded.denoiser(z, t), trained.denoiser.eval()(z, t))
     assert not loaded.denoiser.training
     assert not any(p.requires_grad for p in loaded.denoiser.parameters())
+
+
+def test_the_data_s_range_goes_with_the_model(trained):
+    """Whatever the configuration says: the range is that of the images it was given."""
+    data_range = trained.data.train.data_range
+    loaded = load_run(trained.config.folder)
+    assert loaded.denoiser.data_range == trained.denoiser.data_range == trained.prior.data_range == data_range
+    assert loaded.prior().data_range == data_range
+    prior = loaded.prior()
+    prior.data_range = (data_range[0], data_range[1] + 1)
+    with pytest.raises(ValueError, match="the prior is one of data in"):
+        PosteriorSampler(loaded.denoiser, prior=prior)
 
 
 def test_other_data_than_it_was_trained_on_is_refused(trained):
