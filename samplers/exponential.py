@@ -25,6 +25,7 @@ of the times: there the estimate at t alone is used, and that step is of first o
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from enum import Enum, auto
@@ -136,6 +137,7 @@ def noise_step(
     return ExponentialStep(latent, _where_sound(weights, whole), nothing)
 
 
+@functools.cache
 def _rule() -> tuple[list[float], list[float]]:
     """Return nodes and weights of Gauss and Legendre's rule on the unit interval, along which t is 0 and s is 1."""
     nodes, shares = np.polynomial.legendre.leggauss(_NODES)

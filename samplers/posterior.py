@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..degradations import Coupling, Deterministic, Diffusive, Eta, Markov
+from ..degradations import Coupling, Deterministic, Markov
 from ..degradations.checks import check_instance
 from ..degradations.coefficients import couple
 from ..losses import FittedStd, PosteriorStd, Prior, ReverseStd
@@ -98,10 +98,12 @@ class PosteriorSampler(Sampler):
         # Noise that is 0 is not drawn, and what is made of it is known to be the same every time.
         if self.delta is not None:
             self._noisy = self.delta > 0
-        elif isinstance(self.coupling, (Deterministic, Eta, Diffusive)) and getattr(self.coupling, "eta", 0.0) == 0:
-            self._noisy = False
+        elif isinstance(self.reverse_std, PosteriorStd):
+            # Noises that are wholly correlated, whatever the log-SNR does, leave the posterior no variance.
+            log_rho = self.coupling.log_correlation(self.times.new_tensor(-1.0))
+            self._noisy = bool((log_rho < 0).any()) and self.has_noise()
         else:
-            self._noisy = not isinstance(self.reverse_std, PosteriorStd) or self.has_noise()
+            self._noisy = True
 
     @property
     def draws_noise(self) -> bool:
