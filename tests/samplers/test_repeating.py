@@ -28,7 +28,7 @@ def labelled(*labels, **settings):
     return PosteriorSampler(LabelledDenoiser(denoiser, torch.tensor(labels)), steps=6, **settings)
 
 
-@pytest.mark.parametrize("batch_size", [None, 2])
+@pytest.mark.parametrize("batch_size", [None, 4])
 def test_a_tree_grows_under_its_one_label(batch_size):
     tree = grow_tree(labelled(3), times=(0.8, 0.5), children=(2, 3), batch_size=batch_size)
     assert tree.samples.shape == (6, *SHAPE)
