@@ -20,8 +20,13 @@ from sampler_contenders import Builder, Contender
 from sampler_laws import Attempt, Case, Injected
 from torch import Tensor
 
-from unmelt.degradations.coefficients import LogCoefficients
-from unmelt.samplers import Noise, karras_times, log_snr_times, uniform_times
+from unmelt.degradations.level import LogCoefficients
+from unmelt.samplers import (
+    Noise,
+    karras_times,
+    log_snr_times,
+    uniform_times,
+)
 
 _AWAY = 1e-3
 _BAND = (-10.0, 10.0)

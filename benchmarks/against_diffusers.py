@@ -24,7 +24,7 @@ from sampler_contenders import Builder, Contender
 from sampler_laws import Attempt, Case, Injected
 from torch import Tensor
 
-from unmelt.degradations.coefficients import LogCoefficients
+from unmelt.degradations.level import LogCoefficients
 from unmelt.samplers import Noise
 
 _AWAY = 1e-3

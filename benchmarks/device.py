@@ -33,11 +33,21 @@ from measuring import machine, print_machine, print_rows, write_json
 from parity import Check, compare
 from torch import Tensor, nn
 
-from unmelt.degradations import CosineBasis, Deterministic, Eta, Independent, Markov
-from unmelt.losses import DegradedDataPrior
-from unmelt.models import EMA, Denoiser
+from unmelt.degradations import (
+    CosineBasis,
+    Deterministic,
+    Eta,
+    Independent,
+    Markov,
+)
+from unmelt.models import EMA, DegradedDataPrior, Denoiser
 from unmelt.samplers import PosteriorSampler
-from unmelt.training import NetworkConfig, RunConfig, build_denoiser, build_loss
+from unmelt.training import (
+    NetworkConfig,
+    RunConfig,
+    build_denoiser,
+    build_loss,
+)
 from unmelt.training.trainer import Objective
 
 _RECIPE = Path(__file__).resolve().parents[1] / "recipes" / "cifar10_heat.py"
@@ -188,7 +198,7 @@ class TrainingStep:
     def process_alone(self) -> None:
         """Draw times and noise, and make latent and target of them: what the forward process does in a step."""
         loss, process = self.loss, self.denoiser.process
-        t = process.in_schedule_dtype(loss.times.sample(len(self.x), device=self.device))
+        t = process.to_schedule_dtype(loss.times.sample(len(self.x), device=self.device))
         self.denoiser.prediction.training_pair(process, self.x, torch.randn_like(self.x), t)
 
 

@@ -46,7 +46,7 @@ from unmelt.degradations import (
     Markov,
     PredictEpsilon,
     Prediction,
-    PredictLessDegraded,
+    PredictPreviousLevel,
     PredictScore,
     PredictV,
     PredictX,
@@ -54,14 +54,12 @@ from unmelt.degradations import (
 from unmelt.losses import (
     ELBO,
     BoundWeighting,
-    DegradedDataPrior,
     DenoisingLoss,
-    PosteriorStd,
     SimpleWeighting,
     Weighting,
 )
 from unmelt.losses.likelihood.terms import step_between, step_term
-from unmelt.models import AbstractDenoiser
+from unmelt.models import AbstractDenoiser, DegradedDataPrior, PosteriorStd
 from unmelt.samplers import PosteriorSampler
 
 _UNIT_ROUNDOFF = 2.0**-24
@@ -203,7 +201,7 @@ class _Subject:
         with _SingleNoise():
             results = {"loss": self._loss(SimpleWeighting()), "loss of the bound": self._loss(BoundWeighting())}
             # What an error of a less degraded signal means for the data has no bound.
-            if not isinstance(self.prediction, (PredictX, PredictLessDegraded)):
+            if not isinstance(self.prediction, (PredictX, PredictPreviousLevel)):
                 results["loss in x"] = self._loss(SimpleWeighting(PredictX()))
             for name, coupling in _COUPLINGS.items():
                 results[name] = self._samples(coupling, steps)
@@ -219,7 +217,7 @@ class _Subject:
 
         # The same times and noise again, for the size of the terms.
         generator = _seeded(1)
-        t = process.in_schedule_dtype(loss.times.sample(len(x), device=x.device, generator=generator))
+        t = process.to_schedule_dtype(loss.times.sample(len(x), device=x.device, generator=generator))
         noise = torch.randn(x.shape, generator=generator).to(x)
         z_t, target = self.prediction.training_pair(process, x, noise, t)
         terms = [_size(z) + _size(y) for z, y in zip(z_t, target, strict=True)]
@@ -235,7 +233,7 @@ class _Subject:
         found = bound(denoiser, x, generator=_seeded(3))
 
         terms: list[float] = []
-        times = process.in_schedule_dtype(torch.cat([torch.tensor([1 / steps]), found.times[0].cpu()]))
+        times = process.to_schedule_dtype(torch.cat([torch.tensor([1 / steps]), found.times[0].cpu()]))
         for s, t in pairwise(times):
             term = step_term(step_between(process, s, t, coupling), PosteriorStd())
             latent, output = self.prediction.conversion(process, t, term.log_alpha)
@@ -254,7 +252,7 @@ class _Subject:
         initial = prior.sample(len(self.x), generator=generator).to(self.side.dtype)
         path = sampler.trajectory(len(self.x), generator=generator, initial=initial)
 
-        times = process.in_schedule_dtype(path.times)
+        times = process.to_schedule_dtype(path.times)
         growth = 1.0
         sizes: list[float] = []
         for t, s, z in zip(times[:-1], times[1:], path.states[:-1], strict=True):
@@ -279,7 +277,7 @@ def _processes(shape: tuple[int, int, int]) -> dict[str, Callable[[], LinearGaus
 
 def _predictions(process: LinearGaussianProcess, steps: int) -> Iterator[Prediction]:
     """Yield the predictions that `process` allows."""
-    levels = PredictLessDegraded() if process.levels else PredictLessDegraded(levels=steps)
+    levels = PredictPreviousLevel() if process.levels else PredictPreviousLevel(levels=steps)
     for prediction in (PredictX(), PredictEpsilon(), PredictV(), PredictScore(), levels):
         try:
             prediction.require_stable(process)

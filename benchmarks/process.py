@@ -53,11 +53,11 @@ from unmelt.degradations import (
     Markov,
     PredictEpsilon,
     Prediction,
-    PredictLessDegraded,
+    PredictPreviousLevel,
     PredictX,
 )
-from unmelt.losses import DegradedDataPrior, DenoisingLoss
-from unmelt.models import EMA, Denoiser, UNet
+from unmelt.losses import DenoisingLoss
+from unmelt.models import EMA, DegradedDataPrior, Denoiser, UNet
 from unmelt.samplers import PosteriorSampler
 
 LARGEST_PAIR_RATIO = 1.5
@@ -164,7 +164,7 @@ class _TrainingStep:
     def __init__(self, batch: int, shape: tuple[int, ...]) -> None:
         levels = 200
         process = HeatDissipation(shape, levels=levels)
-        prediction = PredictLessDegraded()
+        prediction = PredictPreviousLevel()
         self.x = torch.rand(batch, *shape)
         self.network = UNet(shape, channels=32)
         self.denoiser = Denoiser(self.network, process, prediction=prediction).train()
@@ -228,7 +228,7 @@ def step(seconds: float) -> dict[str, object]:
 
     whole = statistics.median(times["whole step"])
 
-    def difference(name: str) -> float:
+    def log_ratio(name: str) -> float:
         """Return the median over rounds of what this takes more than the network in the same round."""
         pairs = zip(times[name], times["network alone"], strict=True)
         return statistics.median(more - less for more, less in pairs) / whole
@@ -236,8 +236,8 @@ def step(seconds: float) -> dict[str, object]:
     process = statistics.median(before / total for before, _, total in training.clocked)
     everything = statistics.median((before + after) / total for before, after, total in training.clocked)
     shares = {
-        "process and loss": {"difference": difference("network, process and loss"), "clocked": process},
-        "all outside the network": {"difference": difference("whole step"), "clocked": everything},
+        "process and loss": {"difference": log_ratio("network, process and loss"), "clocked": process},
+        "all outside the network": {"difference": log_ratio("whole step"), "clocked": everything},
     }
     print("\nshare of the whole step")
     rows = [["", "less the network alone", "clocked inside the step"]]
@@ -277,7 +277,7 @@ def sampler(seconds: float) -> dict[str, object]:
 
     samplers = {
         "IHDM (heat, less degraded, Independent)": PosteriorSampler(
-            around(heat, PredictLessDegraded()), steps=steps, coupling=Independent(), delta=0.0125, prior=prior
+            around(heat, PredictPreviousLevel()), steps=steps, coupling=Independent(), delta=0.0125, prior=prior
         ),
         "heat, x, Markov": PosteriorSampler(around(heat, PredictX()), steps=steps, coupling=Markov(), prior=prior),
         "DDPM (isotropic, epsilon, Markov)": PosteriorSampler(

@@ -12,7 +12,7 @@ from sampler_laws import GRIDS, Attempt, Case, OurAttempt
 from torch import Tensor
 
 from unmelt.degradations import Deterministic, Markov
-from unmelt.losses import OraclePrior
+from unmelt.models import OraclePrior
 from unmelt.samplers import (
     AdaptiveSampler,
     End,

@@ -29,7 +29,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from unmelt.degradations import LinearGaussianProcess, PixelBasis
-from unmelt.degradations.coefficients import LogCoefficients
+from unmelt.degradations.level import LogCoefficients
 from unmelt.models import GaussianOracle, Oracle
 from unmelt.samplers import (
     End,

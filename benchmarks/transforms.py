@@ -23,7 +23,12 @@ import tyro
 from measuring import machine, print_machine, print_rows, take_turns, write_json
 from torch import Tensor
 
-from unmelt.degradations.bases import CosineBasis, FourierBasis, SeparableBasis, SineBasis
+from unmelt.degradations.bases import (
+    CosineBasis,
+    FourierBasis,
+    SeparableBasis,
+    SineBasis,
+)
 
 _BASES: dict[str, type[SeparableBasis]] = {"cosine": CosineBasis, "sine": SineBasis, "Fourier": FourierBasis}
 # Powers of two, the FFT's best sizes, and a few between them.

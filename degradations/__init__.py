@@ -14,10 +14,15 @@ from .bases import (
     SineBasis,
     opponent_colours,
 )
-from .blur_schedules import BlurSchedule, LogSpacedBlur, PowerBlur, SineBlur, TabulatedBlur, blur_pixels, repeated_blur
-from .coefficients import PosteriorCoefficients
-from .composition import ChannelGroups, InBasis, Renoised
-from .couplings import Coupling, Deterministic, Diffusive, Eta, Independent, Markov
+from .composition import ChangedBasis, ChannelGroups, WithNoise
+from .couplings import (
+    Coupling,
+    Deterministic,
+    Eta,
+    Independent,
+    Markov,
+    ReverseSDE,
+)
 from .families import (
     BlurringDiffusion,
     ColdBlur,
@@ -26,19 +31,28 @@ from .families import (
     HeatDissipation,
     HeatFlow,
     IsotropicDiffusion,
-    OrderedFading,
     Pixelation,
     PixelMask,
+    SequentialMasking,
     SoftDiffusion,
     SpectralDiffusion,
     VariancePreservingBlur,
-    hole,
+    radial_onset,
 )
-from .fitted_blur import equal_variance_blur
 from .gaussian import SpectralGaussian
-from .predictions import Conversion, PredictEpsilon, Prediction, PredictLessDegraded, PredictScore, PredictV, PredictX
+from .level import PosteriorCoefficients
+from .predictions import (
+    Conversion,
+    PredictEpsilon,
+    Prediction,
+    PredictPreviousLevel,
+    PredictScore,
+    PredictV,
+    PredictX,
+)
 from .process import LinearGaussianProcess
 from .schedules import (
+    BlurSchedule,
     ConstantNoise,
     Convention,
     CosineSchedule,
@@ -47,11 +61,18 @@ from .schedules import (
     Interpolating,
     LinearSchedule,
     LogSNRSchedule,
+    LogSpacedBlur,
+    PowerBlur,
     RectifiedFlowSchedule,
     Schedule,
     SigmoidSchedule,
+    SineBlur,
+    TabulatedBlur,
     VarianceExploding,
     VariancePreserving,
+    blur_pixels,
+    equal_variance_blur,
+    repeated_blur,
     shifted_cosine,
 )
 from .spectra import DataSpectrum, SpectrumEstimator, estimate_spectrum
@@ -60,6 +81,7 @@ __all__ = [
     "Basis",
     "BlurSchedule",
     "BlurringDiffusion",
+    "ChangedBasis",
     "ChannelGroups",
     "ColdBlur",
     "ConstantNoise",
@@ -70,7 +92,6 @@ __all__ = [
     "Coupling",
     "DataSpectrum",
     "Deterministic",
-    "Diffusive",
     "EDMSchedule",
     "EigenBasis",
     "Eta",
@@ -81,7 +102,6 @@ __all__ = [
     "HaarBasis",
     "HeatDissipation",
     "HeatFlow",
-    "InBasis",
     "Independent",
     "Interpolating",
     "IsotropicDiffusion",
@@ -91,7 +111,6 @@ __all__ = [
     "LogSpacedBlur",
     "Markov",
     "MatrixBasis",
-    "OrderedFading",
     "PCABasis",
     "PixelBasis",
     "PixelMask",
@@ -99,16 +118,17 @@ __all__ = [
     "PosteriorCoefficients",
     "PowerBlur",
     "PredictEpsilon",
-    "PredictLessDegraded",
+    "PredictPreviousLevel",
     "PredictScore",
     "PredictV",
     "PredictX",
     "Prediction",
     "ProductBasis",
     "RectifiedFlowSchedule",
-    "Renoised",
+    "ReverseSDE",
     "Schedule",
     "SeparableBasis",
+    "SequentialMasking",
     "SigmoidSchedule",
     "SineBasis",
     "SineBlur",
@@ -120,11 +140,12 @@ __all__ = [
     "VarianceExploding",
     "VariancePreserving",
     "VariancePreservingBlur",
+    "WithNoise",
     "blur_pixels",
     "equal_variance_blur",
     "estimate_spectrum",
-    "hole",
     "opponent_colours",
+    "radial_onset",
     "repeated_blur",
     "shifted_cosine",
 ]

@@ -8,16 +8,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from ..core.checks import check_instance
 from .bases import Basis
-from .checks import check_instance
 from .process import LinearGaussianProcess, Time
 from .schedules import Schedule
 
 
-class Renoised(LinearGaussianProcess):
+class WithNoise(LinearGaussianProcess):
     """Another process's degradation under a new noise: alpha_k(t) = a(t) alpha'_k(t), sigma(t) the schedule's.
 
-    `Renoised(HeatDissipation(shape), CosineSchedule())` is blurring diffusion without its d_min and with heat
+    `WithNoise(HeatDissipation(shape), CosineSchedule())` is blurring diffusion without its d_min and with heat
     dissipation's blur widths. With a schedule that leaves the signal alone (`ConstantNoise`, `GeometricNoise`) the
     other process's alpha is kept as it is. Its own noise does not matter.
 
@@ -41,7 +41,7 @@ class Renoised(LinearGaussianProcess):
         return self.noise.log_sigma(self.expand_times(t))
 
 
-class InBasis(LinearGaussianProcess):
+class ChangedBasis(LinearGaussianProcess):
     """Another process's coefficients in another basis: the same alpha_k and sigma_k, on other functions.
 
     Coefficient k of the one becomes coefficient k of the other, whatever it stands for there.

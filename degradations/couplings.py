@@ -103,7 +103,7 @@ class Eta(Coupling):
 
 
 @dataclass(frozen=True)
-class Diffusive(Coupling):
+class ReverseSDE(Coupling):
     """rho = exp(eta^2 (l_t - l_s) / 2): the reverse diffusion with a share eta of the forward noise.
 
     Correlations multiply from step to step, rho_{s,t} = rho_{s,r} rho_{r,t}, so that the joint law of two levels does

@@ -14,9 +14,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ..core.checks import check_signal, values_are_readable
+from ..core.randomness import white_noise
 from .bases import Basis
-from .checks import check_signal, values_are_free
-from .randomness import white_noise
 
 
 class SpectralGaussian:
@@ -131,7 +131,7 @@ class SpectralGaussian:
         return log_std.flatten(1).sum(1) + self.event_shape.numel() / 2 * math.log(2 * math.pi)
 
     def _require_density(self, verb: str) -> None:
-        if values_are_free(self.spectral_stddev) and not bool((self.spectral_stddev > 0).all()):
+        if values_are_readable(self.spectral_stddev) and not bool((self.spectral_stddev > 0).all()):
             msg = (
                 f"{verb} needs a density, but the smallest standard deviation here is "
                 f"{abs(self.spectral_stddev.min().item()):g}: a Deterministic coupling, or a level without noise, has "

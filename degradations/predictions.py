@@ -14,7 +14,7 @@ does, u from epsilon divides by zero; such a pair is refused by `require_stable`
 | epsilon | (u_t - alpha u) / sigma | 1 / alpha | -sigma / alpha |
 | v | alpha epsilon - sigma u | alpha / (alpha^2 + sigma^2) | -sigma / (alpha^2 + sigma^2) |
 | score | -epsilon / sigma | 1 / alpha | sigma^2 / alpha |
-| less degraded | alpha_p u - u_t | see `PredictLessDegraded` | |
+| less degraded | alpha_p u - u_t | see `PredictPreviousLevel` | |
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
-from .coefficients import LogCoefficients, difference
+from .level import LogCoefficients, log_ratio
 from .process import LinearGaussianProcess
 
 # A conversion may amplify rounding errors (2^-24 in float32) up to this much: then it costs at most 2^-4 of a unit
@@ -169,7 +169,7 @@ class PredictEpsilon(Prediction):
         """See `Prediction.conversion`."""
         log_alpha = _or_zero(log_alpha, process, t)
         log_alpha_t, log_sigma_t = at or process.log_coefficients(t)
-        latent = difference(log_alpha, log_alpha_t)
+        latent = log_ratio(log_alpha, log_alpha_t)
         return Conversion(latent.exp(), -(latent + log_sigma_t).exp())
 
 
@@ -198,7 +198,7 @@ class PredictScore(Prediction):
         """See `Prediction.conversion`."""
         log_alpha = _or_zero(log_alpha, process, t)
         log_alpha_t, log_sigma_t = at or process.log_coefficients(t)
-        latent = difference(log_alpha, log_alpha_t)
+        latent = log_ratio(log_alpha, log_alpha_t)
         # A score without noise is infinite; saying so here is what makes `require_stable` refuse it.
         output = torch.where(log_sigma_t == -torch.inf, torch.inf, (latent + 2 * log_sigma_t).exp())
         return Conversion(latent.exp(), output)
@@ -238,7 +238,7 @@ class PredictV(Prediction):
 
 
 @dataclass(frozen=True)
-class PredictLessDegraded(Prediction):
+class PredictPreviousLevel(Prediction):
     """The network predicts the step A_p x - z_t to the less degraded signal at the level p before t.
 
     The parametrisation of inverse heat dissipation (Rissanen et al., 2023, section 2), mu = z_t + f(z_t, t). The
@@ -269,8 +269,8 @@ class PredictLessDegraded(Prediction):
         levels = self.levels or process.levels
         if levels is None:
             msg = (
-                f"PredictLessDegraded needs to know the levels, and {type(process).__name__} is continuous: give it "
-                "a number, such as PredictLessDegraded(levels=200), set the class's own (levels = 200), or predict x"
+                f"PredictPreviousLevel needs to know the levels, and {type(process).__name__} is continuous: give it "
+                "a number, such as PredictPreviousLevel(levels=200), set the class's own (levels = 200), or predict x"
                 " (in a recipe: --prediction x)"
             )
             raise ValueError(msg)
@@ -322,9 +322,9 @@ class PredictLessDegraded(Prediction):
         log_alpha_p, log_sigma_p = process.log_coefficients(previous)
         # Level 0 is the data: an estimate of it carries no noise of the process.
         log_sigma_p = torch.where(process.expand_times(previous) > 0, log_sigma_p, -torch.inf)
-        rise = difference(_or_zero(log_alpha, process, t), log_alpha_p)
+        rise = log_ratio(_or_zero(log_alpha, process, t), log_alpha_p)
         # The damping is the sigmoid of the log-SNR, kept in the exponent lest exp(rise) overflow.
-        damping = functional.logsigmoid(2 * difference(log_alpha_p, log_sigma_p))
+        damping = functional.logsigmoid(2 * log_ratio(log_alpha_p, log_sigma_p))
         factor = torch.where(rise <= 0, rise, rise + damping).exp()
         return Conversion(factor, factor)
 
@@ -337,7 +337,7 @@ def _or_zero(log_alpha: Tensor | None, process: LinearGaussianProcess, t: Tensor
 
 
 def _alternatives(process: LinearGaussianProcess) -> list[Prediction]:
-    levels = PredictLessDegraded() if process.levels else PredictLessDegraded(levels=1)
+    levels = PredictPreviousLevel() if process.levels else PredictPreviousLevel(levels=1)
     return [PredictX(), PredictEpsilon(), PredictV(), PredictScore(), levels]
 
 

@@ -29,32 +29,38 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from .bases import Basis
-from .bases.base import compute_precision
-from .checks import (
+from ..core.checks import (
     Shape,
     check_instance,
     check_order,
     check_signal,
     check_times,
-    values_are_free,
+    values_are_readable,
 )
-from .coefficients import LogCoefficients, PosteriorCoefficients, couple, difference, fade_and_change
+from ..core.constants import ConstantModule
+from ..core.precision import schedule_dtype, to_compute_dtype
+from ..core.randomness import white_noise
+from ..core.rates import nudged_inside, rate, with_limits
+from .bases import Basis
 from .couplings import Coupling, Markov
 from .gaussian import SpectralGaussian
-from .randomness import white_noise
-from .rates import inside, rate, with_limits
-from .tables import TableModule, schedule_dtype
+from .level import (
+    LogCoefficients,
+    PosteriorCoefficients,
+    log_ratio,
+    log_transition,
+    posterior_coefficients,
+)
 
 Time = Float[Tensor, "*batch"] | float
 
 
-class LinearGaussianProcess(TableModule, ABC):
+class LinearGaussianProcess(ConstantModule, ABC):
     """A forward process that is diagonal in an orthonormal basis. Subclass it to define a degradation.
 
     A subclass calls `super().__init__(basis)` and writes `log_alpha` and `log_sigma`; forgetting one fails at
     construction. Times lie in [0, 1]: 0 is data, 1 is fully degraded. Constant tables are registered with
-    `register_table`, so that they follow the module to a device without losing precision and stay out of
+    `register_constant`, so that they follow the module to a device without losing precision and stay out of
     checkpoints.
 
     Args:
@@ -65,6 +71,8 @@ class LinearGaussianProcess(TableModule, ABC):
             continuous and a grid is the user's choice.
     """
 
+    device_marker: Tensor
+
     levels: int | None = None
 
     def __init__(self, basis: Basis) -> None:
@@ -72,7 +80,7 @@ class LinearGaussianProcess(TableModule, ABC):
         check_instance("basis", basis, Basis, "super().__init__(CosineBasis(shape)) for example")
         self.basis = basis
         # Tells the device of a process without tables of its own.
-        self.register_table("device_marker", torch.zeros(()))
+        self.register_constant("device_marker", torch.zeros(()))
 
     @property
     def shape(self) -> Shape:
@@ -82,7 +90,7 @@ class LinearGaussianProcess(TableModule, ABC):
     @property
     def device(self) -> torch.device:
         """The device that the process's tables are on."""
-        return self.table("device_marker").device
+        return self.device_marker.device
 
     def extra_repr(self) -> str:
         """Show the shape and the levels; the basis is shown below."""
@@ -124,7 +132,7 @@ class LinearGaussianProcess(TableModule, ABC):
         if not isinstance(t, Tensor):
             # A number is checked where it is: making it a tensor on an accelerator first would hide it.
             t = torch.tensor(float(t), dtype=torch.float64)
-        return self.in_schedule_dtype(check_times(name, t, batch))
+        return self.to_schedule_dtype(check_times(name, t, batch))
 
     def as_ordered_times(self, s: Time, t: Time, batch: int | None = None) -> tuple[Tensor, Tensor]:
         """Return both times as `as_times` does, s <= t.
@@ -136,7 +144,7 @@ class LinearGaussianProcess(TableModule, ABC):
         s, t = self.as_times(s, name="s", batch=batch), self.as_times(t, batch=batch)
         return check_order(s, t), t
 
-    def in_schedule_dtype(self, t: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
+    def to_schedule_dtype(self, t: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
         """Return times known to be right on the process's device, in the precision schedules are computed in."""
         return t.to(self.device, schedule_dtype(self.device))
 
@@ -165,7 +173,7 @@ class LinearGaussianProcess(TableModule, ABC):
         return self._batched("log_sigma", self.log_sigma(t), t)
 
     def _as_tensor(self, t: Time) -> Tensor:
-        return self.in_schedule_dtype(t if isinstance(t, Tensor) else torch.tensor(t, dtype=torch.float64))
+        return self.to_schedule_dtype(t if isinstance(t, Tensor) else torch.tensor(t, dtype=torch.float64))
 
     def _batched(self, name: str, value: Tensor, t: Tensor) -> Tensor:
         """Give what a subclass returned a batch axis and all axes of a signal."""
@@ -205,7 +213,7 @@ class LinearGaussianProcess(TableModule, ABC):
         ):
             return False
         probes = torch.linspace(0, 1, 5, dtype=torch.float64)
-        ours, theirs = (p.log_coefficients(p.in_schedule_dtype(probes)) for p in (self, other))
+        ours, theirs = (p.log_coefficients(p.to_schedule_dtype(probes)) for p in (self, other))
         return all(torch.equal(a, b.to(a.device)) for a, b in zip(ours, theirs, strict=True))
 
     def alpha(self, t: Time) -> Float[Tensor, "..."]:
@@ -219,7 +227,7 @@ class LinearGaussianProcess(TableModule, ABC):
     def log_snr(self, t: Time) -> Float[Tensor, "..."]:
         """Return l_t = log alpha_t^2 - log sigma_t^2 per coefficient, broadcastable to (batch, *shape)."""
         log_alpha, log_sigma = self.log_coefficients(self.as_times(t))
-        return 2 * difference(log_alpha, log_sigma)
+        return 2 * log_ratio(log_alpha, log_sigma)
 
     # ---- rates in continuous time --------------------------------------------------------------------------
 
@@ -262,13 +270,13 @@ class LinearGaussianProcess(TableModule, ABC):
             return 0.0 - (2 * self.log_coefficients(t).log_sigma).exp() * self.log_snr_rate(t)
 
         # Without noise at t its square is 0, whatever finite or infinite rate that is multiplied by.
-        return torch.where(at_rest, squared(inside(t)), squared(t))
+        return torch.where(at_rest, squared(nudged_inside(t)), squared(t))
 
     def posterior_coefficients(self, s: Time, t: Time, coupling: Coupling) -> PosteriorCoefficients:
         """Return the coefficients of q(z_s | z_t, x); see `posterior` for arguments and errors."""
         s, t = self.as_ordered_times(s, t)
         start, end = self.log_coefficients(s), self.log_coefficients(t)
-        return couple(start, end, coupling)
+        return posterior_coefficients(start, end, coupling)
 
     # ---- the laws -----------------------------------------------------------------------------------------
 
@@ -302,7 +310,7 @@ class LinearGaussianProcess(TableModule, ABC):
         check_signal("z_s", z_s, self.shape)
         s, t = self.as_ordered_times(s, t, len(z_s))
         start, end = self.log_coefficients(s), self.log_coefficients(t)
-        fade, change = fade_and_change(start, end)
+        fade, change = log_transition(start, end)
         stddev = end.log_sigma.exp() * (-torch.expm1(change)).sqrt()
         return self._gaussian(_scaled(self.basis.forward(z_s), fade.exp()), stddev)
 
@@ -331,7 +339,7 @@ class LinearGaussianProcess(TableModule, ABC):
         check_signal("x", x, self.shape)
         s, t = self.as_ordered_times(s, t, len(x))
         start, end = self.log_coefficients(s), self.log_coefficients(t)
-        latent, signal, stddev = couple(start, end, coupling or Markov())
+        latent, signal, stddev = posterior_coefficients(start, end, coupling or Markov())
         alpha_s = start.log_alpha.exp()
         mean = _scaled(self.basis.forward(z_t), latent) + _scaled(self.basis.forward(x), signal * alpha_s)
         return self._gaussian(mean, stddev)
@@ -387,7 +395,7 @@ class LinearGaussianProcess(TableModule, ABC):
             msg = f"times must be at least one time in a row, such as [0.0, 0.5, 1.0], got shape {tuple(grid.shape)}"
             raise ValueError(msg)
         grid = self.as_times(grid, name="times")
-        if values_are_free(grid) and bool((grid.diff() < 0).any()):
+        if values_are_readable(grid) and bool((grid.diff() < 0).any()):
             msg = f"times must not fall, got {grid.tolist()}: a path goes from data to noise; flip the result instead"
             raise ValueError(msg)
         u = self.basis.forward(x)
@@ -396,7 +404,7 @@ class LinearGaussianProcess(TableModule, ABC):
         for t in grid.flip(0):
             here = self.log_coefficients(t)
             if later is not None:
-                log_rho = (coupling or Markov()).log_correlation(fade_and_change(here, later)[1])
+                log_rho = (coupling or Markov()).log_correlation(log_transition(here, later)[1])
                 fresh = white_noise(u.shape, like=u, generator=generator)
                 noise = _scaled(noise, log_rho.exp()) + _scaled(fresh, (-torch.expm1(2 * log_rho)).sqrt())
             path.append(self.basis.inverse(_scaled(u, here.log_alpha.exp()) + _scaled(noise, here.log_sigma.exp())))
@@ -422,7 +430,7 @@ class LinearGaussianProcess(TableModule, ABC):
     ) -> Float[Tensor, "batch ..."]:
         """Return z_t = A_t x + V diag(sigma_t) V^T noise for white `noise` in the data's axes, (batch, *shape)."""
         log_alpha, log_sigma = self.log_coefficients(self.as_times(t, batch=len(x)))
-        return self.basis.combine((compute_precision(x), log_alpha.exp()), (noise, log_sigma.exp()))
+        return self.basis.combine((to_compute_dtype(x), log_alpha.exp()), (noise, log_sigma.exp()))
 
     # ---- helpers ------------------------------------------------------------------------------------------
 

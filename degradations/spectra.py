@@ -9,10 +9,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ..core.checks import check_instance, check_signal
+from ..core.moments import Moments
+from ..core.precision import schedule_dtype
 from .bases import Basis
-from .checks import check_instance, check_signal
-from .moments import Moments
-from .tables import schedule_dtype
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +68,7 @@ class DataSpectrum:
 class SpectrumEstimator:
     """Estimates a `DataSpectrum` from a stream of batches; the order and size of batches do not matter.
 
-    All in float64 where the device has it; see `unmelt.degradations.moments` for how batches are merged.
+    All in float64 where the device has it; see `unmelt.core.moments` for how batches are merged.
 
     Args:
         basis: the basis V; batches are brought to its device.

@@ -39,9 +39,9 @@ from unmelt.degradations import (
     VariancePreservingBlur,
 )
 from unmelt.evaluation import Figure
-from unmelt.evaluation.run_likelihood import evaluate_run
-from unmelt.losses import ELBO, GaussianDecoder, OraclePrior, SampledLevels
-from unmelt.models import GaussianOracle
+from unmelt.evaluation.run_bounds import evaluate_run
+from unmelt.losses import ELBO, MonteCarlo
+from unmelt.models import GaussianDecoder, GaussianOracle, OraclePrior
 from unmelt.training import (
     BlurringConfig,
     CouplingKind,
@@ -170,7 +170,7 @@ def oracles() -> str:
                 coupling=coupling,
                 steps=steps,
                 first=first,
-                estimate=SampledLevels(draws=DRAWS, replicates=1) if steps == math.inf else None,
+                summation=MonteCarlo(draws=DRAWS, replicates=1) if steps == math.inf else None,
             )
             generator = torch.Generator().manual_seed(1)
             total = torch.cat([bound(oracle, batch, generator=generator).total for batch in x.split(250)])

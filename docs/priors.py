@@ -15,8 +15,20 @@ from torch import Tensor
 
 from unmelt.degradations import HeatDissipation, LinearGaussianProcess, estimate_spectrum
 from unmelt.evaluation import Recogniser, assess_memorisation
-from unmelt.losses import DegradedDataPrior, GaussianPrior, LowDimensionalGaussianPrior, Prior, StandardNormalPrior
-from unmelt.training import DataConfig, DataSource, LoadedRun, load_data, load_run
+from unmelt.models import (
+    DegradedDataPrior,
+    GaussianPrior,
+    LowRankGaussianPrior,
+    Prior,
+    StandardNormalPrior,
+)
+from unmelt.training import (
+    DataConfig,
+    DataSource,
+    LoadedRun,
+    load_data,
+    load_run,
+)
 
 PAGE = Path(__file__).with_suffix(".md")
 SAMPLES = 1024
@@ -28,7 +40,7 @@ def fitted(process: LinearGaussianProcess, images: Tensor) -> dict[str, Prior]:
     return {
         "`DegradedDataPrior`": DegradedDataPrior(process, images),
         "`GaussianPrior`": GaussianPrior(process, estimate_spectrum(process.basis, images)),
-        "`LowDimensionalGaussianPrior`": LowDimensionalGaussianPrior.fit(process, images),
+        "`LowRankGaussianPrior`": LowRankGaussianPrior.fit(process, images),
     }
 
 

@@ -22,10 +22,16 @@ from pages import write_table
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from unmelt.degradations import Deterministic, Eta, HeatDissipation, Independent, Markov
+from unmelt.core.pictures import to_pixels
+from unmelt.degradations import (
+    Deterministic,
+    Eta,
+    HeatDissipation,
+    Independent,
+    Markov,
+)
 from unmelt.evaluation import Recogniser
-from unmelt.losses import Prior
-from unmelt.models import Denoiser
+from unmelt.models import Denoiser, Prior
 from unmelt.samplers import (
     MultistepSampler,
     PosteriorSampler,
@@ -33,7 +39,7 @@ from unmelt.samplers import (
     SharedNoise,
     Start,
     blurred_start,
-    grow_tree,
+    branch,
     interpolate,
     interpolate_seeds,
     restart,
@@ -57,7 +63,6 @@ from unmelt.training import (
     load_data,
     load_run,
 )
-from unmelt.training.pictures import to_pixels
 
 PAGE = Path(__file__).with_suffix(".md")
 ROOT = PAGE.parents[1]
@@ -415,7 +420,7 @@ def draw_tree(model: Model) -> None:
     """Draw the hierarchy: states, and beside each what the model expects of it, from one state to 27 samples."""
     process = _heat(model)
     widths = (3.0, 1.5, 0.8)
-    tree = grow_tree(
+    tree = branch(
         markov(model),
         times=[time_of_blur(process, width) for width in widths],
         children=(3, 3, 3),

@@ -9,8 +9,8 @@ from typing import Annotated
 
 import tyro
 
-from .likelihood import LikelihoodReport
-from .run_likelihood import evaluate_run
+from .bound_report import LikelihoodReport
+from .run_bounds import evaluate_run
 
 _WIDTH = 24
 

@@ -33,46 +33,22 @@ of `unmelt.losses.weightings.base` lists. For one step of a grid, s < t, the unw
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import cast
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from ..core.checks import check_instance, check_signal
+from ..core.precision import to_compute_dtype
+from ..core.randomness import white_noise
 from ..degradations import LinearGaussianProcess
 from ..degradations.agreement import check_same_process
-from ..degradations.bases.base import compute_precision
-from ..degradations.checks import check_instance, check_signal
 from ..degradations.process import Time
-from ..degradations.randomness import white_noise
 from ..models import AbstractDenoiser, Denoiser
-from .times import LevelTimes, TimeSampling, UniformTimes
+from .reduction import Reduction, SumOverDimensions
+from .times import LevelTimes, TimeDistribution, UniformTimes
 from .weightings import LearnedLogVariance, SimpleWeighting, Weighting
-
-
-@dataclass(frozen=True)
-class Reduction:
-    """How squared errors add up over the n coefficients of one example: their sum times `weight(n)`."""
-
-    def weight(self, coefficients: int) -> float:
-        """Return w for signals of this many coefficients."""
-        del coefficients
-        return 1.0
-
-
-@dataclass(frozen=True)
-class SumOverDimensions(Reduction):
-    """w = 1: squared norm of the error, as in the released code of inverse heat dissipation."""
-
-
-@dataclass(frozen=True)
-class MeanOverDimensions(Reduction):
-    """w = 1 / n: mean squared error, as DDPM and most code after it trains."""
-
-    def weight(self, coefficients: int) -> float:
-        """Return 1 / n."""
-        return 1.0 / coefficients
 
 
 class DenoisingLoss(nn.Module):
@@ -95,7 +71,7 @@ class DenoisingLoss(nn.Module):
         self,
         process: LinearGaussianProcess,
         *,
-        times: TimeSampling | None = None,
+        times: TimeDistribution | None = None,
         weighting: Weighting | None = None,
         reduction: Reduction | None = None,
         uncertainty: LearnedLogVariance | None = None,
@@ -108,7 +84,7 @@ class DenoisingLoss(nn.Module):
             check_instance("uncertainty", uncertainty, LearnedLogVariance, "LearnedLogVariance(process)")
             check_same_process(process, uncertainty.process, whose="the uncertainty", where="this loss")
         if times is not None:
-            check_instance("times", times, TimeSampling, "Stratified(UniformTimes()) for example")
+            check_instance("times", times, TimeDistribution, "Stratified(UniformTimes()) for example")
         if reduction is not None:
             check_instance("reduction", reduction, Reduction, "MeanOverDimensions() for example")
         self.process = process
@@ -150,10 +126,10 @@ class DenoisingLoss(nn.Module):
         check_same_process(process, denoiser.process, whose="the denoiser", where="this loss")
         drawn = t is None
         if drawn:
-            times = process.in_schedule_dtype(self.times.sample(len(x), device=x.device, generator=generator))
+            times = process.to_schedule_dtype(self.times.sample(len(x), device=x.device, generator=generator))
         else:
             times = process.as_times(t, batch=len(x)).expand(len(x))
-        x = compute_precision(x)
+        x = to_compute_dtype(x)
         noise = white_noise(x.shape, like=x, generator=generator)
         z_t, target = denoiser.prediction.training_pair(process, x, noise, times)
         error = target - _output(denoiser, z_t, times, labels)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ..degradations.checks import check_instance
+from ..core.checks import check_instance
 from ..degradations.process import Time
 from .denoiser import AbstractDenoiser, Denoiser, estimate
 from .labels import check_labels

@@ -9,8 +9,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from ..core.checks import check_signal
 from ..degradations import LinearGaussianProcess, Prediction, PredictX
-from ..degradations.checks import check_signal
 from ..degradations.process import Time
 from .ema import unwrap
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from ..degradations.tables import TableModule
+from ..core.constants import ConstantModule
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -45,7 +45,7 @@ class EMA(nn.Module, Generic[Model]):
             raise ValueError(msg)
         self.decay = decay
         # Constant tables (the process's) are shared with the model, not copied.
-        tables = {id(module): module for module in model.modules() if isinstance(module, TableModule)}
+        tables = {id(module): module for module in model.modules() if isinstance(module, ConstantModule)}
         self.model = cast("Model", copy.deepcopy(unwrap(model), memo=tables))
         self.model.eval().requires_grad_(requires_grad=False)
         self.updates = 0

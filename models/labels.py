@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from ..degradations.checks import check_instance, values_are_free
+from ..core.checks import check_instance, values_are_readable
 
 
 class LabelEmbedding(nn.Module):
@@ -70,7 +70,7 @@ def check_labels(labels: Int[Tensor, "..."], classes: int, *, batch: int | None 
         msg = f"labels must have shape {expected}, one for each example, got {tuple(labels.shape)}"
         raise ValueError(msg)
     inside = (labels >= 0) & (labels <= classes)
-    if values_are_free(labels) and not bool(inside.all()):
+    if values_are_readable(labels) and not bool(inside.all()):
         msg = (
             f"labels must lie in 0..{classes - 1}, or be {classes} for no label, got {int(labels[~inside][0])}:"
             f" the network knows {classes} classes"

@@ -18,7 +18,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ..degradations.checks import as_shape
+from ..core.checks import as_shape
 from .labels import LabelEmbedding
 
 Layer = TypeVar("Layer", bound=nn.Module)

@@ -3,16 +3,35 @@
 from .adaptive import AdaptiveSampler
 from .base import End, Sampler
 from .exponential import Variable
-from .grids import balanced_times, karras_times, level_times, log_snr_times, uniform_times
+from .grids import (
+    balanced_times,
+    karras_times,
+    level_times,
+    log_snr_times,
+    uniform_times,
+)
 from .heun import Churn, HeunSampler
 from .multistep import MultistepSampler
-from .noise import GeneratorNoise, InterpolatedNoise, Noise, SeedNoise, SharedNoise
+from .noise import (
+    GeneratorNoise,
+    InterpolatedNoise,
+    Noise,
+    SeedNoise,
+    SharedNoise,
+)
 from .noise_multistep import NoiseMultistepSampler
 from .posterior import PosteriorSampler
 from .predictor_corrector import PredictorCorrectorSampler
 from .probability_flow import FlowCoefficients, flow_coefficients
 from .released_heat import released_heat_sampler
-from .runs import Kept, NonFiniteStateError, Report, SamplingInterrupted, StepInfo, Trajectory
+from .runs import (
+    NonFiniteStateError,
+    Partial,
+    SamplingInterrupted,
+    SamplingStats,
+    StepInfo,
+    Trajectory,
+)
 from .stochastic import EulerMaruyamaSampler, ExponentialSDESampler
 from .uses import (
     Blend,
@@ -20,7 +39,7 @@ from .uses import (
     Start,
     Tree,
     blurred_start,
-    grow_tree,
+    branch,
     interpolate,
     interpolate_seeds,
     restart,
@@ -40,16 +59,16 @@ __all__ = [
     "GeneratorNoise",
     "HeunSampler",
     "InterpolatedNoise",
-    "Kept",
     "MultistepSampler",
     "Noise",
     "NoiseMultistepSampler",
     "NonFiniteStateError",
+    "Partial",
     "PosteriorSampler",
     "PredictorCorrectorSampler",
-    "Report",
     "Sampler",
     "SamplingInterrupted",
+    "SamplingStats",
     "SeedNoise",
     "SharedNoise",
     "Start",
@@ -59,8 +78,8 @@ __all__ = [
     "Variable",
     "balanced_times",
     "blurred_start",
+    "branch",
     "flow_coefficients",
-    "grow_tree",
     "interpolate",
     "interpolate_seeds",
     "karras_times",

@@ -9,12 +9,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..degradations.bases.base import compute_precision
-from ..degradations.checks import check_signal
+from ..core.checks import check_signal
+from ..core.evaluation_mode import evaluating
+from ..core.precision import to_compute_dtype
 from ..degradations.predictions import Conversion
-from ..losses import Prior
-from ..models import AbstractDenoiser
-from ..models.modes import evaluating
+from ..models import AbstractDenoiser, Prior
 from .base import End, Sampler
 from .exponential import exponential_step
 from .probability_flow import FlowField, solve
@@ -142,7 +141,7 @@ class AdaptiveSampler(Sampler):
                 f" defined: {remedy}"
             )
             raise ValueError(msg)
-        latent = Dual(self.process.basis, signal=compute_precision(z).to(self.process.device))
+        latent = Dual(self.process.basis, signal=to_compute_dtype(z).to(self.process.device))
         with evaluating(self.denoiser):
             return self._solved(self.denoiser, latent, start, 1.0, None).signal
 

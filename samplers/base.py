@@ -22,17 +22,16 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from ..core.checks import check_instance, check_signal, values_are_readable
+from ..core.evaluation_mode import evaluating
+from ..core.precision import to_compute_dtype
 from ..degradations.agreement import check_same_process, check_same_range
-from ..degradations.bases.base import compute_precision
-from ..degradations.checks import check_instance, check_signal, values_are_free
 from ..degradations.process import Time
-from ..losses import Prior, StandardNormalPrior
-from ..models import AbstractDenoiser
-from ..models.modes import evaluating
+from ..models import AbstractDenoiser, Prior, StandardNormalPrior
 from .grids import checked_grid, uniform_times
 from .noise import GeneratorNoise, Noise
 from .running import Run, RunSettings
-from .runs import Callback, Report, Trajectory
+from .runs import Callback, SamplingStats, Trajectory
 from .signals import Dual
 from .walk import PlannedStep, Walk
 
@@ -92,7 +91,7 @@ class Sampler(ABC):
             check_same_range(denoiser.data_range, prior.data_range, whose="the prior", where="the denoiser")
         self.prior = prior or StandardNormalPrior(self.process)
         self.end = end
-        self.report = Report()
+        self.report = SamplingStats()
 
     def __repr__(self) -> str:
         """Show the process, the number of steps and the prior."""
@@ -226,11 +225,11 @@ class Sampler(ABC):
         check_signal("z_t", z_t, self.process.shape)
         times_s, times_t = self.process.as_ordered_times(s, t, len(z_t))
         times_s, times_t = torch.broadcast_tensors(times_s, times_t)
-        z_t = compute_precision(z_t)
+        z_t = to_compute_dtype(z_t)
         draw = GeneratorNoise(generator).stream(slice(None))
         walk = Walk(self.denoiser, Dual(self.process.basis, signal=z_t), draw)
         coefficients = mapped(lambda table: table.to(z_t.dtype), self.coefficients(times_t, times_s))
-        to_data = values_are_free(times_s) and bool((times_s == 0).all())
+        to_data = values_are_readable(times_s) and bool((times_s == 0).all())
         # Switching modes would break a compiled graph, whose network is in the mode it is to be compiled in.
         with nullcontext() if torch.compiler.is_compiling() else evaluating(self.denoiser):
             self.advance(walk, PlannedStep(times_t, times_s, coefficients, to_data))
@@ -240,7 +239,7 @@ class Sampler(ABC):
 
     def has_noise(self) -> bool:
         """Tell whether the process has noise at some time of the grid, in some coefficient."""
-        inner = self.process.in_schedule_dtype(self.times[:-1])
+        inner = self.process.to_schedule_dtype(self.times[:-1])
         return bool((self.process.log_coefficients(inner).log_sigma > -torch.inf).any())
 
     def require_noise(self, what: str) -> None:

@@ -36,8 +36,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..degradations import Diffusive, LinearGaussianProcess
-from ..degradations.coefficients import LogCoefficients, couple, difference, fade_and_change
+from ..degradations import LinearGaussianProcess, ReverseSDE
+from ..degradations.level import (
+    LogCoefficients,
+    log_ratio,
+    log_transition,
+    posterior_coefficients,
+)
 
 _NODES = 16
 
@@ -87,16 +92,16 @@ def exponential_step(
         variable: what the estimates are interpolated in.
     """
     start, end = process.log_coefficients(s), process.log_coefficients(t)
-    posterior = couple(start, end, Diffusive(eta))
+    posterior = posterior_coefficients(start, end, ReverseSDE(eta))
     alpha = start.log_alpha.exp()
     whole = alpha * posterior.signal
     if len(stencil) == 1:
         return ExponentialStep(posterior.latent, (whole,), posterior.stddev)
     kappa = 1 + eta**2
-    change = fade_and_change(start, end)[1]
+    change = log_transition(start, end)[1]
     if variable is Variable.TIME:
         places = [process.expand_times((time - t) / (s - t)) for time in stencil]
-        falls = [fade_and_change(start, at)[1] for at in _between(process, t, s)]
+        falls = [log_transition(start, at)[1] for at in _between(process, t, s)]
     else:
         places = _places_in_log_snr(process, stencil, end, span=-change / 2)
         falls = [(1 - node) * change for node in _rule()[0]]
@@ -119,7 +124,7 @@ def noise_step(
     signal at `t`, where it is divided by.
     """
     start, end = process.log_coefficients(s), process.log_coefficients(t)
-    fade, change = fade_and_change(start, end)
+    fade, change = log_transition(start, end)
     first = (end.log_sigma - fade).exp()
     last = start.log_sigma.exp()
     whole = first * torch.expm1(change / 2)
@@ -132,7 +137,7 @@ def noise_step(
         weights = _integrated(places, first, last, inner)
     else:
         # Without noise at s the way is infinite, but what lies on it fades like exp(-y).
-        here = [difference(_half_log_snr(process.log_coefficients(time)), _half_log_snr(end)) for time in stencil]
+        here = [log_ratio(_half_log_snr(process.log_coefficients(time)), _half_log_snr(end)) for time in stencil]
         weights = _integrated_to_infinity(here, first, -change / 2)
     return ExponentialStep(latent, _where_sound(weights, whole), nothing)
 
@@ -154,7 +159,7 @@ def _places_in_log_snr(
 ) -> list[Tensor]:
     """Return where the times of a stencil lie in each log-SNR, on a way along which t is 0 and s is 1."""
     here = [_half_log_snr(process.log_coefficients(time)) for time in stencil]
-    return [difference(place, _half_log_snr(end)) / span for place in here]
+    return [log_ratio(place, _half_log_snr(end)) / span for place in here]
 
 
 def _integrated(places: Sequence[Tensor], first: Tensor, last: Tensor, values: Sequence[Tensor]) -> list[Tensor]:
@@ -209,7 +214,7 @@ def extrapolation(
 
 
 def _half_log_snr(at: LogCoefficients) -> Tensor:
-    return difference(at.log_alpha, at.log_sigma)
+    return log_ratio(at.log_alpha, at.log_sigma)
 
 
 def _lagrange(places: Sequence[Tensor], j: int, x: Tensor | float) -> Tensor:

@@ -18,10 +18,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ..core.checks import check_instance, check_whole
+from ..core.root_finding import invert_distribution
 from ..degradations import LinearGaussianProcess
-from ..degradations.checks import check_instance, check_whole
-from ..degradations.coefficients import difference
-from ..losses.times.inversion import invert_distribution
+from ..degradations.level import log_ratio
 
 _BAND = (-20.0, 20.0)
 
@@ -30,8 +30,8 @@ def noise_level(
     process: LinearGaussianProcess, t: Float[Tensor, " times"], *, band: tuple[float, float] = _BAND
 ) -> Float[Tensor, " times"]:
     """Return y(t), minus half the mean log-SNR with each coefficient's taken within `band`, (times,)."""
-    at = process.log_coefficients(process.in_schedule_dtype(t))
-    log_snr = (2 * difference(at.log_alpha, at.log_sigma)).clamp(*band)
+    at = process.log_coefficients(process.to_schedule_dtype(t))
+    log_snr = (2 * log_ratio(at.log_alpha, at.log_sigma)).clamp(*band)
     return -log_snr.expand(len(t), *process.shape).flatten(1).mean(1) / 2
 
 
@@ -116,8 +116,8 @@ def balanced_times(
         raise ValueError(msg)
 
     def height(t: Tensor) -> Tensor:
-        at = process.log_coefficients(process.in_schedule_dtype(t))
-        log_snr = 2 * difference(at.log_alpha, at.log_sigma)
+        at = process.log_coefficients(process.to_schedule_dtype(t))
+        log_snr = 2 * log_ratio(at.log_alpha, at.log_sigma)
         return -torch.tanh(log_snr / scale).expand(len(t), *process.shape).flatten(1).mean(1)
 
     return _times_of(process, steps, start, stop, height)

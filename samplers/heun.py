@@ -25,12 +25,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..degradations.checks import check_instance
-from ..degradations.coefficients import difference, fade_and_change
+from ..core.checks import check_instance
+from ..core.root_finding import invert_distribution
+from ..degradations.level import log_ratio, log_transition
 from ..degradations.predictions import Conversion
-from ..losses import Prior
-from ..losses.times.inversion import invert_distribution
-from ..models import AbstractDenoiser
+from ..models import AbstractDenoiser, Prior
 from .base import End, Sampler
 from .exponential import Variable, exponential_step
 from .signals import mix
@@ -149,7 +148,7 @@ class HeunSampler(Sampler):
         process, prediction = self.process, self.denoiser.prediction
         raised = t if self.churn is None else self._raised(t, self.churn)
         start, end = process.log_coefficients(t), process.log_coefficients(raised)
-        fade, change = fade_and_change(start, end)
+        fade, change = log_transition(start, end)
         factor = 1.0 if self.churn is None else self.churn.noise
         held = exponential_step(process, (raised,), raised, s)
         line = exponential_step(process, (raised, s), raised, s, variable=self.variable)
@@ -207,5 +206,5 @@ class HeunSampler(Sampler):
     def _half_noise(self, times: Tensor) -> Tensor:
         """Return log(sigma / alpha) per coefficient, cut to the band, (times, coefficients)."""
         at = self.process.log_coefficients(times)
-        half = difference(at.log_sigma, at.log_alpha).clamp(-_BAND / 2, _BAND / 2)
+        half = log_ratio(at.log_sigma, at.log_alpha).clamp(-_BAND / 2, _BAND / 2)
         return half.expand(len(times), *self.process.shape).flatten(1)

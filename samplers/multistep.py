@@ -15,10 +15,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..degradations.checks import check_instance
+from ..core.checks import check_instance
 from ..degradations.predictions import Conversion
-from ..losses import Prior
-from ..models import AbstractDenoiser
+from ..models import AbstractDenoiser, Prior
 from .base import End, Sampler
 from .exponential import Variable, exponential_step, extrapolation
 from .signals import mix

@@ -25,8 +25,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..degradations.checks import check_whole
-from ..degradations.randomness import white_noise
+from ..core.checks import check_whole
+from ..core.randomness import white_noise
 from .signals import Draw
 
 # What a seed's stream of shared noise is apart from the stream that the seed itself begins.

@@ -20,12 +20,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ..core.checks import check_instance
 from ..degradations import Deterministic
-from ..degradations.checks import check_instance
-from ..degradations.coefficients import couple
+from ..degradations.level import posterior_coefficients
 from ..degradations.predictions import LARGEST_GAIN, Conversion
-from ..losses import Prior
-from ..models import AbstractDenoiser
+from ..models import AbstractDenoiser, Prior
 from .base import End, Sampler
 from .exponential import Variable, extrapolation, noise_step
 from .signals import Dual, mix
@@ -98,7 +97,7 @@ class NoiseMultistepSampler(Sampler):
         self.order, self.variable, self.corrector = order, variable, corrector
         super().__init__(denoiser, steps=steps, times=times, prior=prior, end=end)
         process = self.process
-        at = process.log_coefficients(process.in_schedule_dtype(self.times[:-1]))
+        at = process.log_coefficients(process.to_schedule_dtype(self.times[:-1]))
         signal = at.log_alpha.exp().expand(len(self.times) - 1, *process.shape).flatten(1).amin(1)
         # At t = 1 the step is another if no signal is left; with less than is safe, but some, it would be lost.
         weak = (signal < 1 / LARGEST_GAIN) & ~((signal == 0) & (torch.arange(len(signal)).to(signal.device) == 0))
@@ -138,7 +137,7 @@ class NoiseMultistepSampler(Sampler):
         """Return the coefficients of steps from times without signal, where the data's estimate is all there is."""
         process, prediction = self.process, self.denoiser.prediction
         start, end = process.log_coefficients(s), process.log_coefficients(t)
-        posterior = couple(start, end, Deterministic())
+        posterior = posterior_coefficients(start, end, Deterministic())
         last = self.ends(s)
         conversion = prediction.conversion(process, t, torch.where(last, 0.0, start.log_alpha), at=end)
         share = torch.where(last, 1.0, posterior.signal)

@@ -17,12 +17,17 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ..core.checks import check_instance
 from ..degradations import Coupling, Deterministic, Markov
-from ..degradations.checks import check_instance
-from ..degradations.coefficients import couple
-from ..losses import FittedStd, PosteriorStd, Prior, ReverseStd
-from ..losses.likelihood.reverse_std import Step
-from ..models import AbstractDenoiser
+from ..degradations.level import posterior_coefficients
+from ..models import (
+    AbstractDenoiser,
+    FittedStd,
+    PosteriorStd,
+    Prior,
+    ReverseStd,
+)
+from ..models.reverse_std import Step
 from .base import End, Sampler
 from .signals import Dual, mix
 from .walk import PlannedStep, Walk
@@ -45,7 +50,7 @@ class PosteriorStep(NamedTuple):
 class PosteriorSampler(Sampler):
     """Draws samples by stepping through posteriors with the data replaced by the denoiser's estimate.
 
-    One network call per step. With `Markov()`, `Deterministic()`, `Eta` and `Diffusive`, and the posterior's own
+    One network call per step. With `Markov()`, `Deterministic()`, `Eta` and `ReverseSDE`, and the posterior's own
     standard deviation, the law of latents converges to the process's marginals as the steps become many, with an error
     proportional to the step (an exact denoiser and prior granted, and up to a logarithm where the log-SNR is infinite
     at an end). With `Independent()` it does not: there z_s knows of z_t through the estimate alone, which varies less
@@ -114,7 +119,7 @@ class PosteriorSampler(Sampler):
         """See `Sampler.coefficients`."""
         process, prediction = self.process, self.denoiser.prediction
         start, end = process.log_coefficients(s), process.log_coefficients(t)
-        posterior = couple(start, end, self.coupling)
+        posterior = posterior_coefficients(start, end, self.coupling)
         # Unlike in the bound, delta = 0 is allowed: samples need no density.
         if self.delta is not None:
             stddev = torch.full_like(posterior.stddev, self.delta)

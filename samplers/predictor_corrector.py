@@ -22,8 +22,7 @@ from torch import Tensor
 
 from ..degradations import Coupling
 from ..degradations.predictions import Conversion
-from ..losses import Prior
-from ..models import AbstractDenoiser
+from ..models import AbstractDenoiser, Prior
 from .base import End, Sampler
 from .posterior import PosteriorSampler, PosteriorStep
 from .signals import mix

@@ -20,9 +20,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ..core.precision import schedule_dtype
+from ..core.rates import nudged_inside, rate
 from ..degradations import LinearGaussianProcess, Prediction
-from ..degradations.rates import inside, rate
-from ..degradations.tables import schedule_dtype
 from ..models import AbstractDenoiser
 
 
@@ -48,7 +48,7 @@ def flow_coefficients(
     # Reading values makes a device wait, as every step of a solver does, and spares finding limits that are not needed.
     if not any(bool(c.isnan().any()) for c in here):
         return here
-    near = _coefficients(process, prediction, inside(t))
+    near = _coefficients(process, prediction, nudged_inside(t))
     return FlowCoefficients(*(torch.where(c.isnan(), limit, c) for c, limit in zip(here, near, strict=True)))
 
 
@@ -90,7 +90,7 @@ class FlowField:
         process = self.denoiser.process
         self.calls += 1
         # To choose its first step the solver may look past the ends, where the process is taken to stay as it is there.
-        t = process.in_schedule_dtype(t).clamp(min=0.0, max=1.0)
+        t = process.to_schedule_dtype(t).clamp(min=0.0, max=1.0)
         coefficients = flow_coefficients(process, self.denoiser.prediction, t)
         rates = self.rates(state[0], t, coefficients)
         if not all(bool(part.isfinite().all()) for part in rates):

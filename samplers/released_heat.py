@@ -6,8 +6,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..degradations import Independent
-from ..losses import DegradedDataPrior
-from ..models import AbstractDenoiser
+from ..models import AbstractDenoiser, DegradedDataPrior
 from .grids import level_times
 from .posterior import PosteriorSampler
 

@@ -11,13 +11,21 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from ..degradations.bases.base import compute_precision
-from ..degradations.checks import check_instance, check_signal, check_whole
-from ..models.modes import evaluating
-from .finiteness import FiniteWatch
+from ..core.checks import check_instance, check_signal, check_whole
+from ..core.evaluation_mode import evaluating
+from ..core.precision import to_compute_dtype
+from .nan_watch import NaNWatch
 from .noise import GeneratorNoise, Noise, SeedNoise
 from .probability_flow import NonFiniteRatesError
-from .runs import Callback, Kept, NonFiniteStateError, Report, SamplingInterrupted, StepInfo, Trajectory
+from .runs import (
+    Callback,
+    NonFiniteStateError,
+    Partial,
+    SamplingInterrupted,
+    SamplingStats,
+    StepInfo,
+    Trajectory,
+)
 from .signals import Dual
 from .walk import Walk
 
@@ -118,11 +126,11 @@ class Run:
         basis = sampler.process.basis
         walk = Walk(sampler.denoiser.select(rows), Dual(basis, signal=z), self.noise.stream(rows))
         self.states, self.times = [walk.latent], [self.grid[0].item()]
-        watch = FiniteWatch(self._stop)
+        watch = NaNWatch(self._stop)
         watch.look(z, f"the initial latents at t = {self.times[0]:.6g}")
         steps = len(self.grid) - 1
         times = self.grid.tolist()
-        for number, step in enumerate(sampler.plan(sampler.process.in_schedule_dtype(self.grid), z.dtype)):
+        for number, step in enumerate(sampler.plan(sampler.process.to_schedule_dtype(self.grid), z.dtype)):
             t, s = times[number], times[number + 1]
             where = f"step {number + 1} of {steps}, from t = {t:.6g} to {s:.6g}"
             try:
@@ -155,7 +163,7 @@ class Run:
         """Return the latents that a batch starts from."""
         sampler = self.sampler
         if self.initial is not None:
-            return compute_precision(self.initial[rows]).to(sampler.process.device)
+            return to_compute_dtype(self.initial[rows]).to(sampler.process.device)
         if self.seeded is None:
             return sampler.prior.sample(rows.stop - rows.start, generator=self.generator)
         return torch.cat([sampler.prior.sample(1, generator=g) for g in self.seeded.generators[rows]])
@@ -175,15 +183,15 @@ class Run:
 
     def _report(self) -> None:
         samples = sum(len(batch) for batch in self.finished)
-        self.sampler.report = Report(samples, self.calls, self.evaluations)
+        self.sampler.report = SamplingStats(samples, self.calls, self.evaluations)
 
-    def _kept(self) -> Kept:
+    def _kept(self) -> Partial:
         process = self.sampler.process
         none = torch.empty(0, *process.shape, device=self.keep_on)
         states = [state.signal.to(self.keep_on) for state in self.states]
         # An accelerator goes on for a step or two before the news of a state that is not finite arrives.
         states = [state for state in states if bool(state.isfinite().all())]
-        return Kept(
+        return Partial(
             samples=torch.cat(self.finished) if self.finished else none,
             states=torch.stack(states) if states else none[None][:0],
             times=torch.tensor(self.times[: len(states)], dtype=torch.float64),

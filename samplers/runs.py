@@ -27,7 +27,7 @@ class Trajectory(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Report:
+class SamplingStats:
     """What the latest run of a sampler did, finished or not.
 
     Attributes:
@@ -76,7 +76,7 @@ Callback = Callable[[StepInfo], None]
 
 
 @dataclass(frozen=True)
-class Kept:
+class Partial:
     """What a run that stopped early had done.
 
     Attributes:
@@ -100,7 +100,7 @@ class NonFiniteStateError(FloatingPointError):
         kept: what had been done until then.
     """
 
-    def __init__(self, message: str, kept: Kept) -> None:
+    def __init__(self, message: str, kept: Partial) -> None:
         super().__init__(message)
         self.kept = kept
 
@@ -112,6 +112,6 @@ class SamplingInterrupted(KeyboardInterrupt):  # like KeyboardInterrupt, not a f
         kept: what had been done until then.
     """
 
-    def __init__(self, message: str, kept: Kept) -> None:
+    def __init__(self, message: str, kept: Partial) -> None:
         super().__init__(message)
         self.kept = kept

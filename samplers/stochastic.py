@@ -17,12 +17,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..degradations import Diffusive
-from ..degradations.checks import check_instance
-from ..degradations.coefficients import couple, fade_and_change
+from ..core.checks import check_instance
+from ..degradations import ReverseSDE
+from ..degradations.level import log_transition, posterior_coefficients
 from ..degradations.predictions import Conversion
-from ..losses import Prior
-from ..models import AbstractDenoiser
+from ..models import AbstractDenoiser, Prior
 from .base import End, Sampler
 from .exponential import Variable, exponential_step
 from .signals import mix, white
@@ -145,7 +144,7 @@ class EulerMaruyamaSampler(Sampler):
     Where they are infinite (a step from a time without signal, or to one without noise) the exponential step is taken.
     Being explicit it is stable only while no coefficient changes much within a step; steps at which it would turn a
     coefficient over and blow it up are refused. More steps help, but not next to a time without signal that alpha
-    approaches like a high power: no uniform grid is fine enough there. `PosteriorSampler(coupling=Diffusive(eta))` is
+    approaches like a high power: no uniform grid is fine enough there. `PosteriorSampler(coupling=ReverseSDE(eta))` is
     the exponential method of the same order, which has no such limit.
 
     Args:
@@ -189,12 +188,12 @@ class EulerMaruyamaSampler(Sampler):
         """
         process = self.process
         start, end = process.log_coefficients(s), process.log_coefficients(t)
-        fade, change = fade_and_change(start, end)
+        fade, change = log_transition(start, end)
         last = self.ends(s)
         pull = -(1 + self.eta**2) / 2 * change
         # From a time without signal, or to one without noise, both integrals are infinite: the exact step is finite.
         endless = change == -torch.inf
-        exact = couple(start, end, Diffusive(self.eta))
+        exact = posterior_coefficients(start, end, ReverseSDE(self.eta))
         latent = torch.where(last, 0.0, torch.where(endless, exact.latent, 1 - fade - pull))
         estimate = torch.where(endless, exact.signal * start.log_alpha.exp(), pull * end.log_alpha.exp())
         stddev = torch.where(endless, exact.stddev, self.eta * (-change).sqrt() * end.log_sigma.exp())

@@ -17,7 +17,7 @@ TENSORS = (
     "self.expand_times(t) for all else; neither numpy nor the module math."
 )
 DEVICES = (
-    "Make every constant tensor a table (self.register_table(name, tensor) in __init__) and new tensors on t.device "
+    "Make every constant tensor a table (self.register_constant(name, tensor) in __init__) and new tensors on t.device "
     "(torch.zeros_like(t)), so that all of them are where t is."
 )
 

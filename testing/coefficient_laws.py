@@ -10,8 +10,20 @@ from torch import Tensor
 
 from ..degradations import LinearGaussianProcess
 from .advice import SHAPES, TENSORS, first_line
-from .compare import FORMULA, largest, require_equal, require_within, tell_apart
-from .law import Example, Law, Violation, law, law_at_once
+from .compare import (
+    FORMULA,
+    largest,
+    require_equal,
+    require_within,
+    tell_apart,
+)
+from .law import (
+    Example,
+    Law,
+    Violation,
+    law,
+    law_at_once,
+)
 from .plain import as_time, plain, widen
 
 

@@ -9,7 +9,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..degradations import LinearGaussianProcess
-from .compare import FORMULA, ROUNDING, largest, require_equal, require_stddev
+from .compare import (
+    FORMULA,
+    ROUNDING,
+    largest,
+    require_equal,
+    require_stddev,
+)
 from .law import Example, law
 from .plain import plain, signals, spread
 

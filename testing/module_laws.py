@@ -53,7 +53,7 @@ def require_same_coefficients(process: LinearGaussianProcess, other: LinearGauss
 
 @law_at_once(
     "every tensor is a table",
-    "A plain attribute stays behind when the process moves to a GPU: self.register_table(name, tensor), or "
+    "A plain attribute stays behind when the process moves to a GPU: self.register_constant(name, tensor), or "
     "nn.Parameter for what is learned.",
 )
 def tables(process: LinearGaussianProcess) -> None:
@@ -63,7 +63,7 @@ def tables(process: LinearGaussianProcess) -> None:
         if name in saved:
             msg = f"the buffer {name} is in the state_dict"
             advice = (
-                "Use register_table(name, tensor) for register_buffer(name, tensor): a table keeps its precision under "
+                "Use register_constant(name, tensor) for register_buffer(name, tensor): a table keeps its precision under "
                 ".half() and follows from the constructor's arguments, so that checkpoints need not hold it."
             )
             raise Violation(msg, advice=advice)
@@ -105,7 +105,7 @@ def insides(value: object, path: str) -> list[tuple[str, object]]:
 
 @law_at_once(
     "rounding a model leaves its process alone",
-    "model.half() is meant for the network. Register tables with register_table on the process or on a TableModule; a "
+    "model.half() is meant for the network. Register tables with register_constant on the process or on a ConstantModule; a "
     "plain nn.Module inside rounds its buffers.",
 )
 def unrounded(process: LinearGaussianProcess) -> None:
@@ -123,7 +123,7 @@ def unrounded(process: LinearGaussianProcess) -> None:
 @law_at_once(
     "the process moves to another device as a whole",
     "This was tried on torch's device 'meta', which has shapes but no values. Make every constant tensor a table "
-    "(register_table), make new tensors on t.device (torch.zeros_like(t)), and read no values (if t > ..., .item(), "
+    "(register_constant), make new tensors on t.device (torch.zeros_like(t)), and read no values (if t > ..., .item(), "
     "numpy): torch.where decides per element.",
 )
 def portable(process: LinearGaussianProcess) -> None:

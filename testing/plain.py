@@ -44,7 +44,7 @@ class Plain(NamedTuple):
 def as_time(process: LinearGaussianProcess, *times: float) -> Float[Tensor, "..."]:
     """Return one time as a tensor (), several as (batch,), as the process gets them."""
     t = torch.tensor(times[0] if len(times) == 1 else times, dtype=torch.float64)
-    return process.in_schedule_dtype(t)
+    return process.to_schedule_dtype(t)
 
 
 def widen(process: LinearGaussianProcess, value: Tensor, t: Tensor) -> Float[Tensor, "batch ..."]:
@@ -76,10 +76,10 @@ def signals(process: LinearGaussianProcess, example: Example, number: int = 0) -
     generator = torch.Generator().manual_seed(1000 * number + example.seed)
     batch = min(example.batch, max(2, ENTRIES // math.prod(process.shape)))
     x = torch.randn((batch, *process.shape), generator=generator, dtype=torch.float64)
-    return process.in_schedule_dtype(x)
+    return process.to_schedule_dtype(x)
 
 
 def spread(process: LinearGaussianProcess) -> tuple[Float[Tensor, "1 ..."], Float[Tensor, "1 ..."]]:
     """Return the signal whose coefficients are all 1, and the signal 0: what a linear map does to them tells it all."""
-    zero = process.in_schedule_dtype(torch.zeros(1, *process.shape, dtype=torch.float64))
+    zero = process.to_schedule_dtype(torch.zeros(1, *process.shape, dtype=torch.float64))
     return process.basis.inverse(zero + 1), zero

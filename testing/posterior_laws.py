@@ -12,9 +12,19 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..degradations import LinearGaussianProcess
-from .compare import ROUNDING, largest, require_equal, require_stddev
+from .compare import (
+    ROUNDING,
+    largest,
+    require_equal,
+    require_stddev,
+)
 from .law import Example, law
-from .plain import minus, plain, signals, spread
+from .plain import (
+    minus,
+    plain,
+    signals,
+    spread,
+)
 
 
 class Shares(NamedTuple):

@@ -8,11 +8,22 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ..core.rates import rate
 from ..degradations import LinearGaussianProcess
-from ..degradations.rates import rate
-from .compare import FORMULA, digits, require_equal, require_within, tell_apart
+from .compare import (
+    FORMULA,
+    digits,
+    require_equal,
+    require_within,
+    tell_apart,
+)
 from .law import Example, law
-from .plain import Plain, as_time, plain, widen
+from .plain import (
+    Plain,
+    as_time,
+    plain,
+    widen,
+)
 
 # Logarithms of size 1 are differences of 1e-16 / 1e-4 apart from their slopes, curvature is felt on 1e-4 of the time.
 STEP = 1e-4

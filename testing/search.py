@@ -11,7 +11,14 @@ from concurrent.futures import ThreadPoolExecutor
 from random import Random
 from typing import TypeVar
 
-from ..degradations import Coupling, Deterministic, Eta, Independent, LinearGaussianProcess, Markov
+from ..degradations import (
+    Coupling,
+    Deterministic,
+    Eta,
+    Independent,
+    LinearGaussianProcess,
+    Markov,
+)
 from .law import Example, Law, Violation
 
 try:

@@ -45,11 +45,11 @@ from ..degradations import (
     LinearSchedule,
     LogSNRSchedule,
     Markov,
-    OrderedFading,
     PixelBasis,
     PowerBlur,
     RectifiedFlowSchedule,
     Schedule,
+    SequentialMasking,
     SigmoidSchedule,
     SineBasis,
     SineBlur,
@@ -187,22 +187,26 @@ class Anisotropic(LinearGaussianProcess):
         seed: seed of the numbers.
     """
 
+    decay: Tensor
+    floor: Tensor
+    growth: Tensor
+
     def __init__(self, basis: Basis, seed: int = 0) -> None:
         super().__init__(basis)
         generator = torch.Generator().manual_seed(seed)
         draw = torch.rand((4, *basis.shape), generator=generator, dtype=torch.float64)
-        self.register_table("decay", 0.1 + 2 * draw[0])
-        self.register_table("floor", -2 + draw[1])
+        self.register_constant("decay", 0.1 + 2 * draw[0])
+        self.register_constant("floor", -2 + draw[1])
         # The noise may fall, but slower than the signal, so that the log-SNR still falls.
-        self.register_table("growth", -0.9 * self.table("decay") + 3 * draw[2])
+        self.register_constant("growth", -0.9 * self.decay + 3 * draw[2])
 
     def log_alpha(self, t: Float[Tensor, "*batch"] | float) -> Float[Tensor, "..."]:
         """See `LinearGaussianProcess.log_alpha`."""
-        return -self.table("decay") * self.expand_times(t)
+        return -self.decay * self.expand_times(t)
 
     def log_sigma(self, t: Float[Tensor, "*batch"] | float) -> Float[Tensor, "..."]:
         """See `LinearGaussianProcess.log_sigma`."""
-        return self.table("floor") + self.table("growth") * self.expand_times(t)
+        return self.floor + self.growth * self.expand_times(t)
 
 
 def processes_in(basis: Basis) -> st.SearchStrategy[Anisotropic]:
@@ -244,8 +248,10 @@ def _blur(shape: Shape) -> st.SearchStrategy[LinearGaussianProcess]:
 def _fading(shape: Shape) -> st.SearchStrategy[LinearGaussianProcess]:
     """Draw fading orders that leave something of every coefficient until t = 1."""
 
-    def build(seed: int, noise: Schedule) -> OrderedFading:
-        return OrderedFading(HaarBasis(shape), random_images(shape, batch=1, seed=seed)[0], duration=1.0, noise=noise)
+    def build(seed: int, noise: Schedule) -> SequentialMasking:
+        return SequentialMasking(
+            HaarBasis(shape), random_images(shape, batch=1, seed=seed)[0], duration=1.0, noise=noise
+        )
 
     return st.builds(build, seeds(), schedules())
 

@@ -1,8 +1,25 @@
 """Training: configuration, data, the loop, checkpoints and pictures, shared by all recipes."""
 
-from .build import build_denoiser, build_loss, build_prior, build_sampler, load_data
-from .config import DataConfig, NetworkConfig, OptimizerConfig, RunConfig, TrainingConfig
-from .data import DataRange, Images, ImageSplits, LabelledImages
+from .build import (
+    build_denoiser,
+    build_loss,
+    build_prior,
+    build_sampler,
+    load_data,
+)
+from .config import (
+    DataConfig,
+    NetworkConfig,
+    OptimizerConfig,
+    RunConfig,
+    TrainingConfig,
+)
+from .data import (
+    DataRange,
+    Images,
+    ImageSplits,
+    LabelledImages,
+)
 from .kinds import (
     CouplingKind,
     DataSource,
@@ -19,7 +36,12 @@ from .kinds import (
 from .launch import launch
 from .loading import LoadedRun, load_run
 from .loss_config import LossConfig
-from .process_config import BlurringConfig, CustomConfig, HeatConfig, IsotropicConfig
+from .process_config import (
+    BlurringConfig,
+    CustomConfig,
+    HeatConfig,
+    IsotropicConfig,
+)
 from .run import RunFolder
 from .sampling_config import SamplingConfig
 from .trainer import Trainer

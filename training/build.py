@@ -8,8 +8,18 @@ from jaxtyping import Int
 from torch import Tensor
 
 from ..degradations import LinearGaussianProcess, estimate_spectrum
-from ..losses import DegradedDataPrior, DenoisingLoss, GaussianPrior, KernelDivergence, Prior, StandardNormalPrior
-from ..models import AbstractDenoiser, Denoiser, LabelledDenoiser, UNet
+from ..losses import DenoisingLoss
+from ..models import (
+    AbstractDenoiser,
+    DegradedDataPrior,
+    Denoiser,
+    GaussianPrior,
+    KernelDivergence,
+    LabelledDenoiser,
+    Prior,
+    StandardNormalPrior,
+    UNet,
+)
 from ..samplers import Sampler
 from ..samplers.guidance import ClassifierFreeGuidance
 from .config import DataConfig, RunConfig

@@ -8,7 +8,12 @@ from typing import ClassVar
 
 from pydantic import ConfigDict, TypeAdapter
 
-from .kinds import DataSource, Precision, PredictionKind, ReductionKind
+from .kinds import (
+    DataSource,
+    Precision,
+    PredictionKind,
+    ReductionKind,
+)
 from .loss_config import LossConfig
 from .process_config import ProcessConfig
 from .sampling_config import SamplingConfig

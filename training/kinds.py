@@ -11,7 +11,7 @@ from ..degradations import (
     Markov,
     PredictEpsilon,
     Prediction,
-    PredictLessDegraded,
+    PredictPreviousLevel,
     PredictScore,
     PredictV,
     PredictX,
@@ -137,7 +137,7 @@ _PREDICTIONS: dict[PredictionKind, Prediction] = {
     PredictionKind.EPSILON: PredictEpsilon(),
     PredictionKind.V: PredictV(),
     PredictionKind.SCORE: PredictScore(),
-    PredictionKind.LESS_DEGRADED: PredictLessDegraded(),
+    PredictionKind.LESS_DEGRADED: PredictPreviousLevel(),
 }
 _COUPLINGS: dict[CouplingKind, Coupling] = {
     CouplingKind.MARKOV: Markov(),

@@ -10,12 +10,17 @@ from typing import Annotated
 import torch
 import tyro
 
+from ..core.pictures import (
+    grid,
+    save_gif,
+    save_loss_curve,
+    save_png,
+)
 from ..samplers import Sampler, Trajectory
 from .build import build_sampler, load_data
 from .config import RunConfig
 from .data import DataRange
 from .labels import class_columns
-from .pictures import grid, save_gif, save_loss_curve, save_png
 from .process_config import CustomConfig
 from .records import read_metrics
 from .run import RunFolder

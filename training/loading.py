@@ -8,14 +8,18 @@ from pathlib import Path
 
 import torch
 
-from ..losses import Prior, StandardNormalPrior
-from ..models import EMA, Denoiser
+from ..models import EMA, Denoiser, Prior, StandardNormalPrior
 from .build import build_denoiser, load_data
 from .checkpoints import latest_checkpoint
 from .config import RunConfig
 from .data import ImageSplits
 from .run import RunFolder
-from .stored_prior import ends_in_standard_normal, fit_prior, read_prior, write_prior
+from .stored_prior import (
+    ends_in_standard_normal,
+    fit_prior,
+    read_prior,
+    write_prior,
+)
 
 # Where accelerate puts what was first registered for checkpointing: the moving average.
 _AVERAGE = "custom_checkpoint_0.pkl"

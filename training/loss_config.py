@@ -23,7 +23,7 @@ from ..losses import (
     SigmoidWeighting,
     SimpleWeighting,
     Stratified,
-    TimeSampling,
+    TimeDistribution,
     UniformTimes,
     Weighting,
 )
@@ -62,7 +62,7 @@ class LossConfig:
         weighting.require_defined(process)
         # Levels as they are; else the middles of as many parts, away from ends that are drawn with probability 0.
         shift = 0.0 if process.levels else 0.5
-        times = process.in_schedule_dtype((torch.arange(1, count + 1, dtype=torch.float64) - shift) / count)
+        times = process.to_schedule_dtype((torch.arange(1, count + 1, dtype=torch.float64) - shift) / count)
         for t in times.split(_TIMES_AT_ONCE):
             weighting.check_gain(weighting.gain(process, prediction, t), process, prediction, t, torch.float32)
         return DenoisingLoss(
@@ -94,7 +94,7 @@ class LossConfig:
             case WeightingKind.EDM:
                 return EDMWeighting()
 
-    def _times(self, process: LinearGaussianProcess) -> TimeSampling:
+    def _times(self, process: LinearGaussianProcess) -> TimeDistribution:
         law = LevelTimes(process.levels) if process.levels else UniformTimes()
         match self.times:
             case TimesKind.INDEPENDENT:

@@ -10,7 +10,8 @@ from types import TracebackType
 import torch
 from torch.utils.tensorboard.writer import SummaryWriter
 
-from .run import RunFolder, write_atomically
+from ..core.files import write_atomically
+from .run import RunFolder
 
 Metrics = dict[str, int | float]
 

@@ -14,7 +14,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import os
 import platform
 import subprocess
 import sys
@@ -26,6 +25,7 @@ from pathlib import Path
 import torch
 
 from .. import __version__
+from ..core.files import write_atomically
 from ..degradations import LinearGaussianProcess
 from .config import RunConfig, config_from_json, config_to_json
 from .data import ImageSplits
@@ -185,20 +185,6 @@ def _agree(stored: list[float], found: list[float]) -> bool:
     return len(stored) == len(found) and all(
         a == b or math.isclose(a, b, rel_tol=1e-9, abs_tol=1e-9) for a, b in zip(stored, found, strict=True)
     )
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write `text` to a temporary file beside `path` and rename it, so that `path` is whole or not there."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text)
-    temporary.replace(path)
-
-
-def write_tensors_atomically(path: Path, values: Mapping[str, object]) -> None:
-    """Write tensors, strings and dictionaries of them with `torch.save`, as `write_atomically` does text."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    torch.save(dict(values), temporary)
-    temporary.replace(path)
 
 
 def _comparable(stored: RunConfig, config: RunConfig) -> RunConfig:

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Tensor
 
-from ..degradations import LinearGaussianProcess, PredictLessDegraded
-from ..losses import Prior
-from ..models import AbstractDenoiser
+from ..degradations import LinearGaussianProcess, PredictPreviousLevel
+from ..models import AbstractDenoiser, Prior
 from ..samplers import (
     ExponentialSDESampler,
     HeunSampler,
@@ -22,7 +21,12 @@ from ..samplers import (
     log_snr_times,
     uniform_times,
 )
-from .kinds import CouplingKind, GridKind, PriorKind, SamplerKind
+from .kinds import (
+    CouplingKind,
+    GridKind,
+    PriorKind,
+    SamplerKind,
+)
 
 _DEFAULT_STEPS = 50
 
@@ -59,7 +63,7 @@ class SamplingConfig:
             ValueError: a setting is out of range, or the process does not allow the grid or the sampler.
         """
         times = self._times(denoiser.process)
-        if self.sampler is not SamplerKind.POSTERIOR and isinstance(denoiser.prediction, PredictLessDegraded):
+        if self.sampler is not SamplerKind.POSTERIOR and isinstance(denoiser.prediction, PredictPreviousLevel):
             warnings.warn(
                 f"the sampler {self.sampler.value!r} carries noise from step to step, and a network that predicts the"
                 " less degraded image is made for independent steps through all of its levels: expect poor samples, or"

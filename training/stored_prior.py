@@ -12,11 +12,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ..core.files import write_tensors_atomically
 from ..degradations import LinearGaussianProcess
-from ..losses import LowDimensionalGaussianPrior, StandardNormalPrior
+from ..models import LowRankGaussianPrior, StandardNormalPrior
 from .data import Images
 from .kinds import PriorKind
-from .run import RunFolder, write_tensors_atomically
+from .run import RunFolder
 
 # Directions of 2048 coefficients at most: 4 MB in float64. Heat leaves a few dozen of either.
 _MOST_DIRECTIONS = 256
@@ -52,18 +53,18 @@ def ends_in_standard_normal(process: LinearGaussianProcess) -> bool:
     return True
 
 
-def fit_prior(process: LinearGaussianProcess, train: Images) -> LowDimensionalGaussianPrior:
+def fit_prior(process: LinearGaussianProcess, train: Images) -> LowRankGaussianPrior:
     """Return the Gaussian fitted to the training images degraded to t = 1.
 
     Raises:
         ValueError: there are fewer than two images.
     """
-    return LowDimensionalGaussianPrior.fit(process, ScaledBlocks(train), most=_MOST_DIRECTIONS)
+    return LowRankGaussianPrior.fit(process, ScaledBlocks(train), most=_MOST_DIRECTIONS)
 
 
 def prior_to_store(
     run: RunFolder, process: LinearGaussianProcess, train: Images, kind: PriorKind, *, resume: bool
-) -> LowDimensionalGaussianPrior | None:
+) -> LowRankGaussianPrior | None:
     """Return the prior that a run keeps: the one it has if it is resumed, else one fitted to its images.
 
     Args:
@@ -86,14 +87,14 @@ def prior_to_store(
     return fit_prior(process, train)
 
 
-def write_prior(path: Path, prior: LowDimensionalGaussianPrior, fingerprint: str) -> None:
+def write_prior(path: Path, prior: LowRankGaussianPrior, fingerprint: str) -> None:
     """Write a prior, and the fingerprint of the images that it was fitted to, whole or not at all."""
     # Where it was fitted is no business of a machine that reads it.
     state = {name: table.cpu() for name, table in prior.state_dict().items()}
     write_tensors_atomically(path, {_IMAGES: fingerprint, _STATE: state})
 
 
-def read_prior(path: Path, process: LinearGaussianProcess, fingerprint: str) -> LowDimensionalGaussianPrior:
+def read_prior(path: Path, process: LinearGaussianProcess, fingerprint: str) -> LowRankGaussianPrior:
     """Return the prior that `write_prior` wrote.
 
     Args:
@@ -114,4 +115,4 @@ def read_prior(path: Path, process: LinearGaussianProcess, fingerprint: str) -> 
             f" {fingerprint[:12]}... needed): restore the run's own file"
         )
         raise ValueError(msg)
-    return LowDimensionalGaussianPrior.from_state_dict(process, found[_STATE])
+    return LowRankGaussianPrior.from_state_dict(process, found[_STATE])

@@ -16,16 +16,21 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from ..core.pictures import grid, save_png
 from ..losses import DenoisingLoss
 from ..models import EMA, Denoiser, drop_labels
-from .build import build_denoiser, build_loss, build_prior, build_sampler
+from .build import (
+    build_denoiser,
+    build_loss,
+    build_prior,
+    build_sampler,
+)
 from .checkpoints import latest_checkpoint, save_checkpoint
 from .config import OptimizerConfig, RunConfig
 from .data import Images, ImageSplits, LabelledImages
 from .interrupts import StopRequest
 from .kinds import Precision, PriorKind
 from .labels import class_columns, classes_in_order
-from .pictures import grid, save_png
 from .records import Records
 from .run import RunFolder
 from .stored_prior import prior_to_store, write_prior

@@ -5,7 +5,7 @@ from __future__ import annotations
 from jaxtyping import Float
 from torch import Tensor
 
-from ..checks import Shape
+from ...core.checks import Shape
 
 MOST_AXES = 3
 

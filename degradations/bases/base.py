@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ..checks import as_shape, check_signal
-from ..tables import TableModule
+from ...core.checks import as_shape, check_signal
+from ...core.constants import ConstantModule
+from ...core.precision import full_precision, to_compute_dtype
 
 
-class Basis(TableModule, ABC):
+class Basis(ConstantModule, ABC):
     """An orthonormal change of basis V on signals of one shape: u = V^T x and x = V u.
 
     A subclass writes `analyse` (V^T) and `synthesise` (V), which see float32 or float64 tensors of shape
@@ -57,13 +57,13 @@ class Basis(TableModule, ABC):
         """
         check_signal("x", x, self.shape)
         with full_precision(x.device):
-            return self.analyse(compute_precision(x))
+            return self.analyse(to_compute_dtype(x))
 
     def inverse(self, u: Float[Tensor, "batch ..."]) -> Float[Tensor, "batch ..."]:
         """Return the signals x = V u; the arguments and errors are those of `forward`."""
         check_signal("u", u, self.shape)
         with full_precision(u.device):
-            return self.synthesise(compute_precision(u))
+            return self.synthesise(to_compute_dtype(u))
 
     def agrees_with(self, other: nn.Module) -> bool:
         """Tell whether `other` is the same change of basis on signals of the same shape."""
@@ -97,16 +97,3 @@ class Basis(TableModule, ABC):
 def is_isotropic(coefficient: Tensor) -> bool:
     """Tell from its shape whether a coefficient is one number per example, the same for all of the spectrum."""
     return all(size == 1 for size in coefficient.shape[1:]) and (coefficient.ndim > 1 or coefficient.numel() == 1)
-
-
-def compute_precision(tensor: Tensor) -> Tensor:
-    """Return `tensor` in the dtype its arithmetic is done in: float64 stays, everything else becomes float32."""
-    return tensor if tensor.dtype == torch.float64 else tensor.to(torch.float32)
-
-
-def full_precision(device: torch.device) -> AbstractContextManager[object]:
-    """Return a context in which autocast leaves this device's arithmetic alone."""
-    kind = device.type
-    if torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind):
-        return torch.autocast(kind, enabled=False)
-    return nullcontext()

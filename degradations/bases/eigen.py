@@ -31,15 +31,17 @@ class EigenBasis(MatrixBasis):
             rounding of its dtype, 16 eps sqrt(n) times its largest entry.
     """
 
+    spectrum: Tensor
+
     def __init__(self, shape: Sequence[int], matrix: Float[Tensor, "rows columns"]) -> None:
         check_square("matrix", matrix)
         eigenvalues, eigenvectors = eigenvectors_of(_symmetric(matrix))
         super().__init__(shape, eigenvectors)
-        self.register_table("spectrum", eigenvalues.reshape(self.shape[-self.axes :]))
+        self.register_constant("spectrum", eigenvalues.reshape(self.shape[-self.axes :]))
 
     def eigenvalues(self) -> Float[Tensor, "..."]:
         """Return lambda, float64, rising in row-major order, of the transformed axes' shape."""
-        return self.table("spectrum")
+        return self.spectrum
 
 
 def eigenvectors_of(matrix: Float[Tensor, "n n"]) -> tuple[Float[Tensor, " n"], Float[Tensor, "n n"]]:

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..checks import Shape
+from ...core.checks import Shape
 from .base import Basis
 
 # A matrix closer to orthonormal than this is used as it is.
@@ -38,13 +38,16 @@ class MatrixBasis(Basis):
             by more than the rounding of `matrix`'s dtype, 16 eps sqrt(n), and by more than 1e-12.
     """
 
+    matrix: Tensor
+    matrix_single: Tensor
+
     def __init__(self, shape: Sequence[int], matrix: Float[Tensor, "rows columns"]) -> None:
         super().__init__(shape)
         check_square("matrix", matrix)
         self.axes = _run_of(self.shape, len(matrix))
         matrix = _orthonormal(matrix)
-        self.register_table("matrix", matrix)
-        self.register_table("matrix_single", matrix.float())
+        self.register_constant("matrix", matrix)
+        self.register_constant("matrix_single", matrix.float())
 
     def analyse(self, x: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
         """See `Basis.analyse`."""
@@ -55,7 +58,7 @@ class MatrixBasis(Basis):
         return self._multiply(u, self._matrix(u.dtype).mT)
 
     def _matrix(self, dtype: torch.dtype) -> Tensor:
-        return self.table("matrix" if dtype == torch.float64 else "matrix_single")
+        return self.matrix if dtype == torch.float64 else self.matrix_single
 
     def _multiply(self, x: Tensor, matrix: Tensor) -> Tensor:
         """Multiply row vectors, the transformed axes flattened, by `matrix`."""

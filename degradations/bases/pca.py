@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..checks import as_shape
+from ...core.checks import as_shape
 from .axes import trailing_axes
 from .eigen import eigenvectors_of
 from .matrix import MatrixBasis
@@ -42,6 +42,9 @@ class PCABasis(MatrixBasis):
             below 1 or above the number of axes.
     """
 
+    spectrum: Tensor
+    centre: Tensor
+
     def __init__(self, data: Float[Tensor, "..."], axes: int | None = None) -> None:
         if not data.dtype.is_floating_point:
             msg = f"data must be a real floating-point tensor, got {data.dtype}: for 8-bit images, data.float() / 255"
@@ -56,16 +59,16 @@ class PCABasis(MatrixBasis):
         super().__init__(shape, components.flip(1))
         plane = self.shape[-self.axes :]
         # A covariance has no negative variances; rounding has.
-        self.register_table("spectrum", variances.flip(0).clamp(min=0).reshape(plane))
-        self.register_table("centre", mean.reshape(plane))
+        self.register_constant("spectrum", variances.flip(0).clamp(min=0).reshape(plane))
+        self.register_constant("centre", mean.reshape(plane))
 
     def variances(self) -> Float[Tensor, "..."]:
         """Return the coefficients' variances, float64, falling in row-major order, of the transformed axes' shape."""
-        return self.table("spectrum")
+        return self.spectrum
 
     def mean(self) -> Float[Tensor, "..."]:
         """Return the mean signal mu, float64, of the transformed axes' shape."""
-        return self.table("centre")
+        return self.centre
 
 
 def _moments(samples: Tensor) -> tuple[Tensor, Tensor]:

@@ -45,8 +45,8 @@ class SeparableBasis(Basis):
         for size in set(self.shape[-self.axes :]):
             if size <= self.longest_matrix_axis:
                 matrix = self.matrix_of(size)
-                self.register_table(f"axis_{size}", matrix)
-                self.register_table(f"axis_{size}_single", matrix.float())
+                self.register_constant(f"axis_{size}", matrix)
+                self.register_constant(f"axis_{size}_single", matrix.float())
 
     @staticmethod
     @abstractmethod
@@ -85,7 +85,7 @@ class SeparableBasis(Basis):
 
     def axis_matrix(self, size: int, dtype: torch.dtype) -> Float[Tensor, "size size"]:
         """Return V^T of an axis of `size` pixels, frequency by pixel, in float64 or float32 as `dtype` says."""
-        return self.table(f"axis_{size}" if dtype == torch.float64 else f"axis_{size}_single")
+        return getattr(self, f"axis_{size}" if dtype == torch.float64 else f"axis_{size}_single")
 
     def analyse(self, x: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
         """See `Basis.analyse`."""

@@ -7,9 +7,9 @@ from .graph_heat import GraphHeat
 from .heat import HeatDissipation
 from .heat_flow import HeatFlow
 from .isotropic import IsotropicDiffusion
-from .ordered_fading import OrderedFading
-from .pixel_mask import PixelMask, hole
+from .pixel_mask import PixelMask, radial_onset
 from .pixelation import Pixelation
+from .sequential_masking import SequentialMasking
 from .soft import SoftDiffusion
 from .spectral import SpectralDiffusion
 from .variance_preserving_blur import VariancePreservingBlur
@@ -22,11 +22,11 @@ __all__ = [
     "HeatDissipation",
     "HeatFlow",
     "IsotropicDiffusion",
-    "OrderedFading",
     "PixelMask",
     "Pixelation",
+    "SequentialMasking",
     "SoftDiffusion",
     "SpectralDiffusion",
     "VariancePreservingBlur",
-    "hole",
+    "radial_onset",
 ]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..blur_schedules import SineBlur
 from ..schedules import CosineSchedule, Schedule
+from ..schedules.blur import SineBlur
 from .gaussian_blur import GaussianBlur
 
 

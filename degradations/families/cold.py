@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..blur_schedules import BlurSchedule, repeated_blur
 from ..schedules import ConstantNoise
+from ..schedules.blur import BlurSchedule, repeated_blur
 from .gaussian_blur import GaussianBlur
 
 

@@ -16,12 +16,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from ...core.checks import check_instance, check_signal
+from ...core.precision import full_precision, to_compute_dtype
 from ..bases import CosineBasis, SeparableBasis
-from ..bases.base import compute_precision, full_precision
-from ..blur_schedules import BlurSchedule
-from ..checks import check_instance, check_signal
 from ..process import LinearGaussianProcess, Time
 from ..schedules import Schedule
+from ..schedules.blur import BlurSchedule
 
 
 class GaussianBlur(LinearGaussianProcess):
@@ -42,6 +42,8 @@ class GaussianBlur(LinearGaussianProcess):
         ValueError: anisotropy has the wrong length, a negative or infinite entry, or only zeros; or min_scale lies
             outside [0, 1].
     """
+
+    eigenvalues: Tensor
 
     def __init__(
         self,
@@ -64,9 +66,9 @@ class GaussianBlur(LinearGaussianProcess):
         self.anisotropy = _relative_widths(anisotropy, basis.axes)
         total = torch.zeros((), dtype=torch.float64)
         for axis, (width, eigenvalues) in enumerate(zip(self.anisotropy, basis.axis_eigenvalues(), strict=True)):
-            self.register_table(f"axis_eigenvalues_{axis}", width**2 * eigenvalues)
+            self.register_constant(f"axis_eigenvalues_{axis}", width**2 * eigenvalues)
             total = total[..., None] + width**2 * eigenvalues
-        self.register_table("eigenvalues", total)
+        self.register_constant("eigenvalues", total)
 
     def extra_repr(self) -> str:
         """Show the blur and the noise."""
@@ -81,7 +83,7 @@ class GaussianBlur(LinearGaussianProcess):
     def log_alpha(self, t: Time) -> Float[Tensor, "..."]:
         """See `LinearGaussianProcess.log_alpha`."""
         t = self.expand_times(t)
-        fade = -self.table("eigenvalues") * (self.blur.width(t).square() / 2)
+        fade = -self.eigenvalues * (self.blur.width(t).square() / 2)
         if self.min_scale:
             # log((1 - d) e^-y + d) = log1p((1 - d) expm1(-y)), exact where the blur is weak.
             fade = torch.log1p((1 - self.min_scale) * torch.expm1(fade))
@@ -104,7 +106,7 @@ class GaussianBlur(LinearGaussianProcess):
         if not ours or not times or basis.axes != 2 or self.min_scale or max(plane) > basis.longest_matrix_axis:
             return super().degrade(x, *times)
         check_signal("x", x, self.shape)
-        x = compute_precision(x)
+        x = to_compute_dtype(x)
         # All times at once, so that the small matrices of all levels are one batched product.
         checked = torch.cat([self.as_times(t, batch=len(x)).expand(len(x)) for t in times])
         with full_precision(x.device):
@@ -119,7 +121,7 @@ class GaussianBlur(LinearGaussianProcess):
         """Return the symmetric blur matrix of one axis for each of the times, (times, size, size)."""
         waves = cast("SeparableBasis", self.basis).axis_matrix(self.shape[axis - 2], dtype)
         dissipation_time = self.blur.width(t).square() / 2
-        fade = (-self.table(f"axis_eigenvalues_{axis}") * dissipation_time[:, None]).exp().to(dtype)
+        fade = (-getattr(self, f"axis_eigenvalues_{axis}") * dissipation_time[:, None]).exp().to(dtype)
         return (waves.mT * fade[:, None, :]) @ waves
 
 

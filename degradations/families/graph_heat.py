@@ -13,11 +13,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ...core.checks import check_instance
 from ..bases import EigenBasis
-from ..blur_schedules import LogSpacedBlur
-from ..checks import check_instance
 from ..process import LinearGaussianProcess, Time
 from ..schedules import ConstantNoise, Schedule
+from ..schedules.blur import LogSpacedBlur
 
 
 class GraphHeat(LinearGaussianProcess):
@@ -43,6 +43,8 @@ class GraphHeat(LinearGaussianProcess):
         ValueError: `laplacian` is not square, symmetric and positive semi-definite, or fits no axes; times are not
             0 < time_min < time_max; or levels < 2.
     """
+
+    eigenvalues: Tensor
 
     def __init__(
         self,
@@ -75,12 +77,12 @@ class GraphHeat(LinearGaussianProcess):
         self._width = LogSpacedBlur(math.sqrt(2 * time_min), math.sqrt(2 * time_max), levels)
         self.levels, self.noise = levels, noise or ConstantNoise(0.01)
         check_instance("noise", self.noise, Schedule, "ConstantNoise(0.01) for example")
-        self.register_table("eigenvalues", eigenvalues.clamp(min=0))
+        self.register_constant("eigenvalues", eigenvalues.clamp(min=0))
 
     def log_alpha(self, t: Time) -> Float[Tensor, "..."]:
         """See `LinearGaussianProcess.log_alpha`."""
         t = self.expand_times(t)
-        return self.noise.log_alpha(t) - self.table("eigenvalues") * (self._width.width(t).square() / 2)
+        return self.noise.log_alpha(t) - self.eigenvalues * (self._width.width(t).square() / 2)
 
     def log_sigma(self, t: Time) -> Float[Tensor, "..."]:
         """See `LinearGaussianProcess.log_sigma`."""

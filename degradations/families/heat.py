@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..blur_schedules import LogSpacedBlur
 from ..schedules import ConstantNoise
+from ..schedules.blur import LogSpacedBlur
 from .gaussian_blur import GaussianBlur
 
 

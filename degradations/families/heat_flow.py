@@ -31,6 +31,8 @@ class HeatFlow(LinearGaussianProcess):
         ValueError: rate is negative, or noise_scale is not positive.
     """
 
+    power: Tensor
+
     def __init__(self, shape: Sequence[int], *, rate: float = 0.5, noise_scale: float = 1.0) -> None:
         basis = CosineBasis(shape)
         super().__init__(basis)
@@ -41,11 +43,11 @@ class HeatFlow(LinearGaussianProcess):
             msg = f"noise_scale must be positive, in the data's units, got {noise_scale}"
             raise ValueError(msg)
         self.rate, self.noise_scale = rate, noise_scale
-        self.register_table("power", 1 + rate * basis.laplacian_eigenvalues())
+        self.register_constant("power", 1 + rate * basis.laplacian_eigenvalues())
 
     def log_alpha(self, t: Time) -> Float[Tensor, "..."]:
         """See `LinearGaussianProcess.log_alpha`."""
-        return self.table("power") * torch.log1p(-self.expand_times(t))
+        return self.power * torch.log1p(-self.expand_times(t))
 
     def log_sigma(self, t: Time) -> Float[Tensor, "..."]:
         """See `LinearGaussianProcess.log_sigma`."""

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from jaxtyping import Float
 from torch import Tensor
 
+from ...core.checks import check_instance
 from ..bases import PixelBasis
-from ..checks import check_instance
 from ..process import LinearGaussianProcess, Time
 from ..schedules import CosineSchedule, Schedule
 

@@ -8,15 +8,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ...core.checks import as_shape
 from ..bases import PixelBasis
-from ..checks import as_shape
 from ..schedules import Schedule
-from .ordered_fading import OrderedFading
+from .sequential_masking import SequentialMasking
 
 _DURATION = 0.25
 
 
-class PixelMask(OrderedFading):
+class PixelMask(SequentialMasking):
     """Pixels fade in a given order: a hole that grows, a curtain that falls, any map of times.
 
     Cold diffusion's inpainting (Bansal et al., 2023, section 4) is of this kind, with a hole that grows from the
@@ -25,7 +25,7 @@ class PixelMask(OrderedFading):
     Args:
         shape: shape of one signal, such as (3, 32, 32).
         onset: the time at which each pixel starts to fade, >= 0, broadcastable to `shape`: a map (height, width), say.
-            A pixel of onset 1 or later is never touched. `hole(shape)` if None.
+            A pixel of onset 1 or later is never touched. `radial_onset(shape)` if None.
         duration: how long a pixel's fading takes, in (0, 1].
         noise: a(t) and sigma(t); `ConstantNoise(0.01)` if None.
 
@@ -41,11 +41,11 @@ class PixelMask(OrderedFading):
         duration: float = _DURATION,
         noise: Schedule | None = None,
     ) -> None:
-        onset = hole(shape, last=1 - duration) if onset is None else onset
+        onset = radial_onset(shape, last=1 - duration) if onset is None else onset
         super().__init__(PixelBasis(shape), onset, duration=duration, noise=noise)
 
 
-def hole(shape: Sequence[int], *, last: float = 1 - _DURATION) -> Float[Tensor, "..."]:
+def radial_onset(shape: Sequence[int], *, last: float = 1 - _DURATION) -> Float[Tensor, "..."]:
     """Return times for a hole that grows from the middle of all axes but the first: 0 there, `last` in the corners.
 
     Args:

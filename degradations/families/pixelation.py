@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from ..bases import HaarBasis
 from ..schedules import Schedule
-from .ordered_fading import OrderedFading
+from .sequential_masking import SequentialMasking
 
 
-class Pixelation(OrderedFading):
+class Pixelation(SequentialMasking):
     """Haar wavelets fade from the finest scale to the coarsest; at t = j / levels blocks of 2^j pixels are their means.
 
     The means of the largest blocks never fade. This project's own process: a coarse-graining of images in the spirit of

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..blur_schedules import BlurSchedule, PowerBlur
 from ..schedules import GeometricNoise, Schedule
+from ..schedules.blur import BlurSchedule, PowerBlur
 from .gaussian_blur import GaussianBlur
 
 

@@ -15,8 +15,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ...core.checks import check_instance
 from ..bases import Basis, FourierBasis, SeparableBasis
-from ..checks import check_instance
 from ..process import LinearGaussianProcess, Time
 from ..schedules import CosineSchedule, Schedule
 from ..spectra import DataSpectrum
@@ -36,6 +36,8 @@ class SpectralDiffusion(LinearGaussianProcess):
         ValueError: a variance is not positive and finite, or the shape does not fit.
     """
 
+    log_noise: Tensor
+
     def __init__(self, basis: Basis, noise_variance: Float[Tensor, "..."], *, schedule: Schedule | None = None) -> None:
         super().__init__(basis)
         check_instance("noise_variance", noise_variance, Tensor, "torch.ones(()) is white noise")
@@ -50,7 +52,7 @@ class SpectralDiffusion(LinearGaussianProcess):
             raise ValueError(msg) from None
         self.schedule = schedule or CosineSchedule()
         check_instance("schedule", self.schedule, Schedule, "CosineSchedule() for example")
-        self.register_table("log_noise", variance.log().clone() / 2)
+        self.register_constant("log_noise", variance.log().clone() / 2)
 
     def log_alpha(self, t: Time) -> Float[Tensor, "..."]:
         """See `LinearGaussianProcess.log_alpha`."""
@@ -58,7 +60,7 @@ class SpectralDiffusion(LinearGaussianProcess):
 
     def log_sigma(self, t: Time) -> Float[Tensor, "..."]:
         """See `LinearGaussianProcess.log_sigma`."""
-        return self.schedule.log_sigma(self.expand_times(t)) + self.table("log_noise")
+        return self.schedule.log_sigma(self.expand_times(t)) + self.log_noise
 
     @classmethod
     def power_law(

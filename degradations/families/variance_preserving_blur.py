@@ -8,9 +8,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..blur_schedules import BlurSchedule, PowerBlur
 from ..process import Time
 from ..schedules import LinearSchedule, Schedule
+from ..schedules.blur import BlurSchedule, PowerBlur
 from .gaussian_blur import GaussianBlur
 
 # The released settings for 64 x 64 pixels: the blur of step i has variance (0.4 px)^2 f(i) with f(i) = (0.15 / 0.4)^2

@@ -1,12 +1,15 @@
-"""Noise schedules: scalar alpha(t) and sigma(t)."""
+"""Schedules: scalar noise, widths of blurs, and blurs fitted to data."""
 
 from .base import Schedule
+from .blur import BlurSchedule, LogSpacedBlur, PowerBlur, SineBlur, TabulatedBlur, blur_pixels, repeated_blur
+from .fitted_blur import equal_variance_blur
 from .log_snr import Convention, Interpolating, LogSNRSchedule, VarianceExploding, VariancePreserving
 from .rectified_flow import RectifiedFlowSchedule
 from .variance_exploding import ConstantNoise, EDMSchedule, GeometricNoise
 from .variance_preserving import CosineSchedule, LinearSchedule, SigmoidSchedule, shifted_cosine
 
 __all__ = [
+    "BlurSchedule",
     "ConstantNoise",
     "Convention",
     "CosineSchedule",
@@ -15,10 +18,17 @@ __all__ = [
     "Interpolating",
     "LinearSchedule",
     "LogSNRSchedule",
+    "LogSpacedBlur",
+    "PowerBlur",
     "RectifiedFlowSchedule",
     "Schedule",
     "SigmoidSchedule",
+    "SineBlur",
+    "TabulatedBlur",
     "VarianceExploding",
     "VariancePreserving",
+    "blur_pixels",
+    "equal_variance_blur",
+    "repeated_blur",
     "shifted_cosine",
 ]

@@ -20,7 +20,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
-from ..checks import check_instance
+from ...core.checks import check_instance
 from .base import Schedule
 
 

@@ -1,26 +1,22 @@
-"""The bound on the log-likelihood, what it is made of, and the data's levels that it is one for."""
+"""Likelihoods: the bound and what it is made of, and the probability flow's."""
 
 from .bound import BitsPerDim, Bound
-from .decoders import Decoder, DiscretisedGaussianDecoder, GaussianDecoder
 from .elbo import ELBO
-from .estimates import AllLevels, Estimate, SampledLevels
-from .quantisation import Quantisation
-from .reverse_std import ConstantStd, FittedStd, ForwardStd, PosteriorStd, ReverseStd
+from .flow import FlowLikelihood, LogLikelihood
+from .summation import FullSum, MonteCarlo, Summation
+from .traces import ClosedFormTrace, ExactTrace, HutchinsonTrace, Trace
 
 __all__ = [
     "ELBO",
-    "AllLevels",
     "BitsPerDim",
     "Bound",
-    "ConstantStd",
-    "Decoder",
-    "DiscretisedGaussianDecoder",
-    "Estimate",
-    "FittedStd",
-    "ForwardStd",
-    "GaussianDecoder",
-    "PosteriorStd",
-    "Quantisation",
-    "ReverseStd",
-    "SampledLevels",
+    "ClosedFormTrace",
+    "ExactTrace",
+    "FlowLikelihood",
+    "FullSum",
+    "HutchinsonTrace",
+    "LogLikelihood",
+    "MonteCarlo",
+    "Summation",
+    "Trace",
 ]

@@ -10,8 +10,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ...degradations.checks import check_instance
-from .quantisation import Quantisation
+from ...core.checks import check_instance
+from ...models.grey_levels import GreyLevels
 
 
 class BitsPerDim(NamedTuple):
@@ -41,14 +41,14 @@ class Bound:
         diffusion: the sum over all levels, or the integral over time, (batch,).
         reconstruction: E[-log p(x | z_first)], (batch,).
         terms: what was computed of the diffusion part, (batch, draws): divergences in nats, in continuous time the
-            integrand in nats per unit of time. With `AllLevels` there is one column a level, its mean over replicates.
+            integrand in nats per unit of time. With `FullSum` there is one column a level, its mean over replicates.
         times: the time of the more degraded latent of each term, (batch, draws).
-        ranks: its place in (0, 1], k / T for divergence k of T, in continuous time the share of the way from the first
-            latent to t = 1, (batch, draws): what a law of `SampledLevels` draws, and learns from (`LossHistoryTimes`).
+        fractions: its place in (0, 1], k / T for divergence k of T, in continuous time the fraction of the way from
+            the first latent to t = 1, (batch, draws): what a time distribution of `MonteCarlo` draws and learns from.
         weights: factors with which the terms add up to `diffusion`, (batch, draws).
         stderr: standard error of `total` given the data, (batch,); NaN where one replicate cannot tell.
         dimensions: numbers in one example.
-        quantisation: levels of the data where `total` bounds -log P of integers; None where it bounds a density.
+        grey_levels: levels of the data where `total` bounds -log P of integers; None where it bounds a density.
     """
 
     prior: Float[Tensor, " batch"]
@@ -56,28 +56,28 @@ class Bound:
     reconstruction: Float[Tensor, " batch"]
     terms: Float[Tensor, "batch draws"]
     times: Float[Tensor, "batch draws"]
-    ranks: Float[Tensor, "batch draws"]
+    fractions: Float[Tensor, "batch draws"]
     weights: Float[Tensor, "batch draws"]
     stderr: Float[Tensor, " batch"]
     dimensions: int
-    quantisation: Quantisation | None
+    grey_levels: GreyLevels | None
 
     @property
     def total(self) -> Float[Tensor, " batch"]:
         """The bound, prior + diffusion + reconstruction, (batch,)."""
         return self.prior + self.diffusion + self.reconstruction
 
-    def bits_per_dim(self, quantisation: Quantisation | None = None) -> BitsPerDim:
+    def bits_per_dim(self, grey_levels: GreyLevels | None = None) -> BitsPerDim:
         """Return the bound in bits per dimension with its breakdown.
 
         Args:
-            quantisation: levels and range of the data, needed where the decoder was not told them: then the data must
+            grey_levels: levels and range of the data, needed where the decoder was not told them: then the data must
                 be these levels dequantised, and the width of one turns the density into a probability.
 
         Raises:
             ValueError: no quantisation is known, or another one than the decoder's is given.
         """
-        unit, shift = bits_of_nats(self.dimensions, known=self.quantisation, given=quantisation)
+        unit, shift = bits_of_nats(self.dimensions, known=self.grey_levels, given=grey_levels)
         return BitsPerDim(
             total=self.total * unit + shift,
             prior=self.prior * unit,
@@ -87,7 +87,7 @@ class Bound:
         )
 
 
-def bits_of_nats(dimensions: int, *, known: Quantisation | None, given: Quantisation | None) -> tuple[float, float]:
+def bits_of_nats(dimensions: int, *, known: GreyLevels | None, given: GreyLevels | None) -> tuple[float, float]:
     """Return factor and shift from nats per example to bits per dimension: bits = nats * factor + shift.
 
     Args:
@@ -99,11 +99,11 @@ def bits_of_nats(dimensions: int, *, known: Quantisation | None, given: Quantisa
         ValueError: neither is there, or they contradict each other.
     """
     if given is not None:
-        check_instance("quantisation", given, Quantisation, "such as Quantisation(levels=256, low=0.0, high=1.0)")
+        check_instance("quantisation", given, GreyLevels, "such as GreyLevels(count=256, low=0.0, high=1.0)")
     if known is None and given is None:
         msg = (
             "bits per dimension depend on the number of levels and the range of the data: give both, such as"
-            " bits_per_dim(Quantisation(levels=256, low=0.0, high=1.0)), or declare them in the decoder"
+            " bits_per_dim(GreyLevels(count=256, low=0.0, high=1.0)), or declare them in the decoder"
         )
         raise ValueError(msg)
     if known is not None and given not in (None, known):
@@ -127,10 +127,12 @@ def mean_of(replicates: list[Bound], *, same_terms: bool) -> Bound:
     )
     if same_terms:
         terms = torch.stack([replicate.terms for replicate in replicates]).mean(0)
-        times, ranks, weights = first.times, first.ranks, first.weights
+        times, fractions, weights = first.times, first.fractions, first.weights
     else:
         names = ("terms", "times", "ranks")
-        terms, times, ranks = (torch.cat([getattr(replicate, name) for replicate in replicates], 1) for name in names)
+        terms, times, fractions = (
+            torch.cat([getattr(replicate, name) for replicate in replicates], 1) for name in names
+        )
         weights = torch.cat([replicate.weights for replicate in replicates], 1) / count
     stderr = total.std(0) / math.sqrt(count) if count > 1 else torch.full_like(total[0], torch.nan)
     return Bound(
@@ -139,9 +141,9 @@ def mean_of(replicates: list[Bound], *, same_terms: bool) -> Bound:
         reconstruction=reconstruction.mean(0),
         terms=terms,
         times=times,
-        ranks=ranks,
+        fractions=fractions,
         weights=weights,
         stderr=stderr,
         dimensions=first.dimensions,
-        quantisation=first.quantisation,
+        grey_levels=first.grey_levels,
     )

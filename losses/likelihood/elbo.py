@@ -22,22 +22,31 @@ from einops import rearrange, repeat
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
+from ...core.checks import check_instance, check_signal
+from ...core.evaluation_mode import evaluating
+from ...core.precision import schedule_dtype, to_compute_dtype
+from ...core.randomness import white_noise
 from ...degradations import Coupling, LinearGaussianProcess, Markov
 from ...degradations.agreement import check_same_process
-from ...degradations.bases.base import compute_precision
-from ...degradations.checks import check_instance, check_signal
-from ...degradations.randomness import white_noise
-from ...degradations.tables import schedule_dtype
 from ...models import AbstractDenoiser
-from ...models.modes import evaluating
-from ..priors import Prior, StandardNormalPrior
+from ...models.decoders import Decoder, GaussianDecoder
+from ...models.priors import Prior, StandardNormalPrior
+from ...models.reverse_std import FittedStd, PosteriorStd, ReverseStd
 from .bound import Bound, mean_of
-from .decoders import Decoder, GaussianDecoder
-from .estimates import AllLevels, Draws, Estimate, SampledLevels
-from .finiteness import check_continuum, check_grid
-from .grids import checked_grid, discrete_grid, start_of_continuum
-from .reverse_std import FittedStd, PosteriorStd, ReverseStd
-from .terms import Term, rate_term, step_between, step_term
+from .finite_terms import check_continuum, check_grid
+from .latent_times import checked_grid, discrete_grid, start_of_continuum
+from .summation import (
+    Draws,
+    FullSum,
+    MonteCarlo,
+    Summation,
+)
+from .terms import (
+    Term,
+    rate_term,
+    step_between,
+    step_term,
+)
 
 # Rows of one network call: few examples are evaluated at many levels at once.
 _ROWS = 64
@@ -76,7 +85,7 @@ class ELBO(nn.Module):
         times: the grid instead, rising from the first latent's time to 1.
         first: time of the first latent. None is level 1 where the process has levels, 0 where it has none but has
             noise there, 1 / T where it has neither; continuous time without noise at t = 0 needs a number.
-        estimate: all levels, or an estimate from some; `AllLevels()` if None, in continuous time `SampledLevels()`.
+        summation: all levels, or an estimate from some; `FullSum()` if None, in continuous time `MonteCarlo()`.
         rows: most rows in one call of the network, where there are fewer examples than that.
 
     Raises:
@@ -97,7 +106,7 @@ class ELBO(nn.Module):
         steps: int | float | None = None,  # noqa: PYI041  # checked at run time, where an int is no float
         times: Float[Tensor, " times"] | None = None,
         first: float | None = None,
-        estimate: Estimate | None = None,
+        summation: Summation | None = None,
         rows: int = _ROWS,
     ) -> None:
         super().__init__()
@@ -112,14 +121,14 @@ class ELBO(nn.Module):
         if times is not None:
             check_instance("times", times, Tensor, "torch.tensor([0.1, 0.5, 1.0]) for example")
         self.times, self.first = _times(process, None if steps is None else float(steps), times, first)
-        self.estimate = estimate or (AllLevels() if self.times is not None else SampledLevels())
-        check_instance("estimate", self.estimate, Estimate, "AllLevels() or SampledLevels(draws=16) for example")
+        self.summation = summation or (FullSum() if self.times is not None else MonteCarlo())
+        check_instance("summation", self.summation, Summation, "FullSum() or MonteCarlo(draws=16) for example")
         check_instance("rows", rows, int, "the most rows of one network call")
         self.rows = rows
         if rows < 1:
             msg = f"rows must be at least 1, got {rows}"
             raise ValueError(msg)
-        self.estimate.check(self.steps)
+        self.summation.check(self.steps)
         if self.times is None:
             check_continuum(process, self.first, self.coupling, self.reverse_std)
         else:
@@ -134,7 +143,7 @@ class ELBO(nn.Module):
         """Show what is not a module."""
         reverse = "" if isinstance(self.reverse_std, nn.Module) else f", reverse_std={self.reverse_std}"
         steps = "continuous time" if self.steps is None else f"steps={self.steps}"
-        return f"coupling={self.coupling}{reverse}, {steps}, first={self.first:g}, estimate={self.estimate}"
+        return f"coupling={self.coupling}{reverse}, {steps}, first={self.first:g}, summation={self.summation}"
 
     def forward(
         self, denoiser: AbstractDenoiser, x: Shaped[Tensor, "batch ..."], *, generator: torch.Generator | None = None
@@ -155,8 +164,8 @@ class ELBO(nn.Module):
         if len(x) == 0:
             msg = "x holds no example: a bound needs at least one"
             raise ValueError(msg)
-        replicates = [self._replicate(denoiser, x, generator, None) for _ in range(self.estimate.replicates)]
-        return mean_of(replicates, same_terms=isinstance(self.estimate, AllLevels))
+        replicates = [self._replicate(denoiser, x, generator, None) for _ in range(self.summation.replicates)]
+        return mean_of(replicates, same_terms=isinstance(self.summation, FullSum))
 
     @torch.no_grad()
     def fitted(
@@ -195,10 +204,10 @@ class ELBO(nn.Module):
             pairs=[],
         )
         sweep = copy.copy(self)
-        sweep.estimate = AllLevels()
+        sweep.summation = FullSum()
         with evaluating(denoiser):
             for batch in data.split(batch_size) if isinstance(data, Tensor) else data:
-                for _ in range(self.estimate.replicates if len(batch) else 0):
+                for _ in range(self.summation.replicates if len(batch) else 0):
                     sweep._replicate(denoiser, batch, generator, seen)  # noqa: SLF001  # of this class
         if not seen.pairs:
             msg = "no data to fit standard deviations to: got no example"
@@ -225,12 +234,12 @@ class ELBO(nn.Module):
         if not torch.compiler.is_compiling() and not bool(x.isfinite().all()):
             msg = "x holds NaN or infinity, of which there is no likelihood: look at the data"
             raise ValueError(msg)
-        x = compute_precision(x).to(process.device)
+        x = to_compute_dtype(x).to(process.device)
         u = process.basis.forward(x)
         # Sums over many coefficients and levels: in the widest precision that the device has.
-        prior = process.in_schedule_dtype(self.prior.divergence(process.marginal(x, 1.0), generator=generator))
-        reconstruction = process.in_schedule_dtype(self._reconstruction(denoiser, x, u, generator, seen))
-        draws = self.estimate.draw(self.steps, len(x), device=process.device, generator=generator)
+        prior = process.to_schedule_dtype(self.prior.divergence(process.marginal(x, 1.0), generator=generator))
+        reconstruction = process.to_schedule_dtype(self._reconstruction(denoiser, x, u, generator, seen))
+        draws = self.summation.draw(self.steps, len(x), device=process.device, generator=generator)
         terms, times = self._diffusion(denoiser, u, draws, generator, seen)
         weights = draws.weights.expand_as(terms) * (1 - self.first if self.times is None else 1)
         return Bound(
@@ -239,11 +248,11 @@ class ELBO(nn.Module):
             reconstruction=reconstruction,
             terms=terms,
             times=times.expand_as(terms),
-            ranks=process.in_schedule_dtype(draws.ranks).expand_as(terms),
+            fractions=process.to_schedule_dtype(draws.fractions).expand_as(terms),
             weights=weights,
             stderr=torch.full_like(prior, torch.nan),
             dimensions=u[0].numel(),
-            quantisation=self.decoder.quantisation,
+            grey_levels=self.decoder.grey_levels,
         )
 
     def _reconstruction(
@@ -276,30 +285,30 @@ class ELBO(nn.Module):
         columns = max(1, self.rows // max(1, batch))
         terms: list[Tensor] = []
         times: list[Tensor] = []
-        for ranks in draws.ranks.split(columns, dim=1):
-            level = None if steps is None else (ranks * steps).round().long()
+        for fractions in draws.fractions.split(columns, dim=1):
+            level = None if steps is None else (fractions * steps).round().long()
             # One level of a whole batch needs one table of coefficients, not one for each example.
-            alone = ranks.numel() == 1
-            place = ranks if level is None else level
+            alone = fractions.numel() == 1
+            place = fractions if level is None else level
             rows = place.reshape(()) if alone else rearrange(place.expand(batch, -1), "b c -> (b c)")
             term, t = self._term(rows)
-            spectrum = repeat(u, "b ... -> (b c) ...", c=ranks.shape[1])
+            spectrum = repeat(u, "b ... -> (b c) ...", c=fractions.shape[1])
             error = self._error(denoiser, spectrum, t, term, batch, generator)
             if seen is not None:
                 seen.add(error, rows.expand(len(error)))
             squares = (term.gain.to(u.dtype) * error).square() + term.excess.to(u.dtype)
-            sums = process.in_schedule_dtype(squares.flatten(1)).sum(1)
+            sums = process.to_schedule_dtype(squares.flatten(1)).sum(1)
             terms.append(rearrange(sums, "(b c) -> b c", b=batch))
-            times.append(t.reshape(ranks.shape) if alone or len(ranks) == batch else t.reshape(batch, -1)[:1])
+            times.append(t.reshape(fractions.shape) if alone or len(fractions) == batch else t.reshape(batch, -1)[:1])
         return torch.cat(terms, 1), torch.cat(times, 1)
 
     def _term(self, place: Tensor) -> tuple[Term, Tensor]:
         """Return terms and their times for levels of the grid, or in continuous time for shares of the way to t = 1."""
         process = self.process
         if self.times is None:
-            t = process.in_schedule_dtype(self.first + (1 - self.first) * place)
+            t = process.to_schedule_dtype(self.first + (1 - self.first) * place)
             return rate_term(process, t), t
-        grid = process.in_schedule_dtype(self.times)
+        grid = process.to_schedule_dtype(self.times)
         s, t = grid[place - 1], grid[place]
         return step_term(step_between(process, s, t, self.coupling), self.reverse_std), t
 
@@ -326,7 +335,7 @@ class ELBO(nn.Module):
         """Return the log of sqrt(s_q^2 + signal^2 E[(alpha_s u - alpha_s u_hat)^2]), level by level."""
         assert self.times is not None
         best: list[Tensor] = []
-        grid = self.process.in_schedule_dtype(self.times)
+        grid = self.process.to_schedule_dtype(self.times)
         for k, (squares, count) in enumerate(zip(seen.sums, seen.counts, strict=True)):
             posterior = step_between(self.process, grid[k], grid[k + 1], self.coupling).posterior
             variance = posterior.stddev.square() + posterior.signal.square() * (squares / count)

@@ -25,8 +25,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ...degradations import Coupling, LinearGaussianProcess
-from ...degradations.coefficients import LogCoefficients, couple, difference
-from .reverse_std import ReverseStd, Step
+from ...degradations.level import LogCoefficients, log_ratio, posterior_coefficients
+from ...models.reverse_std import ReverseStd, Step
 
 
 class Term(NamedTuple):
@@ -50,14 +50,14 @@ def step_between(
 ) -> Step:
     """Return the reverse step from checked times t to checked times s <= t, () or (batch,)."""
     start, end = process.log_coefficients(s), process.log_coefficients(t)
-    return Step(s, t, start, end, couple(start, end, coupling))
+    return Step(s, t, start, end, posterior_coefficients(start, end, coupling))
 
 
 def step_term(step: Step, reverse_std: ReverseStd) -> Term:
     """Return the term of one step: a Kullback-Leibler divergence in nats."""
     stddev = reverse_std.stddev(step)
     signal = step.posterior.signal
-    ratio = difference(step.posterior.stddev.log(), stddev.log())
+    ratio = log_ratio(step.posterior.stddev.log(), stddev.log())
     return Term(
         end=step.end,
         log_alpha=step.start.log_alpha,

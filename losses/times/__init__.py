@@ -1,23 +1,28 @@
 """Laws of the times that a denoiser is trained at, and ways to draw a batch of them."""
 
-from .base import TimeSampling
-from .joint import Antithetic, JointSampling, LowDiscrepancy, Stratified
-from .log_snr import LogNormalTimes, LogSNRLaw, LogSNRTimes
-from .loss_history import LossHistory, LossHistoryBins, LossHistoryTimes
+from .base import TimeDistribution
+from .joint import (
+    Antithetic,
+    JointTimes,
+    LowDiscrepancy,
+    Stratified,
+)
+from .loss_aware import LossHistory, LossHistoryBins, LossHistoryTimes
+from .noise_level import LogNormalTimes, LogSNRTimes, NoiseLevelTimes
 from .uniform import LevelTimes, UniformTimes
 
 __all__ = [
     "Antithetic",
-    "JointSampling",
+    "JointTimes",
     "LevelTimes",
     "LogNormalTimes",
-    "LogSNRLaw",
     "LogSNRTimes",
     "LossHistory",
     "LossHistoryBins",
     "LossHistoryTimes",
     "LowDiscrepancy",
+    "NoiseLevelTimes",
     "Stratified",
-    "TimeSampling",
+    "TimeDistribution",
     "UniformTimes",
 ]

@@ -18,11 +18,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ...degradations.checks import check_times, values_are_free
-from ...degradations.tables import schedule_dtype
+from ...core.checks import check_times, values_are_readable
+from ...core.precision import schedule_dtype
 
 
-class TimeSampling(ABC):
+class TimeDistribution(ABC):
     """A law for the times at which a denoiser is trained.
 
     A subclass writes `quantile`, `cdf` and `density`; an importance sampler `correction` too, and one that learns
@@ -128,7 +128,7 @@ def checked_uniforms(u: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
     """
     inside = (u >= 0) & (u < 1)
     wide = u.to(schedule_dtype(u.device))
-    if not values_are_free(u):
+    if not values_are_readable(u):
         return torch.where(inside, wide, torch.nan)
     if not bool(inside.all()):
         msg = f"u must lie in [0, 1), got {u[~inside].flatten()[0].item()}: torch.rand draws such numbers"
@@ -137,5 +137,5 @@ def checked_uniforms(u: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
 
 
 def checked_times(t: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
-    """Return `t` in the schedule's precision, checked to lie in [0, 1]; raises what `TimeSampling.cdf` raises."""
+    """Return `t` in the schedule's precision, checked to lie in [0, 1]; raises what `TimeDistribution.cdf` raises."""
     return check_times("t", t.flatten()).reshape(t.shape).to(schedule_dtype(t.device))

@@ -13,11 +13,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ...degradations.checks import check_instance
-from .base import TimeSampling, largest_below_one, uniform_numbers
+from ...core.checks import check_instance
+from .base import TimeDistribution, largest_below_one, uniform_numbers
 
 
-class JointSampling(nn.Module, TimeSampling, ABC):
+class JointTimes(nn.Module, TimeDistribution, ABC):
     """A law whose times are drawn together, a batch at a time. A subclass writes `uniforms`.
 
     A module, so that a law with a state of its own moves and is saved with the loss that holds this one.
@@ -29,9 +29,9 @@ class JointSampling(nn.Module, TimeSampling, ABC):
         TypeError: `law` is none.
     """
 
-    def __init__(self, law: TimeSampling) -> None:
+    def __init__(self, law: TimeDistribution) -> None:
         super().__init__()
-        check_instance("law", law, TimeSampling, "UniformTimes() for example")
+        check_instance("law", law, TimeDistribution, "UniformTimes() for example")
         self.law = law
 
     @abstractmethod
@@ -43,31 +43,31 @@ class JointSampling(nn.Module, TimeSampling, ABC):
     def sample(
         self, batch: int, *, device: torch.device, generator: torch.Generator | None = None
     ) -> Float[Tensor, " batch"]:
-        """Draw times, each of the law by itself; see `TimeSampling.sample`."""
+        """Draw times, each of the law by itself; see `TimeDistribution.sample`."""
         return self.law.quantile(self.uniforms(batch, device=device, generator=generator))
 
     def quantile(self, u: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
-        """See `TimeSampling.quantile`."""
+        """See `TimeDistribution.quantile`."""
         return self.law.quantile(u)
 
     def cdf(self, t: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
-        """See `TimeSampling.cdf`."""
+        """See `TimeDistribution.cdf`."""
         return self.law.cdf(t)
 
     def density(self, t: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
-        """See `TimeSampling.density`."""
+        """See `TimeDistribution.density`."""
         return self.law.density(t)
 
     def number_of_levels(self) -> int | None:
-        """See `TimeSampling.number_of_levels`."""
+        """See `TimeDistribution.number_of_levels`."""
         return self.law.number_of_levels()
 
     def correction(self, t: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
-        """See `TimeSampling.correction`."""
+        """See `TimeDistribution.correction`."""
         return self.law.correction(t)
 
     def update(self, t: Float[Tensor, " batch"], losses: Float[Tensor, " batch"]) -> None:
-        """See `TimeSampling.update`."""
+        """See `TimeDistribution.update`."""
         self.law.update(t, losses)
 
     def extra_repr(self) -> str:
@@ -75,7 +75,7 @@ class JointSampling(nn.Module, TimeSampling, ABC):
         return "" if isinstance(self.law, nn.Module) else repr(self.law)
 
 
-class Stratified(JointSampling):
+class Stratified(JointTimes):
     """One number in each of the n equal parts of [0, 1), for a batch of n: u_i = (j_i + v_i) / n.
 
     The v_i are independent and uniform in [0, 1), and j_i = (i + r) mod n with one r uniform over 0..n-1, so that no
@@ -86,7 +86,7 @@ class Stratified(JointSampling):
     def uniforms(
         self, batch: int, *, device: torch.device, generator: torch.Generator | None = None
     ) -> Float[Tensor, " batch"]:
-        """See `JointSampling.uniforms`."""
+        """See `JointTimes.uniforms`."""
         within = uniform_numbers(batch, device=device, generator=generator)
         turn = (uniform_numbers(1, device=device, generator=generator) * batch).floor()
         part = (torch.arange(batch, device=device, dtype=within.dtype) + turn).remainder(batch)
@@ -94,7 +94,7 @@ class Stratified(JointSampling):
         return ((part + within) / batch).clamp(max=largest_below_one(within.dtype))
 
 
-class LowDiscrepancy(JointSampling):
+class LowDiscrepancy(JointTimes):
     """One uniform number for the whole batch, turned by equal steps: u_i = (u + i / n) mod 1.
 
     Source: Kingma et al. (2021), appendix I.1. The batch is a grid that moves as a whole. The variance of a mean of f
@@ -105,12 +105,12 @@ class LowDiscrepancy(JointSampling):
     def uniforms(
         self, batch: int, *, device: torch.device, generator: torch.Generator | None = None
     ) -> Float[Tensor, " batch"]:
-        """See `JointSampling.uniforms`."""
+        """See `JointTimes.uniforms`."""
         start = uniform_numbers(1, device=device, generator=generator)
         return (start + torch.arange(batch, device=device, dtype=start.dtype) / batch).remainder(1)
 
 
-class Antithetic(JointSampling):
+class Antithetic(JointTimes):
     """Pairs of u and its mirror image 1 - u: example i and example i + ceil(n / 2); of an odd batch one has no pair.
 
     The mean of a monotone function has less variance than under independent times, and none left of what is odd about
@@ -120,7 +120,7 @@ class Antithetic(JointSampling):
     def uniforms(
         self, batch: int, *, device: torch.device, generator: torch.Generator | None = None
     ) -> Float[Tensor, " batch"]:
-        """See `JointSampling.uniforms`."""
+        """See `JointTimes.uniforms`."""
         pairs = batch // 2
         first = uniform_numbers(batch - pairs, device=device, generator=generator)
         # The mirror of [0, 1) is (0, 1]. torch.rand draws multiples j of 2^-53; they are mirrored among themselves,

@@ -8,38 +8,43 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ...degradations.tables import schedule_dtype
-from .base import TimeSampling, above_zero, checked_times, checked_uniforms
+from ...core.precision import schedule_dtype
+from .base import (
+    TimeDistribution,
+    above_zero,
+    checked_times,
+    checked_uniforms,
+)
 from .levels import as_level, check_count
 
 
 @dataclass(frozen=True)
-class UniformTimes(TimeSampling):
+class UniformTimes(TimeDistribution):
     """t uniform in (0, 1], for processes in continuous time: F(t) = t."""
 
     def quantile(self, u: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
-        """See `TimeSampling.quantile`."""
+        """See `TimeDistribution.quantile`."""
         return above_zero(checked_uniforms(u))
 
     def cdf(self, t: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
-        """See `TimeSampling.cdf`."""
+        """See `TimeDistribution.cdf`."""
         return checked_times(t)
 
     def density(self, t: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
-        """See `TimeSampling.density`."""
+        """See `TimeDistribution.density`."""
         return torch.ones_like(checked_times(t))
 
     def sample(
         self, batch: int, *, device: torch.device, generator: torch.Generator | None = None
     ) -> Float[Tensor, " batch"]:
-        """See `TimeSampling.sample`."""
+        """See `TimeDistribution.sample`."""
         source = generator.device if generator is not None else device
         # torch.rand draws from [0, 1): turned around it never gives t = 0, where there is nothing to learn.
         return (1 - torch.rand(batch, generator=generator, device=source)).to(device, schedule_dtype(device))
 
 
 @dataclass(frozen=True)
-class LevelTimes(TimeSampling):
+class LevelTimes(TimeDistribution):
     """t = k / K with k uniform over *all* of 1..K, the last one included: sampling starts from it.
 
     Attributes:
@@ -56,21 +61,21 @@ class LevelTimes(TimeSampling):
         check_count("levels", self.levels)
 
     def number_of_levels(self) -> int | None:
-        """See `TimeSampling.number_of_levels`."""
+        """See `TimeDistribution.number_of_levels`."""
         return self.levels
 
     def quantile(self, u: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
-        """See `TimeSampling.quantile`."""
+        """See `TimeDistribution.quantile`."""
         # u K may be rounded up to K.
         return ((checked_uniforms(u) * self.levels).floor() + 1).clamp(max=self.levels) / self.levels
 
     def cdf(self, t: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
-        """See `TimeSampling.cdf`."""
+        """See `TimeDistribution.cdf`."""
         t = checked_times(t)
         return as_level(t, self.levels)[0].to(t.dtype) / self.levels
 
     def density(self, t: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
-        """See `TimeSampling.density`."""
+        """See `TimeDistribution.density`."""
         t = checked_times(t)
         level, at_level = as_level(t, self.levels)
         return ((level > 0) & at_level).to(t.dtype)
@@ -78,7 +83,7 @@ class LevelTimes(TimeSampling):
     def sample(
         self, batch: int, *, device: torch.device, generator: torch.Generator | None = None
     ) -> Float[Tensor, " batch"]:
-        """See `TimeSampling.sample`."""
+        """See `TimeDistribution.sample`."""
         source = generator.device if generator is not None else device
         levels = torch.randint(1, self.levels + 1, (batch,), generator=generator, device=source)
         return levels.to(device, schedule_dtype(device)) / self.levels

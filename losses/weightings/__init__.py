@@ -4,11 +4,11 @@ from .base import Weighting
 from .bound import BoundWeighting
 from .edm import EDMWeighting
 from .frequency import FrequencyWeighting
+from .log_variance import LearnedLogVariance
 from .min_snr import MinSNRWeighting
 from .p2 import P2Weighting
 from .sigmoid import SigmoidWeighting
 from .simple import SimpleWeighting
-from .uncertainty import LearnedLogVariance
 
 __all__ = [
     "BoundWeighting",

@@ -39,9 +39,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ...degradations import LinearGaussianProcess, Prediction, PredictLessDegraded
-from ...degradations.checks import values_are_free
-from ...degradations.rates import inside
+from ...core.checks import values_are_readable
+from ...core.rates import nudged_inside
+from ...degradations import LinearGaussianProcess, Prediction, PredictPreviousLevel
 
 # Between the ends of the time axis, where a process has noise if it has any.
 _MIDDLE = 0.5
@@ -139,7 +139,7 @@ class Weighting(ABC):
                 elsewhere infinities and NaN travel to the loss).
         """
         gain = self.gain(process, prediction, t)
-        if values_are_free(gain):
+        if values_are_readable(gain):
             self.check_gain(gain, process, prediction, t, error.dtype)
         return process.basis.combine((error, gain))
 
@@ -176,9 +176,9 @@ class Weighting(ABC):
 def limits(factor: Callable[[Tensor], Tensor], t: Float[Tensor, "*batch"]) -> Float[Tensor, "..."]:
     """Return factor(t), and where that is not a number its limit from within [0, 1]."""
     value = factor(t)
-    if values_are_free(value) and not bool(value.isnan().any()):
+    if values_are_readable(value) and not bool(value.isnan().any()):
         return value
-    return torch.where(value.isnan(), factor(inside(t)), value)
+    return torch.where(value.isnan(), factor(nudged_inside(t)), value)
 
 
 def data_output(
@@ -186,9 +186,9 @@ def data_output(
 ) -> Float[Tensor, "..."]:
     """Return |output| of the conversion to the data u itself: how an error of `prediction` counts there.
 
-    That is exact for every prediction. `PredictLessDegraded.conversion` would damp what has sunk below the noise, which
+    That is exact for every prediction. `PredictPreviousLevel.conversion` would damp what has sunk below the noise, which
     makes an estimate better but is not the error that follows from its own.
     """
-    if isinstance(prediction, PredictLessDegraded):
+    if isinstance(prediction, PredictPreviousLevel):
         return (-process.log_coefficients(prediction.previous(process, t)).log_alpha).exp()
     return prediction.conversion(process, t).output.abs()

@@ -8,13 +8,19 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ...degradations import Basis, EigenBasis, LinearGaussianProcess, Prediction, SeparableBasis
-from ...degradations.checks import check_instance
-from ...degradations.tables import TableModule
+from ...core.checks import check_instance
+from ...core.constants import ConstantModule
+from ...degradations import (
+    Basis,
+    EigenBasis,
+    LinearGaussianProcess,
+    Prediction,
+    SeparableBasis,
+)
 from .base import Weighting
 
 
-class FrequencyWeighting(TableModule, Weighting):
+class FrequencyWeighting(ConstantModule, Weighting):
     """Another weighting times a factor for each coefficient: w_k(t) c_k.
 
     Args:
@@ -26,6 +32,8 @@ class FrequencyWeighting(TableModule, Weighting):
         ValueError: a factor is negative, infinite or NaN, or all are 0. When a loss is made with it: the factors do not
             fit the process's shape.
     """
+
+    factors: Tensor
 
     def __init__(self, base: Weighting, factors: Float[Tensor, "..."]) -> None:
         super().__init__()
@@ -42,7 +50,7 @@ class FrequencyWeighting(TableModule, Weighting):
             )
             raise ValueError(msg)
         self.base = base
-        self.register_table("factors", factors)
+        self.register_constant("factors", factors)
 
     @classmethod
     def power_law(cls, base: Weighting, basis: Basis, exponent: float) -> FrequencyWeighting:
@@ -70,7 +78,7 @@ class FrequencyWeighting(TableModule, Weighting):
 
     def extra_repr(self) -> str:
         """Show the weighting that is multiplied, if it is not shown below, and the factors' shape."""
-        shape = tuple(self.table("factors").shape)
+        shape = tuple(self.factors.shape)
         return f"factors={shape}" if isinstance(self.base, torch.nn.Module) else f"{self.base}, factors={shape}"
 
     def weight(self, process: LinearGaussianProcess, t: Float[Tensor, "*batch"]) -> Float[Tensor, "..."]:
@@ -89,7 +97,7 @@ class FrequencyWeighting(TableModule, Weighting):
         Raises:
             ValueError: they do not.
         """
-        factors = self.table("factors")
+        factors = self.factors
         try:
             factors.expand(process.shape)
         except RuntimeError:
@@ -99,7 +107,7 @@ class FrequencyWeighting(TableModule, Weighting):
 
     def _batched_factors(self, process: LinearGaussianProcess) -> Tensor:
         """Return the factors with a batch axis and all axes of a signal, lest rows be taken for examples."""
-        factors = self.table("factors")
+        factors = self.factors
         return factors.reshape(*(1,) * (len(process.shape) + 1 - factors.ndim), *factors.shape)
 
 

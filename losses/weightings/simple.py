@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ...core.checks import check_instance
 from ...degradations import LinearGaussianProcess, PredictEpsilon, Prediction
-from ...degradations.checks import check_instance
 from .base import Weighting, data_output, limits
 
 # Below this a factor alpha is on its way to underflow, and the same ratio is taken without it.

@@ -14,10 +14,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ...core.checks import check_signal, values_are_readable
+from ...core.precision import to_compute_dtype
 from ...degradations import LinearGaussianProcess
-from ...degradations.bases.base import compute_precision
-from ...degradations.checks import check_signal, values_are_free
-from ...degradations.coefficients import LogCoefficients
+from ...degradations.level import LogCoefficients
 from ...degradations.process import Time
 from ..denoiser import AbstractDenoiser
 
@@ -66,7 +66,7 @@ class Oracle(AbstractDenoiser, ABC):
             ValueError: a shape is wrong, or a time outside [0, 1].
         """
         u_t, at = self._spectrum(z_t, t)
-        return self.process.basis.inverse(self.spectral_mean(u_t, at).to(compute_precision(z_t).dtype))
+        return self.process.basis.inverse(self.spectral_mean(u_t, at).to(to_compute_dtype(z_t).dtype))
 
     def jacobian_diagonal(self, z_t: Float[Tensor, "batch ..."], t: Time) -> Float[Tensor, "batch ..."]:
         """Return d E[u_k | u_t] / d u_{t,k}, (batch, *shape), float64 where the device has it.
@@ -81,7 +81,7 @@ class Oracle(AbstractDenoiser, ABC):
                 infinity times 0 (where values are free to read; elsewhere the result is NaN).
         """
         u_t, at = self._spectrum(z_t, t)
-        if values_are_free(at.log_sigma) and bool((at.log_sigma == -torch.inf).any()):
+        if values_are_readable(at.log_sigma) and bool((at.log_sigma == -torch.inf).any()):
             msg = (
                 f"{type(self.process).__name__} has no noise in some coefficient at this time, and the derivative of"
                 " the posterior mean follows from its variance only with noise: ask at a time with sigma > 0"
@@ -106,7 +106,7 @@ class Oracle(AbstractDenoiser, ABC):
         """Return the latents' spectrum in the schedule's precision, and the coefficients at their times."""
         check_signal("z_t", z_t, self.process.shape)
         times = self.process.as_times(t, batch=len(z_t))
-        wide = self.process.in_schedule_dtype(z_t)
+        wide = self.process.to_schedule_dtype(z_t)
         return self.process.basis.forward(wide), self.process.log_coefficients(times)
 
 

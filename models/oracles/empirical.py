@@ -15,9 +15,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ...core.checks import check_signal, values_are_readable
 from ...degradations import LinearGaussianProcess
-from ...degradations.checks import check_signal, values_are_free
-from ...degradations.coefficients import LogCoefficients
+from ...degradations.level import LogCoefficients
 from .base import Oracle, blocks
 
 
@@ -42,7 +42,7 @@ class EmpiricalOracle(Oracle):
         if len(data) == 0:
             msg = "data holds no example: an empirical law needs at least one"
             raise ValueError(msg)
-        u = process.basis.forward(process.in_schedule_dtype(data.detach()))
+        u = process.basis.forward(process.to_schedule_dtype(data.detach()))
         self.register_buffer("mean", u.mean(0), persistent=False)
         self.register_buffer("residuals", (u - u.mean(0)).flatten(1), persistent=False)
 
@@ -80,7 +80,7 @@ class EmpiricalOracle(Oracle):
 
     def _joint(self, u_t: Tensor, at: LogCoefficients) -> Tensor:
         """Return -sum_k (u_t - alpha u_i)^2 / (2 sigma^2), (batch, count)."""
-        if values_are_free(at.log_sigma) and bool((at.log_sigma == -torch.inf).any()):
+        if values_are_readable(at.log_sigma) and bool((at.log_sigma == -torch.inf).any()):
             msg = (
                 f"{type(self.process).__name__} has no noise in some coefficient at this time, where a finite data set"
                 " has no density: ask at a time with sigma > 0, or of a process with noise"

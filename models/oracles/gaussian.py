@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ...degradations import DataSpectrum, LinearGaussianProcess, SpectralGaussian
-from ...degradations.coefficients import LogCoefficients
+from ...degradations.level import LogCoefficients
 from .base import Oracle
 
 
@@ -41,7 +41,7 @@ class GaussianOracle(Oracle):
             raise ValueError(msg)
         for name, value in (("mean", mean), ("variance", variance)):
             try:
-                table = process.in_schedule_dtype(value.detach()).expand(process.shape)
+                table = process.to_schedule_dtype(value.detach()).expand(process.shape)
             except RuntimeError:
                 msg = f"{name} must broadcast to the process's shape {process.shape}, got {tuple(value.shape)}"
                 raise ValueError(msg) from None

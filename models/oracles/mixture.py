@@ -12,10 +12,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ...core.checks import values_are_readable
+from ...core.randomness import white_noise
 from ...degradations import LinearGaussianProcess
-from ...degradations.checks import values_are_free
-from ...degradations.coefficients import LogCoefficients
-from ...degradations.randomness import white_noise
+from ...degradations.level import LogCoefficients
 from .base import Oracle, blocks
 
 
@@ -53,7 +53,7 @@ class MixtureOracle(Oracle):
         if not bool(((variances >= 0) & variances.isfinite()).all()):
             msg = f"variances must be finite and at least 0, got values from {variances.min()} to {variances.max()}"
             raise ValueError(msg)
-        wide = [process.in_schedule_dtype(value.detach()) for value in (weights, means, variances)]
+        wide = [process.to_schedule_dtype(value.detach()) for value in (weights, means, variances)]
         self.register_buffer("log_weights", (wide[0] / wide[0].sum()).log(), persistent=False)
         self.register_buffer("means", wide[1].clone(), persistent=False)
         self.register_buffer("variances", wide[2].expand(means.shape).clone(), persistent=False)
@@ -114,7 +114,7 @@ class MixtureOracle(Oracle):
         """Return u_t - alpha m_j and log(alpha^2 v_j + sigma^2), (batch or 1, block, *shape)."""
         log_alpha, log_sigma = at.log_alpha[:, None], at.log_sigma[:, None]
         log_variance = torch.logaddexp(2 * log_alpha + self.variances[block].log(), 2 * log_sigma)
-        if values_are_free(log_variance) and bool((log_variance == -torch.inf).any()):
+        if values_are_readable(log_variance) and bool((log_variance == -torch.inf).any()):
             msg = (
                 f"a component has neither variance nor noise of {type(self.process).__name__} in a coefficient at this"
                 " time, where it has no density: ask at a time with sigma > 0, or give every component a variance"

@@ -1,11 +1,11 @@
 """Guidance: denoisers that steer samples, towards a class or towards what has been observed. Any sampler takes them."""
 
 from .classifier_free import ClassifierFreeGuidance
+from .conditional_latents import conditional_latents
 from .covariance import CovarianceGuidance
 from .diffusion_posterior import DiffusionPosteriorSampling
 from .observations import LinearObservation
 from .pseudo_inverse import PseudoInverseGuidance
-from .starts import latents_given
 
 __all__ = [
     "ClassifierFreeGuidance",
@@ -13,5 +13,5 @@ __all__ = [
     "DiffusionPosteriorSampling",
     "LinearObservation",
     "PseudoInverseGuidance",
-    "latents_given",
+    "conditional_latents",
 ]

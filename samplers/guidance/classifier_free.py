@@ -22,7 +22,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ...degradations.checks import values_are_free
+from ...core.checks import values_are_readable
 from ...models.conditioning import BatchDenoiser
 from ...models.denoiser import Denoiser
 
@@ -99,7 +99,7 @@ class ClassifierFreeGuidance(BatchDenoiser):
 
     def _nothing_inside(self, t: Tensor) -> bool:
         """Tell whether it is known that no time lies in the interval."""
-        return self.interval is not None and values_are_free(t) and not bool(self._inside(t, self.interval).any())
+        return self.interval is not None and values_are_readable(t) and not bool(self._inside(t, self.interval).any())
 
     @staticmethod
     def _inside(t: Tensor, interval: tuple[float, float]) -> Tensor:

@@ -78,8 +78,8 @@ class CovarianceGuidance(ObservationGuidance):
         return type(self)(
             self.denoiser.select(rows),
             self.observation,
-            self.table("y")[rows],
-            variance=self.table("variance"),
+            self.y[rows],
+            variance=self.variance,
             iterations=self.iterations,
         )
 
@@ -91,7 +91,7 @@ class CovarianceGuidance(ObservationGuidance):
 
     def _solve(self, estimate: Tensor, spread: Spread) -> Tensor:
         """Return the spectrum of C_t^(1/2) H^T S^-1 (y - H x_hat); see `solve`."""
-        noise = noise_variance(self.observation, self.table("y"), estimate.dtype)
+        noise = noise_variance(self.observation, self.y, estimate.dtype)
         return solve(
             self.process.basis,
             self.observation,
@@ -124,7 +124,7 @@ def solve(
     Raises:
         RuntimeError: the equations were not solved in the iterations allowed.
     """
-    gain, stddev, theirs = observation.table("gain"), variance.sqrt(), observation.basis
+    gain, stddev, theirs = observation.gain, variance.sqrt(), observation.basis
     if theirs.agrees_with(basis):
         total = gain.square() * variance + noise
         # Without variance and noise the data is known, and there is nothing to correct.
@@ -149,7 +149,7 @@ def noise_variance(
         y: the observations, (batch, *shape).
         dtype: dtype of the signals that they are compared with; eps is that of the coarser one.
     """
-    gain = observation.table("gain")
+    gain = observation.gain
     square = observation.coefficients(y.to(gain.dtype)).flatten(1).square().sum(1) / (gain != 0).sum().clamp(min=1)
     eps = max(torch.finfo(y.dtype).eps, torch.finfo(dtype).eps)
     return (observation.noise_std**2 + eps**2 * square).reshape(-1, *(1,) * (y.ndim - 1))

@@ -78,9 +78,9 @@ class DiffusionPosteriorSampling(ObservationGuidance):
         return type(self)(
             self.denoiser.select(rows),
             self.observation,
-            self.table("y")[rows],
+            self.y[rows],
             strength=self.strength,
-            variance=self.table("variance"),
+            variance=self.variance,
         )
 
     def _correction(self, z_t: Tensor, times: Tensor) -> tuple[Tensor, Tensor]:
@@ -98,5 +98,5 @@ class DiffusionPosteriorSampling(ObservationGuidance):
         residual = self._residual(estimate)
         norm = residual.flatten(1).norm(dim=1).reshape(-1, *(1,) * len(self.process.shape))
         direction = torch.where(norm == 0, 0.0, residual / norm)
-        pull = self.observation.basis.inverse(self.observation.table("gain") * direction)
+        pull = self.observation.basis.inverse(self.observation.gain * direction)
         return self.strength * self.process.basis.forward(pull)

@@ -17,15 +17,21 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from ...degradations import Basis, CosineBasis, HaarBasis, LinearGaussianProcess, PixelBasis
-from ...degradations.bases.base import compute_precision
-from ...degradations.checks import check_instance, check_signal
+from ...core.checks import check_instance, check_signal
+from ...core.constants import ConstantModule
+from ...core.precision import schedule_dtype, to_compute_dtype
+from ...core.randomness import white_noise
+from ...degradations import (
+    Basis,
+    CosineBasis,
+    HaarBasis,
+    LinearGaussianProcess,
+    PixelBasis,
+)
 from ...degradations.process import Time
-from ...degradations.randomness import white_noise
-from ...degradations.tables import TableModule, schedule_dtype
 
 
-class LinearObservation(TableModule):
+class LinearObservation(ConstantModule):
     """y = W diag(h) W^T x + s n: what is seen of a signal.
 
     Args:
@@ -37,6 +43,8 @@ class LinearObservation(TableModule):
         TypeError: `basis` is not a `Basis`, or `gain` not a tensor.
         ValueError: `gain` is not finite or does not fit the shape, or `noise_std` is negative or not finite.
     """
+
+    gain: Tensor
 
     def __init__(self, basis: Basis, gain: Float[Tensor, "..."], *, noise_std: float) -> None:
         super().__init__()
@@ -55,7 +63,7 @@ class LinearObservation(TableModule):
             msg = f"gain must broadcast to the basis's shape {basis.shape}, got {tuple(gain.shape)}"
             raise ValueError(msg) from None
         self.basis, self.noise_std = basis, noise_std
-        self.register_table("gain", table.clone())
+        self.register_constant("gain", table.clone())
 
     @classmethod
     def of_process(
@@ -144,8 +152,8 @@ class LinearObservation(TableModule):
 
     def extra_repr(self) -> str:
         """Show how much is observed, and how exactly."""
-        seen = int((self.table("gain") != 0).sum())
-        return f"observed={seen} of {self.table('gain').numel()}, noise_std={self.noise_std:g}"
+        seen = int((self.gain != 0).sum())
+        return f"observed={seen} of {self.gain.numel()}, noise_std={self.noise_std:g}"
 
     def forward(self, x: Float[Tensor, "batch ..."]) -> Float[Tensor, "batch ..."]:
         """Return H x, without noise, (batch, *shape); H is symmetric, so this is its adjoint too.
@@ -158,7 +166,7 @@ class LinearObservation(TableModule):
             ValueError: `x` has another shape.
         """
         u = self.basis.forward(x)
-        return self.basis.inverse(self.table("gain").to(u) * u)
+        return self.basis.inverse(self.gain.to(u) * u)
 
     def observe(
         self, x: Float[Tensor, "batch ..."], *, generator: torch.Generator | None = None
@@ -184,7 +192,7 @@ class LinearObservation(TableModule):
 
         With a mask the pixels that are not seen may hold anything, NaN too; with other bases `y` must be finite.
         """
-        return torch.where(self.table("gain") == 0, 0.0, self.basis.forward(y))
+        return torch.where(self.gain == 0, 0.0, self.basis.forward(y))
 
     def residual(self, y: Float[Tensor, "batch ..."], x: Float[Tensor, "batch ..."]) -> Float[Tensor, "batch ..."]:
         """Return the coefficients W^T (y - H x), (batch, *shape), 0 where nothing is observed, in the finer precision.
@@ -199,5 +207,5 @@ class LinearObservation(TableModule):
         """
         check_signal("y", y, self.basis.shape)
         check_signal("x", x, self.basis.shape)
-        dtype = torch.promote_types(compute_precision(y).dtype, compute_precision(x).dtype)
-        return self.coefficients(y.to(dtype)) - self.table("gain").to(dtype) * self.basis.forward(x.to(dtype))
+        dtype = torch.promote_types(to_compute_dtype(y).dtype, to_compute_dtype(x).dtype)
+        return self.coefficients(y.to(dtype)) - self.gain.to(dtype) * self.basis.forward(x.to(dtype))

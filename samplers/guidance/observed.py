@@ -35,11 +35,11 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from ...core.checks import check_instance, check_signal
+from ...core.constants import ConstantModule
+from ...core.precision import to_compute_dtype
 from ...degradations import DataSpectrum, LinearGaussianProcess
-from ...degradations.bases.base import compute_precision
-from ...degradations.checks import check_instance, check_signal
 from ...degradations.process import Time
-from ...degradations.tables import TableModule
 from ...models import AbstractDenoiser
 from .observations import LinearObservation
 
@@ -58,7 +58,7 @@ class Spread(NamedTuple):
     blind: Bool[Tensor, "..."]
 
 
-class ObservationGuidance(TableModule, AbstractDenoiser, ABC):
+class ObservationGuidance(ConstantModule, AbstractDenoiser, ABC):
     """A denoiser that estimates E[x | z_t, y] from an unconditional one and observations, one for each row.
 
     It predicts the data itself, whatever the denoiser predicts, and works with every sampler. Samplers start from
@@ -75,6 +75,9 @@ class ObservationGuidance(TableModule, AbstractDenoiser, ABC):
         TypeError: an argument is of the wrong kind.
         ValueError: a shape does not fit, a variance is negative or not finite, or the spectrum is in another basis.
     """
+
+    y: Tensor
+    variance: Tensor
 
     def __init__(
         self,
@@ -99,8 +102,8 @@ class ObservationGuidance(TableModule, AbstractDenoiser, ABC):
         self.network_calls = denoiser.network_calls
         self.data_range = denoiser.data_range
         self.rows = len(y)
-        self.register_table("y", y.detach().to(self.process.device))
-        self.register_table("variance", variance_table(self.process, variance))
+        self.register_constant("y", y.detach().to(self.process.device))
+        self.register_constant("variance", variance_table(self.process, variance))
 
     @abstractmethod
     def _correction(self, z_t: Tensor, times: Tensor) -> tuple[Tensor, Tensor]:
@@ -122,16 +125,16 @@ class ObservationGuidance(TableModule, AbstractDenoiser, ABC):
             ValueError: a shape is wrong, a time outside [0, 1], or there are more or fewer latents than observations.
         """
         check_signal("z_t", z_t, self.process.shape)
-        observed = self.table("y")
+        observed = self.y
         if len(z_t) != len(observed):
             msg = (
                 f"y holds {len(observed)} observations, but there are {len(z_t)} latents: give each latent its own row"
                 " (y.expand(count, ...) for many samples of one observation), and select(rows) for a part of them"
             )
             raise ValueError(msg)
-        z_t = compute_precision(z_t)
+        z_t = to_compute_dtype(z_t)
         estimate, correction = self._correction(z_t, self.process.as_times(t, batch=len(z_t)))
-        wide = self.process.in_schedule_dtype(estimate)
+        wide = self.process.to_schedule_dtype(estimate)
         return (wide + self.process.basis.inverse(correction)).to(z_t.dtype)
 
     def spread(self, t: Time, *, dtype: torch.dtype = torch.float32) -> Spread:
@@ -141,7 +144,7 @@ class ObservationGuidance(TableModule, AbstractDenoiser, ABC):
             t: times, a number, () or (batch,).
             dtype: dtype of the latents; its precision tells which coefficients are blind.
         """
-        at, log_variance = self.process.log_coefficients(self.process.as_times(t)), self.table("variance").log()
+        at, log_variance = self.process.log_coefficients(self.process.as_times(t)), self.variance.log()
         log_total = torch.logaddexp(2 * at.log_alpha + log_variance, 2 * at.log_sigma)
         # With neither noise nor signal nor variance in z_t, what is known of the data is all that is known.
         unseen = log_total == -torch.inf
@@ -151,8 +154,8 @@ class ObservationGuidance(TableModule, AbstractDenoiser, ABC):
 
     def _residual(self, estimate: Tensor) -> Tensor:
         """Return W^T (y - H x_hat) in the schedule's precision, 0 where nothing is observed."""
-        wide = self.process.in_schedule_dtype
-        return self.observation.residual(wide(self.table("y")), wide(estimate))
+        wide = self.process.to_schedule_dtype
+        return self.observation.residual(wide(self.y), wide(estimate))
 
     def _through_latent(self, weight: Tensor, estimate: Tensor, z_t: Tensor, spread: Spread) -> Tensor:
         """Return (sigma_t^2 / alpha_t) V^T J^T V weight, by a vector-Jacobian product, wrong in blind coefficients.
@@ -165,7 +168,7 @@ class ObservationGuidance(TableModule, AbstractDenoiser, ABC):
         """
         basis = self.process.basis
         (slope,) = torch.autograd.grad(estimate, z_t, basis.inverse(weight).to(estimate.dtype))
-        return spread.gain * basis.forward(self.process.in_schedule_dtype(slope))
+        return spread.gain * basis.forward(self.process.to_schedule_dtype(slope))
 
     def _recorded_estimate(self, z_t: Tensor, times: Tensor) -> tuple[Tensor, Tensor]:
         """Return a copy of z_t and x_hat with the graph between them; called where gradients are recorded."""
@@ -204,7 +207,7 @@ def variance_table(process: LinearGaussianProcess, variance: DataSpectrum | Tens
         msg = f"variance must be finite and at least 0, got values from {value.min()} to {value.max()}"
         raise ValueError(msg)
     try:
-        return process.in_schedule_dtype(value.detach()).expand(process.shape).clone()
+        return process.to_schedule_dtype(value.detach()).expand(process.shape).clone()
     except RuntimeError:
         msg = f"variance must broadcast to the process's shape {process.shape}, got {tuple(value.shape)}"
         raise ValueError(msg) from None

@@ -1,8 +1,14 @@
 """What is done with samplers: interpolations, trees of samples, restarts from degraded images."""
 
-from .hierarchy import Generation, Tree, grow_tree
+from .branching import Generation, Tree, branch
 from .interpolation import Blend, interpolate, interpolate_seeds
-from .restart import Start, blurred_start, restart, time_of_blur, upsampled_start
+from .restart import (
+    Start,
+    blurred_start,
+    restart,
+    time_of_blur,
+    upsampled_start,
+)
 
 __all__ = [
     "Blend",
@@ -10,7 +16,7 @@ __all__ = [
     "Start",
     "Tree",
     "blurred_start",
-    "grow_tree",
+    "branch",
     "interpolate",
     "interpolate_seeds",
     "restart",

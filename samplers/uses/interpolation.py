@@ -21,10 +21,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ...degradations.bases.base import compute_precision
-from ...degradations.checks import check_instance, check_signal
-from ...degradations.randomness import white_noise
-from ...losses import StandardNormalPrior
+from ...core.checks import check_instance, check_signal
+from ...core.precision import to_compute_dtype
+from ...core.randomness import white_noise
+from ...models import StandardNormalPrior
 from ..base import Sampler
 from ..noise import InterpolatedNoise, Noise, SharedNoise
 from ..signals import Draw
@@ -112,7 +112,7 @@ def interpolate(  # each is a choice of its own
         noise = InterpolatedNoise(*seeds, _weights(points))
     chosen = blend or _natural_blend(sampler, start)
     device = sampler.process.device
-    ends = [compute_precision(state).to(device) for state in (first, second)]
+    ends = [to_compute_dtype(state).to(device) for state in (first, second)]
     initial = chosen.between(ends[0], ends[1], _weights(points))
     return sampler.sample(points, initial=initial, noise=noise, start=start, batch_size=batch_size)
 

@@ -25,14 +25,19 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ...degradations import CosineBasis, GaussianBlur, HaarBasis, LinearGaussianProcess, Pixelation
-from ...degradations.bases.base import compute_precision
-from ...degradations.checks import check_instance, check_signal
-from ...degradations.randomness import white_noise
-from ...losses.times.inversion import invert_distribution
+from ...core.checks import check_instance, check_signal
+from ...core.precision import to_compute_dtype
+from ...core.randomness import draw_seeds, white_noise
+from ...core.root_finding import invert_distribution
+from ...degradations import (
+    CosineBasis,
+    GaussianBlur,
+    HaarBasis,
+    LinearGaussianProcess,
+    Pixelation,
+)
 from ..base import Sampler
 from .repeating import repeated
-from .seeds import draw_seeds
 
 # Widths as they are typed, and as a schedule computes them, differ by rounding.
 _SAME = 1e-9
@@ -87,7 +92,7 @@ def restart(
         msg = f"count must be at least 1 reconstruction of each image, got {count}"
         raise ValueError(msg)
     missing = _missing_noise(process, start)
-    images = compute_precision(start.images).to(process.device).repeat_interleave(count, dim=0)
+    images = to_compute_dtype(start.images).to(process.device).repeat_interleave(count, dim=0)
     noise = white_noise(images.shape, like=images, generator=generator)
     rows = torch.arange(len(start.images)).repeat_interleave(count)
     runs = repeated(sampler, rows).sample(
@@ -121,7 +126,7 @@ def time_of_blur(process: LinearGaussianProcess, width: float) -> float:
         raise ValueError(msg)
     if width >= last * (1 - _SAME):
         return 1.0
-    share = process.in_schedule_dtype(torch.tensor([width / last], dtype=torch.float64))
+    share = process.to_schedule_dtype(torch.tensor([width / last], dtype=torch.float64))
     return invert_distribution(lambda t: blur.width(t) / last, share).item()
 
 
@@ -145,7 +150,7 @@ def blurred_start(
     t = time_of_blur(process, width)
     check_signal("images", images, process.shape)
     scale = cast("GaussianBlur", process).noise.log_alpha(process.as_times(t)).exp().item()
-    return Start(scale * compute_precision(images), t, scale * noise_std)
+    return Start(scale * to_compute_dtype(images), t, scale * noise_std)
 
 
 def upsampled_start(
@@ -169,7 +174,7 @@ def upsampled_start(
     """
     check_instance("process", process, (Pixelation, GaussianBlur), "HeatDissipation(shape) for example")
     factor = _factor(process, small)
-    small = compute_precision(small)
+    small = to_compute_dtype(small)
     if isinstance(process, Pixelation):
         return _pixels_enlarged(process, small, factor)
     return _frequencies_enlarged(cast("GaussianBlur", process), small, factor, left)

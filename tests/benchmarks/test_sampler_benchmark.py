@@ -12,9 +12,13 @@ import torch
 
 import unmelt
 from unmelt.degradations import HeatDissipation, IsotropicDiffusion, Markov
-from unmelt.losses import OraclePrior
-from unmelt.models import GaussianOracle
-from unmelt.samplers import End, PosteriorSampler, PredictorCorrectorSampler, uniform_times
+from unmelt.models import GaussianOracle, OraclePrior
+from unmelt.samplers import (
+    End,
+    PosteriorSampler,
+    PredictorCorrectorSampler,
+    uniform_times,
+)
 
 ROOT = Path(unmelt.__file__).parent
 sys.path.insert(0, str(ROOT / "benchmarks"))

@@ -13,6 +13,7 @@ from zoo import SHAPE, colour_groups, draw
 
 from unmelt.degradations import (
     BlurringDiffusion,
+    ChangedBasis,
     ChannelGroups,
     ConstantNoise,
     CosineBasis,
@@ -22,15 +23,14 @@ from unmelt.degradations import (
     HaarBasis,
     HeatDissipation,
     HeatFlow,
-    InBasis,
     IsotropicDiffusion,
     LinearSchedule,
     MatrixBasis,
     PixelBasis,
     ProductBasis,
     RectifiedFlowSchedule,
-    Renoised,
     SineBlur,
+    WithNoise,
     opponent_colours,
 )
 
@@ -50,7 +50,7 @@ def same(ours, theirs, t, *, rtol=1e-13, atol=0.0):
 
 @given(t=TIMES, sigma=st.floats(0, 2))
 def test_noise_that_leaves_the_signal_alone_keeps_the_degradation(t, sigma):
-    process = Renoised(HEAT, ConstantNoise(sigma))
+    process = WithNoise(HEAT, ConstantNoise(sigma))
     assert torch.equal(process.alpha(t), HEAT.alpha(t))
     assert process.sigma(t).item() == pytest.approx(sigma, rel=1e-14)
     x = draw(SHAPE)
@@ -63,8 +63,8 @@ def test_blurring_diffusion_is_a_blur_under_cosine_noise(t):
     tiny = 1e-9
     blurring = BlurringDiffusion(SHAPE, blur_sigma_max=3.0, min_scale=tiny)
     alone = BlurringDiffusion(SHAPE, blur_sigma_max=3.0, min_scale=tiny, schedule=ConstantNoise(0.3))
-    same(Renoised(alone, CosineSchedule()), blurring, t)
-    bare = Renoised(GaussianBlur(SHAPE, SineBlur(3.0), ConstantNoise(0.0)), CosineSchedule())
+    same(WithNoise(alone, CosineSchedule()), blurring, t)
+    bare = WithNoise(GaussianBlur(SHAPE, SineBlur(3.0), ConstantNoise(0.0)), CosineSchedule())
     same(bare, blurring, t, rtol=1e-12, atol=2 * tiny)
 
 
@@ -72,13 +72,13 @@ def test_blurring_diffusion_is_a_blur_under_cosine_noise(t):
 def test_the_inner_noise_does_not_matter(t):
     for sigma in (0.0, 0.7):
         inner = HeatDissipation(SHAPE, blur_sigma_max=4.0, levels=20, sigma=sigma)
-        same(Renoised(inner, RectifiedFlowSchedule()), Renoised(HEAT, RectifiedFlowSchedule()), t)
-    twice = Renoised(Renoised(HEAT, ConstantNoise(0.5)), LinearSchedule())
-    same(twice, Renoised(HEAT, LinearSchedule()), t)
+        same(WithNoise(inner, RectifiedFlowSchedule()), WithNoise(HEAT, RectifiedFlowSchedule()), t)
+    twice = WithNoise(WithNoise(HEAT, ConstantNoise(0.5)), LinearSchedule())
+    same(twice, WithNoise(HEAT, LinearSchedule()), t)
 
 
 def test_signals_fade_by_both_factors():
-    process = Renoised(BLURRING, RectifiedFlowSchedule())
+    process = WithNoise(BLURRING, RectifiedFlowSchedule())
     for t in (0.0, 0.3, 0.9):
         torch.testing.assert_close(process.alpha(t), BLURRING.alpha(t) * (1 - t), rtol=1e-13, atol=0)
     assert not process.alpha(1.0).any()
@@ -90,7 +90,7 @@ def test_signals_fade_by_both_factors():
 @pytest.mark.parametrize("basis", [FourierBasis(SHAPE), HaarBasis((2, 4, 6)), PixelBasis(SHAPE)], ids=str)
 @given(t=TIMES)
 def test_coefficients_in_another_basis_are_the_matrices_of_that_basis(basis, t):
-    process = InBasis(BLURRING, basis)
+    process = ChangedBasis(BLURRING, basis)
     alpha, sigma = vectors(BLURRING, t)
     v, x, noise = matrix(basis), draw(SHAPE), draw(SHAPE, seed=1)
     degraded = x.flatten(1) @ (v @ torch.diag(alpha) @ v.T).T
@@ -102,7 +102,7 @@ def test_coefficients_in_another_basis_are_the_matrices_of_that_basis(basis, t):
 
 @given(t=TIMES)
 def test_the_own_basis_changes_nothing(t):
-    same(InBasis(HEAT, CosineBasis(SHAPE)), HEAT, t, rtol=0)
+    same(ChangedBasis(HEAT, CosineBasis(SHAPE)), HEAT, t, rtol=0)
 
 
 # ---- a process for each group of channels -------------------------------------------------------------------
@@ -155,8 +155,8 @@ def test_levels_are_those_of_the_parts_where_they_agree():
     one, other = (HeatDissipation((1, 4, 6), levels=k) for k in (20, 30))
     assert ChannelGroups(basis, [one, HEAT]).levels == 20
     assert ChannelGroups(basis, [other, HEAT]).levels is None
-    assert Renoised(HEAT, LinearSchedule()).levels == InBasis(HEAT, PixelBasis(SHAPE)).levels == 20
-    assert Renoised(BLURRING, LinearSchedule()).levels is None
+    assert WithNoise(HEAT, LinearSchedule()).levels == ChangedBasis(HEAT, PixelBasis(SHAPE)).levels == 20
+    assert WithNoise(BLURRING, LinearSchedule()).levels is None
 
 
 # ---- compositions of compositions, and as modules -----------------------------------------------------------
@@ -165,14 +165,14 @@ def test_levels_are_those_of_the_parts_where_they_agree():
 def nested():
     """Flow's straight lines for luminance, in Haar's basis; renoised heat for colours; all under one more fade."""
     basis = ProductBasis(MatrixBasis((3,), opponent_colours()), HaarBasis((4, 6), axes=2))
-    flow = InBasis(HeatFlow((1, 4, 6), rate=0.2), HaarBasis((1, 4, 6)))
-    melt = Renoised(HEAT, CosineSchedule(-5.0, 5.0))
-    return Renoised(ChannelGroups(basis, [flow, melt]), RectifiedFlowSchedule(2.0))
+    flow = ChangedBasis(HeatFlow((1, 4, 6), rate=0.2), HaarBasis((1, 4, 6)))
+    melt = WithNoise(HEAT, CosineSchedule(-5.0, 5.0))
+    return WithNoise(ChannelGroups(basis, [flow, melt]), RectifiedFlowSchedule(2.0))
 
 
 COMPOSED = {
-    "renoised": lambda: Renoised(HEAT, CosineSchedule()),
-    "in basis": lambda: InBasis(BLURRING, FourierBasis(SHAPE)),
+    "renoised": lambda: WithNoise(HEAT, CosineSchedule()),
+    "in basis": lambda: ChangedBasis(BLURRING, FourierBasis(SHAPE)),
     "groups": colour_groups,
     "nested": nested,
 }
@@ -220,10 +220,10 @@ def test_compositions_keep_their_precision_and_stay_out_of_checkpoints(name):
 
 def test_compositions_of_something_else_do_not_agree():
     for one, other in (
-        (Renoised(HEAT, LinearSchedule()), Renoised(HEAT, CosineSchedule())),
-        (Renoised(HEAT, LinearSchedule()), Renoised(BLURRING, LinearSchedule())),
-        (InBasis(HEAT, PixelBasis(SHAPE)), InBasis(HEAT, FourierBasis(SHAPE))),
-        (InBasis(HEAT, PixelBasis(SHAPE)), HEAT),
+        (WithNoise(HEAT, LinearSchedule()), WithNoise(HEAT, CosineSchedule())),
+        (WithNoise(HEAT, LinearSchedule()), WithNoise(BLURRING, LinearSchedule())),
+        (ChangedBasis(HEAT, PixelBasis(SHAPE)), ChangedBasis(HEAT, FourierBasis(SHAPE))),
+        (ChangedBasis(HEAT, PixelBasis(SHAPE)), HEAT),
         (colour_groups(), nested()),
     ):
         assert not one.agrees_with(other)
@@ -233,7 +233,7 @@ def test_compositions_of_something_else_do_not_agree():
     ("build", "message"),
     [
         (
-            lambda: InBasis(HEAT, PixelBasis((2, 6, 4))),
+            lambda: ChangedBasis(HEAT, PixelBasis((2, 6, 4))),
             r"basis must have the process's shape \(2, 4, 6\), got \(2, 6, 4\)",
         ),
         (lambda: ChannelGroups(PixelBasis(SHAPE), []), r"processes of shapes \[\].*must make \(2, 4, 6\)"),

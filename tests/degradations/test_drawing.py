@@ -9,16 +9,21 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from unmelt.degradations import (
+    ChangedBasis,
     CosineBasis,
     GraphHeat,
     HeatDissipation,
-    InBasis,
     IsotropicDiffusion,
-    OrderedFading,
     Pixelation,
     PixelMask,
+    SequentialMasking,
 )
-from unmelt.degradations.__main__ import _black, _image, _parser, main
+from unmelt.degradations.__main__ import (
+    _black,
+    _image,
+    _parser,
+    main,
+)
 from unmelt.degradations.bands import log_snr_along, log_snr_bands
 from unmelt.degradations.drawing import draw_forward, draw_log_snr_map, draw_process
 
@@ -54,7 +59,7 @@ class TestBands:
         assert len(log_snr_bands(IsotropicDiffusion((1, 4, 4)), TIMES).positions) == 1
 
     def test_infinite_values_keep_their_place(self):
-        process = OrderedFading(CosineBasis((1, 4)), torch.tensor([0.9, 0.6, 0.3, 0.0]), duration=0.1)
+        process = SequentialMasking(CosineBasis((1, 4)), torch.tensor([0.9, 0.6, 0.3, 0.0]), duration=0.1)
         bands = log_snr_bands(process, TIMES)
         assert (bands.log_snr[3, 2:] == -torch.inf).all()
         assert bands.log_snr[0, :10].isfinite().all()
@@ -97,7 +102,7 @@ class TestFigures:
             IsotropicDiffusion((1, 8, 8)),
             Pixelation((1, 8, 8)),
             PixelMask((1, 8, 8)),
-            InBasis(Pixelation((1, 8, 8)), CosineBasis((1, 8, 8))),
+            ChangedBasis(Pixelation((1, 8, 8)), CosineBasis((1, 8, 8))),
             HeatDissipation((1, 8, 8), sigma=0.0),
         ],
     )

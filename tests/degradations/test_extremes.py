@@ -24,7 +24,12 @@ from unmelt.degradations import (
     Markov,
     PixelBasis,
 )
-from unmelt.testing.strategies import DTYPES, Anisotropic, couplings, random_images
+from unmelt.testing.strategies import (
+    DTYPES,
+    Anisotropic,
+    couplings,
+    random_images,
+)
 
 
 class Blackout(LinearGaussianProcess):

@@ -104,7 +104,7 @@ def test_a_rising_log_snr_is_refused_with_where_it_rises():
             super().__init__(CosineBasis(SHAPE))
             rates = torch.ones(SHAPE, dtype=torch.float64)
             rates[0, 2, 3] = -0.5
-            self.register_table("rates", rates)
+            self.register_constant("rates", rates)
 
         def log_alpha(self, t):
             return -self.rates * self.expand_times(t)

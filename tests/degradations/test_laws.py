@@ -7,7 +7,13 @@ from hypothesis import strategies as st
 from torch.distributions import kl_divergence
 
 from unmelt.degradations import Markov
-from unmelt.testing.strategies import couplings, dtypes, ordered_times, processes, random_images
+from unmelt.testing.strategies import (
+    couplings,
+    dtypes,
+    ordered_times,
+    processes,
+    random_images,
+)
 
 
 def single(x, dtype):

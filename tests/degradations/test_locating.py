@@ -51,7 +51,7 @@ def test_every_listed_family_is_made_from_a_shape(name):
 def test_the_list_holds_the_families_of_the_papers():
     assert {"HeatDissipation", "IsotropicDiffusion", "BlurringDiffusion", "Pixelation"} <= set(shape_families())
     # They need a blur, a basis, a Laplacian.
-    assert not {"GaussianBlur", "OrderedFading", "GraphHeat"} & set(shape_families())
+    assert not {"GaussianBlur", "SequentialMasking", "GraphHeat"} & set(shape_families())
 
 
 def test_settings_are_passed_on():

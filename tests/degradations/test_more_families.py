@@ -27,12 +27,12 @@ from unmelt.degradations import (
     LinearGaussianProcess,
     LinearSchedule,
     LogSpacedBlur,
-    OrderedFading,
     Pixelation,
     PixelBasis,
     PixelMask,
     PowerBlur,
     RectifiedFlowSchedule,
+    SequentialMasking,
     SineBasis,
     SineBlur,
     SoftDiffusion,
@@ -40,7 +40,7 @@ from unmelt.degradations import (
     VariancePreservingBlur,
     equal_variance_blur,
     estimate_spectrum,
-    hole,
+    radial_onset,
     repeated_blur,
 )
 
@@ -302,7 +302,7 @@ def test_flipping_twice_is_white_noise():
     """A palindrome is its own mirror image: with the same variance at both ends the noise stays white."""
     spectrum = estimate_spectrum(FourierBasis(SHAPE), natural())
     flat = type(spectrum)(spectrum.basis, spectrum.mean, torch.full_like(spectrum.variance, 0.3), spectrum.count)
-    assert not SpectralDiffusion.flipped_snr(flat).table("log_noise").any()
+    assert not SpectralDiffusion.flipped_snr(flat).log_noise.any()
 
 
 @pytest.mark.usefixtures("as_in_production")
@@ -369,7 +369,7 @@ def test_pixelation_stops_at_the_scales_it_is_given_and_refuses_odd_axes():
 @given(t=TIMES, duration=st.floats(0.05, 1), seed=st.integers(0, 99))
 def test_each_coefficient_fades_along_a_cosine_of_its_own(t, duration, seed):
     onset = 1.2 * torch.rand(SHAPE, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-    process = OrderedFading(CosineBasis(SHAPE), onset, duration=duration, noise=RectifiedFlowSchedule())
+    process = SequentialMasking(CosineBasis(SHAPE), onset, duration=duration, noise=RectifiedFlowSchedule())
     progress = np.clip((t - onset.numpy()) / duration, 0, 1)
     np.testing.assert_allclose(alpha(process, t), (1 - t) * np.cos(np.pi / 2 * progress), rtol=0, atol=1e-14)
     assert (alpha(process, t)[progress == 1] == 0).all()
@@ -378,7 +378,7 @@ def test_each_coefficient_fades_along_a_cosine_of_its_own(t, duration, seed):
 
 
 def test_orders_may_be_shared_along_axes_and_never_begin():
-    process = OrderedFading(PixelBasis((3, 4)), torch.tensor([0.0, 0.2, 0.9, math.inf]), duration=0.1)
+    process = SequentialMasking(PixelBasis((3, 4)), torch.tensor([0.0, 0.2, 0.9, math.inf]), duration=0.1)
     assert alpha(process, 1.0).tolist() == [[0, 0, 0, 1]] * 3
     assert alpha(process, 0.15).tolist() == [[0, 1, 1, 1]] * 3
     assert sigma(process, 0.3).max() == pytest.approx(0.01, rel=1e-14)
@@ -394,7 +394,7 @@ def test_orders_name_what_they_refuse():
         (torch.ones(2), 1.5, "duration.*got 1.5"),
     ):
         with pytest.raises(ValueError, match=message):
-            OrderedFading(PixelBasis((2,)), onset, duration=duration)
+            SequentialMasking(PixelBasis((2,)), onset, duration=duration)
     with pytest.raises(ValueError, match="duration.*got 1.5"):
         PixelMask(SHAPE, duration=1.5)
 
@@ -409,15 +409,15 @@ def test_a_mask_hides_pixels_in_the_order_of_its_map():
 
 
 def test_the_hole_grows_from_the_middle_to_the_corners():
-    times = hole((3, 5, 7), last=0.8)
+    times = radial_onset((3, 5, 7), last=0.8)
     assert times.shape == (5, 7)
     assert times[2, 3] == 0
     assert times[[0, 0, -1, -1], [0, -1, 0, -1]].tolist() == pytest.approx([0.8] * 4, rel=1e-14)
     # Distances in units of half the picture's sides.
     assert times[2, 0] / times[0, 0] == pytest.approx((6 / 7) / math.hypot(4 / 5, 6 / 7), rel=1e-12)
     torch.testing.assert_close(times, times.flip(0, 1), rtol=0, atol=1e-15)
-    assert hole((4,)).shape == (4,)
-    assert hole((1, 1, 1)).tolist() == [[0.0]]
+    assert radial_onset((4,)).shape == (4,)
+    assert radial_onset((1, 1, 1)).tolist() == [[0.0]]
 
 
 def test_by_default_everything_is_hidden_at_the_end():

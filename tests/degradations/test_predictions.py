@@ -10,7 +10,7 @@ from unmelt.degradations import (
     HeatDissipation,
     IsotropicDiffusion,
     PredictEpsilon,
-    PredictLessDegraded,
+    PredictPreviousLevel,
     PredictScore,
     PredictV,
     PredictX,
@@ -18,7 +18,7 @@ from unmelt.degradations import (
 from unmelt.degradations.predictions import LARGEST_GAIN
 from unmelt.testing.strategies import DTYPES, processes, random_images
 
-PREDICTIONS = [PredictX(), PredictEpsilon(), PredictV(), PredictScore(), PredictLessDegraded(levels=1)]
+PREDICTIONS = [PredictX(), PredictEpsilon(), PredictV(), PredictScore(), PredictPreviousLevel(levels=1)]
 
 
 @settings(max_examples=60)
@@ -59,7 +59,7 @@ def test_the_exact_target_gives_degraded_data_too(prediction, process, t, s, see
 
 def test_previous_level_is_the_last_one_strictly_before():
     process = HeatDissipation((1, 4, 4), levels=200)
-    prediction = PredictLessDegraded()
+    prediction = PredictPreviousLevel()
     for dtype in DTYPES:
         levels = torch.arange(0, 201, dtype=dtype)
         previous = prediction.previous(process, levels / 200) * 200
@@ -75,7 +75,7 @@ def test_less_degraded_is_exact_to_its_level_and_beyond_even_where_alpha_underfl
     process = HeatDissipation((1, 8, 8), blur_sigma_max=400.0, levels=40, sigma=0.01)
     x, noise = random_images(process.shape, seed=seed), random_images(process.shape, seed=seed + 1)
     times = torch.full((2,), level / 40, dtype=torch.float64)
-    prediction = PredictLessDegraded()
+    prediction = PredictPreviousLevel()
     z_t, target = prediction.training_pair(process, x, noise, times)
     for s in ((level - 1) / 40, (level - 0.5) / 40, level / 40):
         log_alpha = process.log_coefficients(process.as_times(s)).log_alpha
@@ -89,7 +89,7 @@ def test_less_degraded_is_exact_to_its_level_and_beyond_even_where_alpha_underfl
 
 def test_less_degraded_beyond_its_level_stays_bounded_by_the_noise():
     process = HeatDissipation((1, 8, 8), blur_sigma_max=400.0, levels=40, sigma=0.01)
-    _, output = PredictLessDegraded().conversion(process, torch.tensor([1.0], dtype=torch.float64))
+    _, output = PredictPreviousLevel().conversion(process, torch.tensor([1.0], dtype=torch.float64))
     assert output.isfinite().all()
     # alpha / (alpha^2 + sigma^2) is largest at alpha = sigma.
     assert output.max() <= 1 / (2 * 0.01) * (1 + 1e-9)
@@ -100,8 +100,8 @@ def test_less_degraded_beyond_its_level_stays_bounded_by_the_noise():
 @pytest.mark.parametrize(
     ("process", "prediction", "alternatives"),
     [
-        (HeatDissipation((1, 32, 32)), PredictEpsilon(), ["PredictX()", "PredictV()", "PredictLessDegraded()"]),
-        (HeatDissipation((1, 32, 32)), PredictScore(), ["PredictX()", "PredictV()", "PredictLessDegraded()"]),
+        (HeatDissipation((1, 32, 32)), PredictEpsilon(), ["PredictX()", "PredictV()", "PredictPreviousLevel()"]),
+        (HeatDissipation((1, 32, 32)), PredictScore(), ["PredictX()", "PredictV()", "PredictPreviousLevel()"]),
         (HeatDissipation((1, 32, 32), sigma=0.0), PredictV(), ["PredictX()"]),
     ],
 )
@@ -117,7 +117,7 @@ def test_unstable_predictions_are_refused_with_the_stable_ones_named(process, pr
     [
         (IsotropicDiffusion((1, 8, 8)), PredictEpsilon()),
         (BlurringDiffusion((1, 32, 32)), PredictEpsilon()),
-        (HeatDissipation((1, 32, 32)), PredictLessDegraded()),
+        (HeatDissipation((1, 32, 32)), PredictPreviousLevel()),
         (HeatDissipation((1, 32, 32)), PredictX()),
     ],
 )
@@ -128,6 +128,6 @@ def test_the_papers_own_predictions_are_accepted(process, prediction):
 
 def test_less_degraded_needs_a_number_of_levels():
     with pytest.raises(ValueError, match="IsotropicDiffusion is continuous.*levels=200"):
-        PredictLessDegraded().previous(IsotropicDiffusion((1, 2, 2)), torch.tensor(0.5))
+        PredictPreviousLevel().previous(IsotropicDiffusion((1, 2, 2)), torch.tensor(0.5))
     with pytest.raises(ValueError, match="levels must be at least 1, got 0"):
-        PredictLessDegraded(levels=0)
+        PredictPreviousLevel(levels=0)

@@ -22,10 +22,10 @@ from unmelt.degradations import (
     HeatFlow,
     LinearGaussianProcess,
     LinearSchedule,
-    OrderedFading,
     PixelBasis,
     PowerBlur,
     RectifiedFlowSchedule,
+    SequentialMasking,
     SigmoidSchedule,
     SpectralDiffusion,
     VariancePreservingBlur,
@@ -205,7 +205,7 @@ def test_the_noise_that_blur_makes_room_for_is_there_from_the_first_moment(low, 
 
 def test_coloured_noise_scales_the_diffusion_only():
     process = SpectralDiffusion.power_law(SHAPE, -1.0, schedule=LinearSchedule())
-    variance = np.exp(2 * process.table("log_noise").numpy())
+    variance = np.exp(2 * process.log_noise.numpy())
     f, g_squared = linear(0.4)
     np.testing.assert_allclose(whole(process, "drift", 0.4), np.full(SHAPE, f), rtol=1e-12)
     np.testing.assert_allclose(whole(process, "diffusion", 0.4), g_squared * variance, rtol=1e-12)
@@ -325,8 +325,8 @@ EDGES = [0.0, 1e-12, 0.05, 1 / 3, 0.5, 0.5 + 1e-12, 2 / 3, 0.75, 1 - 1e-12, 1.0]
 def test_no_rate_is_nan_and_all_have_their_sign_at_ends_levels_and_onsets(name):
     process = EVERY_PROCESS[name]
     times = EDGES
-    if isinstance(process, OrderedFading):
-        onset = process.table("onset").flatten().clamp(max=1).tolist()
+    if isinstance(process, SequentialMasking):
+        onset = process.onset.flatten().clamp(max=1).tolist()
         times = times + onset + [min(1.0, t + process.duration) for t in onset]
     times = torch.tensor(times, dtype=torch.float64)
     # Rates that are 0 but for rounding: a log alpha of variance-preserving schedules is 1 - 1e-16 now and then.
@@ -383,7 +383,7 @@ def test_what_has_vanished_changes_no_more():
     for t in (0.0, 0.3, 0.8, 1.0):
         for rate in NAMES:
             assert not getattr(Nothing(), rate)(t).any()
-    mask = OrderedFading(PixelBasis((1,)), torch.tensor([0.1], dtype=torch.float64), duration=0.2)
+    mask = SequentialMasking(PixelBasis((1,)), torch.tensor([0.1], dtype=torch.float64), duration=0.2)
     for rate in NAMES:
         assert whole(mask, rate, 0.2) != 0
         assert whole(mask, rate, 0.31) == 0

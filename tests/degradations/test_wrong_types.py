@@ -6,6 +6,7 @@ import torch
 
 from unmelt.degradations import (
     BlurringDiffusion,
+    ChangedBasis,
     ChannelGroups,
     ConstantNoise,
     CosineBasis,
@@ -14,22 +15,21 @@ from unmelt.degradations import (
     GraphHeat,
     HaarBasis,
     HeatDissipation,
-    InBasis,
     Independent,
     IsotropicDiffusion,
     LinearGaussianProcess,
     LogSNRSchedule,
-    OrderedFading,
     PixelBasis,
     PixelMask,
-    Renoised,
+    SequentialMasking,
     SineBlur,
     SpectralDiffusion,
     VariancePreserving,
+    WithNoise,
     equal_variance_blur,
     estimate_spectrum,
 )
-from unmelt.losses import GaussianPrior
+from unmelt.models import GaussianPrior
 
 S = (1, 4, 4)
 X = torch.rand(3, *S)
@@ -79,16 +79,19 @@ class Numbers(LinearGaussianProcess):
         (lambda: GaussianBlur(S, SineBlur(), 0.01), "noise must be a Schedule.*got 0.01"),
         (lambda: GaussianBlur(S, SineBlur(), ConstantNoise(), boundary=HaarBasis), "boundary must be CosineBasis"),
         (lambda: HeatDissipation(S, levels=20.5), "levels must be an int.*got 20.5"),
-        (lambda: Renoised(HeatDissipation(S), 0.01), "noise must be a Schedule.*got 0.01"),
-        (lambda: Renoised(HeatDissipation, ConstantNoise()), "process must be .*the class HeatDissipation itself"),
-        (lambda: InBasis(HeatDissipation(S), HaarBasis), "basis must be a Basis.*the class HaarBasis itself"),
+        (lambda: WithNoise(HeatDissipation(S), 0.01), "noise must be a Schedule.*got 0.01"),
+        (lambda: WithNoise(HeatDissipation, ConstantNoise()), "process must be .*the class HeatDissipation itself"),
+        (lambda: ChangedBasis(HeatDissipation(S), HaarBasis), "basis must be a Basis.*the class HaarBasis itself"),
         (
             lambda: ChannelGroups(CosineBasis(S), [HeatDissipation]),
             "each of processes must be .*the class HeatDissipation",
         ),
         (lambda: PixelMask(S, 0.3), "onset must be a Tensor.*got 0.3"),
         (lambda: PixelMask(8), "shape must be a sequence of integers"),
-        (lambda: OrderedFading(PixelBasis(S), torch.zeros(()), duration=0.5, noise=0.1), "noise must be a Schedule"),
+        (
+            lambda: SequentialMasking(PixelBasis(S), torch.zeros(()), duration=0.5, noise=0.1),
+            "noise must be a Schedule",
+        ),
         (lambda: SpectralDiffusion(PixelBasis(S), 1.0), "noise_variance must be a Tensor.*got 1.0"),
         (lambda: SpectralDiffusion.equal_snr(X), "spectrum must be a DataSpectrum, estimate_spectrum.*got tensor"),
         (lambda: SpectralDiffusion.flipped_snr(S), r"spectrum must be a DataSpectrum.*got \(1, 4, 4\)"),

@@ -10,7 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from unmelt import degradations, evaluation, losses, models, samplers, testing
+from unmelt import (
+    degradations,
+    evaluation,
+    losses,
+    models,
+    samplers,
+    testing,
+)
 from unmelt.degradations.locating import shape_families
 from unmelt.samplers import guidance
 
@@ -112,7 +119,7 @@ class TestPages:
         assert not named - public - {"NAME"}
 
     def test_every_family_and_basis_is_on_the_families_page(self):
-        names = [*shape_families(), "GraphHeat", "SpectralDiffusion", "OrderedFading", "GaussianBlur"]
+        names = [*shape_families(), "GraphHeat", "SpectralDiffusion", "SequentialMasking", "GaussianBlur"]
         names += [n for n in degradations.__all__ if n.endswith(("Basis", "Schedule", "Noise", "Blur"))]
         abstract = {"Basis", "SeparableBasis", "Schedule", "BlurSchedule"}
         assert not [name for name in names if f"`{name}" not in FAMILIES and name not in abstract]
@@ -125,7 +132,7 @@ class TestPages:
             assert f"{name}.png" in strips
 
     def test_the_mathematics_names_every_coupling(self):
-        for coupling in ("Markov", "Deterministic", "Independent", "Eta", "Diffusive"):
+        for coupling in ("Markov", "Deterministic", "Independent", "Eta", "ReverseSDE"):
             assert f"**{coupling}" in MATHEMATICS
 
 

@@ -8,7 +8,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unmelt.evaluation import Recogniser, assess_memorisation, nearest_neighbours, neighbours
+from unmelt.evaluation import (
+    Recogniser,
+    assess_memorisation,
+    nearest_neighbours,
+    neighbours,
+)
 from unmelt.training import DataConfig, load_data
 
 

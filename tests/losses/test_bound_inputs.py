@@ -19,26 +19,29 @@ from unmelt.degradations import (
 )
 from unmelt.losses import (
     ELBO,
-    AllLevels,
+    FullSum,
+    LevelTimes,
+    LossHistoryTimes,
+    MonteCarlo,
+    Stratified,
+)
+from unmelt.models import (
     ConstantStd,
+    Denoiser,
     DiscretisedGaussianDecoder,
     FittedStd,
     ForwardStd,
     GaussianDecoder,
-    LevelTimes,
-    LossHistoryTimes,
+    GaussianOracle,
+    GreyLevels,
     OraclePrior,
     PosteriorStd,
-    Quantisation,
-    SampledLevels,
     StandardNormalPrior,
-    Stratified,
 )
-from unmelt.models import Denoiser, GaussianOracle
 from unmelt.testing.strategies import random_images
 
 SHAPE = (2, 4, 6)
-LEVELS = Quantisation(levels=17, low=-1.0, high=1.0)
+LEVELS = GreyLevels(count=17, low=-1.0, high=1.0)
 
 
 def heat(**settings):
@@ -76,7 +79,7 @@ def test_a_deterministic_coupling_has_no_bound(coupling):
 def test_integers_need_levels():
     process = IsotropicDiffusion(SHAPE)
     x = torch.randint(0, 17, (3, *SHAPE), dtype=torch.uint8)
-    with pytest.raises(TypeError, match=r"integer data \(torch.uint8\) without levels.*Quantisation\(levels=256"):
+    with pytest.raises(TypeError, match=r"integer data \(torch.uint8\) without levels.*GreyLevels\(levels=256"):
         ELBO(process, steps=5)(oracle(process), x)
 
 
@@ -84,12 +87,12 @@ def test_integers_need_levels():
 def test_integers_with_levels_are_data(make):
     process = IsotropicDiffusion(SHAPE)
     x = torch.randint(0, 17, (3, *SHAPE), dtype=torch.uint8)
-    decoder = make(process, quantisation=LEVELS)
+    decoder = make(process, grey_levels=LEVELS)
     found = ELBO(process, steps=5, decoder=decoder)
     whole, scaled = (
         found(oracle(process), data, generator=torch.Generator().manual_seed(0)) for data in (x, x.double() / 8 - 1)
     )
-    assert whole.quantisation == LEVELS
+    assert whole.grey_levels == LEVELS
     # Integers become float32 data, whose noise is drawn in float32: the same law, other numbers.
     assert whole.total.mean().item() == pytest.approx(scaled.total.mean().item(), rel=0.2)
 
@@ -97,7 +100,7 @@ def test_integers_with_levels_are_data(make):
 @pytest.mark.parametrize("make", [GaussianDecoder, DiscretisedGaussianDecoder])
 def test_data_outside_the_declared_range_are_refused(make):
     process = IsotropicDiffusion(SHAPE)
-    found = ELBO(process, steps=5, decoder=make(process, quantisation=LEVELS))
+    found = ELBO(process, steps=5, decoder=make(process, grey_levels=LEVELS))
     with pytest.raises(ValueError, match=r"outside the declared range"):
         found(oracle(process), torch.full((1, *SHAPE), 1.5))
     with pytest.raises(ValueError, match=r"17"):
@@ -145,7 +148,7 @@ def test_widths_that_cost_infinitely_much_are_refused_at_once():
     with pytest.raises(ValueError, match=r"ForwardStd\(\) has no noise in the step .* posterior of Independent\(\)"):
         bound(heat(), reverse_std=ForwardStd(), coupling=Independent())
     for name in ("cold", "no noise"):
-        with pytest.raises(ValueError, match=r"has no noise at t = .*Renoised"):
+        with pytest.raises(ValueError, match=r"has no noise at t = .*WithNoise"):
             bound(EVERY_PROCESS[name], steps=5, coupling=Independent())
 
 
@@ -158,8 +161,8 @@ def test_continuous_time_has_one_coupling_one_width_and_needs_noise():
         bound(EVERY_PROCESS["linear from 0"])
     with pytest.raises(ValueError, match=r"no noise at t = 0 in some coefficient.*first=\.\.\."):
         bound(EVERY_PROCESS["linear from 0"], first=0.0)
-    with pytest.raises(ValueError, match=r"no last level to add up to.*SampledLevels"):
-        ELBO(process, estimate=AllLevels())
+    with pytest.raises(ValueError, match=r"no last level to add up to.*MonteCarlo"):
+        ELBO(process, summation=FullSum())
     with pytest.raises(ValueError, match="in continuous time the best standard deviation is the posterior's"):
         ELBO(process).fitted(oracle(process), random_images(SHAPE))
 
@@ -174,9 +177,9 @@ def test_continuous_time_has_one_coupling_one_width_and_needs_noise():
         ({"times": torch.tensor([0.5, 0.9])}, "must rise strictly"),
         ({"times": torch.tensor([0.5, 1.0]), "steps": 3}, "times are the whole grid"),
         ({"rows": 0}, "rows must be at least 1, got 0"),
-        ({"estimate": SampledLevels(times=LevelTimes(3)), "steps": 6}, "never draws level 1 of 6"),
-        ({"estimate": SampledLevels(times=LevelTimes(3))}, "draws 3 levels only, and continuous time has more"),
-        ({"estimate": SampledLevels(times=Stratified(LossHistoryTimes(4096)))}, "draws 4096 levels only"),
+        ({"estimate": MonteCarlo(times=LevelTimes(3)), "steps": 6}, "never draws level 1 of 6"),
+        ({"estimate": MonteCarlo(times=LevelTimes(3))}, "draws 3 levels only, and continuous time has more"),
+        ({"estimate": MonteCarlo(times=Stratified(LossHistoryTimes(4096)))}, "draws 4096 levels only"),
     ],
     ids=str,
 )
@@ -187,8 +190,8 @@ def test_numbers_out_of_range(settings, message):
 
 def test_counts_below_one():
     with pytest.raises(ValueError, match="draws must be at least 1, got 0"):
-        SampledLevels(draws=0)
-    for estimate in (AllLevels, SampledLevels):
+        MonteCarlo(draws=0)
+    for estimate in (FullSum, MonteCarlo):
         with pytest.raises(ValueError, match="replicates must be at least 1.*got 0"):
             estimate(replicates=0)
     with pytest.raises(ValueError, match=r"delta must be a positive standard deviation.*got 0"):
@@ -221,8 +224,8 @@ def test_data_that_are_none_are_refused():
         ({"steps": "10"}, "steps must be an int or a float"),
         ({"rows": 1.5}, "rows must be an int"),
         ({"times": [0.1, 1.0]}, "times must be a Tensor"),
-        ({"estimate": "all"}, "estimate must be an Estimate"),
-        ({"estimate": AllLevels}, "estimate must be an Estimate.*the class AllLevels itself"),
+        ({"estimate": "all"}, "estimate must be an Summation"),
+        ({"estimate": FullSum}, "estimate must be an Summation.*the class FullSum itself"),
     ],
     ids=str,
 )
@@ -237,12 +240,12 @@ def test_other_things_of_the_wrong_kind():
     found = ELBO(process, steps=5)
     with pytest.raises(TypeError, match="denoiser must be an AbstractDenoiser"):
         found(torch.nn.Identity(), random_images(SHAPE))
-    with pytest.raises(TypeError, match="quantisation must be a Quantisation"):
+    with pytest.raises(TypeError, match="quantisation must be a GreyLevels"):
         found(oracle(process), random_images(SHAPE)).bits_per_dim(256)
     with pytest.raises(TypeError, match="stddev must be"):
         GaussianDecoder(process, LEVELS)
-    with pytest.raises(TypeError, match="times must be a TimeSampling"):
-        SampledLevels(times="uniform")
+    with pytest.raises(TypeError, match="times must be a TimeDistribution"):
+        MonteCarlo(times="uniform")
     with pytest.raises(ValueError, match="a whole number or math.inf, got nan"):
         ELBO(process, steps=math.nan)
 
@@ -274,7 +277,7 @@ def test_fitted_widths_belong_to_one_grid():
 def test_bits_per_dim_are_explicit_and_add_up():
     process = BlurringDiffusion(SHAPE, blur_sigma_max=2.0, schedule=CosineSchedule(-8.0, 8.0))
     density = ELBO(process, steps=5)(oracle(process), random_images(SHAPE), generator=torch.Generator().manual_seed(0))
-    with pytest.raises(ValueError, match=r"depend on the number of levels and the range.*Quantisation\(levels=256"):
+    with pytest.raises(ValueError, match=r"depend on the number of levels and the range.*GreyLevels\(levels=256"):
         density.bits_per_dim()
     bits = density.bits_per_dim(LEVELS)
     n = math.prod(SHAPE)
@@ -282,13 +285,13 @@ def test_bits_per_dim_are_explicit_and_add_up():
     torch.testing.assert_close(bits.total, density.total / (n * math.log(2)) + 3, rtol=1e-12, atol=0)
     torch.testing.assert_close(bits.total, bits.prior + bits.diffusion + bits.reconstruction, rtol=1e-12, atol=0)
 
-    decoder = GaussianDecoder(process, quantisation=LEVELS)
+    decoder = GaussianDecoder(process, grey_levels=LEVELS)
     x = torch.randint(0, 17, (3, *SHAPE), dtype=torch.uint8)
     known = ELBO(process, steps=5, decoder=decoder)(oracle(process), x)
     torch.testing.assert_close(known.bits_per_dim().total, known.total / (n * math.log(2)), rtol=1e-12, atol=0)
     assert torch.equal(known.bits_per_dim(LEVELS).total, known.bits_per_dim().total)
     with pytest.raises(ValueError, match=r"decoder was made for .*levels=17.*got .*levels=256"):
-        known.bits_per_dim(Quantisation(levels=256, low=0.0, high=1.0))
+        known.bits_per_dim(GreyLevels(count=256, low=0.0, high=1.0))
 
 
 def test_defaults_are_what_the_docstring_says():
@@ -297,6 +300,6 @@ def test_defaults_are_what_the_docstring_says():
     assert isinstance(found.decoder, GaussianDecoder)
     assert found.coupling == Markov()
     assert found.reverse_std == PosteriorStd()
-    assert found.estimate == AllLevels()
+    assert found.estimate == FullSum()
     assert "steps=3, first=0" in repr(found)
     assert "continuous time" in repr(ELBO(IsotropicDiffusion(SHAPE)))

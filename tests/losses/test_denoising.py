@@ -17,7 +17,7 @@ from unmelt.degradations import (
     IsotropicDiffusion,
     Markov,
     PredictEpsilon,
-    PredictLessDegraded,
+    PredictPreviousLevel,
     PredictScore,
     PredictV,
     PredictX,
@@ -70,7 +70,7 @@ def test_inverse_heat_dissipations_loss(dtype):
     process, network = heat(), Wobbly()
     x = random_images(SHAPE, batch=5, dtype=dtype)
     t, noise = drawn(process, x, LevelTimes(10))
-    ours = DenoisingLoss(process)(Denoiser(network, process, prediction=PredictLessDegraded()), x, generator=seeded())
+    ours = DenoisingLoss(process)(Denoiser(network, process, prediction=PredictPreviousLevel()), x, generator=seeded())
     level = (t * 10).round()
     blurred, less = (process.marginal(x, level_time / 10).mean for level_time in (level, level - 1))
     perturbed = blurred + 0.01 * noise
@@ -97,7 +97,7 @@ def test_simple_losses(process):
 def test_heat_loss_is_its_bound_term_times_two_delta_squared(level, delta, seed):
     """KL of N(A_{k-1} x, sigma^2) from N(mu_hat, delta^2), constants aside: || mu - mu_hat ||^2 / (2 delta^2)."""
     process = heat()
-    denoiser = Denoiser(Wobbly(), process, prediction=PredictLessDegraded())
+    denoiser = Denoiser(Wobbly(), process, prediction=PredictPreviousLevel())
     x = random_images(SHAPE, seed=seed)
     t, s = level / 10, (level - 1) / 10
     loss = DenoisingLoss(process)(denoiser, x, t=t, generator=seeded())
@@ -136,7 +136,7 @@ def test_simple_loss_is_its_bound_term_times_the_stated_weight(t, share, seed, i
         torch.testing.assert_close(kl, (rate * error.square()).sum((1, 2, 3)), rtol=1e-6, atol=1e-9)
 
 
-PREDICTIONS = [PredictX(), PredictEpsilon(), PredictV(), PredictScore(), PredictLessDegraded(levels=1)]
+PREDICTIONS = [PredictX(), PredictEpsilon(), PredictV(), PredictScore(), PredictPreviousLevel(levels=1)]
 
 
 @settings(max_examples=80)
@@ -215,7 +215,7 @@ def test_gradients_reach_the_network():
     process = heat()
     network = Wobbly()
     DenoisingLoss(process)(
-        Denoiser(network, process, prediction=PredictLessDegraded()), random_images(SHAPE)
+        Denoiser(network, process, prediction=PredictPreviousLevel()), random_images(SHAPE)
     ).sum().backward()
     assert all(p.grad is not None and p.grad.abs().max() > 0 for p in network.parameters())
 

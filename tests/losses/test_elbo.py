@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from zoo import EVERY_PROCESS
 
+from unmelt.core.randomness import white_noise
 from unmelt.degradations import (
     BlurringDiffusion,
     CosineSchedule,
@@ -17,32 +18,37 @@ from unmelt.degradations import (
     IsotropicDiffusion,
     Markov,
     PredictEpsilon,
-    PredictLessDegraded,
+    PredictPreviousLevel,
     PredictV,
     PredictX,
     SpectralGaussian,
 )
-from unmelt.degradations.randomness import white_noise
 from unmelt.losses import (
     ELBO,
-    AllLevels,
     Antithetic,
-    ConstantStd,
-    DiscretisedGaussianDecoder,
-    FittedStd,
-    ForwardStd,
-    GaussianDecoder,
+    FullSum,
     LossHistoryBins,
     LossHistoryTimes,
-    OraclePrior,
-    PosteriorStd,
-    Quantisation,
-    SampledLevels,
+    MonteCarlo,
     UniformTimes,
 )
 from unmelt.losses.likelihood import elbo
 from unmelt.losses.likelihood.terms import rate_term
-from unmelt.models import AbstractDenoiser, Denoiser, EmpiricalOracle, GaussianOracle, MixtureOracle
+from unmelt.models import (
+    AbstractDenoiser,
+    ConstantStd,
+    Denoiser,
+    DiscretisedGaussianDecoder,
+    EmpiricalOracle,
+    FittedStd,
+    ForwardStd,
+    GaussianDecoder,
+    GaussianOracle,
+    GreyLevels,
+    MixtureOracle,
+    OraclePrior,
+    PosteriorStd,
+)
 from unmelt.testing.strategies import random_images, seeds
 
 SHAPE = (2, 4, 6)
@@ -167,7 +173,7 @@ def test_in_continuous_time_the_bound_of_the_exact_denoiser_is_the_exact_value(n
     process = NOISY[name]
     oracle, first = gaussian(process), first_of(process)
     x = oracle.sample(400, generator=seeded())
-    bound = exact(oracle, first, steps=math.inf, estimate=SampledLevels(draws=16, replicates=1))
+    bound = exact(oracle, first, steps=math.inf, summation=MonteCarlo(draws=16, replicates=1))
     excess = bound(oracle, x, generator=seeded(1)).total - nll(oracle, x)
     error = excess.std().item() / math.sqrt(len(x))
     assert abs(excess.mean().item()) < 4 * error
@@ -180,7 +186,7 @@ def test_continuous_time_may_start_late():
     process = IsotropicDiffusion(SHAPE, CosineSchedule(-6.0, 6.0))
     oracle = gaussian(process)
     x = oracle.sample(600, generator=seeded())
-    bound = exact(oracle, 0.6, steps=math.inf, estimate=SampledLevels(draws=16, replicates=1))
+    bound = exact(oracle, 0.6, steps=math.inf, summation=MonteCarlo(draws=16, replicates=1))
     found = bound(oracle, x, generator=seeded(1))
     excess = found.total - nll(oracle, x)
     error = excess.std().item() / math.sqrt(len(x))
@@ -248,7 +254,7 @@ def test_a_mixture_s_bound_in_continuous_time_is_its_exact_value():
         process,
         prior=OraclePrior(oracle),
         decoder=GaussianDecoder(process, left(narrow, 0.0)[0].sqrt()),
-        estimate=SampledLevels(draws=16, replicates=1),
+        summation=MonteCarlo(draws=16, replicates=1),
     )
     u = process.basis.forward(x)
     square = (u[:, None] - means).square().flatten(2).sum(2) / 0.04
@@ -262,7 +268,7 @@ def test_a_finite_data_set_costs_the_logarithm_of_its_size():
     process = IsotropicDiffusion((2, 3), CosineSchedule(-10.0, 10.0))
     data = random_images((2, 3), batch=8)
     oracle = EmpiricalOracle(process, data)
-    bound = ELBO(process, prior=OraclePrior(oracle), estimate=SampledLevels(draws=32, replicates=2))
+    bound = ELBO(process, prior=OraclePrior(oracle), summation=MonteCarlo(draws=32, replicates=2))
     found = bound(oracle, data.repeat(20, 1, 1), generator=seeded())
     latents = found.prior + found.diffusion
     assert abs(latents.mean().item() - math.log(8)) < 4 * latents.std().item() / math.sqrt(160)
@@ -285,8 +291,8 @@ def test_the_integrand_is_a_number_at_the_last_time(name):
 def test_an_estimate_agrees_with_all_levels_and_tells_its_error():
     process = BlurringDiffusion(SHAPE, blur_sigma_max=2.0, schedule=CosineSchedule(-6.0, 4.0))
     denoiser, x = Denoiser(Wobbly(), process, prediction=PredictV()), random_images(SHAPE, batch=2)
-    every = ELBO(process, steps=50, estimate=AllLevels(replicates=100))(denoiser, x, generator=seeded())
-    some = ELBO(process, steps=50, estimate=SampledLevels(draws=10, replicates=100))(denoiser, x, generator=seeded(1))
+    every = ELBO(process, steps=50, summation=FullSum(replicates=100))(denoiser, x, generator=seeded())
+    some = ELBO(process, steps=50, summation=MonteCarlo(draws=10, replicates=100))(denoiser, x, generator=seeded(1))
     error = (every.stderr.square() + some.stderr.square()).sqrt()
     assert ((every.total - some.total).abs() < 4 * error).all()
     assert (error < 0.05 * every.total).all()
@@ -302,11 +308,11 @@ def test_importance_sampling_by_the_terms_met_before_is_unbiased_and_steadier(st
     denoiser = Denoiser(Wobbly(), process, prediction=PredictX())
     x = random_images(SHAPE, batch=1).expand(300, *SHAPE)
     law = LossHistoryTimes(20) if steps == 20 else LossHistoryBins(20)
-    before = SampledLevels(draws=20, replicates=1)
-    first = ELBO(process, steps=steps, estimate=before)(denoiser, x, generator=seeded())
-    law.update(first.ranks.flatten(), first.terms.flatten())
+    before = MonteCarlo(draws=20, replicates=1)
+    first = ELBO(process, steps=steps, summation=before)(denoiser, x, generator=seeded())
+    law.update(first.fractions.flatten(), first.terms.flatten())
     plain, chosen = (
-        ELBO(process, steps=steps, estimate=SampledLevels(draws=4, times=times, replicates=2))(
+        ELBO(process, steps=steps, summation=MonteCarlo(draws=4, times=times, replicates=2))(
             denoiser, x, generator=seeded(1)
         )
         for times in (UniformTimes(), law)
@@ -320,17 +326,17 @@ def test_antithetic_draws_are_unbiased():
     process = IsotropicDiffusion(SHAPE, CosineSchedule(-7.0, 7.0))
     oracle, x = gaussian(process), random_images(SHAPE, batch=1).expand(300, *SHAPE)
     every = ELBO(process, steps=20)(oracle, x, generator=seeded())
-    pairs = SampledLevels(draws=4, times=Antithetic(UniformTimes()), replicates=1)
-    some = ELBO(process, steps=20, estimate=pairs)(oracle, x, generator=seeded(1))
+    pairs = MonteCarlo(draws=4, times=Antithetic(UniformTimes()), replicates=1)
+    some = ELBO(process, steps=20, summation=pairs)(oracle, x, generator=seeded(1))
     assert abs(every.total.mean() - some.total.mean()) < 4 * (some.total.std() + every.total.std()) / math.sqrt(300)
-    torch.testing.assert_close(some.ranks[:, :2] + some.ranks[:, 2:], torch.full((300, 2), 1.05).double())
+    torch.testing.assert_close(some.fractions[:, :2] + some.fractions[:, 2:], torch.full((300, 2), 1.05).double())
 
 
 def test_the_standard_error_is_the_spread_of_the_estimate():
     process = IsotropicDiffusion(SHAPE, CosineSchedule(-7.0, 7.0))
     oracle = gaussian(process)
     x = random_images(SHAPE, batch=1).expand(400, *SHAPE)
-    found = ELBO(process, estimate=SampledLevels(draws=4, replicates=8))(oracle, x, generator=seeded())
+    found = ELBO(process, summation=MonteCarlo(draws=4, replicates=8))(oracle, x, generator=seeded())
     # A variance from 400 x 7 degrees of freedom is right to 2.7 %, the spread of 400 to 3.5 %: five times both.
     assert found.stderr.square().mean().sqrt().item() == pytest.approx(found.total.std().item(), rel=0.22)
 
@@ -348,7 +354,7 @@ def test_how_many_rows_a_call_has_changes_nothing_but_the_noise():
     # Examples that cost very different amounts: none may be taken for another.
     x = random_images(SHAPE, batch=2) * torch.tensor([1.0, 5.0])[:, None, None, None]
     found = [
-        ELBO(process, prior=OraclePrior(oracle), coupling=Independent(), rows=rows, estimate=AllLevels(replicates=60))(
+        ELBO(process, prior=OraclePrior(oracle), coupling=Independent(), rows=rows, summation=FullSum(replicates=60))(
             oracle, x, generator=seeded()
         )
         for rows in (1, 7, 256)
@@ -413,7 +419,7 @@ def test_a_fitted_density_is_the_best_one_in_every_coefficient():
 
 def test_a_fitted_decoder_of_integers_is_the_best_one():
     process = IsotropicDiffusion(SHAPE, CosineSchedule(-6.0, 6.0))
-    denoiser, levels = Denoiser(Wobbly(), process, prediction=PredictX()), Quantisation(levels=9, low=-1.0, high=1.0)
+    denoiser, levels = Denoiser(Wobbly(), process, prediction=PredictX()), GreyLevels(count=9, low=-1.0, high=1.0)
     x = torch.randint(0, 9, (8, *SHAPE), generator=seeded(), dtype=torch.uint8)
     plain = ELBO(
         process, prior=OraclePrior(gaussian(process)), steps=2, decoder=DiscretisedGaussianDecoder(process, levels)
@@ -479,7 +485,7 @@ def test_predictions_give_one_bound():
     prior = OraclePrior(gaussian(process))
     x = random_images(SHAPE, batch=3)
 
-    class Estimate(torch.nn.Module):
+    class Summation(torch.nn.Module):
         def __init__(self, prediction):
             super().__init__()
             self.prediction = prediction
@@ -487,7 +493,7 @@ def test_predictions_give_one_bound():
         def forward(self, z, t):
             estimate = 0.5 * z.roll(1, -1)
             t = t.double()
-            if isinstance(self.prediction, PredictLessDegraded):
+            if isinstance(self.prediction, PredictPreviousLevel):
                 (less,) = process.degrade(estimate, self.prediction.previous(process, t))
                 return less - z
             u, v = process.basis.forward(z), process.basis.forward(estimate)
@@ -496,8 +502,8 @@ def test_predictions_give_one_bound():
 
     bound = ELBO(process, prior=prior, coupling=Independent(), reverse_std=ConstantStd(0.06))
     found = [
-        bound(Denoiser(Estimate(p), process, prediction=p), x, generator=seeded()).diffusion
-        for p in (PredictX(), PredictV(), PredictLessDegraded())
+        bound(Denoiser(Summation(p), process, prediction=p), x, generator=seeded()).diffusion
+        for p in (PredictX(), PredictV(), PredictPreviousLevel())
     ]
     for other in found[1:]:
         torch.testing.assert_close(other, found[0], rtol=1e-5, atol=0)
@@ -508,7 +514,7 @@ def test_gradients_reach_the_network_through_the_bound():
     network = torch.nn.Sequential(torch.nn.Conv2d(2, 2, 3, padding=1))
     network.forward = lambda z, t: network[0](z)
     denoiser = Denoiser(network, process, prediction=PredictX())
-    bound = ELBO(process, estimate=SampledLevels(draws=1, times=UniformTimes(), replicates=1))
+    bound = ELBO(process, summation=MonteCarlo(draws=1, times=UniformTimes(), replicates=1))
     bound(denoiser, random_images(SHAPE, dtype=torch.float32), generator=seeded()).total.mean().backward()
     assert all(p.grad is not None and p.grad.abs().max() > 0 for p in network.parameters())
 

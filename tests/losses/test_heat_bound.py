@@ -7,9 +7,15 @@ import pytest
 import torch
 from scipy.fft import dctn, idctn
 
-from unmelt.degradations import HeatDissipation, Independent, PredictLessDegraded
-from unmelt.losses import ELBO, ConstantStd, DegradedDataPrior, GaussianDecoder, KernelDivergence
-from unmelt.models import Denoiser
+from unmelt.degradations import HeatDissipation, Independent, PredictPreviousLevel
+from unmelt.losses import ELBO
+from unmelt.models import (
+    ConstantStd,
+    DegradedDataPrior,
+    Denoiser,
+    GaussianDecoder,
+    KernelDivergence,
+)
 
 SHAPE, LEVELS, SIGMA, DELTA = (1, 4, 5), 6, 0.05, 0.06
 COPIES = 4000
@@ -70,7 +76,7 @@ def problem():
     training, images = generator.random((7, *SHAPE)), generator.random((2, *SHAPE))
     process = HeatDissipation(SHAPE, blur_sigma_min=0.5, blur_sigma_max=3.0, levels=LEVELS, sigma=SIGMA)
     network = Linear()
-    return process, Denoiser(network, process, prediction=PredictLessDegraded()), training, images, network
+    return process, Denoiser(network, process, prediction=PredictPreviousLevel()), training, images, network
 
 
 def ours(process, training, **settings):
@@ -124,7 +130,7 @@ def test_a_wider_step_than_the_noise_costs_a_constant_at_every_level():
             (less,) = process.degrade(data.expand(len(z), *SHAPE), (level - 1).double() / 200)
             return less.to(z.dtype) - z
 
-    denoiser = Denoiser(Perfect(), process, prediction=PredictLessDegraded())
+    denoiser = Denoiser(Perfect(), process, prediction=PredictPreviousLevel())
     found = ELBO(
         process,
         prior=DegradedDataPrior(process, data),

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from torch import nn
 
+from unmelt.core.root_finding import invert_distribution
 from unmelt.degradations import (
     ColdBlur,
     ConstantNoise,
@@ -37,7 +38,6 @@ from unmelt.losses import (
     UniformTimes,
 )
 from unmelt.losses.times.base import uniform_numbers
-from unmelt.losses.times.inversion import invert_distribution
 from unmelt.testing.strategies import processes, seeds
 
 SHAPE = (1, 2, 2)
@@ -456,7 +456,9 @@ class TestJointly:
 
     @pytest.mark.usefixtures("as_in_production")
     def test_a_law_is_needed(self):
-        with pytest.raises(TypeError, match=r"law must be a TimeSampling, UniformTimes\(\) for example; got the class"):
+        with pytest.raises(
+            TypeError, match=r"law must be a TimeDistribution, UniformTimes\(\) for example; got the class"
+        ):
             Stratified(LevelTimes)
 
 

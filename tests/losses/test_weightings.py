@@ -13,17 +13,17 @@ from torch import nn
 
 from unmelt.degradations import (
     BlurringDiffusion,
+    ChangedBasis,
     ColdBlur,
     CosineBasis,
     EigenBasis,
     HaarBasis,
     HeatDissipation,
-    InBasis,
     IsotropicDiffusion,
     LinearSchedule,
     PixelBasis,
     PredictEpsilon,
-    PredictLessDegraded,
+    PredictPreviousLevel,
     PredictScore,
     PredictV,
     PredictX,
@@ -43,7 +43,13 @@ from unmelt.losses import (
     Weighting,
 )
 from unmelt.models import AbstractDenoiser
-from unmelt.testing.strategies import Anisotropic, processes, random_images, seeds, times
+from unmelt.testing.strategies import (
+    Anisotropic,
+    processes,
+    random_images,
+    seeds,
+    times,
+)
 
 SHAPE = (2, 3, 4)
 # No alpha_t or sigma_t below 1 / STABLE: an estimate's noise then subtracts numbers up to a thousand times its size and
@@ -154,7 +160,7 @@ RATIO = {
     "bound": lambda p, t: torch.ones(()),
     "sigmoid": lambda p, t: torch.sigmoid(-1.0 - p.log_snr(t)),
 }
-PREDICTIONS = [PredictX(), PredictEpsilon(), PredictV(), PredictScore(), PredictLessDegraded(levels=7)]
+PREDICTIONS = [PredictX(), PredictEpsilon(), PredictV(), PredictScore(), PredictPreviousLevel(levels=7)]
 
 
 def well_conditioned(process, t, weighting):
@@ -163,7 +169,7 @@ def well_conditioned(process, t, weighting):
         process.alpha(1.0).min() > 1 / STABLE and process.sigma(0.0).min() > 1 / STABLE
     ):
         return False  # where measures are refused
-    previous = PredictLessDegraded(levels=7).previous(process, t)
+    previous = PredictPreviousLevel(levels=7).previous(process, t)
     return bool(
         process.alpha(t).min() > 1 / STABLE
         and process.alpha(previous).min() > 1 / STABLE
@@ -223,12 +229,12 @@ def test_the_error_of_a_less_degraded_signal_is_not_damped():
     t = torch.tensor([5 / 7, 6 / 7], dtype=torch.float64)
     previous = process.alpha(t - 1 / 7)
     assert previous.min() < 0.5  # below the noise
-    gain = SimpleWeighting(PredictX()).gain(process, PredictLessDegraded(), t)
+    gain = SimpleWeighting(PredictX()).gain(process, PredictPreviousLevel(), t)
     torch.testing.assert_close(gain, (1 / previous).expand_as(gain), rtol=1e-12, atol=0)
-    gain = EDMWeighting(0.7).gain(process, PredictLessDegraded(), t)
+    gain = EDMWeighting(0.7).gain(process, PredictPreviousLevel(), t)
     expected = (snr_of(process, t) + 1 / 0.7**2).sqrt() / previous
     torch.testing.assert_close(gain, expected.expand_as(gain), rtol=1e-12, atol=0)
-    back = SimpleWeighting(PredictLessDegraded()).gain(process, PredictX(), t)
+    back = SimpleWeighting(PredictPreviousLevel()).gain(process, PredictX(), t)
     torch.testing.assert_close(back, previous.expand_as(back), rtol=1e-12, atol=0)
 
 
@@ -273,7 +279,7 @@ class TestOneNumberPerExample:
 
     @pytest.mark.parametrize("name", ALL)
     def test_no_transform_is_taken(self, name, monkeypatch):
-        process = InBasis(IsotropicDiffusion(SHAPE), CosineBasis(SHAPE))
+        process = ChangedBasis(IsotropicDiffusion(SHAPE), CosineBasis(SHAPE))
 
         def refuse(*args):
             pytest.fail("a transform was taken")
@@ -312,7 +318,7 @@ class TestFrequencies:
     @pytest.mark.parametrize("shape", [(), (4,), (3, 1), (2, 1, 1), (3, 4), SHAPE])
     def test_factors_of_any_shape_that_fits(self, shape):
         """(3, 1) is three rows of coefficients, not three examples."""
-        process = InBasis(IsotropicDiffusion(SHAPE), CosineBasis(SHAPE))
+        process = ChangedBasis(IsotropicDiffusion(SHAPE), CosineBasis(SHAPE))
         factors = random_images((*shape, 1), batch=1, seed=3)[0, ..., 0]
         x = random_images(SHAPE, batch=3)
         denoiser = Fixed(process, PredictX(), torch.zeros_like(x))
@@ -343,7 +349,7 @@ class TestFrequencies:
     def test_a_power_law_of_a_graphs_eigenvalues(self):
         path = torch.tensor([[1.0, -1, 0], [-1, 2, -1], [0, -1, 1]], dtype=torch.float64)
         basis = EigenBasis((2, 3), path)
-        factors = FrequencyWeighting.power_law(SimpleWeighting(), basis, 1.0).table("factors")
+        factors = FrequencyWeighting.power_law(SimpleWeighting(), basis, 1.0).factors
         # The path's eigenvalues are 0, 1 and 3: plus 1, over their mean.
         expected = torch.tensor([1.0, 2, 4], dtype=torch.float64) * 3 / 7
         torch.testing.assert_close(factors, expected, rtol=1e-12, atol=0)
@@ -353,8 +359,8 @@ class TestFrequencies:
             IsotropicDiffusion(SHAPE), weighting=FrequencyWeighting(SimpleWeighting(), torch.rand(SHAPE))
         )
         assert not loss.state_dict()
-        assert loss.half().weighting.table("factors").dtype == torch.float64
-        assert loss.to("meta").weighting.table("factors").device.type == "meta"
+        assert loss.half().weighting.factors.dtype == torch.float64
+        assert loss.to("meta").weighting.factors.device.type == "meta"
 
     @pytest.mark.parametrize(
         ("factors", "message"),
@@ -404,7 +410,7 @@ class TestLimits:
         """(alpha^2 + sigma^2) / sigma is sigma without signal."""
         gain = SimpleWeighting(PredictV()).gain(self.HEAT, PredictX(), self.END)
         assert gain[0, 0, -1, -1].item() == pytest.approx(0.01, rel=1e-12)
-        less = MinSNRWeighting().gain(self.HEAT, PredictLessDegraded(), self.END)
+        less = MinSNRWeighting().gain(self.HEAT, PredictPreviousLevel(), self.END)
         # alpha_t / alpha_p / sigma, the weight being 1.
         fade = self.HEAT.log_alpha(self.END) - self.HEAT.log_alpha(self.END - 1 / 50)
         torch.testing.assert_close(less[:, 0, 8, 8], fade.expand_as(less)[:, 0, 8, 8].exp() / 0.01, rtol=1e-9, atol=0)
@@ -456,7 +462,7 @@ class TestLimits:
         assert 1e19 < 1 / process.alpha(0.5).min() < 1e38
         x = random_images((1, 4, 4))
         for dtype in (torch.float64, torch.float32):
-            denoiser = Fixed(process, PredictLessDegraded(), torch.zeros_like(x, dtype=dtype))
+            denoiser = Fixed(process, PredictPreviousLevel(), torch.zeros_like(x, dtype=dtype))
             loss = DenoisingLoss(process, weighting=SimpleWeighting(PredictX()))
             if dtype == torch.float64:
                 assert loss(denoiser, x.to(dtype), t=1.0).isfinite().all()
@@ -480,7 +486,7 @@ class TestLimits:
     def test_without_noise_errors_of_the_data_can(self):
         process = ColdBlur((1, 4, 4))
         t = batch_times(0.5)
-        gain = SimpleWeighting(PredictX()).gain(process, PredictLessDegraded(levels=1), t)
+        gain = SimpleWeighting(PredictX()).gain(process, PredictPreviousLevel(levels=1), t)
         torch.testing.assert_close(gain, torch.ones_like(gain), rtol=1e-12, atol=0)
 
     def test_coefficients_at_rest_count_nothing_in_the_bound(self):

@@ -5,9 +5,23 @@ import copy
 import pytest
 import torch
 
-from unmelt.degradations import CosineSchedule, HeatDissipation, IsotropicDiffusion, PredictEpsilon, PredictV, PredictX
+from unmelt.degradations import (
+    CosineSchedule,
+    HeatDissipation,
+    IsotropicDiffusion,
+    PredictEpsilon,
+    PredictV,
+    PredictX,
+)
 from unmelt.losses import DenoisingLoss, SumOverDimensions
-from unmelt.models import EMA, Denoiser, GaussianOracle, LabelledDenoiser, UNet, drop_labels
+from unmelt.models import (
+    EMA,
+    Denoiser,
+    GaussianOracle,
+    LabelledDenoiser,
+    UNet,
+    drop_labels,
+)
 
 SHAPE = (1, 8, 8)
 SMALL = {"channels": 8, "multipliers": (1, 2), "blocks": 1, "attention_levels": (1,), "dropout": 0.0}

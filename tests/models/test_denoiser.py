@@ -13,7 +13,7 @@ from unmelt.degradations import (
     IsotropicDiffusion,
     LinearSchedule,
     PredictEpsilon,
-    PredictLessDegraded,
+    PredictPreviousLevel,
     PredictScore,
     PredictV,
     PredictX,
@@ -28,7 +28,7 @@ PROCESSES = {
     "isotropic linear": IsotropicDiffusion(SHAPE, LinearSchedule()),
     "blurring": BlurringDiffusion(SHAPE, blur_sigma_max=5.0),
 }
-WHOLE_WAY = PredictLessDegraded(levels=1)
+WHOLE_WAY = PredictPreviousLevel(levels=1)
 STABLE = [
     *((name, prediction) for name in PROCESSES for prediction in (PredictX(), WHOLE_WAY)),
     *((name, PredictEpsilon()) for name in ("isotropic", "isotropic linear", "blurring")),
@@ -98,7 +98,7 @@ class TestExactness:
     @pytest.mark.parametrize("name", ["heat", "blurring", "isotropic"])
     def test_the_exact_step_back_gives_the_less_degraded_signal(self, name, generator):
         process = PROCESSES[name]
-        prediction = PredictLessDegraded() if process.levels else PredictLessDegraded(levels=8)
+        prediction = PredictPreviousLevel() if process.levels else PredictPreviousLevel(levels=8)
         x, noise, t = draws(torch.float64, generator)
         z_t, target = prediction.training_pair(process, x, noise, t)
         # Levels strictly before 0, 1, 2.4, 6 and 8 of 8.
@@ -145,8 +145,8 @@ class TestStability:
         assert Denoiser(Scale(), PROCESSES[name], prediction=prediction).prediction is prediction
 
     def test_levels_are_asked_for_where_the_process_has_none(self):
-        with pytest.raises(ValueError, match=r"IsotropicDiffusion is continuous.*PredictLessDegraded\(levels=200\)"):
-            Denoiser(Scale(), PROCESSES["isotropic"], prediction=PredictLessDegraded())
+        with pytest.raises(ValueError, match=r"IsotropicDiffusion is continuous.*PredictPreviousLevel\(levels=200\)"):
+            Denoiser(Scale(), PROCESSES["isotropic"], prediction=PredictPreviousLevel())
 
 
 @pytest.fixture(params=["heat", "isotropic", "blurring"])
@@ -266,7 +266,7 @@ class TestModule:
         z_t = torch.randn(2, 1, 8, 8, generator=generator)
         # A step of zero back from level 1 is no step: the estimate is the latent, once through the basis and back in
         # float32.
-        denoiser = Denoiser(unet, process, prediction=PredictLessDegraded())
+        denoiser = Denoiser(unet, process, prediction=PredictPreviousLevel())
         torch.testing.assert_close(denoiser(z_t, 1 / 8), z_t, rtol=1e-5, atol=1e-5)
 
     def test_an_estimate_without_a_network_predicts_the_data(self, generator):

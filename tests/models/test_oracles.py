@@ -17,7 +17,12 @@ from unmelt.degradations import (
     estimate_spectrum,
 )
 from unmelt.models import EmpiricalOracle, GaussianOracle, MixtureOracle
-from unmelt.testing.strategies import processes, random_images, seeds, times
+from unmelt.testing.strategies import (
+    processes,
+    random_images,
+    seeds,
+    times,
+)
 
 SHAPE = (2, 3, 4)
 

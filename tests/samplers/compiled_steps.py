@@ -7,16 +7,16 @@ from unmelt.degradations import (
     HeatDissipation,
     IsotropicDiffusion,
     PredictEpsilon,
-    PredictLessDegraded,
+    PredictPreviousLevel,
     PredictV,
 )
-from unmelt.losses import DegradedDataPrior, DenoisingLoss
-from unmelt.models import Denoiser, UNet
+from unmelt.losses import DenoisingLoss
+from unmelt.models import DegradedDataPrior, Denoiser, UNet
 from unmelt.samplers import PosteriorSampler
 
 SHAPE = (1, 8, 8)
 CASES = [
-    (HeatDissipation(SHAPE, levels=10), PredictLessDegraded()),
+    (HeatDissipation(SHAPE, levels=10), PredictPreviousLevel()),
     (BlurringDiffusion(SHAPE), PredictEpsilon()),
     (IsotropicDiffusion(SHAPE), PredictV()),
 ]

@@ -6,8 +6,7 @@ from gaussian_law import gaussian_oracle, marginals
 from zoo import EVERY_PROCESS
 
 from unmelt.degradations import Deterministic
-from unmelt.losses import OraclePrior
-from unmelt.models import EmpiricalOracle
+from unmelt.models import EmpiricalOracle, OraclePrior
 from unmelt.samplers import AdaptiveSampler, PosteriorSampler
 from unmelt.samplers.probability_flow import FlowField, solve
 

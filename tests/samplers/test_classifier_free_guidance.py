@@ -14,13 +14,19 @@ from unmelt.degradations import (
     IsotropicDiffusion,
     Markov,
     PredictEpsilon,
-    PredictLessDegraded,
+    PredictPreviousLevel,
     PredictScore,
     PredictV,
     PredictX,
 )
-from unmelt.losses import OraclePrior
-from unmelt.models import Denoiser, GaussianOracle, LabelledDenoiser, MixtureOracle, UNet
+from unmelt.models import (
+    Denoiser,
+    GaussianOracle,
+    LabelledDenoiser,
+    MixtureOracle,
+    OraclePrior,
+    UNet,
+)
 from unmelt.samplers import PosteriorSampler
 from unmelt.samplers.guidance import ClassifierFreeGuidance
 
@@ -44,7 +50,7 @@ CASES = [
     (isotropic, PredictScore()),
     (lambda: HeatDissipation(SHAPE, blur_sigma_max=3.0, levels=8, sigma=0.1), PredictX()),
     (lambda: HeatDissipation(SHAPE, blur_sigma_max=3.0, levels=8, sigma=0.1), PredictV()),
-    (lambda: HeatDissipation(SHAPE, blur_sigma_max=3.0, levels=8, sigma=0.1), PredictLessDegraded(levels=1)),
+    (lambda: HeatDissipation(SHAPE, blur_sigma_max=3.0, levels=8, sigma=0.1), PredictPreviousLevel(levels=1)),
     (lambda: BlurringDiffusion(SHAPE, blur_sigma_max=1.0, schedule=CosineSchedule(-6.0, 6.0)), PredictEpsilon()),
 ]
 IDS = [f"{make().__class__.__name__}-{prediction}" for make, prediction in CASES]
@@ -226,7 +232,7 @@ class TestInterval:
     def reading(self, request, monkeypatch):
         """Times that are free to read, and those of a device."""
         if request.param == "not read":
-            monkeypatch.setattr("unmelt.samplers.guidance.classifier_free.values_are_free", lambda tensor: False)
+            monkeypatch.setattr("unmelt.samplers.guidance.classifier_free.values_are_readable", lambda tensor: False)
         return request.param == "read"
 
     @pytest.mark.parametrize("scale", [0.0, 3.0])

@@ -8,9 +8,15 @@ import torch
 from diffusers import DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler
 from torch import nn
 
-from unmelt.degradations import Deterministic, Eta, LinearGaussianProcess, Markov, PixelBasis, PredictEpsilon
-from unmelt.losses import DegradedDataPrior, ForwardStd
-from unmelt.models import Denoiser
+from unmelt.degradations import (
+    Deterministic,
+    Eta,
+    LinearGaussianProcess,
+    Markov,
+    PixelBasis,
+    PredictEpsilon,
+)
+from unmelt.models import DegradedDataPrior, Denoiser, ForwardStd
 from unmelt.samplers import MultistepSampler, PosteriorSampler, Variable
 
 SHAPE = (2, 3, 3)
@@ -30,8 +36,8 @@ class Tabulated(LinearGaussianProcess):
         super().__init__(PixelBasis(SHAPE))
         squares = squares.double()
         zero = torch.zeros(1, dtype=torch.float64)
-        self.register_table("signal", torch.cat([zero, squares.log() / 2]))
-        self.register_table("noise", torch.cat([zero.log(), torch.log1p(-squares) / 2]))
+        self.register_constant("signal", torch.cat([zero, squares.log() / 2]))
+        self.register_constant("noise", torch.cat([zero.log(), torch.log1p(-squares) / 2]))
 
     def log_alpha(self, t):
         return self.signal[(t * LEVELS).round().long()]

@@ -12,8 +12,7 @@ from unmelt.degradations import (
     Markov,
     RectifiedFlowSchedule,
 )
-from unmelt.losses import OraclePrior
-from unmelt.models import EmpiricalOracle
+from unmelt.models import EmpiricalOracle, OraclePrior
 from unmelt.samplers import (
     AdaptiveSampler,
     ExponentialSDESampler,

@@ -10,7 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from zoo import EVERY_PROCESS
 
-from unmelt.degradations import Diffusive, IsotropicDiffusion, LinearGaussianProcess, PixelBasis
+from unmelt.degradations import (
+    IsotropicDiffusion,
+    LinearGaussianProcess,
+    PixelBasis,
+    ReverseSDE,
+)
 from unmelt.samplers import Variable
 from unmelt.samplers.exponential import exponential_step, extrapolation
 
@@ -23,8 +28,8 @@ class Straight(LinearGaussianProcess):
     def __init__(self, fade, growth, level=-0.5):
         super().__init__(PixelBasis((len(fade),)))
         self.fade, self.growth, self.level = fade, growth, level
-        self.register_table("fading", torch.tensor(fade, dtype=torch.float64))
-        self.register_table("growing", torch.tensor(growth, dtype=torch.float64))
+        self.register_constant("fading", torch.tensor(fade, dtype=torch.float64))
+        self.register_constant("growing", torch.tensor(growth, dtype=torch.float64))
 
     def log_alpha(self, t):
         return -self.fading * self.expand_times(t)
@@ -105,7 +110,7 @@ def test_weights_add_up_to_the_posterior_s_share(times, name, variable, eta):
     t, s, *older = at(*(time for time in times if time is not None))
     stencil = (t, s) if not older else (t, *older)
     step = exponential_step(process, stencil, t, s, eta=eta, variable=variable)
-    posterior = process.posterior_coefficients(s, t, Diffusive(eta))
+    posterior = process.posterior_coefficients(s, t, ReverseSDE(eta))
     whole = process.alpha(s) * posterior.signal
     total = sum(step.estimates)
     scale = max(1.0, *(w.abs().max().item() for w in step.estimates))
@@ -168,7 +173,7 @@ def test_limits(variable):
     step = exponential_step(process, (t, older), t, s, variable=variable)
     newest, oldest = (w.expand(1, 4).flatten() for w in step.estimates)
     alpha = process.alpha(s).flatten()
-    posterior = process.posterior_coefficients(s, t, Diffusive(0.0))
+    posterior = process.posterior_coefficients(s, t, ReverseSDE(0.0))
     whole = alpha * posterior.signal.expand(1, 4).flatten()
     torch.testing.assert_close(newest + oldest, whole, rtol=1e-12, atol=1e-12)
     # At rest nothing of any estimate is taken in.

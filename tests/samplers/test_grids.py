@@ -7,7 +7,12 @@ from hypothesis import strategies as st
 from zoo import EVERY_PROCESS
 
 from unmelt.degradations import EDMSchedule, HeatDissipation, IsotropicDiffusion
-from unmelt.samplers import karras_times, level_times, log_snr_times, uniform_times
+from unmelt.samplers import (
+    karras_times,
+    level_times,
+    log_snr_times,
+    uniform_times,
+)
 from unmelt.samplers.grids import noise_level
 
 SHAPE = (1, 4, 4)

@@ -8,7 +8,7 @@ from gaussian_law import gaussian_oracle
 from zoo import EVERY_PROCESS
 
 from unmelt.degradations import EDMSchedule, IsotropicDiffusion
-from unmelt.losses import OraclePrior
+from unmelt.models import OraclePrior
 from unmelt.samplers import Churn, HeunSampler, uniform_times
 
 

@@ -4,10 +4,14 @@ import pytest
 import torch
 from torch import nn
 
-from unmelt.degradations import Deterministic, HeatDissipation, Markov, PredictX
-from unmelt.losses import DegradedDataPrior
-from unmelt.models import Denoiser, GaussianOracle
-from unmelt.samplers import Noise, PosteriorSampler, grow_tree
+from unmelt.degradations import (
+    Deterministic,
+    HeatDissipation,
+    Markov,
+    PredictX,
+)
+from unmelt.models import DegradedDataPrior, Denoiser, GaussianOracle
+from unmelt.samplers import Noise, PosteriorSampler, branch
 
 SHAPE = (1, 4, 4)
 
@@ -49,7 +53,7 @@ class Silence(Noise):
 def test_generations_and_parents():
     ours = sampler()
     # 0.55 does not lie on the grid of tenths.
-    tree = grow_tree(ours, times=(0.8, 0.55, 0.2), children=(2, 3, 1), generator=seeded())
+    tree = branch(ours, times=(0.8, 0.55, 0.2), children=(2, 3, 1), generator=seeded())
     assert [generation.time for generation in tree.generations] == [0.8, 0.55, 0.2, 0.0]
     assert [len(generation.states) for generation in tree.generations] == [1, 2, 6, 6]
     assert [generation.parents.tolist() for generation in tree.generations] == [
@@ -69,7 +73,7 @@ def test_children_follow_the_samplers_law_from_their_own_parent():
     """An affine sampler: the mean of many children is the run of their parent without noise."""
     ours, count = sampler(affine()), 3000
     start = torch.randn((1, *SHAPE), generator=seeded(1), dtype=torch.float64)
-    tree = grow_tree(ours, times=(1.0, 0.5), children=(2, count), initial=start, generator=seeded())
+    tree = branch(ours, times=(1.0, 0.5), children=(2, count), initial=start, generator=seeded())
     root, parents, leaves = tree.generations
     assert torch.equal(root.states, start)
     for k, family in enumerate(leaves.states.split(count)):
@@ -97,7 +101,7 @@ def test_the_trunk_runs_from_the_prior_to_the_first_branching(monkeypatch):
     draw, run = ours.prior.sample, ours.sample
     monkeypatch.setattr(ours.prior, "sample", lambda *a, **k: draws.append(draw(*a, **k)) or draws[-1])
     monkeypatch.setattr(ours, "sample", lambda *a, **k: runs.append(k) or run(*a, **k))
-    grow_tree(ours, times=(0.5, 0.2), children=(2, 2), generator=seeded())
+    branch(ours, times=(0.5, 0.2), children=(2, 2), generator=seeded())
     (first,) = draws
     trunk, branches, twigs = runs
     assert torch.equal(trunk["initial"], first)
@@ -112,9 +116,9 @@ def test_the_trunk_runs_from_the_prior_to_the_first_branching(monkeypatch):
 def test_the_same_tree_from_the_same_seed_whatever_the_batches(size):
     settings = {"times": (0.7, 0.3), "children": (2, 3)}
     before = torch.get_rng_state()
-    whole = grow_tree(sampler(), **settings, generator=seeded())
-    split = grow_tree(sampler(), **settings, generator=seeded(), batch_size=size)
-    other = grow_tree(sampler(), **settings, generator=seeded(12))
+    whole = branch(sampler(), **settings, generator=seeded())
+    split = branch(sampler(), **settings, generator=seeded(), batch_size=size)
+    other = branch(sampler(), **settings, generator=seeded(12))
     assert torch.equal(before, torch.get_rng_state())
     for a, b in zip(whole.generations, split.generations, strict=True):
         # Single precision, as the prior draws, over ten steps of a bounded network.
@@ -126,23 +130,23 @@ def test_the_same_tree_from_the_same_seed_whatever_the_batches(size):
 def test_the_denoiser_is_left_in_the_mode_it_was_in():
     ours = sampler()
     ours.denoiser.train()
-    grow_tree(ours, times=(0.5,), children=(2,), generator=seeded())
+    branch(ours, times=(0.5,), children=(2,), generator=seeded())
     assert ours.denoiser.training
 
 
 def test_samplers_without_noise_are_refused():
     with pytest.raises(ValueError, match="PosteriorSampler add no noise.*all children.*the same"):
-        grow_tree(sampler(coupling=Deterministic()), times=(0.5,), children=(2,))
+        branch(sampler(coupling=Deterministic()), times=(0.5,), children=(2,))
 
 
 def test_what_is_no_tree_is_refused():
     for times in ((), (0.5, 0.5), (0.3, 0.5), (1.2,), (0.5, 0.0), (float("nan"),)):
         with pytest.raises(ValueError, match=r"times must fall within \(0, 1\]"):
-            grow_tree(sampler(), times=times, children=(2,) * len(times))
+            branch(sampler(), times=times, children=(2,) * len(times))
     for children in ((2,), (2, 0), (2, 2, 2)):
         with pytest.raises(ValueError, match="children must give a number, at least 1, for each of the 2"):
-            grow_tree(sampler(), times=(0.6, 0.3), children=children)
-    tree = grow_tree(sampler(), times=(0.5,), children=(2,), generator=seeded())
+            branch(sampler(), times=(0.6, 0.3), children=children)
+    tree = branch(sampler(), times=(0.5,), children=(2,), generator=seeded())
     for index in (-1, 2):
         with pytest.raises(ValueError, match=r"sample must lie in 0\.\.1"):
             tree.line(index)

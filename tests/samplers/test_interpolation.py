@@ -6,10 +6,22 @@ import pytest
 import torch
 from torch import nn
 
-from unmelt.degradations import Deterministic, HeatDissipation, Independent, IsotropicDiffusion, PredictX
-from unmelt.losses import DegradedDataPrior
-from unmelt.models import Denoiser, GaussianOracle
-from unmelt.samplers import Blend, Noise, PosteriorSampler, SharedNoise, interpolate, interpolate_seeds
+from unmelt.degradations import (
+    Deterministic,
+    HeatDissipation,
+    Independent,
+    IsotropicDiffusion,
+    PredictX,
+)
+from unmelt.models import DegradedDataPrior, Denoiser, GaussianOracle
+from unmelt.samplers import (
+    Blend,
+    Noise,
+    PosteriorSampler,
+    SharedNoise,
+    interpolate,
+    interpolate_seeds,
+)
 
 SHAPE = (1, 4, 4)
 # Rows of one batch and a row alone: float64 sums of 16 terms, over 12 steps.

@@ -5,9 +5,13 @@ import torch
 from torch import nn
 
 from unmelt.degradations import HeatDissipation, IsotropicDiffusion, PredictX
-from unmelt.losses import DegradedDataPrior
-from unmelt.models import Denoiser
-from unmelt.samplers import AdaptiveSampler, End, NonFiniteStateError, PosteriorSampler
+from unmelt.models import DegradedDataPrior, Denoiser
+from unmelt.samplers import (
+    AdaptiveSampler,
+    End,
+    NonFiniteStateError,
+    PosteriorSampler,
+)
 from unmelt.testing.strategies import random_images
 
 SHAPE = (1, 4, 4)

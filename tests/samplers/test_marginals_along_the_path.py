@@ -12,9 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from zoo import EVERY_PROCESS
 
-from unmelt.degradations import Deterministic, Diffusive, Eta, Independent, Markov
-from unmelt.losses import OraclePrior
-from unmelt.models import AbstractDenoiser, GaussianOracle
+from unmelt.degradations import (
+    Deterministic,
+    Eta,
+    Independent,
+    Markov,
+    ReverseSDE,
+)
+from unmelt.models import AbstractDenoiser, GaussianOracle, OraclePrior
 from unmelt.samplers import (
     Churn,
     End,
@@ -31,7 +36,7 @@ NOISY = [name for name in EVERY_PROCESS if name not in ("cold", "no noise")]
 SAMPLERS = {
     **{
         str(coupling): (PosteriorSampler, {"coupling": coupling})
-        for coupling in (Markov(), Deterministic(), Eta(0.4), Diffusive(0.5), Diffusive(1.5), Independent())
+        for coupling in (Markov(), Deterministic(), Eta(0.4), ReverseSDE(0.5), ReverseSDE(1.5), Independent())
     },
     "heun": (HeunSampler, {}),
     "heun log-snr": (HeunSampler, {"variable": Variable.LOG_SNR}),

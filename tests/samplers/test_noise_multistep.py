@@ -27,9 +27,15 @@ from unmelt.degradations import (
     RectifiedFlowSchedule,
     VariancePreservingBlur,
 )
-from unmelt.losses import DegradedDataPrior, OraclePrior
-from unmelt.models import Denoiser
-from unmelt.samplers import End, NoiseMultistepSampler, PosteriorSampler, Variable, balanced_times, log_snr_times
+from unmelt.models import DegradedDataPrior, Denoiser, OraclePrior
+from unmelt.samplers import (
+    End,
+    NoiseMultistepSampler,
+    PosteriorSampler,
+    Variable,
+    balanced_times,
+    log_snr_times,
+)
 from unmelt.samplers.exponential import noise_step
 from unmelt.testing.strategies import random_images
 

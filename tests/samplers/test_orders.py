@@ -8,16 +8,15 @@ from gaussian_law import gaussian_oracle, law_of, marginals
 from unmelt.degradations import (
     BlurringDiffusion,
     Deterministic,
-    Diffusive,
     Eta,
     HeatDissipation,
     IsotropicDiffusion,
     Markov,
     RectifiedFlowSchedule,
+    ReverseSDE,
     VariancePreservingBlur,
 )
-from unmelt.losses import OraclePrior
-from unmelt.models import EmpiricalOracle, MixtureOracle
+from unmelt.models import EmpiricalOracle, MixtureOracle, OraclePrior
 from unmelt.samplers import (
     AdaptiveSampler,
     Churn,
@@ -58,7 +57,7 @@ FIRST = {
     "markov": made(PosteriorSampler, coupling=Markov()),
     "deterministic": made(PosteriorSampler, coupling=Deterministic()),
     "eta": made(PosteriorSampler, coupling=Eta(0.4)),
-    "diffusive": made(PosteriorSampler, coupling=Diffusive(0.5)),
+    "diffusive": made(PosteriorSampler, coupling=ReverseSDE(0.5)),
     "euler-maruyama": made(EulerMaruyamaSampler),
     "euler-maruyama half": made(EulerMaruyamaSampler, eta=0.5),
     "predictor-corrector": corrected,

@@ -5,8 +5,7 @@ import torch
 from torch import nn
 
 from unmelt.degradations import HeatDissipation, IsotropicDiffusion, PredictX
-from unmelt.losses import DegradedDataPrior
-from unmelt.models import Denoiser, LabelledDenoiser
+from unmelt.models import DegradedDataPrior, Denoiser, LabelledDenoiser
 from unmelt.samplers import MultistepSampler, PosteriorSampler
 from unmelt.samplers.guidance import CovarianceGuidance, LinearObservation
 from unmelt.testing.strategies import random_images

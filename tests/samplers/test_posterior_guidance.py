@@ -27,15 +27,20 @@ from unmelt.degradations import (
     RectifiedFlowSchedule,
     estimate_spectrum,
 )
-from unmelt.losses import OraclePrior
-from unmelt.models import AbstractDenoiser, Denoiser, EmpiricalOracle, GaussianOracle
+from unmelt.models import (
+    AbstractDenoiser,
+    Denoiser,
+    EmpiricalOracle,
+    GaussianOracle,
+    OraclePrior,
+)
 from unmelt.samplers import PosteriorSampler
 from unmelt.samplers.guidance import (
     CovarianceGuidance,
     DiffusionPosteriorSampling,
     LinearObservation,
     PseudoInverseGuidance,
-    latents_given,
+    conditional_latents,
 )
 from unmelt.testing.strategies import random_images
 
@@ -196,8 +201,8 @@ def test_what_is_not_observed_does_not_matter():
         (DiffusionPosteriorSampling, {"strength": 3.0}),
     ]:
         as_drawn = problem.guided(kind, **more)(z, 0.4)
-        for filling in (0.0, 1e6, math.nan):
-            other = torch.where(LEFT, problem.y, filling)
+        for bin_centres in (0.0, 1e6, math.nan):
+            other = torch.where(LEFT, problem.y, bin_centres)
             assert torch.equal(problem.guided(kind, y=other, **more)(z, 0.4), as_drawn)
 
 
@@ -395,7 +400,7 @@ def law_of_samples(guided, problem, coupling, steps):
     """
     process, n = problem.process, len(problem.m)
     rows = guided.select(slice(0, 1))
-    rows.register_table("y", rows.y.expand(n + 1, *process.shape))
+    rows.register_constant("y", rows.y.expand(n + 1, *process.shape))
     probes = torch.cat([torch.zeros(1, n), torch.eye(n)]).double().reshape(n + 1, *process.shape)
     given = problem.given_latent(None, None)
     a, covariance = problem.dense.degradation(1.0), problem.dense.covariance(1.0)
@@ -710,7 +715,9 @@ def test_latents_to_start_from_have_the_law_given_the_observation(observation, t
     problem, count = small_problem("heat", observation), 8000
     spectrum = DataSpectrum(problem.process.basis, problem.mean, problem.variance, 100)
     many = problem.y[:1].expand(count, *SMALL)
-    found = latents_given(problem.process, problem.observation, many, spectrum, t=t, generator=seeded(6)).flatten(1)
+    found = conditional_latents(problem.process, problem.observation, many, spectrum, t=t, generator=seeded(6)).flatten(
+        1
+    )
     law, a = problem.given_latent(None, None), problem.dense.degradation(t)
     mean, covariance = a @ law.mean[0], a @ law.covariance @ a.T + problem.dense.covariance(t)
     scale = covariance.diagonal()
@@ -722,15 +729,15 @@ def test_starting_latents_are_repeatable_and_checked(as_in_production):
     problem = Problem.named("heat", "mask")
     spectrum = DataSpectrum(problem.process.basis, problem.mean, problem.variance, 100)
     arguments = problem.process, problem.observation, problem.y, spectrum
-    first = latents_given(*arguments, generator=seeded())
-    assert torch.equal(first, latents_given(*arguments, generator=seeded()))
+    first = conditional_latents(*arguments, generator=seeded())
+    assert torch.equal(first, conditional_latents(*arguments, generator=seeded()))
     filled = torch.where(LEFT, problem.y, math.nan)
-    assert torch.equal(first, latents_given(*arguments[:2], filled, spectrum, generator=seeded()))
-    single = latents_given(*arguments[:2], problem.y.float(), spectrum, generator=seeded())
+    assert torch.equal(first, conditional_latents(*arguments[:2], filled, spectrum, generator=seeded()))
+    single = conditional_latents(*arguments[:2], problem.y.float(), spectrum, generator=seeded())
     assert single.dtype == torch.float32
     # Observations of size 5 rounded to 6e-8, divided by s^2 = 0.01.
     torch.testing.assert_close(single.double(), first, rtol=0, atol=1e-4)
     with pytest.raises(TypeError, match="spectrum must be a DataSpectrum"):
-        latents_given(*arguments[:3], problem.variance)
+        conditional_latents(*arguments[:3], problem.variance)
     with pytest.raises(ValueError, match="y must have shape"):
-        latents_given(*arguments[:2], problem.y[0], spectrum)
+        conditional_latents(*arguments[:2], problem.y[0], spectrum)

@@ -19,12 +19,12 @@ from unmelt.degradations import (
     IsotropicDiffusion,
     Markov,
     PredictEpsilon,
-    PredictLessDegraded,
+    PredictPreviousLevel,
     PredictV,
     PredictX,
 )
-from unmelt.losses import ELBO, ConstantStd, DegradedDataPrior, ForwardStd
-from unmelt.models import AbstractDenoiser, Denoiser
+from unmelt.losses import ELBO
+from unmelt.models import AbstractDenoiser, ConstantStd, DegradedDataPrior, Denoiser, ForwardStd
 from unmelt.samplers import PosteriorSampler
 from unmelt.testing.strategies import couplings, random_images
 
@@ -59,7 +59,7 @@ def test_inverse_heat_dissipations_sampler(ratio):
     """Rissanen et al. (2023), algorithm 2: u <- u + f(u, k), then + delta noise, but for the last level."""
     process, network, delta = heat(), Soft(), 0.02 * ratio
     sampler = PosteriorSampler(
-        Denoiser(network, process, prediction=PredictLessDegraded()),
+        Denoiser(network, process, prediction=PredictPreviousLevel()),
         coupling=Independent(),
         delta=delta,
         prior=DegradedDataPrior(process, random_images(SHAPE)),
@@ -149,7 +149,7 @@ def test_a_step_draws_from_the_posterior_with_the_estimate_for_the_data(kind, co
     t, s = times
     process, prediction = {
         "heat x": (heat(), PredictX()),
-        "heat less": (heat(), PredictLessDegraded(levels=1)),
+        "heat less": (heat(), PredictPreviousLevel(levels=1)),
         "heat v": (heat(), PredictV()),
         "isotropic": (IsotropicDiffusion(SHAPE), PredictEpsilon()),
         "blurring": (BlurringDiffusion(SHAPE, blur_sigma_max=1.0), PredictEpsilon()),
@@ -173,7 +173,7 @@ def test_a_step_draws_from_the_posterior_with_the_estimate_for_the_data(kind, co
 
 @pytest.mark.parametrize("coupling", ANY_COUPLING, ids=str)
 @pytest.mark.parametrize("steps", [1, 2, 5, 12, 30])
-@pytest.mark.parametrize("prediction", [PredictX(), PredictLessDegraded(), PredictV()], ids=str)
+@pytest.mark.parametrize("prediction", [PredictX(), PredictPreviousLevel(), PredictV()], ids=str)
 def test_any_number_of_steps_runs_on_any_prediction(coupling, steps, prediction):
     """Fewer steps than levels, too: what released code for heat dissipation cannot do."""
     process = heat()

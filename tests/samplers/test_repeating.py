@@ -4,10 +4,22 @@ import pytest
 import torch
 from torch import nn
 
-from unmelt.degradations import ColdBlur, Deterministic, Eta, IsotropicDiffusion, PredictX
-from unmelt.losses import DegradedDataPrior
-from unmelt.models import Denoiser, LabelledDenoiser
-from unmelt.samplers import InterpolatedNoise, PosteriorSampler, SharedNoise, Start, grow_tree, restart
+from unmelt.degradations import (
+    ColdBlur,
+    Deterministic,
+    Eta,
+    IsotropicDiffusion,
+    PredictX,
+)
+from unmelt.models import DegradedDataPrior, Denoiser, LabelledDenoiser
+from unmelt.samplers import (
+    InterpolatedNoise,
+    PosteriorSampler,
+    SharedNoise,
+    Start,
+    branch,
+    restart,
+)
 from unmelt.samplers.guidance import CovarianceGuidance, LinearObservation
 from unmelt.testing.strategies import random_images
 
@@ -30,7 +42,7 @@ def labelled(*labels, **settings):
 
 @pytest.mark.parametrize("batch_size", [None, 4])
 def test_a_tree_grows_under_its_one_label(batch_size):
-    tree = grow_tree(labelled(3), times=(0.8, 0.5), children=(2, 3), batch_size=batch_size)
+    tree = branch(labelled(3), times=(0.8, 0.5), children=(2, 3), batch_size=batch_size)
     assert tree.samples.shape == (6, *SHAPE)
     assert (tree.samples == 3).all()
     assert all((generation.predictions == 3).all() for generation in tree.generations)
@@ -73,9 +85,9 @@ def test_samplers_know_whether_they_draw_noise():
     ):
         assert not sampler.draws_noise
         with pytest.raises(ValueError, match="add no noise"):
-            grow_tree(sampler, times=(0.5,), children=(2,))
+            branch(sampler, times=(0.5,), children=(2,))
     with pytest.raises(ValueError, match="initial must be the one latent.*got 2"):
-        grow_tree(PosteriorSampler(still), times=(0.5,), children=(2,), initial=random_images(SHAPE, batch=2))
+        branch(PosteriorSampler(still), times=(0.5,), children=(2,), initial=random_images(SHAPE, batch=2))
 
 
 def test_shared_noise_is_not_what_its_seed_draws_first_latents_from():

@@ -20,8 +20,7 @@ from unmelt.degradations import (
     SineBlur,
     TabulatedBlur,
 )
-from unmelt.losses import DegradedDataPrior
-from unmelt.models import AbstractDenoiser, GaussianOracle
+from unmelt.models import AbstractDenoiser, DegradedDataPrior, GaussianOracle
 from unmelt.samplers import (
     PosteriorSampler,
     Start,
@@ -88,7 +87,7 @@ def test_missing_noise_is_added(noise_std):
 def test_missing_noise_may_differ_between_coefficients():
     class Coloured(GaussianBlur):
         def log_sigma(self, t):
-            return torch.log(0.1 + 0.1 * self.table("eigenvalues")) + 0 * self.expand_times(t)
+            return torch.log(0.1 + 0.1 * self.eigenvalues) + 0 * self.expand_times(t)
 
     process, count = Coloured(SHAPE, SineBlur(2.0), ConstantNoise(0.1)), 2000
     y = process.degrade(images(count=1), 0.6)[0]

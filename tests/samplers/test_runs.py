@@ -18,8 +18,7 @@ from unmelt.degradations import (
     PredictX,
     VariancePreservingBlur,
 )
-from unmelt.losses import DegradedDataPrior, StandardNormalPrior
-from unmelt.models import AbstractDenoiser, Denoiser
+from unmelt.models import AbstractDenoiser, DegradedDataPrior, Denoiser, StandardNormalPrior
 from unmelt.samplers import (
     AdaptiveSampler,
     Churn,

@@ -9,8 +9,14 @@ import torch
 from gaussian_law import gaussian_oracle, law_of, law_of_estimate, marginals
 from zoo import EVERY_PROCESS
 
-from unmelt.degradations import Deterministic, Diffusive, Eta, Independent, Markov
-from unmelt.losses import OraclePrior
+from unmelt.degradations import (
+    Deterministic,
+    Eta,
+    Independent,
+    Markov,
+    ReverseSDE,
+)
+from unmelt.models import OraclePrior
 from unmelt.samplers import (
     AdaptiveSampler,
     Churn,
@@ -83,7 +89,7 @@ NOISELESS = {
 STEPPING = {
     "markov": (posterior(Markov()), 1),
     "eta": (posterior(Eta(0.4)), 1),
-    "diffusive": (posterior(Diffusive(0.5)), 1),
+    "diffusive": (posterior(ReverseSDE(0.5)), 1),
     "heun churn": (made(HeunSampler, churn=Churn(3.0, latest=0.9)), 2),
     "sde": (made(ExponentialSDESampler), 2),
     "sde half": (made(ExponentialSDESampler, eta=0.5), 2),

@@ -13,6 +13,7 @@ from torch import nn
 from zoo import EVERY_PROCESS
 
 from unmelt.degradations import (
+    ChangedBasis,
     ChannelGroups,
     ConstantNoise,
     CosineBasis,
@@ -21,13 +22,12 @@ from unmelt.degradations import (
     GaussianBlur,
     HeatDissipation,
     HeatFlow,
-    InBasis,
     IsotropicDiffusion,
     LinearGaussianProcess,
-    OrderedFading,
     PixelBasis,
     PixelMask,
     RectifiedFlowSchedule,
+    SequentialMasking,
     SpectralDiffusion,
     equal_variance_blur,
     estimate_spectrum,
@@ -46,7 +46,7 @@ class Fog(LinearGaussianProcess):
     def __init__(self, shape):
         super().__init__(CosineBasis(shape))
         rows, columns = self.basis.axis_eigenvalues()
-        self.register_table("rate", 10 * rows[:, None] + columns)
+        self.register_constant("rate", 10 * rows[:, None] + columns)
 
     def log_alpha(self, t):
         return -20 * self.rate * self.expand_times(t) ** 2
@@ -60,7 +60,7 @@ class Masked(LinearGaussianProcess):
 
     def __init__(self):
         super().__init__(PixelBasis(SHAPE))
-        self.register_table("last", torch.linspace(0.1, 1.2, 24, dtype=torch.float64).reshape(SHAPE))
+        self.register_constant("last", torch.linspace(0.1, 1.2, 24, dtype=torch.float64).reshape(SHAPE))
 
     def log_alpha(self, t):
         t = self.expand_times(t)
@@ -75,7 +75,7 @@ class Steep(LinearGaussianProcess):
 
     def __init__(self):
         super().__init__(PixelBasis((1, 1, 3)))
-        self.register_table("size", torch.tensor([5000.0, 1.0, 0.0], dtype=torch.float64))
+        self.register_constant("size", torch.tensor([5000.0, 1.0, 0.0], dtype=torch.float64))
 
     def log_alpha(self, t):
         t = self.expand_times(t)
@@ -116,9 +116,9 @@ RIGHT = {
     "equal SNR": SpectralDiffusion.equal_snr(SPECTRUM),
     "flipped SNR": SpectralDiffusion.flipped_snr(SPECTRUM),
     "equal variance": GaussianBlur(SHAPE, equal_variance_blur(SPECTRUM, maximum=3.0, levels=8), ConstantNoise(0.01)),
-    "cosines that are all gone": OrderedFading(CosineBasis((1, 4, 8)), ONSETS, duration=0.25),
-    "waves that are all gone": OrderedFading(FourierBasis((1, 4, 8)), ONSETS, duration=0.25),
-    "a mask of cosines": InBasis(PixelMask((1, 4, 8)), CosineBasis((1, 4, 8))),
+    "cosines that are all gone": SequentialMasking(CosineBasis((1, 4, 8)), ONSETS, duration=0.25),
+    "waves that are all gone": SequentialMasking(FourierBasis((1, 4, 8)), ONSETS, duration=0.25),
+    "a mask of cosines": ChangedBasis(PixelMask((1, 4, 8)), CosineBasis((1, 4, 8))),
     "a channel that is gone": ChannelGroups(CosineBasis((2, 4, 8)), [HeatFlow((1, 4, 8)), PixelMask((1, 4, 8))]),
     "audio": HeatDissipation((9,), blur_sigma_max=3.0, levels=10),
     "steep": Steep(),
@@ -128,7 +128,7 @@ RIGHT = {
 def test_every_family_is_there():
     kinds = {type(process).__name__ for process in RIGHT.values()}
     assert {name for name in families.__all__ if name[0].isupper()} <= kinds
-    assert {"Renoised", "InBasis", "ChannelGroups"} <= kinds
+    assert {"WithNoise", "ChangedBasis", "ChannelGroups"} <= kinds
 
 
 @pytest.mark.parametrize("process", RIGHT.values(), ids=RIGHT.keys())
@@ -152,7 +152,7 @@ def test_other_ranks_pass(process):
 def test_a_broken_law_is_reported_inside_a_hypothesis_test():
     @settings(max_examples=1, database=None, phases=[Phase.generate])
     @given(st.integers())
-    def inside(number):
+    def nudged_inside(number):
         check_process(Late())
 
     with pytest.raises(BrokenLaw, match="the log-SNR never rises"):
@@ -166,7 +166,7 @@ class Late(LinearGaussianProcess):
         super().__init__(PixelBasis(SHAPE))
         at = torch.zeros(SHAPE, dtype=torch.float64)
         at[0, 1, 2] = 1
-        self.register_table("at", at)
+        self.register_constant("at", at)
 
     def log_alpha(self, t):
         return -self.expand_times(t)
@@ -217,7 +217,7 @@ class TestFormulas:
         check_process(process, alpha=process.alpha, sigma=process.sigma, max_examples=5)
 
     def test_what_has_all_but_vanished_is_no_difference(self):
-        process = OrderedFading(PixelBasis(SHAPE), torch.zeros(SHAPE), duration=1.0)
+        process = SequentialMasking(PixelBasis(SHAPE), torch.zeros(SHAPE), duration=1.0)
         check_process(process, alpha=lambda t: math.cos(math.pi / 2 * t) ** 1, max_examples=5)
 
     def test_a_shape_that_does_not_broadcast_is_told(self):

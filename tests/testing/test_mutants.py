@@ -8,9 +8,14 @@ import pytest
 import torch
 from torch import nn
 
-from unmelt.degradations import CosineBasis, LinearGaussianProcess, PixelBasis, SpectralGaussian
-from unmelt.degradations.coefficients import PosteriorCoefficients
+from unmelt.degradations import (
+    CosineBasis,
+    LinearGaussianProcess,
+    PixelBasis,
+    SpectralGaussian,
+)
 from unmelt.degradations.couplings import Markov
+from unmelt.degradations.level import PosteriorCoefficients
 from unmelt.testing import BrokenLaw, check_process
 from unmelt.testing.check import LAWS, check_laws
 from unmelt.testing.strategies import Anisotropic
@@ -223,14 +228,14 @@ class DroppedByCopies(Sound):
         return self.speed * super().log_alpha(t)
 
 
-@mutant("every tensor is a table", r"the attribute scales\['rows'\]\[1\] is a plain tensor.*register_table")
+@mutant("every tensor is a table", r"the attribute scales\['rows'\]\[1\] is a plain tensor.*register_constant")
 class PlainTensor(Sound):
     def __init__(self):
         super().__init__()
         self.scales = {"rows": (1.0, torch.tensor(2.0))}
 
 
-@mutant("every tensor is a table", r"the buffer speed is in the state_dict\. Use register_table")
+@mutant("every tensor is a table", r"the buffer speed is in the state_dict\. Use register_constant")
 class SavedTable(Sound):
     def __init__(self):
         super().__init__()
@@ -272,7 +277,7 @@ class WrongBasis(Sound):
     def __init__(self):
         LinearGaussianProcess.__init__(self, self.Basis(SHAPE))
         for name, table in Anisotropic(CosineBasis(SHAPE)).named_buffers(recurse=False):
-            self.register_table(name, table)
+            self.register_constant(name, table)
 
 
 @mutant(

@@ -7,7 +7,12 @@ import torch
 from hypothesis import find, given, settings
 from hypothesis import strategies as st
 
-from unmelt.degradations import CosineBasis, Coupling, LinearGaussianProcess, Schedule
+from unmelt.degradations import (
+    CosineBasis,
+    Coupling,
+    LinearGaussianProcess,
+    Schedule,
+)
 from unmelt.testing.strategies import (
     FAMILIES,
     SCHEDULES,

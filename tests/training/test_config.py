@@ -16,7 +16,7 @@ from unmelt.degradations import (
     HeatDissipation,
     IsotropicDiffusion,
     LinearSchedule,
-    PredictLessDegraded,
+    PredictPreviousLevel,
     PredictX,
 )
 from unmelt.losses import (
@@ -214,9 +214,9 @@ class TestLosses:
                 HeatDissipation((1, 4, 4), levels=7), PredictX(), MeanOverDimensions()
             )
         # Under heat the noise-to-signal ratio of a high frequency has no finite square at the last levels.
-        with pytest.raises(ValueError, match="EDMWeighting multiplies the error of PredictLessDegraded by"):
+        with pytest.raises(ValueError, match="EDMWeighting multiplies the error of PredictPreviousLevel by"):
             LossConfig(weighting=WeightingKind.EDM).build(
-                HeatDissipation((1, 32, 32)), PredictLessDegraded(), MeanOverDimensions()
+                HeatDissipation((1, 32, 32)), PredictPreviousLevel(), MeanOverDimensions()
             )
 
     def test_a_loss_that_is_refused_leaves_no_run_behind(self, config, splits):

@@ -17,7 +17,13 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 import unmelt
-from unmelt.training import DataConfig, DataRange, DataSource, Images, load_data
+from unmelt.training import (
+    DataConfig,
+    DataRange,
+    DataSource,
+    Images,
+    load_data,
+)
 
 
 def picture(path, array):

@@ -8,7 +8,14 @@ import pytest
 import torch
 from PIL import Image
 
-from unmelt.training import CustomConfig, DataConfig, DataSource, Trainer, TrainingConfig, launch
+from unmelt.training import (
+    CustomConfig,
+    DataConfig,
+    DataSource,
+    Trainer,
+    TrainingConfig,
+    launch,
+)
 from unmelt.training.config import config_from_json
 
 
@@ -85,7 +92,7 @@ class TestErrors:
                 ["--degradation", "HeatDissipation", "--process.levels", "9"],
                 r"error: --process.* are settings of the recipe's own process.*'HeatDissipation\(NAME=VALUE\)'",
             ),
-            (["--degradation", "Pixelation"], "error: PredictLessDegraded needs to know the levels.*predict x"),
+            (["--degradation", "Pixelation"], "error: PredictPreviousLevel needs to know the levels.*predict x"),
             (["--process.levels", "1"], "error: levels must be at least 2"),
             (["--data.low", "2"], "error: data_range must rise"),
             (["--optimizer.ema-decay", "1"], r"error: decay must lie in \[0, 1\)"),

@@ -9,9 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from unmelt.core.pictures import (
+    grid,
+    save_gif,
+    save_loss_curve,
+    save_png,
+    to_pixels,
+)
 from unmelt.training import DataRange, Trainer, build_sampler
 from unmelt.training.launch import forward_strip, trajectory_frames
-from unmelt.training.pictures import grid, save_gif, save_loss_curve, save_png, to_pixels
 
 UNIT = DataRange(0.0, 1.0)
 

@@ -7,8 +7,7 @@ import torch
 from torch import nn
 
 from unmelt.degradations import BlurringDiffusion, HeatDissipation, PredictX
-from unmelt.losses import DegradedDataPrior, StandardNormalPrior
-from unmelt.models import Denoiser
+from unmelt.models import DegradedDataPrior, Denoiser, StandardNormalPrior
 from unmelt.samplers import (
     ExponentialSDESampler,
     HeunSampler,
@@ -19,7 +18,12 @@ from unmelt.samplers import (
     uniform_times,
 )
 from unmelt.testing.strategies import random_images
-from unmelt.training import CouplingKind, GridKind, SamplerKind, SamplingConfig
+from unmelt.training import (
+    CouplingKind,
+    GridKind,
+    SamplerKind,
+    SamplingConfig,
+)
 
 SHAPE = (1, 4, 4)
 

@@ -5,7 +5,12 @@ import dataclasses
 import pytest
 import torch
 
-from unmelt.losses import DegradedDataPrior, GaussianPrior, LowDimensionalGaussianPrior, StandardNormalPrior
+from unmelt.models import (
+    DegradedDataPrior,
+    GaussianPrior,
+    LowRankGaussianPrior,
+    StandardNormalPrior,
+)
 from unmelt.training import (
     DataRange,
     Images,
@@ -20,7 +25,12 @@ from unmelt.training import (
     stored_prior,
 )
 from unmelt.training.config import config_from_json, config_to_json
-from unmelt.training.stored_prior import ScaledBlocks, fit_prior, read_prior, write_prior
+from unmelt.training.stored_prior import (
+    ScaledBlocks,
+    fit_prior,
+    read_prior,
+    write_prior,
+)
 
 
 @pytest.fixture
@@ -60,7 +70,7 @@ class TestTheFolder:
         loaded = load_run(config.folder)
         prior = loaded.prior()
         assert prior.process is loaded.denoiser.process
-        assert prior.agrees_with(LowDimensionalGaussianPrior.fit(trainer.denoiser.process, splits.train.scaled()))
+        assert prior.agrees_with(LowRankGaussianPrior.fit(trainer.denoiser.process, splits.train.scaled()))
         samples = build_sampler(config, loaded.denoiser, prior).sample(3, generator=seeded())
         assert samples.shape == (3, 1, 4, 4)
         assert samples.isfinite().all()
@@ -74,7 +84,7 @@ class TestTheFolder:
         config = starting_from(diffusion, PriorKind.LOW_DIMENSIONAL)
         trainer = Trainer(config, splits)
         trainer.train()
-        assert isinstance(trainer.prior, LowDimensionalGaussianPrior)
+        assert isinstance(trainer.prior, LowRankGaussianPrior)
         assert load_run(config.folder).prior().agrees_with(trainer.prior)
 
     def test_no_half_written_file_is_left(self, config, splits, tmp_path, monkeypatch):
@@ -191,7 +201,7 @@ class TestKinds:
         [
             (PriorKind.AUTO, DegradedDataPrior),
             (PriorKind.DEGRADED_DATA, DegradedDataPrior),
-            (PriorKind.LOW_DIMENSIONAL, LowDimensionalGaussianPrior),
+            (PriorKind.LOW_DIMENSIONAL, LowRankGaussianPrior),
             (PriorKind.GAUSSIAN, GaussianPrior),
         ],
     )
@@ -217,7 +227,7 @@ class TestKinds:
         assert type(build_prior(process, splits.train, kind=kind)) is expected
 
     def test_a_standard_normal_is_refused_where_the_process_ends_elsewhere(self, config, splits):
-        with pytest.raises(ValueError, match=r"does not end in standard normal.*LowDimensionalGaussianPrior\.fit"):
+        with pytest.raises(ValueError, match=r"does not end in standard normal.*LowRankGaussianPrior\.fit"):
             Trainer(starting_from(config, PriorKind.STANDARD_NORMAL), splits)
         assert not config.folder.exists()
 
@@ -225,7 +235,7 @@ class TestKinds:
         """In blocks, of any size, as often as asked."""
         images = Images(splits.train.values, data_range=DataRange(-1.0, 1.0))
         process = config.process.build((1, 4, 4))
-        expected = LowDimensionalGaussianPrior.fit(process, images.scaled())
+        expected = LowRankGaussianPrior.fit(process, images.scaled())
         assert fit_prior(process, images).agrees_with(expected)
         monkeypatch.setattr(stored_prior, "_LARGEST", 5 * 16)
         blocks = ScaledBlocks(images)

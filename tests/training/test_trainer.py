@@ -15,7 +15,15 @@ from accelerate.state import AcceleratorState
 from PIL import Image
 from safetensors.torch import load_file
 
-from unmelt.training import CustomConfig, DataRange, Images, ImageSplits, Precision, PredictionKind, Trainer
+from unmelt.training import (
+    CustomConfig,
+    DataRange,
+    Images,
+    ImageSplits,
+    Precision,
+    PredictionKind,
+    Trainer,
+)
 from unmelt.training.checkpoints import list_checkpoints
 from unmelt.training.records import read_metrics
 from unmelt.training.trainer import learning_rate_factor

@@ -10,7 +10,13 @@ from dense_reference import matrix
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unmelt.degradations.bases import CosineBasis, EigenBasis, MatrixBasis, PCABasis, pca
+from unmelt.degradations.bases import (
+    CosineBasis,
+    EigenBasis,
+    MatrixBasis,
+    PCABasis,
+    pca,
+)
 from unmelt.testing.strategies import random_images
 
 
@@ -48,13 +54,13 @@ def test_a_double_matrix_is_kept_bit_for_bit_and_apart_from_its_argument():
     kept = v.clone()
     basis = MatrixBasis((40,), v)
     v.zero_()
-    torch.testing.assert_close(basis.table("matrix"), kept, rtol=0, atol=0)
-    torch.testing.assert_close(basis.table("matrix_single"), kept.float(), rtol=0, atol=0)
+    torch.testing.assert_close(basis.matrix, kept, rtol=0, atol=0)
+    torch.testing.assert_close(basis.matrix_single, kept.float(), rtol=0, atol=0)
 
 
 def test_an_exact_single_matrix_is_kept_bit_for_bit():
     permutation = torch.eye(7)[torch.tensor([3, 1, 0, 2, 6, 4, 5])]
-    torch.testing.assert_close(MatrixBasis((7,), permutation).table("matrix"), permutation.double(), rtol=0, atol=0)
+    torch.testing.assert_close(MatrixBasis((7,), permutation).matrix, permutation.double(), rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("n", [3, 40, 200])
@@ -62,7 +68,7 @@ def test_a_single_matrix_is_made_orthonormal_in_double(n):
     v = rotation(n, dtype=torch.float32)
     off = (v.double().T @ v.double() - torch.eye(n)).abs().max().item()
     assert off > 1e-8
-    used = MatrixBasis((n,), v).table("matrix")
+    used = MatrixBasis((n,), v).matrix
     torch.testing.assert_close(used.T @ used, torch.eye(n, dtype=torch.float64), rtol=0, atol=1e-13)
     # The nearest orthonormal matrix is no further away than the matrix was off, in the sum of all squares.
     assert torch.linalg.norm(used - v.double()).item() < n * off
@@ -111,7 +117,7 @@ def test_eigenvectors_are_those_of_scipy(n, seed, scale):
     a = scale * square(n, seed)
     a = a + a.T
     basis = EigenBasis((2, n), a)
-    v, eigenvalues = basis.table("matrix"), basis.eigenvalues()
+    v, eigenvalues = basis.matrix, basis.eigenvalues()
     # Backward error of a symmetric eigenproblem: a few roundings of the largest eigenvalue.
     bound = 64 * torch.finfo(torch.float64).eps * torch.linalg.matrix_norm(a, 2).item()
     torch.testing.assert_close(a @ v, v * eigenvalues, rtol=0, atol=bound)
@@ -124,7 +130,7 @@ def test_eigenvectors_are_those_of_scipy(n, seed, scale):
 def test_of_entries_equally_large_the_first_is_positive():
     # Eigenvectors (1, 1) and (1, -1), whichever entry rounding makes the larger.
     for sign in (1.0, -1.0):
-        v = EigenBasis((2,), torch.tensor([[2.0, sign], [sign, 2.0]])).table("matrix")
+        v = EigenBasis((2,), torch.tensor([[2.0, sign], [sign, 2.0]])).matrix
         assert (v[0] > 0).all()
 
 
@@ -186,8 +192,8 @@ def test_components_are_those_of_the_singular_value_decomposition():
     _, singular, components = np.linalg.svd((data - data.mean(0)).numpy(), full_matrices=False)
     basis = PCABasis(data)
     torch.testing.assert_close(basis.variances().numpy(), singular**2 / 29, rtol=1e-12, atol=0)
-    torch.testing.assert_close(basis.table("matrix").abs().numpy(), abs(components.T), rtol=0, atol=1e-12)
-    largest = basis.table("matrix").gather(0, basis.table("matrix").abs().argmax(0, keepdim=True))
+    torch.testing.assert_close(basis.matrix.abs().numpy(), abs(components.T), rtol=0, atol=1e-12)
+    largest = basis.matrix.gather(0, basis.matrix.abs().argmax(0, keepdim=True))
     assert (largest > 0).all()
 
 
@@ -196,7 +202,7 @@ def test_leading_axes_are_further_samples():
     basis, stacked = PCABasis(data, axes=2), PCABasis(data.flatten(0, 1))
     assert basis.shape == (5, 3, 4)
     assert basis.variances().shape == basis.mean().shape == (3, 4)
-    torch.testing.assert_close(basis.table("matrix"), stacked.table("matrix"), rtol=0, atol=0)
+    torch.testing.assert_close(basis.matrix, stacked.matrix, rtol=0, atol=0)
     torch.testing.assert_close(basis.forward(data).flatten(0, 1), stacked.forward(data.flatten(0, 1)))
 
 
@@ -207,7 +213,7 @@ def test_data_taken_in_parts_gives_the_same(monkeypatch):
     parts = PCABasis(data)
     for name, table in whole.named_buffers():
         torch.testing.assert_close(
-            parts.table(name).double(), table.double(), rtol=0, atol=1e-7 if "single" in name else 1e-12
+            getattr(parts, name).double(), table.double(), rtol=0, atol=1e-7 if "single" in name else 1e-12
         )
 
 

@@ -1,0 +1,153 @@
+"""Checks of what users pass in. Each error names the value, what is allowed, and what to do.
+
+Shapes and dtypes are known without reading memory, so they are checked always. The *values* of a tensor
+are read only where reading is free: on the CPU and outside a compiled graph. Elsewhere reading would make
+the device wait, or break the graph; there a value that is not allowed becomes NaN, which travels to the
+result and is seen, instead of being clamped to something that looks right.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+Shape = tuple[int, ...]
+
+
+def values_are_readable(tensor: Tensor) -> bool:
+    """Tell whether reading `tensor`'s values costs no wait and breaks no graph."""
+    return not torch.compiler.is_compiling() and tensor.device.type == "cpu"
+
+
+def as_shape(shape: Sequence[int]) -> Shape:
+    """Return `shape` as a tuple of positive integers, the shape of one example without a batch axis.
+
+    Raises:
+        TypeError: `shape` is not a sequence of integers.
+        ValueError: it is empty or has a size below 1.
+    """
+    sizes: list[object] = [*shape] if hasattr(shape, "__iter__") else [None]
+    if not all(isinstance(size, int) for size in sizes):
+        msg = f"shape must be a sequence of integers such as (3, 32, 32), got {shape!r}"
+        raise TypeError(msg)
+    if len(shape) == 0 or min(shape) < 1:
+        msg = f"shape must name at least one axis, every size at least 1, got {tuple(shape)}"
+        raise ValueError(msg)
+    return tuple(int(size) for size in shape)
+
+
+def check_instance(name: str, value: object, kind: type | tuple[type, ...], remedy: str) -> None:
+    """Check that `value` is an instance of `kind`.
+
+    Raises:
+        TypeError: it is not; the message names it and says what to pass instead.
+    """
+    if not isinstance(value, kind):
+        kinds = kind if isinstance(kind, tuple) else (kind,)
+        got = f"the class {value.__name__} itself" if isinstance(value, type) else f"{value!r:.60}"
+        wanted = " or ".join(f"{'an' if k.__name__[0] in 'aeiouAEIOU' else 'a'} {k.__name__}" for k in kinds)
+        msg = f"{name} must be {wanted}, {remedy}; got {got}"
+        raise TypeError(msg)
+
+
+def check_whole(name: str, value: object) -> None:
+    """Check that `value` is an integer, and no boolean.
+
+    Raises:
+        TypeError: it is not.
+    """
+    if not isinstance(value, int) or isinstance(value, bool):
+        msg = f"{name} must be an integer, got {value!r:.60}"
+        raise TypeError(msg)
+
+
+def check_signal(name: str, tensor: Tensor, shape: Shape) -> None:
+    """Check that `tensor` is a batch of real floating-point signals of `shape`.
+
+    Raises:
+        TypeError: the dtype is an integer, boolean or complex one.
+        ValueError: the shape is not (batch, *shape).
+    """
+    check_instance(name, tensor, Tensor, "torch.as_tensor(...) makes one")
+    if not tensor.dtype.is_floating_point:
+        remedy = (
+            "integer images must be scaled first, for example x.float() / 255 for 8-bit data"
+            if not tensor.dtype.is_complex
+            else "pass real signals; stack real and imaginary parts as channels"
+        )
+        msg = f"{name} must be a real floating-point tensor, got {tensor.dtype}: {remedy}"
+        raise TypeError(msg)
+    if tuple(tensor.shape[1:]) != shape or tensor.ndim != len(shape) + 1:
+        hint = f"; add the batch axis with {name}[None]" if tuple(tensor.shape) == shape else ""
+        msg = f"{name} must have shape (batch, {', '.join(map(str, shape))}), got {tuple(tensor.shape)}{hint}"
+        raise ValueError(msg)
+
+
+def check_times(name: str, t: Tensor, batch: int | None = None) -> Tensor:
+    """Return the times `t`, checked to be floating-point, of shape () or (batch,), within [0, 1].
+
+    Raises:
+        TypeError: `t` is not a floating-point tensor.
+        ValueError: `t` has another shape, or a value outside [0, 1] (where values are free to read;
+            elsewhere such a time becomes NaN).
+    """
+    if not t.dtype.is_floating_point:
+        msg = f"{name} must be a floating-point time in [0, 1], got {t.dtype}: pass level / levels for a level"
+        raise TypeError(msg)
+    if t.ndim > 1 or (t.ndim == 1 and batch is not None and t.shape[0] != batch):
+        expected = "() or (batch,)" if batch is None else f"() or ({batch},), one per example"
+        msg = f"{name} must have shape {expected}, got {tuple(t.shape)}"
+        raise ValueError(msg)
+    inside = (t >= 0) & (t <= 1)
+    if not values_are_readable(t):
+        return torch.where(inside, t, torch.nan)
+    if not bool(inside.all()):
+        worst = t[~inside].flatten()[0].item() if t.ndim else t.item()
+        msg = f"{name} must lie in [0, 1] (0 is data, 1 is fully degraded), got {worst}"
+        raise ValueError(msg)
+    return t
+
+
+def check_order(s: Tensor, t: Tensor) -> Tensor:
+    """Return the earlier time `s`, checked to be at most `t`.
+
+    Raises:
+        ValueError: some s > t (where values are free to read; elsewhere such an s becomes NaN).
+    """
+    ordered = s <= t
+    if not (values_are_readable(s) and values_are_readable(t)):
+        return torch.where(ordered, s, torch.nan)
+    if not bool(ordered.all()):
+        wide_s, wide_t = torch.broadcast_tensors(s, t)
+        worst = (~torch.as_tensor(ordered)).flatten().nonzero()[0, 0]
+        pair = wide_s.flatten()[worst].item(), wide_t.flatten()[worst].item()
+        msg = f"s must not be later than t, got s = {pair[0]} > t = {pair[1]}: swap them"
+        raise ValueError(msg)
+    return s
+
+
+def check_falling(change: Tensor) -> Tensor:
+    """Return the change l_t - l_s of a log-SNR for s <= t, checked to be at most 0 up to rounding.
+
+    A change that is positive only by rounding is set to 0, its exact value there being at most 0.
+
+    Raises:
+        ValueError: the log-SNR rises (where values are free to read; elsewhere the change becomes NaN).
+    """
+    # Log-SNRs are sums of a few rounded terms of size up to ~1e4 in a schedule that means to be constant.
+    tolerance = 1e4 * torch.finfo(change.dtype).eps
+    falling = change <= tolerance
+    if not values_are_readable(change):
+        return torch.where(falling, change.clamp(max=0.0), torch.nan)
+    if not bool(falling.all()):
+        rises = torch.where(falling, -torch.inf, change)
+        where = torch.unravel_index(rises.argmax(), change.shape)
+        index = tuple(int(i) for i in where)
+        msg = (
+            f"the log-SNR rises by {rises.max().item():.6g} between s and t at index {index} of (batch, *coefficient), "
+            "or is NaN there: a linear-Gaussian process needs log_alpha(t) - log_sigma(t) that never increases in t"
+        )
+        raise ValueError(msg)
+    return change.clamp(max=0.0)

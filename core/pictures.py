@@ -1,0 +1,78 @@
+"""Pictures of images: grids, strips, animations, and the curve of a loss."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+from einops import rearrange
+from jaxtyping import Float, UInt8
+from matplotlib.figure import Figure
+from PIL import Image
+from torch import Tensor
+
+from ..training.data import DataRange
+
+_BACKGROUND = 255
+# Small images are enlarged to about this many pixels, by whole factors, so that their pixels stay square and sharp.
+_DISPLAY_SIZE = 64
+_FRAME_MS = 60
+_LAST_FRAME_MS = 1500
+
+
+def to_pixels(images: Float[Tensor, "count channels height width"], data_range: DataRange) -> UInt8[Tensor, "..."]:
+    """Return images as 8-bit RGB, (count, height, width, 3). Only here are values outside the range cut off."""
+    low, high = data_range
+    levels = ((images.detach().cpu().float() - low) / (high - low) * 255).round().clamp(0, 255).to(torch.uint8)
+    if levels.shape[1] not in (1, 3):
+        # Neither grey nor RGB: show the channels' mean.
+        levels = levels.float().mean(1, keepdim=True).round().to(torch.uint8)
+    return rearrange(levels.expand(-1, 3, -1, -1), "n c h w -> n h w c")
+
+
+def grid(
+    images: Float[Tensor, "count channels height width"], data_range: DataRange, *, columns: int | None = None
+) -> UInt8[Tensor, "rows columns 3"]:
+    """Return images side by side on white, row by row, enlarged if they are small.
+
+    Args:
+        images: the images, (count, channels, height, width).
+        data_range: numbers shown black and white.
+        columns: images in a row; as many as make the grid square if None.
+    """
+    pixels = to_pixels(images, data_range)
+    count, height, width, _ = pixels.shape
+    scale = max(1, round(_DISPLAY_SIZE / max(height, width)))
+    pixels = pixels.repeat_interleave(scale, 1).repeat_interleave(scale, 2)
+    gap = max(2, scale)
+    columns = columns or math.ceil(math.sqrt(count))
+    rows = math.ceil(count / columns)
+    blank = pixels.new_full((rows * columns - count, *pixels.shape[1:]), _BACKGROUND)
+    tiles = torch.nn.functional.pad(torch.cat([pixels, blank]), (0, 0, 0, gap, 0, gap), value=_BACKGROUND)
+    together = rearrange(tiles, "(r c) h w rgb -> (r h) (c w) rgb", c=columns)
+    return torch.nn.functional.pad(together, (0, 0, gap, 0, gap, 0), value=_BACKGROUND)
+
+
+def save_png(path: Path, picture: UInt8[Tensor, "rows columns 3"]) -> None:
+    """Write a picture."""
+    Image.fromarray(picture.numpy()).save(path)
+
+
+def save_gif(path: Path, frames: Sequence[UInt8[Tensor, "rows columns 3"]]) -> None:
+    """Write an animation that pauses on its last frame and starts over."""
+    images = [Image.fromarray(frame.numpy()).convert("P", palette=Image.Palette.ADAPTIVE) for frame in frames]
+    durations = [_FRAME_MS] * (len(images) - 1) + [_LAST_FRAME_MS]
+    images[0].save(path, save_all=True, append_images=images[1:], duration=durations, loop=0)
+
+
+def save_loss_curve(path: Path, metrics: Sequence[Mapping[str, int | float]]) -> None:
+    """Draw the training loss over steps from lines of metrics.jsonl."""
+    figure = Figure(figsize=(6.4, 3.6), layout="constrained")
+    axes = figure.subplots()
+    axes.plot([line["step"] for line in metrics], [line["loss"] for line in metrics], color="#1f6f8b", linewidth=1.5)
+    axes.set(xlabel="training step", ylabel="training loss", yscale="log")
+    axes.grid(visible=True, which="both", alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, dpi=120)

@@ -1,0 +1,54 @@
+"""Rates of change in time, by forward-mode differentiation, with their limits where the formula stands still."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+# Where 0 times infinity stands at an end of the time axis, the one-sided limit is read off this far inside it: close
+# enough for an error below 1e-9 where rates grow two-hundredfold within [0, 1], as DDPM's do; far enough for fifth
+# powers of it to stay normal numbers in float64, and for 1 minus it to be exact.
+_INWARDS = 2.0**-40
+
+
+def rate(function: Callable[[Tensor], Tensor], t: Float[Tensor, "*batch"]) -> Float[Tensor, "..."]:
+    """Return d function(t) / dt, of function(t)'s shape, for the logarithm `function` of some y(t) >= 0.
+
+    It is 0 where y stays 0, and infinite where y leaves 0 or gets there.
+
+    Args:
+        function: made of torch operations; what it returns for one example depends on that example's time alone.
+        t: times, () or (batch,).
+
+    Raises:
+        RuntimeError: an operation in `function` has no forward derivative; the message is torch's.
+    """
+    within = nudged_inside(t)
+    value, slope = _value_and_slope(function, t)
+    near, limit = _value_and_slope(function, within)
+    # d log y = dy / y is 0 / 0 where y is 0. Where y is about to leave 0 the slope next to it will not do: however
+    # large, it would be finite, and y times it 0.
+    rising = torch.where(within > t, torch.inf, -torch.inf).reshape(*t.shape, *(1,) * (slope.ndim - t.ndim))
+    limit = torch.where(value == -torch.inf, torch.where(near == -torch.inf, 0.0, rising), limit)
+    return torch.where(slope.isnan(), limit, slope)
+
+
+def with_limits(function: Callable[[Tensor], Tensor], t: Float[Tensor, "*batch"]) -> Float[Tensor, "..."]:
+    """Return function(t), and where that is 0 times infinity its limit from within [0, 1]."""
+    value = function(t)
+    return torch.where(value.isnan(), function(nudged_inside(t)), value)
+
+
+def nudged_inside(t: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
+    """Return the times, next to `t` on the side of 1/2, from which limits at `t` are read off."""
+    return torch.where(t < 0.5, t + _INWARDS, t - _INWARDS)
+
+
+def _value_and_slope(function: Callable[[Tensor], Tensor], t: Tensor) -> tuple[Tensor, Tensor]:
+    # Times that were expanded share memory, which forward-mode differentiation refuses.
+    t = t.contiguous()
+    value, slope, *_ = torch.func.jvp(function, (t,), (torch.ones_like(t),))
+    return value, slope

@@ -1,0 +1,70 @@
+r"""Coefficients that vanish one after the other, in any basis and any order.
+
+    alpha_k(t) = a(t) cos(pi/2 min(1, max(0, (t - onset_k) / duration))),
+
+so coefficient k is whole until onset_k and gone for good a `duration` later.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ...core.checks import check_instance
+from ..bases import Basis
+from ..process import LinearGaussianProcess, Time
+from ..schedules import ConstantNoise, Schedule
+
+
+class SequentialMasking(LinearGaussianProcess):
+    """Each coefficient fades from 1 to 0 in a stretch of time of its own.
+
+    Args:
+        basis: the basis.
+        onset: the time at which each coefficient starts to fade, >= 0, broadcastable to the basis's shape; a
+            coefficient of onset 1 or later is never touched.
+        duration: how long the fading takes, in (0, 1].
+        noise: a(t) and sigma(t); `ConstantNoise(0.01)` if None.
+
+    Raises:
+        ValueError: an onset is negative or NaN, its shape does not fit, or duration lies outside (0, 1].
+    """
+
+    onset: Tensor
+
+    def __init__(
+        self, basis: Basis, onset: Float[Tensor, "..."], *, duration: float, noise: Schedule | None = None
+    ) -> None:
+        super().__init__(basis)
+        check_instance("onset", onset, Tensor, "torch.linspace(0, 0.75, n) for example")
+        if not 0 < duration <= 1:
+            msg = f"duration must be a stretch of time in (0, 1], got {duration}"
+            raise ValueError(msg)
+        onset = onset.detach().to("cpu", torch.float64)
+        if not bool((onset >= 0).all()):
+            msg = f"onset must be times >= 0 (1 or later never fades), got {onset.min()}"
+            raise ValueError(msg)
+        try:
+            onset.expand(basis.shape)
+        except RuntimeError:
+            msg = f"onset must broadcast to the basis's shape {basis.shape}, got {tuple(onset.shape)}"
+            raise ValueError(msg) from None
+        self.duration, self.noise = duration, noise or ConstantNoise(0.01)
+        check_instance("noise", self.noise, Schedule, "ConstantNoise(0.01) for example")
+        self.register_constant("onset", onset.clone())
+
+    def log_alpha(self, t: Time) -> Float[Tensor, "..."]:
+        """See `LinearGaussianProcess.log_alpha`."""
+        t = self.expand_times(t)
+        progress = ((t - self.onset) / self.duration).clamp(0, 1)
+        # What has gone has gone: cos(pi / 2) is 6e-17 in floating point, and 3 / 5 - 2 / 5 a little less than 1 / 5.
+        gone = 1 - 4 * torch.finfo(t.dtype).eps / self.duration
+        fade = torch.where(progress < gone, torch.cos(math.pi / 2 * progress).log(), -torch.inf)
+        return self.noise.log_alpha(t) + fade
+
+    def log_sigma(self, t: Time) -> Float[Tensor, "..."]:
+        """See `LinearGaussianProcess.log_sigma`."""
+        return self.noise.log_sigma(self.expand_times(t))

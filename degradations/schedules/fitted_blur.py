@@ -1,0 +1,75 @@
+r"""Blur widths fitted to data, so that every level removes an equal share of its variance.
+
+Blurred by sigma_B, data of variances v_k has the total variance S(sigma_B) = sum_k v_k exp(-lambda_k sigma_B^2). Level
+j of K has the width at which S has fallen by the share j / K of what the strongest blur takes away.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from ...core.checks import check_instance
+from ..bases import SeparableBasis
+from ..spectra import DataSpectrum
+from .blur import TabulatedBlur
+
+_HALVINGS = 80
+
+
+def equal_variance_blur(spectrum: DataSpectrum, *, maximum: float, levels: int) -> TabulatedBlur:
+    """Return a blur whose levels each remove an equal share of the data's variance.
+
+    Natural images have about the same variance in every octave, so the widths are close to `LogSpacedBlur`'s; but they
+    start near 0, and thin out at the widest blurs, where little variance is left.
+
+    Args:
+        spectrum: the data's spectrum in a `CosineBasis` (or the basis of whatever boundary the blur has).
+        maximum: width of level K, in pixels.
+        levels: number K of levels, at least 2.
+
+    Raises:
+        TypeError: the spectrum's basis has no Laplacian eigenvalues.
+        ValueError: maximum is not positive, levels < 2, or blurring takes no variance away.
+    """
+    check_instance("spectrum", spectrum, DataSpectrum, "estimate_spectrum(CosineBasis(shape), data) makes one")
+    basis = spectrum.basis
+    if not isinstance(basis, SeparableBasis):
+        msg = f"a blur is fitted to a spectrum in a CosineBasis, SineBasis or FourierBasis, got {type(basis).__name__}"
+        raise TypeError(msg)
+    if not 0 < maximum < math.inf:
+        msg = f"maximum must be a positive width in pixels, got {maximum}"
+        raise ValueError(msg)
+    if levels < 2:
+        msg = f"levels must be at least 2, got {levels}"
+        raise ValueError(msg)
+    rates, variances = _by_eigenvalue(basis, spectrum.variance.double().cpu())
+
+    def removed(widths: Tensor) -> Tensor:
+        """Return the variance that each blur has taken away, without cancellation where it is little."""
+        return -(torch.expm1(-rates * widths[:, None].square()) * variances).sum(1)
+
+    whole = removed(torch.tensor([maximum], dtype=torch.float64))
+    if not bool(whole > 0):
+        msg = "blurring takes no variance away from this data: it varies in no coefficient but the constant ones"
+        raise ValueError(msg)
+    wanted = whole * torch.arange(1, levels + 1, dtype=torch.float64) / levels
+    # Bisection on the logarithm of the width; a billionth of the maximum is narrower than any level could be.
+    low = torch.full((levels,), math.log(maximum) - 20, dtype=torch.float64)
+    high = torch.full((levels,), math.log(maximum), dtype=torch.float64)
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        short = removed(middle.exp()) < wanted
+        low, high = torch.where(short, middle, low), torch.where(short, high, middle)
+    widths = high.exp()
+    widths[-1] = maximum
+    return TabulatedBlur(widths)
+
+
+def _by_eigenvalue(basis: SeparableBasis, variance: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the distinct eigenvalues and the data's variance summed over the coefficients of each."""
+    eigenvalues = basis.laplacian_eigenvalues().expand(variance.shape).reshape(-1)
+    rates, group = torch.unique(eigenvalues, return_inverse=True)
+    return rates, torch.zeros_like(rates).index_add_(0, group, variance.reshape(-1))

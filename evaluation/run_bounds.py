@@ -1,0 +1,220 @@
+"""The bound of a trained run on its held-out images, for every standard deviation of the reverse steps side by side.
+
+For inverse heat dissipation, and wherever samples are drawn with a constant step: delta = sigma, the samples' own
+delta, and the best one per coefficient and level, fitted on training images, under independent levels and as a Markov
+chain. For Markov processes: the posterior's, the forward transition's and the fitted one on the sampler's grid, and the
+limit of continuous time. (It stands on `unmelt.training`, and so on what the `recipes` extra installs.)
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from .. import __version__
+from ..core.files import write_atomically, write_tensors_atomically
+from ..degradations import (
+    Coupling,
+    Independent,
+    LinearGaussianProcess,
+    Markov,
+)
+from ..losses import ELBO, MonteCarlo
+from ..models import (
+    ConstantStd,
+    Decoder,
+    DiscretisedGaussianDecoder,
+    FittedStd,
+    ForwardStd,
+    GaussianDecoder,
+    GreyLevels,
+    KernelDivergence,
+    PosteriorStd,
+    ReverseStd,
+)
+from ..training import (
+    ImageSplits,
+    LoadedRun,
+    build_prior,
+    load_run,
+)
+from .bound_report import LikelihoodReport, evaluate_bound
+
+_STEPS = 200
+_FITTED = "fitted"
+
+
+def evaluate_run(
+    folder: Path | str,
+    *,
+    images: int | None = None,
+    fit_images: int = 1000,
+    steps: int | None = None,
+    batch_size: int = 256,
+    seed: int = 0,
+    progress: bool = True,
+    report: Callable[[str, LikelihoodReport], None] | None = None,
+) -> dict[str, LikelihoodReport]:
+    """Return the bounds of a run on its held-out images, by name, and write them into its folder.
+
+    `likelihood.json` holds the figures, in nats and in bits per dimension, and what they are figures of;
+    `fitted_bounds.pt` the states of the fitted bounds, for `load_fitted_bound`. With `images` both names end in their
+    number: a first try overwrites no result. Files are written whole or not at all.
+
+    Args:
+        folder: the run's folder.
+        images: how many held-out images; all of them if None.
+        fit_images: how many training images the fitted standard deviations are fitted on.
+        steps: steps of the reverse process where it has no levels; the sampler's (or 200) if None.
+        batch_size: images at a time.
+        seed: of all random numbers.
+        progress: show progress bars.
+        report: called with each name and figure as they come.
+
+    Raises:
+        ConnectionError, FileNotFoundError, ValueError: as `load_run` and `LoadedRun.data`; a count is below 1; `steps`
+            are given to a process with levels; the process has no bound; or the network was never without labels.
+        FloatingPointError: the denoiser returned NaN or infinity; the level is named.
+    """
+    for name, count in (("images", images), ("fit_images", fit_images), ("batch_size", batch_size)):
+        if count is not None and count < 1:
+            msg = f"{name} must be at least 1, got {count}"
+            raise ValueError(msg)
+    loaded = load_run(folder)
+    if loaded.config.network.conditional and loaded.config.training.label_dropout == 0:
+        msg = (
+            f"{loaded.run.folder} was trained with labels alone (label_dropout = 0), and the likelihood here is that of"
+            " images without them: train with --training.label-dropout 0.1, or give LabelledDenoiser(loaded.denoiser,"
+            " labels) and the images to a bound of your own"
+        )
+        raise ValueError(msg)
+    data = loaded.data()
+    made = run_bounds(loaded, data, steps)
+    training, generator = data.train.scaled(slice(0, fit_images)), torch.Generator().manual_seed(seed)
+    fitted = [name for name, bound in made.items() if isinstance(bound.reverse_std, FittedStd)]
+    held_out, found = data.test.scaled(slice(0, images)), dict[str, LikelihoodReport]()
+    for name in made:
+        if name in fitted:
+            made[name] = made[name].fitted(loaded.denoiser, training, batch_size=batch_size, generator=generator)
+        found[name] = evaluate_bound(
+            made[name], loaded.denoiser, held_out, batch_size=batch_size, seed=seed, progress=progress
+        )
+        if report is not None:
+            report(name, found[name])
+    end = "" if images is None else f"_{images}"
+    figures = {
+        "unmelt": __version__,
+        "checkpoint": loaded.checkpoint.name,
+        "seed": seed,
+        "fit_images": fit_images,
+        "bounds": {name: {"bound": _description(made[name]), **found[name].to_json()} for name in made},
+    }
+    text = json.dumps(figures, indent=2) + "\n"
+    states = {name: made[name].state_dict() for name in fitted}
+    write_atomically(loaded.run.folder / f"likelihood{end}.json", text)
+    write_tensors_atomically(loaded.run.folder / f"fitted_bounds{end}.pt", states)
+    return found
+
+
+def load_fitted_bound(folder: Path | str, name: str = _FITTED, *, steps: int | None = None) -> ELBO:
+    """Return a fitted bound that `evaluate_run` left in a run's folder.
+
+    Args:
+        folder: the run's folder.
+        name: its name in the report.
+        steps: as it was given to `evaluate_run`.
+
+    Raises:
+        ConnectionError, FileNotFoundError, ValueError: as `evaluate_run`; or there is no such bound.
+    """
+    loaded = load_run(folder)
+    path = loaded.run.folder / "fitted_bounds.pt"
+    if not path.is_file():
+        msg = f"{loaded.run.folder} holds no fitted bounds (no {path.name}): python -m unmelt.evaluation makes them"
+        raise FileNotFoundError(msg)
+    states = torch.load(path, map_location="cpu", weights_only=True)
+    if name not in states:
+        msg = f"{path} holds no bound {name!r}: there is {' and '.join(map(repr, states))}"
+        raise ValueError(msg)
+    bound = run_bounds(loaded, loaded.data(), steps)[name]
+    bound.load_state_dict(states[name])
+    return bound
+
+
+def run_bounds(loaded: LoadedRun, data: ImageSplits, steps: int | None = None) -> dict[str, ELBO]:
+    """Return the bounds to report of a run, by name; those to be fitted start from the posterior's standard deviation.
+
+    Args:
+        loaded: the run.
+        data: its images.
+        steps: steps of the reverse process where it has no levels; the sampler's (or 200) if None.
+
+    Raises:
+        ValueError: `steps` are given to a process with levels, or the process has no bound (no noise).
+    """
+    process, sampling = loaded.denoiser.process, loaded.config.sampling
+    if steps is not None and process.levels is not None:
+        msg = f"steps={steps} are for processes without levels, and {type(process).__name__} has {process.levels}"
+        raise ValueError(msg)
+    grid = None if process.levels else steps or sampling.steps or _STEPS
+    levels = GreyLevels(count=data.train.levels, low=data.train.data_range.low, high=data.train.data_range.high)
+    integers = DiscretisedGaussianDecoder(process, levels)
+    # The closed-form bound where the prior is a kernel density, as the paper reports it.
+    prior = build_prior(process, data.train, divergence=KernelDivergence.VARIATIONAL)
+
+    def made(coupling: Coupling, width: ReverseStd, decoder: Decoder) -> ELBO:
+        return ELBO(process, prior=prior, decoder=decoder, coupling=coupling, reverse_std=width, steps=grid)
+
+    chain = made(Markov(), PosteriorStd(), integers)
+    chain_fitted = made(Markov(), _unfitted(chain, Markov()), DiscretisedGaussianDecoder(process, levels, 1.0))
+    if isinstance(sampling.coupling.build(), Independent):
+        bounds: dict[str, ELBO] = {}
+        for name, width in _widths(process, sampling.delta).items():
+            density = GaussianDecoder(process, width, grey_levels=levels)
+            bounds[f"{name} = {width:.4g}"] = made(Independent(), ConstantStd(width), density)
+        density = GaussianDecoder(process, torch.ones(process.shape), grey_levels=levels)
+        bounds[_FITTED] = made(Independent(), _unfitted(chain, Independent()), density)
+        return bounds | {f"Markov levels, {_FITTED}": chain_fitted}
+    bounds = {"posterior's": chain, "forward's": made(Markov(), ForwardStd(), integers)}
+    if process.levels is None:
+        bounds["continuous time"] = ELBO(
+            process, prior=prior, decoder=integers, steps=math.inf, first=chain.first, summation=MonteCarlo(draws=32)
+        )
+    return bounds | {_FITTED: chain_fitted}
+
+
+def _widths(process: LinearGaussianProcess, delta: float | None) -> dict[str, float]:
+    """Return constant standard deviations by name: sigma where there is one, and that of the samples."""
+    times = torch.linspace(0, 1, 9, dtype=torch.float64)
+    sigma = process.sigma(times)
+    constant = sigma.max().item() - sigma.min().item() <= 1e-9 * sigma.max().item()
+    widths = {"delta = sigma": sigma.max().item()} if constant and sigma.max() > 0 else {}
+    if delta is not None and delta > 0 and not math.isclose(delta, widths.get("delta = sigma", 0.0)):
+        widths["the samples' delta"] = delta
+    return widths
+
+
+def _unfitted(bound: ELBO, coupling: Coupling) -> FittedStd:
+    """Return the posterior's standard deviation for this bound's steps under a coupling, as a table to be fitted."""
+    assert bound.times is not None
+    grid = bound.process.to_schedule_dtype(bound.times)
+    steps = [bound.process.posterior_coefficients(s, t, coupling) for s, t in itertools.pairwise(grid)]
+    return FittedStd(bound.times, torch.stack([step.stddev[0].log().expand(bound.process.shape) for step in steps]))
+
+
+def _description(bound: ELBO) -> dict[str, object]:
+    """Return what a bound is made of, in words and numbers for a reader."""
+    width = bound.reverse_std
+    return {
+        "coupling": str(bound.coupling),
+        "reverse_std": type(width).__name__ if isinstance(width, FittedStd) else str(width),
+        "decoder": repr(bound.decoder).splitlines()[0].rstrip("("),
+        "prior": repr(bound.prior).splitlines()[0].rstrip("("),
+        "summation": str(bound.summation),
+        "first": bound.first,
+    }

@@ -1,0 +1,18 @@
+"""Priors: laws of the latent at t = 1, which sampling starts from and the variational bound ends in."""
+
+from .base import Prior
+from .degraded_data import DegradedDataPrior, KernelDivergence
+from .gaussian import GaussianPrior
+from .low_rank import LowRankGaussianPrior
+from .oracle import OraclePrior
+from .standard_normal import StandardNormalPrior
+
+__all__ = [
+    "DegradedDataPrior",
+    "GaussianPrior",
+    "KernelDivergence",
+    "LowRankGaussianPrior",
+    "OraclePrior",
+    "Prior",
+    "StandardNormalPrior",
+]

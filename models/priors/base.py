@@ -1,0 +1,95 @@
+r"""What every prior offers: draws, its log-density, and how far a marginal q(z_1 | x) is from it.
+
+A prior p(z_1) stands for the marginal of the data at t = 1. Sampling starts from a draw of it, and the variational
+bound ends in
+
+    KL(q || p) = E_q[log q(z) - log p(z)] = -H(q) - E_q[log p(z)],    q = q(z_1 | x).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from ...core.checks import check_instance, check_signal
+from ...core.constants import ConstantModule
+from ...degradations import LinearGaussianProcess, SpectralGaussian
+
+
+class Prior(ConstantModule, ABC):
+    """A law over latents at t = 1. A subclass writes `sample` and `log_prob`.
+
+    Its buffers keep their precision when the module is sent to another dtype. Densities and divergences are computed,
+    and returned, in the precision of schedules: float64 where the device has it, whatever the latents' own.
+
+    Args:
+        process: the forward process whose last level it stands for.
+
+    Attributes:
+        data_range: numbers that the lowest and the highest level of the data it was fitted to are; None where that is
+            not known, or there are no such data. Samplers check it against their denoiser's.
+    """
+
+    data_range: tuple[float, float] | None = None
+
+    def __init__(self, process: LinearGaussianProcess) -> None:
+        super().__init__()
+        check_instance("process", process, LinearGaussianProcess, "such as HeatDissipation((3, 32, 32))")
+        self.process = process
+
+    @abstractmethod
+    def sample(self, count: int, *, generator: torch.Generator | None = None) -> Float[Tensor, "count ..."]:
+        """Draw `count` independent latents in float32 on the prior's device, (count, *shape)."""
+
+    @abstractmethod
+    def log_prob(self, z: Float[Tensor, "batch ..."]) -> Float[Tensor, " batch"]:
+        """Return the exact log-density at latents, in nats, (batch,), float64 where the device has it.
+
+        Args:
+            z: latents, (batch, *shape), floating-point.
+
+        Raises:
+            TypeError: `z` is not floating-point.
+            ValueError: `z` has another shape, or the prior has no density.
+        """
+
+    def divergence(self, q: SpectralGaussian, *, generator: torch.Generator | None = None) -> Float[Tensor, " batch"]:
+        """Return KL(q || prior) in nats, or an unbiased estimate of it, (batch,), float64 where the device has it.
+
+        This one is an estimate, log q(z) - log p(z) for one draw z of q, whose noise is in both and cancels where they
+        are alike; a subclass that knows better overrides it.
+
+        Args:
+            q: a batch of Gaussians such as `process.marginal(x, 1.0)`.
+            generator: source of an estimate's randomness; torch's default if None. Closed forms need none.
+
+        Raises:
+            TypeError: `q` is not a `SpectralGaussian`.
+            ValueError: `q` is over signals of another shape, or `q` or the prior has no density.
+        """
+        q = self._widened(q)
+        z = q.sample(generator=generator)
+        return q.log_prob(z) - self.log_prob(z)
+
+    def agrees_with(self, other: nn.Module) -> bool:
+        """Tell whether `other` is this prior, or one of the same class, process and tables (a copy, say)."""
+        return self is other or (
+            isinstance(other, Prior) and super().agrees_with(other) and self.process.agrees_with(other.process)
+        )
+
+    def _widened(self, q: SpectralGaussian) -> SpectralGaussian:
+        """Return `q`, checked, in the schedule's precision on the prior's device."""
+        check_instance("q", q, SpectralGaussian, "process.marginal(x, 1.0) makes one")
+        if tuple(q.event_shape) != self.process.shape:
+            msg = f"q must be over signals of the prior's shape {self.process.shape}, got {tuple(q.event_shape)}"
+            raise ValueError(msg)
+        wide = self.process.to_schedule_dtype
+        return SpectralGaussian(q.basis, wide(q.spectral_mean), wide(q.spectral_stddev))
+
+    def _latent(self, z: Tensor) -> Tensor:
+        """Return latents `z`, checked, in the schedule's precision on the prior's device."""
+        check_signal("z", z, self.process.shape)
+        return self.process.to_schedule_dtype(z)

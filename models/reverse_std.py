@@ -1,0 +1,149 @@
+r"""Standard deviations of the reverse steps p(z_s | z_t) = N(m_hat, V diag(s^2) V^T), per coefficient.
+
+The mean m_hat is the posterior's with the data replaced by an estimate. The best standard deviation for it is, level by
+level and coefficient by coefficient,
+
+    s^2 = E[ s_q^2 + (m - m_hat)^2 ],    s_q the posterior's own,
+
+the expectation over data and latents (Bao et al., ICML 2022, for isotropic diffusion with an imperfect mean): of all
+that do not depend on the latent it minimises the sum of Kullback-Leibler divergences over a data set. `ELBO.fitted`
+finds it.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from ..core.checks import values_are_readable
+from ..degradations.level import LogCoefficients, PosteriorCoefficients, log_transition
+
+# Times of levels are computed in more than one way, each right to a few roundings in float64.
+_SAME_TIME = 1e-9
+
+
+class Step(NamedTuple):
+    """A reverse step from t to the earlier time s, and what is known of it.
+
+    Attributes:
+        s: the earlier times, () or (batch,), in the schedule's precision.
+        t: the later times, likewise.
+        start: log coefficients of the process at s.
+        end: log coefficients at t.
+        posterior: coefficients of q(z_s | z_t, x) under the coupling in use.
+    """
+
+    s: Float[Tensor, "*batch"]
+    t: Float[Tensor, "*batch"]
+    start: LogCoefficients
+    end: LogCoefficients
+    posterior: PosteriorCoefficients
+
+
+class ReverseStd(ABC):
+    """The standard deviation that a reverse step is given."""
+
+    @abstractmethod
+    def stddev(self, step: Step) -> Float[Tensor, "..."]:
+        """Return the standard deviation of `step` per coefficient in the data's units, broadcastable to a batch."""
+
+
+@dataclass(frozen=True)
+class PosteriorStd(ReverseStd):
+    """That of q(z_s | z_t, x): the best where an estimate is exact, the smallest that makes sense.
+
+    The lower choice of Ho et al. (2020, section 3.2), and the one that the bound's limit of ever finer grids has.
+    """
+
+    def stddev(self, step: Step) -> Float[Tensor, "..."]:
+        """See `ReverseStd.stddev`."""
+        return step.posterior.stddev
+
+
+@dataclass(frozen=True)
+class ConstantStd(ReverseStd):
+    """One number for all levels and coefficients, as in inverse heat dissipation (Rissanen et al., 2023, section 2).
+
+    Attributes:
+        delta: the standard deviation in the data's units.
+
+    Raises:
+        ValueError: delta is not a positive number.
+    """
+
+    delta: float
+
+    def __post_init__(self) -> None:
+        """Refuse a step without density."""
+        if not 0 < self.delta < math.inf:
+            msg = f"delta must be a positive standard deviation in the data's units, got {self.delta}"
+            raise ValueError(msg)
+
+    def stddev(self, step: Step) -> Float[Tensor, "..."]:
+        """See `ReverseStd.stddev`."""
+        return torch.full_like(step.posterior.stddev, self.delta)
+
+
+@dataclass(frozen=True)
+class ForwardStd(ReverseStd):
+    """That of the forward transition, sigma_{t|s}: the upper choice of Ho et al. (2020, section 3.2), beta_t^(1/2).
+
+    It is the best for data that is white noise of unit variance under a variance-preserving Markov process. A
+    coefficient that a step leaves alone gets no noise, so that `Independent` posteriors need another one.
+    """
+
+    def stddev(self, step: Step) -> Float[Tensor, "..."]:
+        """See `ReverseStd.stddev`."""
+        _, change = log_transition(step.start, step.end)
+        return step.end.log_sigma.exp() * (-torch.expm1(change)).sqrt()
+
+
+class FittedStd(nn.Module, ReverseStd):
+    """A standard deviation for every step of one grid and every coefficient; `ELBO.fitted` makes the best one.
+
+    Args:
+        times: the grid, rising, (steps + 1,).
+        log_stddev: log of the standard deviation of the step from times[k + 1] to times[k], (steps, *shape).
+
+    Raises:
+        ValueError: the shapes do not belong together.
+    """
+
+    times: Tensor
+    log_stddev: Tensor
+
+    def __init__(self, times: Float[Tensor, " times"], log_stddev: Float[Tensor, "steps ..."]) -> None:
+        super().__init__()
+        if len(log_stddev) != len(times) - 1:
+            msg = f"a grid of {len(times)} times has {len(times) - 1} steps, got log_stddev for {len(log_stddev)}"
+            raise ValueError(msg)
+        self.register_buffer("times", times.to(torch.float64))
+        # Near the best value the bound is flat: the rounding of a float32 logarithm changes it by 1e-12.
+        self.register_buffer("log_stddev", log_stddev.float())
+
+    def stddev(self, step: Step) -> Float[Tensor, "..."]:
+        """See `ReverseStd.stddev`.
+
+        Raises:
+            ValueError: the step is not one of the grid's (where values are free to read; elsewhere NaN).
+        """
+        times = self.times.to(step.t.dtype)
+        index = torch.searchsorted(times, (step.t - _SAME_TIME).contiguous()).clamp(1, len(times) - 1)
+        known = ((times[index] - step.t).abs() <= _SAME_TIME) & ((times[index - 1] - step.s).abs() <= _SAME_TIME)
+        if values_are_readable(known) and not bool(known.all()):
+            worst = (~torch.as_tensor(known)).flatten().nonzero()[0, 0]
+            s, t = (time.expand(known.shape).flatten()[worst].item() for time in (step.s, step.t))
+            msg = (
+                f"no standard deviation was fitted for a step from t = {t:.6g} to {s:.6g}, only for the"
+                f" {len(self.log_stddev)} steps of the grid it was fitted on: use that grid, or fit anew"
+            )
+            raise ValueError(msg)
+        stddev = self.log_stddev[index - 1].to(step.t.dtype).exp()
+        stddev = stddev if step.t.ndim else stddev[None]
+        return torch.where(known.reshape(-1, *(1,) * (stddev.ndim - 1)), stddev, torch.nan)

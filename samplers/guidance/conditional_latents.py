@@ -1,0 +1,72 @@
+r"""Latents to start from: z_t given an observation, for data taken to be Gaussian.
+
+Samplers of p(x | y) start from p(z_1 | y). That is p(z_1) where the process ends in noise alone; but heat leaves the
+image's mean, and a run that starts at t < 1 more than that. For u ~ N(m, v) per coefficient, z_t and y are jointly
+normal, and a draw of both together becomes a draw of z_t given y through the matrix that conditioning is made of
+(Hoffman & Ribak, 1991):
+
+    x' ~ p(x),  z' = A_t x' + sigma_t noise,  y' = H x' + s noise',
+    z_t = z' + A_t P H^T S^-1 (y - y'),    P = V diag(v) V^T,  S = H P H^T + s^2.
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ...core.checks import check_instance, check_signal
+from ...core.precision import to_compute_dtype
+from ...core.randomness import white_noise
+from ...degradations import DataSpectrum, LinearGaussianProcess, SpectralGaussian
+from ...degradations.process import Time
+from .covariance import MOST_ITERATIONS, noise_variance, solve
+from .observations import LinearObservation
+from .observed import variance_table
+
+
+@torch.no_grad()
+def conditional_latents(
+    process: LinearGaussianProcess,
+    observation: LinearObservation,
+    y: Float[Tensor, "batch ..."],
+    spectrum: DataSpectrum,
+    *,
+    t: Time = 1.0,
+    generator: torch.Generator | None = None,
+    iterations: int = MOST_ITERATIONS,
+) -> Float[Tensor, "batch ..."]:
+    """Draw a latent at `t` for each observation, as if the data were Gaussian: a sampler's `initial`.
+
+    Exact for Gaussian data. For other data it has the mean and the covariance of the best linear guess.
+
+    Args:
+        process: the forward process.
+        observation: what was observed, and how exactly, on the process's device.
+        y: the observations, (batch, *shape).
+        spectrum: mean and variance of the data's coefficients, in the process's basis.
+        t: times of the latents, a number, () or (batch,); 1 is where samplers start.
+        generator: source of randomness; torch's default if None.
+        iterations: as in `CovarianceGuidance`.
+
+    Returns:
+        Latents, (batch, *shape), float64 if `y` is and float32 otherwise.
+
+    Raises:
+        TypeError: an argument is of the wrong kind.
+        ValueError: a shape is wrong, the spectrum is in another basis, or a time lies outside [0, 1].
+        RuntimeError: the equations were not solved in the iterations allowed.
+    """
+    check_instance("spectrum", spectrum, DataSpectrum, "estimate_spectrum(process.basis, data) makes one")
+    check_signal("y", y, process.shape)
+    variance = variance_table(process, spectrum)
+    alpha, sigma = (log.exp() for log in process.log_coefficients(process.as_times(t, batch=len(y))))
+    basis, wide = process.basis, process.to_schedule_dtype(y)
+    mean = process.to_schedule_dtype(spectrum.mean).expand(y.shape)
+    x = SpectralGaussian(basis, mean, variance.sqrt()).sample(generator=generator)
+    noise = white_noise(x.shape, like=x, generator=generator)
+    residual = observation.coefficients(wide) - observation.coefficients(observation.observe(x, generator=generator))
+    within = noise_variance(observation, y, to_compute_dtype(y).dtype)
+    solution = solve(basis, observation, residual, variance[None], within, iterations=iterations)
+    spectrum_t = alpha * (basis.forward(x) + variance.sqrt() * solution) + sigma * noise
+    return basis.inverse(spectrum_t).to(to_compute_dtype(y).dtype)

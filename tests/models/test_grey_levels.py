@@ -1,0 +1,237 @@
+"""Levels and their values, what is not on them, and the noise that fills the gaps."""
+
+import math
+from fractions import Fraction
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from unmelt.models import GreyLevels
+
+LEVELS = [2, 17, 256, 65536]
+RANGES = [(0.0, 1.0), (-1.0, 1.0), (3.0, 5.0)]
+EVERY = [GreyLevels(levels, *bounds) for levels in LEVELS for bounds in RANGES]
+EIGHT_BITS = GreyLevels(256, 0.0, 1.0)
+
+every_quantisation = pytest.mark.parametrize("grey_levels", EVERY, ids=str)
+
+
+def seeded(seed=4):
+    return torch.Generator().manual_seed(seed)
+
+
+def size(grey_levels):
+    """The largest number in any arithmetic about levels."""
+    return max(abs(grey_levels.low), abs(grey_levels.high))
+
+
+@every_quantisation
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_values_are_those_of_exact_arithmetic(grey_levels, dtype):
+    q = grey_levels
+    levels = torch.arange(q.levels)
+    values = q.values(levels, dtype)
+    assert values.dtype == dtype
+    step = Fraction(q.high - q.low) / (q.levels - 1)
+    exact = [float(Fraction(q.low) + k * step) for k in range(q.levels)]
+    # Four roundings in float64 (one of `exact`), and one to the dtype.
+    tolerance = (2 * torch.finfo(torch.float64).eps + torch.finfo(dtype).eps / 2) * size(q)
+    torch.testing.assert_close(values.double(), torch.tensor(exact, dtype=torch.float64), rtol=0, atol=tolerance)
+    assert q.width == pytest.approx(float(step), rel=1e-15)
+    assert values[0].item() == pytest.approx(q.low, abs=tolerance)
+    assert values[-1].item() == pytest.approx(q.high, abs=tolerance)
+
+
+def by_share(q, levels, dtype):
+    return q.low + (q.high - q.low) * (levels.to(dtype) / (q.levels - 1))
+
+
+def by_width(q, levels, dtype):
+    return levels.to(dtype) * q.width + q.low
+
+
+def by_normalising(q, levels, dtype):
+    """Scaled to [0, 1], minus a mean, over a standard deviation."""
+    scale = 1 / (q.high - q.low)
+    return (levels.to(dtype) / (q.levels - 1) - (-q.low * scale)) / scale
+
+
+def in_single_then_widened(q, levels, dtype):
+    return by_share(q, levels, torch.float32).to(dtype)
+
+
+@every_quantisation
+@pytest.mark.parametrize("scaled", [by_share, by_width, by_normalising, in_single_then_widened])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_every_level_is_recognised_however_it_was_computed(grey_levels, scaled, dtype):
+    levels = torch.arange(grey_levels.levels)
+    indices = grey_levels.indices(scaled(grey_levels, levels, dtype))
+    assert indices.dtype == torch.int64
+    assert torch.equal(indices, levels)
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int16, torch.int32, torch.int64, torch.uint16])
+def test_integers_are_levels(dtype):
+    x = torch.tensor([[0, 1, 7], [16, 3, 2]]).to(dtype)
+    assert torch.equal(GreyLevels(17, -1.0, 1.0).indices(x), x.long())
+
+
+def test_booleans_are_two_levels():
+    binary = GreyLevels(2, -1.0, 1.0)
+    assert torch.equal(binary.on_levels(torch.tensor([False, True])), torch.tensor([-1.0, 1.0]))
+
+
+@pytest.mark.parametrize("shape", [(), (0,), (5,), (2, 1, 8, 8)])
+def test_any_shape_is_kept(shape):
+    x = torch.zeros(shape, dtype=torch.uint8)
+    assert EIGHT_BITS.indices(x).shape == EIGHT_BITS.values(x).shape == EIGHT_BITS.dequantise(x).shape == shape
+
+
+def test_on_levels_is_exact_whatever_the_data_was_rounded_to():
+    levels = torch.arange(256)
+    rounded = in_single_then_widened(EIGHT_BITS, levels, torch.float64)
+    assert torch.equal(EIGHT_BITS.on_levels(rounded), levels.double() / 255)
+    assert torch.equal(EIGHT_BITS.on_levels(levels), levels.float() / 255)
+
+
+class TestFilling:
+    @pytest.mark.parametrize("levels", LEVELS)
+    @pytest.mark.parametrize("bounds", RANGES)
+    def test_bins_around_the_levels_fill_the_range(self, levels, bounds):
+        low, high = bounds
+        q = GreyLevels.bin_centres(levels, low, high)
+        # Some roundings of the ends, divided among the levels.
+        assert q.width == pytest.approx((high - low) / levels, rel=1e-14)
+        assert q.low - q.width / 2 == pytest.approx(low, abs=4 * 2.3e-16 * size(q))
+        assert q.high + q.width / 2 == pytest.approx(high, abs=4 * 2.3e-16 * size(q))
+
+    def test_dequantised_bytes_are_k_plus_u_over_256(self):
+        x = torch.arange(256, dtype=torch.uint8)
+        ours = GreyLevels.bin_centres(256, 0.0, 1.0).dequantise(x, generator=seeded())
+        expected = (x + torch.rand(256, generator=seeded())) / 256
+        # Two roundings of numbers of at most 1.
+        torch.testing.assert_close(ours, expected, rtol=0, atol=2 * torch.finfo(torch.float32).eps)
+
+    def test_what_has_no_width_is_refused(self):
+        with pytest.raises(ValueError, match="levels must be at least 2, got 0"):
+            GreyLevels.bin_centres(0, 0.0, 1.0)
+        with pytest.raises(ValueError, match="low < high, got low = 1.0 and high = 1.0"):
+            GreyLevels.bin_centres(4, 1.0, 1.0)
+
+
+class TestDequantising:
+    @every_quantisation
+    def test_noise_is_uniform_over_the_bin(self, grey_levels):
+        q, count = grey_levels, 20_000
+        levels = torch.randint(q.levels, (count,), generator=seeded())
+        x = q.values(levels, torch.float64)
+        share = (q.dequantise(x, generator=seeded(1)) - x) / q.width + 0.5
+        # Off by roundings of the sum, as shares of a level.
+        slack = 2 * 2.3e-16 * size(q) / q.width
+        assert share.min() >= -slack
+        assert share.max() <= 1 + slack
+        # Largest distance of an empirical distribution function: 2.2 / sqrt(n) happens once in 10^4 seeds.
+        distance = (share.sort().values - (torch.arange(count) + 0.5) / count).abs().max()
+        assert distance < 2.2 / math.sqrt(count)
+        # It does not depend on the level: a correlation of n pairs is 1 / sqrt(n), six of which never happen.
+        assert abs(torch.corrcoef(torch.stack([share, x]))[0, 1].item()) < 6 / math.sqrt(count)
+
+    @every_quantisation
+    def test_integers_and_their_values_give_the_same(self, grey_levels):
+        levels = torch.randint(grey_levels.levels, (3, 5), generator=seeded())
+        ours = grey_levels.dequantise(levels, generator=seeded())
+        theirs = grey_levels.dequantise(grey_levels.values(levels), generator=seeded())
+        assert ours.dtype == torch.float32
+        assert torch.equal(ours, theirs)
+
+    def test_a_generator_makes_it_repeatable_and_leaves_the_global_one_alone(self):
+        x, before = torch.arange(256), torch.get_rng_state()
+        first, again, other = (EIGHT_BITS.dequantise(x, generator=seeded(seed)) for seed in (1, 1, 2))
+        assert torch.equal(first, again)
+        assert not torch.equal(first, other)
+        assert torch.equal(before, torch.get_rng_state())
+
+    @every_quantisation
+    @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+    def test_dequantised_data_is_not_taken_for_data_on_the_levels(self, grey_levels, dtype):
+        """Of 1000 numbers all would have to land within a tolerance of at most a quarter of a level: (1/2)^1000."""
+        levels = torch.randint(grey_levels.levels, (1000,), generator=seeded())
+        noisy = grey_levels.dequantise(grey_levels.values(levels, dtype), generator=seeded())
+        assert noisy.dtype == dtype
+        with pytest.raises(ValueError, match="dequantised already.*give the decoder no quantisation"):
+            grey_levels.indices(noisy)
+
+
+@given(levels=st.integers(2, 5000), low=st.floats(-10, 10), extent=st.floats(0.1, 20), seed=st.integers(0, 99))
+def test_levels_survive_the_way_to_values_and_back(levels, low, extent, seed):
+    q = GreyLevels(levels, low, low + extent)
+    indices = torch.randint(levels, (50,), generator=seeded(seed))
+    assert torch.equal(q.indices(q.values(indices, torch.float64)), indices)
+    # Rounding to float32 moves a value of up to 30 by 2e-6, and 0.1 / 5000 is 2e-5.
+    assert torch.equal(q.indices(q.values(indices)), indices)
+
+
+class TestRefused:
+    def test_integers_outside_the_levels(self):
+        with pytest.raises(ValueError, match="levels 0 to 255, got 256: declare as many levels"):
+            EIGHT_BITS.indices(torch.tensor([3, 256]))
+        for wrong in ([3, -1], [300, -1]):
+            with pytest.raises(ValueError, match="levels 0 to 255, got -1"):
+                EIGHT_BITS.indices(torch.tensor(wrong))
+        with pytest.raises(ValueError, match="levels 0 to 16, got 17"):
+            GreyLevels(17, 0.0, 1.0).values(torch.tensor([17]))
+
+    def test_values_outside_the_range(self):
+        x = torch.tensor([-1.0, 0.0, 1.0])
+        with pytest.raises(
+            ValueError, match="outside the declared range: found -1 to 1.*256 levels from 0 to 1; scale.*or declare"
+        ):
+            EIGHT_BITS.indices(x)
+        for wrong in (-torch.inf, torch.inf, 255.0):
+            with pytest.raises(ValueError, match="outside the declared range"):
+                EIGHT_BITS.indices(torch.tensor([0.0, wrong]))
+
+    @pytest.mark.parametrize("off", [0.02, 0.3, 0.49, -0.4])
+    def test_values_off_the_levels(self, off):
+        x = torch.tensor([0.0, 10 / 255, (20 + off) / 255, (30 + off / 2) / 255], dtype=torch.float64)
+        with pytest.raises(
+            ValueError,
+            match=rf"off its levels: {x[2].item():.9g} lies {abs(off):g} of a level's width.*dequantised already",
+        ):
+            EIGHT_BITS.indices(x)
+
+    def test_nan(self):
+        with pytest.raises(ValueError, match="NaN in 1 of 2 places"):
+            EIGHT_BITS.indices(torch.tensor([torch.nan, 0.5]))
+
+    def test_a_dtype_that_cannot_tell_the_levels_apart(self):
+        for dtype in (torch.float16, torch.bfloat16):
+            with pytest.raises(TypeError, match=f"{dtype} is too coarse for 256 levels.*pass the levels as integers"):
+                EIGHT_BITS.indices(torch.zeros(3, dtype=dtype))
+        few = torch.arange(17)
+        assert torch.equal(GreyLevels(17, 0.0, 1.0).indices((few / 16).half()), few)
+
+    @pytest.mark.usefixtures("as_in_production")
+    def test_what_is_no_data(self):
+        with pytest.raises(TypeError, match="complex64"):
+            EIGHT_BITS.indices(torch.zeros(3, dtype=torch.complex64))
+        with pytest.raises(TypeError, match="levels are integers, got torch.float32"):
+            EIGHT_BITS.values(torch.zeros(3))
+        with pytest.raises(TypeError, match="x must be a Tensor"):
+            EIGHT_BITS.indices([1, 2])
+
+    @pytest.mark.parametrize(
+        ("low", "high"), [(1.0, 1.0), (1.0, 0.0), (0.0, math.inf), (-math.inf, 0.0), (math.nan, 1.0), (0.0, math.nan)]
+    )
+    def test_ranges_without_a_width(self, low, high):
+        with pytest.raises(ValueError, match=f"finite numbers with low < high, got low = {low} and high = {high}"):
+            GreyLevels(256, low, high)
+
+    @pytest.mark.usefixtures("as_in_production")
+    def test_numbers_of_levels(self):
+        with pytest.raises(ValueError, match="levels must be at least 2, got 1"):
+            GreyLevels(1, 0.0, 1.0)
+        with pytest.raises(TypeError, match="levels must be an int.*got 256.0"):
+            GreyLevels(256.0, 0.0, 1.0)
