@@ -40,7 +40,7 @@ from .families import (
     radial_onset,
 )
 from .gaussian import SpectralGaussian
-from .level import PosteriorCoefficients
+from .level import Level, Transition, log_snr_change, log_transition
 from .predictions import (
     Conversion,
     PredictEpsilon,
@@ -76,6 +76,7 @@ from .schedules import (
     shifted_cosine,
 )
 from .spectra import DataSpectrum, SpectrumEstimator, estimate_spectrum
+from .step import PosteriorCoefficients, Step, posterior_coefficients
 
 __all__ = [
     "Basis",
@@ -105,6 +106,7 @@ __all__ = [
     "Independent",
     "Interpolating",
     "IsotropicDiffusion",
+    "Level",
     "LinearGaussianProcess",
     "LinearSchedule",
     "LogSNRSchedule",
@@ -136,7 +138,9 @@ __all__ = [
     "SpectralDiffusion",
     "SpectralGaussian",
     "SpectrumEstimator",
+    "Step",
     "TabulatedBlur",
+    "Transition",
     "VarianceExploding",
     "VariancePreserving",
     "VariancePreservingBlur",
@@ -144,7 +148,10 @@ __all__ = [
     "blur_pixels",
     "equal_variance_blur",
     "estimate_spectrum",
+    "log_snr_change",
+    "log_transition",
     "opponent_colours",
+    "posterior_coefficients",
     "radial_onset",
     "repeated_blur",
     "shifted_cosine",

@@ -1,16 +1,13 @@
-"""Couplings: how the noises of two levels of one process hang together.
+"""Couplings: the correlation of the noises of two levels of one process.
 
 The marginals q(z_t | x) leave open how z_s and z_t share noise. Write rho for the correlation of their
 noises, per coefficient, with s < t, and l for the log-SNR. Then
 
     q(z_s | z_t, x) = N( alpha_s u + c (u_t - alpha_t u),  sigma_s^2 (1 - rho^2) ),   c = rho sigma_s / sigma_t,
 
-and integrating z_t out leaves the marginal of z_s whatever rho is. A coupling is a choice of rho. It is
-given as log rho in terms of the change l_t - l_s <= 0 of the log-SNR, which keeps every derived quantity a
-single `expm1`, without cancellation:
-
-    1 - rho^2          = -expm1(2 log rho)
-    1 - c alpha_{t|s}  = -expm1(log rho + (l_t - l_s) / 2)
+and integrating z_t out leaves the marginal of z_s whatever rho is. A coupling is a choice of rho, given as its
+logarithm. (In flow matching "coupling" names the joint distribution of data and noise; here it is the noises of two
+levels that are coupled. Song, Meng & Ermon, 2021, call the joint distribution that results the inference process.)
 """
 
 from __future__ import annotations
@@ -21,21 +18,25 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from typing_extensions import override
+
+from .level import Level, log_snr_change
 
 
 class Coupling(ABC):
     """The correlation of the noises of two levels, per coefficient."""
 
     @abstractmethod
-    def log_correlation(self, change: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
-        """Return log rho <= 0.
+    def log_correlation(self, at_s: Level, at_t: Level) -> Float[Tensor, "..."]:
+        """Return log rho <= 0 for levels s <= t.
 
         Args:
-            change: l_t - l_s <= 0, the change of the log-SNR from level s to the later level t; any shape,
-                and minus infinity where level t keeps no signal or level s has no noise.
+            at_s: the earlier level.
+            at_t: the later level. `log_snr_change(at_s, at_t)` is l_t - l_s <= 0, minus infinity where level t keeps
+                no signal or level s has no noise.
 
         Returns:
-            log rho, broadcastable to `change`; minus infinity for independent noises.
+            log rho, broadcastable to the levels' coefficients; minus infinity for independent noises.
         """
 
 
@@ -47,9 +48,9 @@ class Markov(Coupling):
     section 4) per frequency.
     """
 
-    def log_correlation(self, change: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
-        """See `Coupling.log_correlation`."""
-        return change / 2
+    @override
+    def log_correlation(self, at_s: Level, at_t: Level) -> Float[Tensor, "..."]:
+        return log_snr_change(at_s, at_t) / 2
 
 
 @dataclass(frozen=True)
@@ -61,9 +62,9 @@ class Deterministic(Coupling):
     variance, hence no density.
     """
 
-    def log_correlation(self, change: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
-        """See `Coupling.log_correlation`."""
-        return change.new_zeros(())
+    @override
+    def log_correlation(self, at_s: Level, at_t: Level) -> Float[Tensor, "..."]:
+        return at_t.log_alpha.new_zeros(())
 
 
 @dataclass(frozen=True)
@@ -73,9 +74,9 @@ class Independent(Coupling):
     The inference process of inverse heat dissipation (Rissanen et al., 2023, eq. 3).
     """
 
-    def log_correlation(self, change: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
-        """See `Coupling.log_correlation`."""
-        return change.new_full((), -torch.inf)
+    @override
+    def log_correlation(self, at_s: Level, at_t: Level) -> Float[Tensor, "..."]:
+        return at_t.log_alpha.new_full((), -torch.inf)
 
 
 @dataclass(frozen=True)
@@ -92,23 +93,23 @@ class Eta(Coupling):
     eta: float
 
     def __post_init__(self) -> None:
-        """Refuse an eta that is no interpolation."""
+        """Refuse an eta that does not interpolate."""
         if not 0.0 <= self.eta <= 1.0:
             msg = f"eta must lie in [0, 1] (0 is Deterministic, 1 is Markov), got {self.eta}"
             raise ValueError(msg)
 
-    def log_correlation(self, change: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
-        """See `Coupling.log_correlation`."""
-        return torch.log1p(self.eta**2 * torch.expm1(change)) / 2
+    @override
+    def log_correlation(self, at_s: Level, at_t: Level) -> Float[Tensor, "..."]:
+        return torch.log1p(self.eta**2 * torch.expm1(log_snr_change(at_s, at_t))) / 2
 
 
 @dataclass(frozen=True)
 class ReverseSDE(Coupling):
     """rho = exp(eta^2 (l_t - l_s) / 2): the reverse diffusion with a share eta of the forward noise.
 
-    Correlations multiply from step to step, rho_{s,t} = rho_{s,r} rho_{r,t}, so that the joint law of two levels does
-    not depend on the levels between them, unlike with `Eta`: it is what a stochastic differential equation does, with
-    eta its noise (Zhang & Chen, 2023; the SDE form of DPM-Solver++, Lu et al., 2022).
+    Correlations multiply from step to step, rho_{s,t} = rho_{s,r} rho_{r,t}, so that the joint distribution of two
+    levels does not depend on the levels between them, unlike with `Eta`: it is what a stochastic differential equation
+    does, with eta its noise (Zhang & Chen, 2023; the SDE form of DPM-Solver++, Lu et al., 2022).
 
     Attributes:
         eta: 0 gives `Deterministic`, 1 gives `Markov`; larger values forget faster than the forward chain.
@@ -120,12 +121,13 @@ class ReverseSDE(Coupling):
     eta: float
 
     def __post_init__(self) -> None:
-        """Refuse an eta that is no amount of noise."""
+        """Refuse a share of noise that is none."""
         if not 0.0 <= self.eta < float("inf"):
             msg = f"eta must be at least 0 (0 is Deterministic, 1 is Markov), got {self.eta}"
             raise ValueError(msg)
 
-    def log_correlation(self, change: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
-        """See `Coupling.log_correlation`."""
+    @override
+    def log_correlation(self, at_s: Level, at_t: Level) -> Float[Tensor, "..."]:
+        change = log_snr_change(at_s, at_t)
         # Without noise in the coupling even an infinite change leaves the noise alone.
-        return self.eta**2 * change / 2 if self.eta else change.new_zeros(())
+        return self.eta**2 * change / 2 if self.eta else torch.zeros_like(change)

@@ -1,36 +1,88 @@
-"""Coefficients at two times, and what transitions and posteriors are made of, from logarithms without cancellation."""
+r"""A level: a process at a time, with the logarithms of its coefficients; and what happens between two levels.
+
+With l = log alpha^2 - log sigma^2, for two levels s <= t, per coefficient,
+
+    log alpha_{t|s} = log alpha_t - log alpha_s,
+    l_t - l_s       = 2 (log alpha_t - log alpha_s) - 2 (log sigma_t - log sigma_s)  <= 0.
+
+Differences are taken of logarithms, apart for signal and noise, and a difference of equal infinities is 0: no alpha
+underflows and no square is subtracted.
+"""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..core.checks import check_falling, check_instance
-from .couplings import Coupling
+from ..core.checks import check_falling
+from ..core.rates import nudged_inside
+
+if TYPE_CHECKING:
+    from .process import LinearGaussianProcess
 
 
-class LogCoefficients(NamedTuple):
-    """log alpha and log sigma at some times, each (batch or 1, ...), broadcastable to (batch, *shape)."""
+@dataclass(frozen=True, eq=False)
+class Level:
+    """A process at one time, or at one time for each example of a batch: `process.at(t)`.
 
+    Attributes:
+        process: the process.
+        t: checked times, () or (batch,), in the schedule's precision on the process's device.
+        log_alpha: log alpha_t per coefficient, (batch or 1, ...), broadcastable to (batch, *shape).
+        log_sigma: log sigma_t, in the data's units, likewise.
+    """
+
+    process: LinearGaussianProcess
+    t: Float[Tensor, "*batch"]
     log_alpha: Float[Tensor, "..."]
     log_sigma: Float[Tensor, "..."]
 
+    @property
+    def alpha(self) -> Float[Tensor, "..."]:
+        """alpha_t per coefficient."""
+        return self.log_alpha.exp()
 
-class PosteriorCoefficients(NamedTuple):
-    """What q(z_s | z_t, x) is made of, per coefficient: N(latent u_t + signal (alpha_s u), stddev^2).
+    @property
+    def sigma(self) -> Float[Tensor, "..."]:
+        """sigma_t per coefficient, in the data's units."""
+        return self.log_sigma.exp()
+
+    @property
+    def log_snr(self) -> Float[Tensor, "..."]:
+        """l_t = log alpha_t^2 - log sigma_t^2 per coefficient."""
+        return 2 * log_ratio(self.log_alpha, self.log_sigma)
+
+    def constant(self, value: float) -> Float[Tensor, "..."]:
+        """Return one number for all examples and coefficients, (1, ..., 1), in the coefficients' dtype."""
+        return self.log_alpha.new_full((1,) * self.log_alpha.ndim, value)
+
+    def expand(self, batch: int) -> Level:
+        """Return this level with a time for each of `batch` examples."""
+        return replace(self, t=self.t.expand(batch))
+
+    def corrupt(self, x: Float[Tensor, "batch ..."], noise: Float[Tensor, "batch ..."]) -> Float[Tensor, "batch ..."]:
+        """Return z_t = A_t x + V diag(sigma_t) V^T noise for data and white noise, (batch, *shape) each."""
+        return self.process.basis.combine((x, self.alpha), (noise, self.sigma))
+
+    def nudged_inside(self) -> Level:
+        """Return the level next to this one, towards t = 1/2, from which limits at this one are read off."""
+        return self.process.at(nudged_inside(self.t))
+
+
+class Transition(NamedTuple):
+    """What happens between two levels s <= t, per coefficient.
 
     Attributes:
-        latent: c = rho sigma_s / sigma_t, the share of the latent z_t.
-        signal: 1 - c alpha_{t|s}, the share of the degraded signal A_s x.
-        stddev: sigma_s sqrt(1 - rho^2), in the data's units.
+        log_alpha: log alpha_{t|s}.
+        log_snr_change: l_t - l_s <= 0; minus infinity where level t keeps no signal or level s has no noise.
     """
 
-    latent: Float[Tensor, "..."]
-    signal: Float[Tensor, "..."]
-    stddev: Float[Tensor, "..."]
+    log_alpha: Float[Tensor, "..."]
+    log_snr_change: Float[Tensor, "..."]
 
 
 def log_ratio(a: Float[Tensor, "..."], b: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
@@ -38,30 +90,21 @@ def log_ratio(a: Float[Tensor, "..."], b: Float[Tensor, "..."]) -> Float[Tensor,
     return torch.where(a == b, 0.0, a - b)
 
 
-def log_transition(start: LogCoefficients, end: LogCoefficients) -> tuple[Float[Tensor, "..."], Float[Tensor, "..."]]:
-    """Return log alpha_{t|s} and l_t - l_s <= 0 per coefficient, from the coefficients at times s <= t.
+def log_transition(at_s: Level, at_t: Level) -> Transition:
+    """Return log alpha_{t|s} and l_t - l_s per coefficient, for levels s <= t.
 
     Raises:
         ValueError: the log-SNR rises, so that no Markov chain with these marginals exists.
     """
-    fade = log_ratio(end.log_alpha, start.log_alpha)
-    growth = log_ratio(end.log_sigma, start.log_sigma)
+    fade = log_ratio(at_t.log_alpha, at_s.log_alpha)
+    growth = log_ratio(at_t.log_sigma, at_s.log_sigma)
     # Once no signal is left, any factor carries it on; where the noise shrinks, it has to shrink with the noise.
-    fade = torch.where(start.log_alpha == -torch.inf, growth.clamp(max=0.0), fade)
+    fade = torch.where(at_s.log_alpha == -torch.inf, growth.clamp(max=0.0), fade)
     # Where the signal vanishes between s and t nothing of it is left to know, whatever the noise does.
-    vanishes = (fade == -torch.inf) & (start.log_alpha > -torch.inf)
-    return fade, check_falling(torch.where(vanishes, fade, 2 * log_ratio(fade, growth)))
+    vanishes = (fade == -torch.inf) & (at_s.log_alpha > -torch.inf)
+    return Transition(fade, check_falling(torch.where(vanishes, fade, 2 * log_ratio(fade, growth))))
 
 
-def posterior_coefficients(start: LogCoefficients, end: LogCoefficients, coupling: Coupling) -> PosteriorCoefficients:
-    """Return the coefficients of q(z_s | z_t, x) from the coefficients at the earlier time s and the later time t."""
-    check_instance("coupling", coupling, Coupling, "Markov() for example")
-    _, change = log_transition(start, end)
-    ratio = log_ratio(start.log_sigma, end.log_sigma)
-    # A latent without noise, after one with noise, has nothing to tell of that noise, whatever the coupling.
-    log_rho = torch.where(ratio == torch.inf, -torch.inf, coupling.log_correlation(change))
-    return PosteriorCoefficients(
-        latent=torch.where(ratio == torch.inf, 0.0, (log_rho + ratio).exp()),
-        signal=-torch.expm1(log_rho + change / 2),
-        stddev=start.log_sigma.exp() * (-torch.expm1(2 * log_rho)).sqrt(),
-    )
+def log_snr_change(at_s: Level, at_t: Level) -> Float[Tensor, "..."]:
+    """Return l_t - l_s <= 0 per coefficient, for levels s <= t; raises what `log_transition` does."""
+    return log_transition(at_s, at_t).log_snr_change

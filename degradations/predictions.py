@@ -1,20 +1,26 @@
-r"""What a network can predict, and how each prediction becomes an estimate of the data.
+r"""What a network can predict: two numbers per coefficient, from which its target and an estimate of the data follow.
 
-Per coefficient a prediction y stands in a linear relation to the data and the latent,
+A prediction y is a share of the data and a share of the residual that noise makes of the latent,
 
-    u = latent * u_t + output * y,
+    y = a u + b (u_t - alpha u),        u_t - alpha u = sigma epsilon.
 
-so an error in y is an error in u times `output`: that factor converts the loss of one prediction into the loss
-of another, and its size tells whether the conversion is stable. Where alpha underflows, as the heat equation's
-does, u from epsilon divides by zero; such a pair is refused by `require_stable`.
+With it go the target, given data and noise, and the conversion back: u = latent * u_t + output * y, where
 
-| prediction | y | latent | output |
-|---|---|---|---|
-| x | u | 0 | 1 |
-| epsilon | (u_t - alpha u) / sigma | 1 / alpha | -sigma / alpha |
-| v | alpha epsilon - sigma u | alpha / (alpha^2 + sigma^2) | -sigma / (alpha^2 + sigma^2) |
-| score | -epsilon / sigma | 1 / alpha | sigma^2 / alpha |
-| less degraded | alpha_p u - u_t | see `PredictPreviousLevel` | |
+    latent = -b / (a - alpha b),        output = 1 / (a - alpha b).
+
+An error in y is an error in u times `output`: that factor converts the loss of one prediction into the loss of another,
+and its size tells whether the conversion is stable. Where alpha underflows, as the heat equation's does, u from epsilon
+divides by zero; such a pair is refused by `require_stable`.
+
+| prediction | a | b | latent | output |
+|---|---|---|---|---|
+| x | 1 | 0 | 0 | 1 |
+| epsilon | 0 | 1 / sigma | 1 / alpha | -sigma / alpha |
+| v | -sigma | alpha / sigma | alpha / (alpha^2 + sigma^2) | -sigma / (alpha^2 + sigma^2) |
+| score | 0 | -1 / sigma^2 | 1 / alpha | sigma^2 / alpha |
+| previous level p | alpha_p - alpha | -1 | 1 / alpha_p | 1 / alpha_p |
+
+A new prediction is a class with these two formulas.
 """
 
 from __future__ import annotations
@@ -27,8 +33,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
+from typing_extensions import override
 
-from .level import LogCoefficients, log_ratio
+from .level import Level, log_ratio
 from .process import LinearGaussianProcess
 
 # A conversion may amplify rounding errors (2^-24 in float32) up to this much: then it costs at most 2^-4 of a unit
@@ -38,65 +45,79 @@ _TIMES_PROBED = 129
 
 
 class Conversion(NamedTuple):
-    """Coefficients of alpha u = latent * u_t + output * y, each broadcastable to (batch, *shape)."""
+    """Coefficients of alpha_s u = latent * u_t + output * y, each broadcastable to (batch, *shape)."""
 
     latent: Float[Tensor, "..."]
     output: Float[Tensor, "..."]
 
 
 class Prediction(ABC):
-    """What the network's output stands for."""
+    """What the network's output stands for: y = a u + b (u_t - alpha u). A subclass writes `signal` and `residual`."""
 
     @abstractmethod
+    def signal(self, at: Level) -> Float[Tensor, "..."]:
+        """Return a, the share of the data, broadcastable to (batch, *shape)."""
+
+    @abstractmethod
+    def residual(self, at: Level) -> Float[Tensor, "..."]:
+        """Return b, the share of the residual u_t - alpha u, likewise; infinite where a unit of noise is meant."""
+
+    def noise(self, at: Level) -> Float[Tensor, "..."]:
+        """Return b sigma, the share of white noise; write it where sigma = 0 makes that 0 times infinity."""
+        return self.residual(at) * at.sigma
+
     def target(
-        self,
-        process: LinearGaussianProcess,
-        x: Float[Tensor, "batch ..."],
-        noise: Float[Tensor, "batch ..."],
-        t: Float[Tensor, " batch"],
+        self, at: Level, x: Float[Tensor, "batch ..."], noise: Float[Tensor, "batch ..."]
     ) -> Float[Tensor, "batch ..."]:
-        """Return what the network should put out for data `x` degraded to `t` with white `noise`, (batch, *shape)."""
-
-    @abstractmethod
-    def conversion(
-        self,
-        process: LinearGaussianProcess,
-        t: Float[Tensor, "*batch"],
-        log_alpha: Float[Tensor, "..."] | None = None,
-        *,
-        at: LogCoefficients | None = None,
-    ) -> Conversion:
-        """Return the coefficients that turn latent and output into an estimate of the data, or of degraded data.
-
-        Args:
-            process: the forward process.
-            t: checked times of the latents, () or (batch,).
-            log_alpha: log of the degradation alpha for an estimate of alpha u, broadcastable to (batch, *shape);
-                None means the data u itself. Folding it in here keeps alpha_s / alpha_t a single exponential.
-            at: the process's log coefficients at `t`, where they are at hand already.
-        """
+        """Return what the network should put out for data `x` with white `noise`, (batch, *shape)."""
+        return at.process.basis.combine((noise, self.noise(at)), (x, self.signal(at)))
 
     def training_pair(
-        self,
-        process: LinearGaussianProcess,
-        x: Float[Tensor, "batch ..."],
-        noise: Float[Tensor, "batch ..."],
-        t: Float[Tensor, " batch"],
+        self, at: Level, x: Float[Tensor, "batch ..."], noise: Float[Tensor, "batch ..."]
     ) -> tuple[Float[Tensor, "batch ..."], Float[Tensor, "batch ..."]]:
         """Return the latent z_t and the network's target for it, both (batch, *shape).
 
         Args:
-            process: the forward process.
+            at: the level, at times (batch,).
             x: data, (batch, *shape).
             noise: white noise in the data's axes, (batch, *shape).
-            t: times, (batch,).
         """
-        return process.corrupt(x, noise, t), self.target(process, x, noise, t)
+        return at.corrupt(x, noise), self.target(at, x, noise)
+
+    def conversion(self, at: Level, log_alpha: Float[Tensor, "..."] | None = None) -> Conversion:
+        """Return the coefficients that turn latent and output into an estimate of the data, or of degraded data.
+
+        Args:
+            at: the level of the latents.
+            log_alpha: log of the degradation alpha_s for an estimate of alpha_s u, broadcastable to (batch, *shape);
+                None means the data u itself. Folding it in here keeps alpha_s / alpha_t a single exponential.
+        """
+        log_alpha = at.constant(0.0) if log_alpha is None else log_alpha
+        a, b = self.signal(at), self.residual(at)
+        # Numerator and denominator over whichever of 1 and b is larger: either may be 0, and b infinite.
+        large = b.abs() > 1
+        scale = torch.where(large, b, 1.0)
+        whole = torch.where(large, a / scale - at.alpha, a - at.alpha * b)
+        wanted = log_alpha.exp() / whole
+        latent = torch.where(large, -wanted, -b * wanted)
+        output = wanted / scale
+        # Without a share of the data the ratio of both alphas is all there is: neither needs to be a number alone.
+        ratio = log_ratio(log_alpha, at.log_alpha).exp()
+        return Conversion(torch.where(a == 0, ratio, latent), torch.where(a == 0, -ratio / b, output))
+
+    def error_factor(self, at: Level) -> Float[Tensor, "..."]:
+        """Return |output| of the exact conversion to the data: how an error of this prediction counts there."""
+        return Prediction.conversion(self, at).output.abs()
 
     def gain(self, process: LinearGaussianProcess) -> float:
-        """Return the largest factor by which an error in latent or output is amplified on its way to the data."""
-        times = torch.linspace(0, 1, _TIMES_PROBED, dtype=torch.float64).to(process.device)
-        return max(_largest(self.conversion(process, process.as_times(t))) for t in times)
+        """Return the largest factor by which an error in latent or output is amplified on its way to the data.
+
+        Infinite too where the target is no number.
+        """
+        times = torch.linspace(0, 1, _TIMES_PROBED, dtype=torch.float64)
+        levels = [process.at(t) for t in times]
+        finite = all(bool(c.isfinite().all()) for at in levels for c in (self.signal(at), self.noise(at)))
+        return max(_largest(self.conversion(at)) for at in levels) if finite else float("inf")
 
     def require_stable(self, process: LinearGaussianProcess) -> None:
         """Check that `process` converts this prediction without drowning it in rounding errors.
@@ -121,120 +142,75 @@ class Prediction(ABC):
 class PredictX(Prediction):
     """The network predicts the data x."""
 
-    def target(
-        self,
-        process: LinearGaussianProcess,
-        x: Float[Tensor, "batch ..."],
-        noise: Float[Tensor, "batch ..."],
-        t: Float[Tensor, " batch"],
-    ) -> Float[Tensor, "batch ..."]:
-        """See `Prediction.target`."""
-        return x
+    @override
+    def signal(self, at: Level) -> Float[Tensor, "..."]:
+        return at.constant(1.0)
 
-    def conversion(
-        self,
-        process: LinearGaussianProcess,
-        t: Float[Tensor, "*batch"],
-        log_alpha: Float[Tensor, "..."] | None = None,
-        *,
-        at: LogCoefficients | None = None,
-    ) -> Conversion:
-        """See `Prediction.conversion`."""
-        output = _or_zero(log_alpha, process, t).exp()
-        return Conversion(torch.zeros_like(output), output)
+    @override
+    def residual(self, at: Level) -> Float[Tensor, "..."]:
+        return at.constant(0.0)
+
+    @override
+    def target(
+        self, at: Level, x: Float[Tensor, "batch ..."], noise: Float[Tensor, "batch ..."]
+    ) -> Float[Tensor, "batch ..."]:
+        return x
 
 
 @dataclass(frozen=True)
 class PredictEpsilon(Prediction):
     """The network predicts the noise epsilon = V diag(1/sigma_t) V^T (z_t - A_t x) (Ho et al., 2020, eq. 11)."""
 
-    def target(
-        self,
-        process: LinearGaussianProcess,
-        x: Float[Tensor, "batch ..."],
-        noise: Float[Tensor, "batch ..."],
-        t: Float[Tensor, " batch"],
-    ) -> Float[Tensor, "batch ..."]:
-        """See `Prediction.target`."""
-        return noise
+    @override
+    def signal(self, at: Level) -> Float[Tensor, "..."]:
+        return at.constant(0.0)
 
-    def conversion(
-        self,
-        process: LinearGaussianProcess,
-        t: Float[Tensor, "*batch"],
-        log_alpha: Float[Tensor, "..."] | None = None,
-        *,
-        at: LogCoefficients | None = None,
-    ) -> Conversion:
-        """See `Prediction.conversion`."""
-        log_alpha = _or_zero(log_alpha, process, t)
-        log_alpha_t, log_sigma_t = at or process.log_coefficients(t)
-        latent = log_ratio(log_alpha, log_alpha_t)
-        return Conversion(latent.exp(), -(latent + log_sigma_t).exp())
+    @override
+    def residual(self, at: Level) -> Float[Tensor, "..."]:
+        return (-at.log_sigma).exp()
+
+    @override
+    def noise(self, at: Level) -> Float[Tensor, "..."]:
+        return at.constant(1.0)
+
+    @override
+    def target(
+        self, at: Level, x: Float[Tensor, "batch ..."], noise: Float[Tensor, "batch ..."]
+    ) -> Float[Tensor, "batch ..."]:
+        return noise
 
 
 @dataclass(frozen=True)
 class PredictScore(Prediction):
     """The network predicts the score of q(z_t | x), -V diag(1/sigma_t) V^T epsilon (Song et al., 2021)."""
 
-    def target(
-        self,
-        process: LinearGaussianProcess,
-        x: Float[Tensor, "batch ..."],
-        noise: Float[Tensor, "batch ..."],
-        t: Float[Tensor, " batch"],
-    ) -> Float[Tensor, "batch ..."]:
-        """See `Prediction.target`."""
-        return process.basis.combine((noise, -(-process.log_coefficients(t)[1]).exp()))
+    @override
+    def signal(self, at: Level) -> Float[Tensor, "..."]:
+        return at.constant(0.0)
 
-    def conversion(
-        self,
-        process: LinearGaussianProcess,
-        t: Float[Tensor, "*batch"],
-        log_alpha: Float[Tensor, "..."] | None = None,
-        *,
-        at: LogCoefficients | None = None,
-    ) -> Conversion:
-        """See `Prediction.conversion`."""
-        log_alpha = _or_zero(log_alpha, process, t)
-        log_alpha_t, log_sigma_t = at or process.log_coefficients(t)
-        latent = log_ratio(log_alpha, log_alpha_t)
-        # A score without noise is infinite; saying so here is what makes `require_stable` refuse it.
-        output = torch.where(log_sigma_t == -torch.inf, torch.inf, (latent + 2 * log_sigma_t).exp())
-        return Conversion(latent.exp(), output)
+    @override
+    def residual(self, at: Level) -> Float[Tensor, "..."]:
+        return -(-2 * at.log_sigma).exp()
 
 
 @dataclass(frozen=True)
 class PredictV(Prediction):
     """The network predicts v = alpha_t epsilon - sigma_t x, per coefficient (Salimans & Ho, 2022, appendix D).
 
-    The inverse used here, x = (alpha z - sigma v) / (alpha^2 + sigma^2), holds without alpha^2 + sigma^2 = 1.
+    Its conversion, x = (alpha z - sigma v) / (alpha^2 + sigma^2), holds without alpha^2 + sigma^2 = 1.
     """
 
-    def target(
-        self,
-        process: LinearGaussianProcess,
-        x: Float[Tensor, "batch ..."],
-        noise: Float[Tensor, "batch ..."],
-        t: Float[Tensor, " batch"],
-    ) -> Float[Tensor, "batch ..."]:
-        """See `Prediction.target`."""
-        log_alpha, log_sigma = process.log_coefficients(t)
-        return process.basis.combine((noise, log_alpha.exp()), (x, -log_sigma.exp()))
+    @override
+    def signal(self, at: Level) -> Float[Tensor, "..."]:
+        return -at.sigma
 
-    def conversion(
-        self,
-        process: LinearGaussianProcess,
-        t: Float[Tensor, "*batch"],
-        log_alpha: Float[Tensor, "..."] | None = None,
-        *,
-        at: LogCoefficients | None = None,
-    ) -> Conversion:
-        """See `Prediction.conversion`."""
-        log_alpha_t, log_sigma_t = at or process.log_coefficients(t)
-        # log of alpha / (alpha_t^2 + sigma_t^2)
-        scale = _or_zero(log_alpha, process, t) - torch.logaddexp(2 * log_alpha_t, 2 * log_sigma_t)
-        return Conversion((scale + log_alpha_t).exp(), -(scale + log_sigma_t).exp())
+    @override
+    def residual(self, at: Level) -> Float[Tensor, "..."]:
+        return (at.log_alpha - at.log_sigma).exp()
+
+    @override
+    def noise(self, at: Level) -> Float[Tensor, "..."]:
+        return at.alpha
 
 
 @dataclass(frozen=True)
@@ -271,69 +247,50 @@ class PredictPreviousLevel(Prediction):
             msg = (
                 f"PredictPreviousLevel needs to know the levels, and {type(process).__name__} is continuous: give it "
                 "a number, such as PredictPreviousLevel(levels=200), set the class's own (levels = 200), or predict x"
-                " (in a recipe: --prediction x)"
+                " (in a recipe: --prediction PredictX)"
             )
             raise ValueError(msg)
         return levels
 
-    def previous(self, process: LinearGaussianProcess, t: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
-        """Return the time of the last level strictly before `t` (0 for t = 0), of t's shape."""
-        levels = self.number_of_levels(process)
+    def previous(self, at: Level) -> Level:
+        """Return the last level strictly before `at` (level 0 for t = 0)."""
+        levels = self.number_of_levels(at.process)
         # A float32 time k / K is off by up to K 2^-24 of a level: far less than a thousandth.
-        return (torch.ceil(t * levels - 1e-3) - 1).clamp(min=0) / levels
+        return at.process.at((torch.ceil(at.t * levels - 1e-3) - 1).clamp(min=0) / levels)
 
+    @override
+    def signal(self, at: Level) -> Float[Tensor, "..."]:
+        return self.previous(at).alpha - at.alpha
+
+    @override
+    def residual(self, at: Level) -> Float[Tensor, "..."]:
+        return at.constant(-1.0)
+
+    @override
     def training_pair(
-        self,
-        process: LinearGaussianProcess,
-        x: Float[Tensor, "batch ..."],
-        noise: Float[Tensor, "batch ..."],
-        t: Float[Tensor, " batch"],
+        self, at: Level, x: Float[Tensor, "batch ..."], noise: Float[Tensor, "batch ..."]
     ) -> tuple[Float[Tensor, "batch ..."], Float[Tensor, "batch ..."]]:
-        """See `Prediction.training_pair`; both degraded signals share one transform of `x`."""
-        more, less = process.degrade(x, t, self.previous(process, t))
-        z_t = more + process.basis.combine((noise, process.log_coefficients(t)[1].exp()))
+        # Both degraded signals share one transform of `x`.
+        more, less = at.process.degrade(x, at, self.previous(at))
+        z_t = more + at.process.basis.combine((noise, at.sigma))
         return z_t, less - z_t
 
-    def target(
-        self,
-        process: LinearGaussianProcess,
-        x: Float[Tensor, "batch ..."],
-        noise: Float[Tensor, "batch ..."],
-        t: Float[Tensor, " batch"],
-    ) -> Float[Tensor, "batch ..."]:
-        """See `Prediction.target`."""
-        return self.training_pair(process, x, noise, t)[1]
-
-    def conversion(
-        self,
-        process: LinearGaussianProcess,
-        t: Float[Tensor, "*batch"],
-        log_alpha: Float[Tensor, "..."] | None = None,
-        *,
-        at: LogCoefficients | None = None,
-    ) -> Conversion:
-        """See `Prediction.conversion`: alpha u = (alpha / alpha_p) (u_t + y).
+    @override
+    def conversion(self, at: Level, log_alpha: Float[Tensor, "..."] | None = None) -> Conversion:
+        """Return alpha_s u = (alpha_s / alpha_p) (u_t + y), damped where that would magnify errors.
 
         To a level degraded as much as p or more that factor is at most 1, and exact. To one degraded less it exceeds 1
         and is damped by alpha_p^2 / (alpha_p^2 + sigma_p^2), so that coefficients that have sunk below the noise are
-        not blown up: no factor exceeds alpha / (2 sigma_p).
+        not blown up: no factor exceeds alpha_s / (2 sigma_p).
         """
-        previous = self.previous(process, t)
-        log_alpha_p, log_sigma_p = process.log_coefficients(previous)
+        previous = self.previous(at)
         # Level 0 is the data: an estimate of it carries no noise of the process.
-        log_sigma_p = torch.where(process.expand_times(previous) > 0, log_sigma_p, -torch.inf)
-        rise = log_ratio(_or_zero(log_alpha, process, t), log_alpha_p)
+        log_sigma_p = torch.where(at.process.expand_times(previous.t) > 0, previous.log_sigma, -torch.inf)
+        rise = log_ratio(at.constant(0.0) if log_alpha is None else log_alpha, previous.log_alpha)
         # The damping is the sigmoid of the log-SNR, kept in the exponent lest exp(rise) overflow.
-        damping = functional.logsigmoid(2 * log_ratio(log_alpha_p, log_sigma_p))
+        damping = functional.logsigmoid(2 * log_ratio(previous.log_alpha, log_sigma_p))
         factor = torch.where(rise <= 0, rise, rise + damping).exp()
         return Conversion(factor, factor)
-
-
-def _or_zero(log_alpha: Tensor | None, process: LinearGaussianProcess, t: Tensor) -> Tensor:
-    """Return `log_alpha`, or the data's 0 in its place."""
-    if log_alpha is not None:
-        return log_alpha
-    return torch.zeros((1,) * (len(process.shape) + 1), dtype=t.dtype, device=process.device)
 
 
 def _alternatives(process: LinearGaussianProcess) -> list[Prediction]:

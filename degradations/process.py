@@ -44,13 +44,8 @@ from ..core.rates import nudged_inside, rate, with_limits
 from .bases import Basis
 from .couplings import Coupling, Markov
 from .gaussian import SpectralGaussian
-from .level import (
-    LogCoefficients,
-    PosteriorCoefficients,
-    log_ratio,
-    log_transition,
-    posterior_coefficients,
-)
+from .level import Level, log_transition
+from .step import PosteriorCoefficients, posterior_coefficients
 
 Time = Float[Tensor, "*batch"] | float
 
@@ -134,15 +129,29 @@ class LinearGaussianProcess(ConstantModule, ABC):
             t = torch.tensor(float(t), dtype=torch.float64)
         return self.to_schedule_dtype(check_times(name, t, batch))
 
-    def as_ordered_times(self, s: Time, t: Time, batch: int | None = None) -> tuple[Tensor, Tensor]:
-        """Return both times as `as_times` does, s <= t.
+    def at(self, t: Time, *, name: str = "t", batch: int | None = None) -> Level:
+        """Return the level at `t`: the process at that time, with its coefficients.
+
+        Args:
+            t: times in [0, 1], a number, () or (batch,).
+            name: what error messages call it.
+            batch: size that a one-axis `t` must have.
 
         Raises:
             TypeError, ValueError: as `as_times`.
-            ValueError: s > t (where values are free to read; elsewhere such an s becomes NaN).
+            ValueError: the subclass returned a shape that does not broadcast to (batch, *shape).
+        """
+        t = self.as_times(t, name=name, batch=batch)
+        return Level(self, t, self.batched_log_alpha(t), self.batched_log_sigma(t))
+
+    def ordered_levels(self, s: Time, t: Time, batch: int | None = None) -> tuple[Level, Level]:
+        """Return the levels at two times, s <= t; arguments and errors as in `at`.
+
+        Raises:
+            ValueError: s > t (where values are readable; elsewhere such an s becomes NaN).
         """
         s, t = self.as_times(s, name="s", batch=batch), self.as_times(t, batch=batch)
-        return check_order(s, t), t
+        return self.at(check_order(s, t)), self.at(t)
 
     def to_schedule_dtype(self, t: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
         """Return times known to be right on the process's device, in the precision schedules are computed in."""
@@ -153,17 +162,8 @@ class LinearGaussianProcess(ConstantModule, ABC):
         t = self._as_tensor(t)
         return t.reshape(*t.shape, *(1,) * len(self.shape)) if t.ndim else t
 
-    def log_coefficients(self, t: Float[Tensor, "*batch"]) -> LogCoefficients:
-        """Return (log alpha_t, log sigma_t) at times already checked, () or (batch,).
-
-        Raises:
-            ValueError: the subclass returned a shape that does not broadcast to (batch, *shape).
-        """
-        log_alpha = self._batched("log_alpha", self.log_alpha(t), t)
-        return LogCoefficients(log_alpha, self._batched("log_sigma", self.log_sigma(t), t))
-
     def batched_log_alpha(self, t: Time) -> Float[Tensor, "..."]:
-        """Return log alpha_t alone, of `log_coefficients`' shape, at checked times, a number, () or (batch,)."""
+        """Return log alpha_t at checked times, a number, () or (batch,), with a batch axis and all axes of a signal."""
         t = self._as_tensor(t)
         return self._batched("log_alpha", self.log_alpha(t), t)
 
@@ -213,21 +213,21 @@ class LinearGaussianProcess(ConstantModule, ABC):
         ):
             return False
         probes = torch.linspace(0, 1, 5, dtype=torch.float64)
-        ours, theirs = (p.log_coefficients(p.to_schedule_dtype(probes)) for p in (self, other))
-        return all(torch.equal(a, b.to(a.device)) for a, b in zip(ours, theirs, strict=True))
+        ours, theirs = self.at(probes), other.at(probes)
+        pairs = ((ours.log_alpha, theirs.log_alpha), (ours.log_sigma, theirs.log_sigma))
+        return all(torch.equal(a, b.to(a.device)) for a, b in pairs)
 
     def alpha(self, t: Time) -> Float[Tensor, "..."]:
         """Return alpha_t per coefficient, broadcastable to (batch, *shape); times and errors as in `as_times`."""
-        return self.log_coefficients(self.as_times(t))[0].exp()
+        return self.at(t).alpha
 
     def sigma(self, t: Time) -> Float[Tensor, "..."]:
         """Return sigma_t per coefficient in the data's units, broadcastable to (batch, *shape)."""
-        return self.log_coefficients(self.as_times(t))[1].exp()
+        return self.at(t).sigma
 
     def log_snr(self, t: Time) -> Float[Tensor, "..."]:
         """Return l_t = log alpha_t^2 - log sigma_t^2 per coefficient, broadcastable to (batch, *shape)."""
-        log_alpha, log_sigma = self.log_coefficients(self.as_times(t))
-        return 2 * log_ratio(log_alpha, log_sigma)
+        return self.at(t).log_snr
 
     # ---- rates in continuous time --------------------------------------------------------------------------
 
@@ -263,22 +263,20 @@ class LinearGaussianProcess(ConstantModule, ABC):
         within [0, 1]. Arguments and shapes as in `drift`.
         """
         t = self.as_times(t)
-        at_rest = self.log_coefficients(t).log_sigma == -torch.inf
+        at_rest = self.batched_log_sigma(t) == -torch.inf
 
         def squared(t: Tensor) -> Tensor:
             # 0 - y rather than -y: a coefficient at rest has the rate 0, not -0.
-            return 0.0 - (2 * self.log_coefficients(t).log_sigma).exp() * self.log_snr_rate(t)
+            return 0.0 - (2 * self.batched_log_sigma(t)).exp() * self.log_snr_rate(t)
 
         # Without noise at t its square is 0, whatever finite or infinite rate that is multiplied by.
         return torch.where(at_rest, squared(nudged_inside(t)), squared(t))
 
     def posterior_coefficients(self, s: Time, t: Time, coupling: Coupling) -> PosteriorCoefficients:
         """Return the coefficients of q(z_s | z_t, x); see `posterior` for arguments and errors."""
-        s, t = self.as_ordered_times(s, t)
-        start, end = self.log_coefficients(s), self.log_coefficients(t)
-        return posterior_coefficients(start, end, coupling)
+        return posterior_coefficients(*self.ordered_levels(s, t), coupling)
 
-    # ---- the laws -----------------------------------------------------------------------------------------
+    # ---- distributions -----------------------------------------------------------------------------------------
 
     def marginal(self, x: Float[Tensor, "batch ..."], t: Time) -> SpectralGaussian:
         """Return q(z_t | x) = N(alpha_t u, sigma_t^2).
@@ -292,8 +290,8 @@ class LinearGaussianProcess(ConstantModule, ABC):
             ValueError: a shape is wrong, or a time outside [0, 1].
         """
         check_signal("x", x, self.shape)
-        log_alpha, log_sigma = self.log_coefficients(self.as_times(t, batch=len(x)))
-        return self._gaussian(_scaled(self.basis.forward(x), log_alpha.exp()), log_sigma.exp())
+        at = self.at(t, batch=len(x))
+        return self._gaussian(_scaled(self.basis.forward(x), at.alpha), at.sigma)
 
     def transition(self, z_s: Float[Tensor, "batch ..."], s: Time, t: Time) -> SpectralGaussian:
         """Return q(z_t | z_s) = N(alpha_{t|s} u_s, sigma_{t|s}^2) of the Markov chain, for s <= t.
@@ -308,11 +306,10 @@ class LinearGaussianProcess(ConstantModule, ABC):
             ValueError: a shape is wrong, a time lies outside [0, 1], s > t, or the log-SNR rises.
         """
         check_signal("z_s", z_s, self.shape)
-        s, t = self.as_ordered_times(s, t, len(z_s))
-        start, end = self.log_coefficients(s), self.log_coefficients(t)
-        fade, change = log_transition(start, end)
-        stddev = end.log_sigma.exp() * (-torch.expm1(change)).sqrt()
-        return self._gaussian(_scaled(self.basis.forward(z_s), fade.exp()), stddev)
+        at_s, at_t = self.ordered_levels(s, t, len(z_s))
+        log_alpha, change = log_transition(at_s, at_t)
+        stddev = at_t.sigma * (-torch.expm1(change)).sqrt()
+        return self._gaussian(_scaled(self.basis.forward(z_s), log_alpha.exp()), stddev)
 
     def posterior(
         self,
@@ -329,7 +326,7 @@ class LinearGaussianProcess(ConstantModule, ABC):
             x: data, (batch, *shape).
             s: the earlier times, a number, () or (batch,).
             t: the later times.
-            coupling: how the noises of both levels hang together; `Markov()` if None.
+            coupling: correlation of the noises of both levels; `Markov()` if None.
 
         Raises:
             TypeError: an argument is not floating-point.
@@ -337,11 +334,9 @@ class LinearGaussianProcess(ConstantModule, ABC):
         """
         check_signal("z_t", z_t, self.shape)
         check_signal("x", x, self.shape)
-        s, t = self.as_ordered_times(s, t, len(x))
-        start, end = self.log_coefficients(s), self.log_coefficients(t)
-        latent, signal, stddev = posterior_coefficients(start, end, coupling or Markov())
-        alpha_s = start.log_alpha.exp()
-        mean = _scaled(self.basis.forward(z_t), latent) + _scaled(self.basis.forward(x), signal * alpha_s)
+        at_s, at_t = self.ordered_levels(s, t, len(x))
+        latent, signal, stddev = posterior_coefficients(at_s, at_t, coupling or Markov())
+        mean = _scaled(self.basis.forward(z_t), latent) + _scaled(self.basis.forward(x), signal * at_s.alpha)
         return self._gaussian(mean, stddev)
 
     def score(
@@ -369,17 +364,17 @@ class LinearGaussianProcess(ConstantModule, ABC):
         *,
         generator: torch.Generator | None = None,
     ) -> Float[Tensor, "times batch ..."]:
-        """Draw (z_t1, z_t2, ...) given x from the joint law in which `coupling` ties each level to the next.
+        """Draw (z_t1, z_t2, ...) given x from the joint distribution in which `coupling` ties each level to the next.
 
         q(z_tK | x) q(z_tK-1 | z_tK, x) ... (Song, Meng & Ermon, 2021, eq. 6), drawn through the noises: each level's
         noise is rho times the next one's plus sqrt(1 - rho^2) times fresh noise. With `Markov()` that is the forward
-        chain; every coupling gives each z_t its marginal. For `Eta` strictly between 0 and 1 the joint law of two
-        levels depends on the times between them.
+        chain; every coupling gives each z_t its marginal. For `Eta` strictly between 0 and 1 the joint
+        distribution of two levels depends on the times between them.
 
         Args:
             x: data, (batch, *shape).
             times: times in [0, 1] that do not fall, at least one.
-            coupling: how neighbouring levels hang together; `Markov()` if None.
+            coupling: correlation of the noises of neighbouring levels; `Markov()` if None.
             generator: source of randomness; torch's default if None.
 
         Returns:
@@ -402,26 +397,26 @@ class LinearGaussianProcess(ConstantModule, ABC):
         noise = white_noise(u.shape, like=u, generator=generator)
         path, later = [], None
         for t in grid.flip(0):
-            here = self.log_coefficients(t)
+            here = self.at(t)
             if later is not None:
-                log_rho = (coupling or Markov()).log_correlation(log_transition(here, later)[1])
+                log_rho = (coupling or Markov()).log_correlation(here, later)
                 fresh = white_noise(u.shape, like=u, generator=generator)
                 noise = _scaled(noise, log_rho.exp()) + _scaled(fresh, (-torch.expm1(2 * log_rho)).sqrt())
-            path.append(self.basis.inverse(_scaled(u, here.log_alpha.exp()) + _scaled(noise, here.log_sigma.exp())))
+            path.append(self.basis.inverse(_scaled(u, here.alpha) + _scaled(noise, here.sigma)))
             later = here
         return torch.stack(path[::-1])
 
-    # ---- fast paths that losses and samplers stand on -----------------------------------------------------
+    # ---- fast paths of losses and samplers -----------------------------------------------------
 
-    def degrade(self, x: Float[Tensor, "batch ..."], *times: Time) -> tuple[Float[Tensor, "batch ..."], ...]:
+    def degrade(self, x: Float[Tensor, "batch ..."], *times: Time | Level) -> tuple[Float[Tensor, "batch ..."], ...]:
         """Return the noise-free degraded signals A_t x = V diag(alpha_t) V^T x, one for each of `times`.
 
         Args:
             x: data, (batch, *shape).
-            times: each a number, () or (batch,) in [0, 1]. They share one transform of `x`.
+            times: each a level of this process, or a number, () or (batch,) in [0, 1]. They share one transform of `x`.
         """
         check_signal("x", x, self.shape)
-        alphas = [self.log_coefficients(self.as_times(t, batch=len(x)))[0].exp() for t in times]
+        alphas = [(t if isinstance(t, Level) else self.at(t, batch=len(x))).alpha for t in times]
         u = self.basis.forward(x)
         return tuple(self.basis.inverse(_scaled(u, alpha)) for alpha in alphas)
 
@@ -429,8 +424,7 @@ class LinearGaussianProcess(ConstantModule, ABC):
         self, x: Float[Tensor, "batch ..."], noise: Float[Tensor, "batch ..."], t: Time
     ) -> Float[Tensor, "batch ..."]:
         """Return z_t = A_t x + V diag(sigma_t) V^T noise for white `noise` in the data's axes, (batch, *shape)."""
-        log_alpha, log_sigma = self.log_coefficients(self.as_times(t, batch=len(x)))
-        return self.basis.combine((to_compute_dtype(x), log_alpha.exp()), (noise, log_sigma.exp()))
+        return self.at(t, batch=len(x)).corrupt(to_compute_dtype(x), noise)
 
     # ---- helpers ------------------------------------------------------------------------------------------
 

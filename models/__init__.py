@@ -1,11 +1,10 @@
-"""What a generative model is made of: networks, denoisers, priors, decoders, reverse standard deviations, oracles."""
+"""What a generative model is made of: networks, denoisers, priors, decoders, reverse noise, exact oracles."""
 
-from .conditioning import LabelledDenoiser
+from .conditions import Condition, drop_labels
 from .decoders import Decoder, DiscretisedGaussianDecoder, GaussianDecoder
 from .denoiser import AbstractDenoiser, Denoiser
 from .ema import EMA
 from .grey_levels import GreyLevels
-from .labels import drop_labels
 from .oracles import EmpiricalOracle, GaussianOracle, MixtureOracle, Oracle
 from .priors import (
     DegradedDataPrior,
@@ -22,6 +21,7 @@ from .unet import UNet
 __all__ = [
     "EMA",
     "AbstractDenoiser",
+    "Condition",
     "ConstantStd",
     "Decoder",
     "DegradedDataPrior",
@@ -35,7 +35,6 @@ __all__ = [
     "GaussianPrior",
     "GreyLevels",
     "KernelDivergence",
-    "LabelledDenoiser",
     "LowRankGaussianPrior",
     "MixtureOracle",
     "Oracle",

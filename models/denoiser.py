@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC, abstractmethod
 from typing import Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
+from typing_extensions import override
 
 from ..core.checks import check_signal
 from ..degradations import LinearGaussianProcess, Prediction, PredictX
 from ..degradations.process import Time
+from .conditions import Condition
 from .ema import unwrap
+from .grey_levels import GreyLevels
 
 
 class AbstractDenoiser(nn.Module, ABC):
     """An estimate x_hat(z_t, t) of the data behind a latent of one process. What losses and samplers work with.
+
+    What belongs to a row of the batch travels with it: `condition` goes to the network, `given` is what the estimate is
+    conditioned on beside the latent, such as an observation.
 
     Args:
         process: the forward process whose latents are denoised.
@@ -24,37 +31,45 @@ class AbstractDenoiser(nn.Module, ABC):
     Attributes:
         prediction: what `output` stands for; here the data itself.
         network_calls: how many times one call of `output` sends the batch through a network.
-        rows: length of the batch that it is for, where it knows something of each row; None for batches of any length.
-        data_range: numbers that the lowest and the highest level of the data are, where that is known.
+        needs_given: whether `given` must be given.
+        grey_levels: levels and range of the data it was made for, where they are known.
     """
 
     prediction: Prediction = PredictX()
     network_calls: int = 1
-    rows: int | None = None
-    data_range: tuple[float, float] | None = None
+    needs_given: bool = False
+    grey_levels: GreyLevels | None = None
 
     def __init__(self, process: LinearGaussianProcess) -> None:
         super().__init__()
         self.process = process
 
     @abstractmethod
-    def forward(self, z_t: Float[Tensor, "batch ..."], t: Time) -> Float[Tensor, "batch ..."]:
-        """Return x_hat, (batch, *shape), for latents (batch, *shape) at times in [0, 1], a number, () or (batch,)."""
-
-    def output(self, z_t: Float[Tensor, "batch ..."], t: Float[Tensor, "*batch"]) -> Float[Tensor, "batch ..."]:
-        """Return the raw prediction, which `prediction` names, (batch, *shape)."""
-        return self.forward(z_t, t)
-
-    def select(self, rows: slice | Int[Tensor, " rows"]) -> AbstractDenoiser:
-        """Return the denoiser of these rows of another batch: itself, unless it knows something of each row.
+    def forward(
+        self,
+        z_t: Float[Tensor, "batch ..."],
+        t: Time,
+        condition: Condition | None = None,
+        given: Condition | None = None,
+    ) -> Float[Tensor, "batch ..."]:
+        """Return x_hat, (batch, *shape).
 
         Args:
-            rows: which rows, as a slice or by their numbers, which may come more than once.
-
-        Samplers split large batches; what depends on a row, such as labels, is split with them.
+            z_t: latents, (batch, *shape).
+            t: times in [0, 1], a number, () or (batch,).
+            condition: what the network is told of each row; None where there is nothing.
+            given: what the estimate is conditioned on in each row, for a denoiser with `needs_given`.
         """
-        del rows
-        return self
+
+    def output(
+        self,
+        z_t: Float[Tensor, "batch ..."],
+        t: Float[Tensor, "*batch"],
+        condition: Condition | None = None,
+        given: Condition | None = None,
+    ) -> Float[Tensor, "batch ..."]:
+        """Return the raw prediction, which `prediction` names, (batch, *shape); arguments as in `forward`."""
+        return self.forward(z_t, t, condition, given)
 
 
 @runtime_checkable
@@ -78,18 +93,15 @@ class Denoiser(AbstractDenoiser):
     """A network that predicts something, and the process that turns it into an estimate of the data.
 
     Args:
-        network: called as `network(z_t, t)` with z_t (batch, *shape) and t (batch,) in float32; returns (batch,
-            *shape). One with an integer attribute `classes` is also called as `network(z_t, t, labels)`, with integers
-            0 .. classes - 1, or `classes` for "no label", (batch,); in calls without labels no example has one.
+        network: called as `network(z_t, t, condition)` with z_t (batch, *shape), t (batch,) in float32, and a condition
+            or None; returns (batch, *shape).
         process: the forward process.
         prediction: what the network's output stands for.
-        data_range: numbers that the lowest and the highest level of the data it is trained on are, such as (0.0, 1.0).
-            Samplers then refuse a prior of data in another range.
-
-    Attributes:
-        classes: number of classes that the network knows; None if it takes no labels.
+        grey_levels: levels and range of the data that it is trained on. Samplers then refuse a prior of data in
+            another range.
 
     Raises:
+        TypeError: the network does not take three arguments.
         ValueError: `process` cannot convert `prediction` stably; the message names the ones that it can.
     """
 
@@ -99,53 +111,45 @@ class Denoiser(AbstractDenoiser):
         process: LinearGaussianProcess,
         *,
         prediction: Prediction,
-        data_range: tuple[float, float] | None = None,
+        grey_levels: GreyLevels | None = None,
     ) -> None:
         super().__init__(process)
-        self.data_range = data_range
+        _check_network(network)
         prediction.require_stable(process)
         self.network = network
         self.prediction = prediction
-        self.classes: int | None = getattr(unwrap(network), "classes", None)
+        self.grey_levels = grey_levels
 
-    def known_classes(self) -> int:
-        """Return the number of classes that the network knows.
+    @property
+    def classes(self) -> int | None:
+        """Number of classes that the network is told, its attribute `classes`; None if it knows none."""
+        return getattr(unwrap(self.network), "classes", None)
 
-        Raises:
-            ValueError: it takes no labels.
-        """
-        if self.classes is None:
-            msg = (
-                f"this denoiser's {type(self.network).__name__} takes no labels: make it with classes, such as"
-                " UNet(shape, classes=10), or leave the labels out"
-            )
-            raise ValueError(msg)
-        return self.classes
-
+    @override
     def output(
         self,
         z_t: Float[Tensor, "batch ..."],
         t: Float[Tensor, "*batch"],
-        labels: Int[Tensor, " batch"] | None = None,
+        condition: Condition | None = None,
+        given: Condition | None = None,
     ) -> Float[Tensor, "batch ..."]:
         """Return what the network puts out, in z_t's dtype, (batch, *shape).
 
         Args:
             z_t: latents, (batch, *shape).
             t: checked times, () or (batch,).
-            labels: label of each latent, (batch,), for a network that knows classes; None if none has one.
+            condition: what the network is told of each row; None where there is nothing.
+            given: must be None: neither network nor process depends on it.
 
         Raises:
-            ValueError: the network returns another shape than it was given, or takes no labels.
+            ValueError: the network returns another shape than it was given, or something is `given`.
         """
-        # Laws may be computed in float64, networks are not: they see latents in their parameters' precision.
+        if given is not None:
+            msg = "given is for a denoiser that depends on it, such as a guided one: leave it out, or pass condition="
+            raise ValueError(msg)
+        # Latents may be computed in float64, networks are not: they see latents in their parameters' precision.
         seen = z_t if z_t.dtype != torch.float64 else z_t.to(next(self.network.parameters(), z_t).dtype)
-        times = t.to(torch.float32).expand(len(z_t))
-        if labels is None:
-            output = self.network(seen, times)
-        else:
-            self.known_classes()
-            output = self.network(seen, times, labels)
+        output = self.network(seen, t.to(torch.float32).expand(len(z_t)), condition)
         if output.shape != z_t.shape:
             msg = (
                 f"the network returned shape {tuple(output.shape)} for a latent of shape {tuple(z_t.shape)};"
@@ -154,27 +158,33 @@ class Denoiser(AbstractDenoiser):
             raise ValueError(msg)
         return output.to(z_t.dtype)
 
-    def forward(self, z_t: Float[Tensor, "batch ..."], t: Time) -> Float[Tensor, "batch ..."]:
-        """Return the estimate x_hat of the data, (batch, *shape).
-
-        Args:
-            z_t: latents, (batch, *shape).
-            t: times in [0, 1], a number, () or (batch,).
-
-        Raises:
-            TypeError: an argument is not floating-point.
-            ValueError: a shape is wrong, or a time outside [0, 1].
-        """
-        return estimate(self, z_t, t)
+    @override
+    def forward(
+        self,
+        z_t: Float[Tensor, "batch ..."],
+        t: Time,
+        condition: Condition | None = None,
+        given: Condition | None = None,
+    ) -> Float[Tensor, "batch ..."]:
+        """Return the estimate x_hat of the data, (batch, *shape); see `estimate`."""
+        return estimate(self, z_t, t, condition, given)
 
 
-def estimate(denoiser: AbstractDenoiser, z_t: Float[Tensor, "batch ..."], t: Time) -> Float[Tensor, "batch ..."]:
+def estimate(
+    denoiser: AbstractDenoiser,
+    z_t: Float[Tensor, "batch ..."],
+    t: Time,
+    condition: Condition | None = None,
+    given: Condition | None = None,
+) -> Float[Tensor, "batch ..."]:
     """Return the estimate x_hat of the data that a denoiser's raw output stands for, (batch, *shape).
 
     Args:
         denoiser: its `output` and `prediction` are used, not its `forward`, which may be this.
         z_t: latents, (batch, *shape).
         t: times in [0, 1], a number, () or (batch,).
+        condition: what the network is told of each row; None where there is nothing.
+        given: what the estimate is conditioned on in each row.
 
     Raises:
         TypeError: an argument is not floating-point.
@@ -182,6 +192,17 @@ def estimate(denoiser: AbstractDenoiser, z_t: Float[Tensor, "batch ..."], t: Tim
     """
     process = denoiser.process
     check_signal("z_t", z_t, process.shape)
-    times = process.as_times(t, batch=len(z_t))
-    latent, output = denoiser.prediction.conversion(process, times)
-    return process.basis.combine((z_t, latent), (denoiser.output(z_t, times), output))
+    at = process.at(t, batch=len(z_t))
+    latent, output = denoiser.prediction.conversion(at)
+    return process.basis.combine((z_t, latent), (denoiser.output(z_t, at.t, condition, given), output))
+
+
+def _check_network(network: nn.Module) -> None:
+    try:
+        inspect.signature(network.forward).bind(None, None, None)
+    except TypeError:
+        msg = (
+            f"a network is called as network(z_t, t, condition), and {type(network).__name__}.forward does not take"
+            " three arguments: def forward(self, z_t, t, condition=None)"
+        )
+        raise TypeError(msg) from None

@@ -15,35 +15,16 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from ..core.checks import values_are_readable
-from ..degradations.level import LogCoefficients, PosteriorCoefficients, log_transition
+from ..degradations import Step, log_snr_change
 
 # Times of levels are computed in more than one way, each right to a few roundings in float64.
 _SAME_TIME = 1e-9
-
-
-class Step(NamedTuple):
-    """A reverse step from t to the earlier time s, and what is known of it.
-
-    Attributes:
-        s: the earlier times, () or (batch,), in the schedule's precision.
-        t: the later times, likewise.
-        start: log coefficients of the process at s.
-        end: log coefficients at t.
-        posterior: coefficients of q(z_s | z_t, x) under the coupling in use.
-    """
-
-    s: Float[Tensor, "*batch"]
-    t: Float[Tensor, "*batch"]
-    start: LogCoefficients
-    end: LogCoefficients
-    posterior: PosteriorCoefficients
 
 
 class ReverseStd(ABC):
@@ -100,8 +81,8 @@ class ForwardStd(ReverseStd):
 
     def stddev(self, step: Step) -> Float[Tensor, "..."]:
         """See `ReverseStd.stddev`."""
-        _, change = log_transition(step.start, step.end)
-        return step.end.log_sigma.exp() * (-torch.expm1(change)).sqrt()
+        change = log_snr_change(step.at_s, step.at_t)
+        return step.at_t.sigma * (-torch.expm1(change)).sqrt()
 
 
 class FittedStd(nn.Module, ReverseStd):
@@ -133,17 +114,18 @@ class FittedStd(nn.Module, ReverseStd):
         Raises:
             ValueError: the step is not one of the grid's (where values are free to read; elsewhere NaN).
         """
-        times = self.times.to(step.t.dtype)
-        index = torch.searchsorted(times, (step.t - _SAME_TIME).contiguous()).clamp(1, len(times) - 1)
-        known = ((times[index] - step.t).abs() <= _SAME_TIME) & ((times[index - 1] - step.s).abs() <= _SAME_TIME)
+        s, t = step.at_s.t, step.at_t.t
+        times = self.times.to(t.dtype)
+        index = torch.searchsorted(times, (t - _SAME_TIME).contiguous()).clamp(1, len(times) - 1)
+        known = ((times[index] - t).abs() <= _SAME_TIME) & ((times[index - 1] - s).abs() <= _SAME_TIME)
         if values_are_readable(known) and not bool(known.all()):
             worst = (~torch.as_tensor(known)).flatten().nonzero()[0, 0]
-            s, t = (time.expand(known.shape).flatten()[worst].item() for time in (step.s, step.t))
+            s, t = (time.expand(known.shape).flatten()[worst].item() for time in (s, t))
             msg = (
                 f"no standard deviation was fitted for a step from t = {t:.6g} to {s:.6g}, only for the"
                 f" {len(self.log_stddev)} steps of the grid it was fitted on: use that grid, or fit anew"
             )
             raise ValueError(msg)
-        stddev = self.log_stddev[index - 1].to(step.t.dtype).exp()
-        stddev = stddev if step.t.ndim else stddev[None]
+        stddev = self.log_stddev[index - 1].to(t.dtype).exp()
+        stddev = stddev if t.ndim else stddev[None]
         return torch.where(known.reshape(-1, *(1,) * (stddev.ndim - 1)), stddev, torch.nan)

@@ -14,12 +14,12 @@ from typing import TypeVar
 
 import torch
 from einops import rearrange
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
 from ..core.checks import as_shape
-from .labels import LabelEmbedding
+from .conditions import Condition, LabelEmbedding
 
 Layer = TypeVar("Layer", bound=nn.Module)
 
@@ -105,15 +105,15 @@ class UNet(nn.Module):
         self,
         z: Float[Tensor, "batch channels height width"],
         t: Float[Tensor, " batch"],
-        labels: Int[Tensor, " batch"] | None = None,
+        condition: Condition | None = None,
     ) -> Tensor:
         """Return the network's output, (batch, channels, height, width).
 
         Args:
             z: images of `shape`, (batch, channels, height, width).
             t: their times, (batch,).
-            labels: their labels, (batch,), integers 0 .. classes - 1, or `classes` for "no label"; None if none has
-                one.
+            condition: their labels, (batch,), integers 0 .. classes - 1, or `classes` for "no label"; None if none
+                has one.
 
         Raises:
             TypeError: the labels are not integers.
@@ -124,7 +124,7 @@ class UNet(nn.Module):
         if tuple(z.shape[1:]) != self.shape:
             msg = f"this UNet was made for images of shape {self.shape}, got {tuple(z.shape[1:])}"
             raise ValueError(msg)
-        condition = functional.silu(self._embed(t, labels))
+        condition = functional.silu(self._embed(t, condition))
         h = self.first(z)
         skips = [h]
         for layer in self.down:
@@ -144,15 +144,15 @@ class UNet(nn.Module):
                 h = layer(h)
         return self.last(h)
 
-    def _embed(self, t: Tensor, labels: Tensor | None) -> Tensor:
+    def _embed(self, t: Tensor, labels: Condition | None) -> Tensor:
         """Return what blocks are told of each image, (batch, conditioning), before its activation."""
         time = self.embed(time_embedding(t, self.channels))
         if self.embed_label is not None:
             return time + self.embed_label(labels, len(t))
         if labels is not None:
             msg = (
-                f"this UNet was made without classes, but got {len(labels)} labels: make it with UNet(..., classes=N),"
-                " or leave the labels out"
+                "this UNet was made without classes, but is told a condition: make it with UNet(..., classes=N), or"
+                " leave the condition out"
             )
             raise ValueError(msg)
         return time

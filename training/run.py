@@ -173,7 +173,8 @@ def _coefficients(process: LinearGaussianProcess) -> list[float]:
     """Return log alpha and log sigma at five times, of sixteen coefficients spread over the spectrum."""
     found: list[float] = []
     for t in torch.linspace(0, 1, 5, dtype=torch.float64):
-        for value in process.log_coefficients(process.as_times(t)):
+        at = process.at(t)
+        for value in (at.log_alpha, at.log_sigma):
             # JSON knows no infinity.
             flat = value[0].expand(process.shape).flatten().clamp(min=-1e300)
             found += flat[torch.linspace(0, len(flat) - 1, 16).round().long()].tolist()

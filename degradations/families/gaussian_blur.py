@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from ...core.checks import check_instance, check_signal
 from ...core.precision import full_precision, to_compute_dtype
 from ..bases import CosineBasis, SeparableBasis
+from ..level import Level
 from ..process import LinearGaussianProcess, Time
 from ..schedules import Schedule
 from ..schedules.blur import BlurSchedule
@@ -93,7 +94,7 @@ class GaussianBlur(LinearGaussianProcess):
         """See `LinearGaussianProcess.log_sigma`."""
         return self.noise.log_sigma(self.expand_times(t))
 
-    def degrade(self, x: Float[Tensor, "batch ..."], *times: Time) -> tuple[Float[Tensor, "batch ..."], ...]:
+    def degrade(self, x: Float[Tensor, "batch ..."], *times: Time | Level) -> tuple[Float[Tensor, "batch ..."], ...]:
         """Return the blurred signals A_t x, one for each of `times`; see `LinearGaussianProcess.degrade`.
 
         Blurring is separable: on images with short axes, a product from either side with the blur matrices
@@ -108,7 +109,9 @@ class GaussianBlur(LinearGaussianProcess):
         check_signal("x", x, self.shape)
         x = to_compute_dtype(x)
         # All times at once, so that the small matrices of all levels are one batched product.
-        checked = torch.cat([self.as_times(t, batch=len(x)).expand(len(x)) for t in times])
+        checked = torch.cat(
+            [(t.t if isinstance(t, Level) else self.as_times(t, batch=len(x))).expand(len(x)) for t in times]
+        )
         with full_precision(x.device):
             rows = self._blur_matrices(0, checked, x.dtype)
             alike = plane[0] == plane[1] and self.anisotropy[0] == self.anisotropy[1]

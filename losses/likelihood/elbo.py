@@ -18,7 +18,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 import torch
-from einops import rearrange, repeat
+from einops import rearrange
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
@@ -26,9 +26,10 @@ from ...core.checks import check_instance, check_signal
 from ...core.evaluation_mode import evaluating
 from ...core.precision import schedule_dtype, to_compute_dtype
 from ...core.randomness import white_noise
-from ...degradations import Coupling, LinearGaussianProcess, Markov
+from ...degradations import Coupling, LinearGaussianProcess, Markov, Step
 from ...degradations.agreement import check_same_process
 from ...models import AbstractDenoiser
+from ...models.conditions import Condition, select_rows
 from ...models.decoders import Decoder, GaussianDecoder
 from ...models.priors import Prior, StandardNormalPrior
 from ...models.reverse_std import FittedStd, PosteriorStd, ReverseStd
@@ -41,12 +42,7 @@ from .summation import (
     MonteCarlo,
     Summation,
 )
-from .terms import (
-    Term,
-    rate_term,
-    step_between,
-    step_term,
-)
+from .terms import Term, rate_term, step_term
 
 # Rows of one network call: few examples are evaluated at many levels at once.
 _ROWS = 64
@@ -72,13 +68,14 @@ class _Seen(NamedTuple):
 
 
 class ELBO(nn.Module):
-    """An upper bound on -log p(x) for a process, a denoiser, a prior, a decoder and a reverse standard deviation.
+    """An upper bound on -log p(x) for a denoiser, a prior, a decoder and a reverse standard deviation.
 
     Args:
-        process: the forward process.
-        prior: law of the last latent; standard normal if None, where the process ends in it.
-        decoder: law of the data given the first latent; `GaussianDecoder(process)` if None.
-        coupling: how the noises of neighbouring levels hang together; `Markov()` if None.
+        denoiser: the denoiser, which says what the process is; in evaluation mode when the bound is called, unless the
+            bound is what it is trained by.
+        prior: distribution of the last latent; standard normal if None, where the process ends in it.
+        decoder: distribution of the data given the first latent; `GaussianDecoder(process)` if None.
+        coupling: correlation of the noises of neighbouring levels; `Markov()` if None.
         reverse_std: standard deviation of the reverse steps; the posterior's if None.
         steps: number T of steps, or `math.inf` for continuous time; None takes the process's levels, or continuous time
             where it has none.
@@ -97,7 +94,7 @@ class ELBO(nn.Module):
 
     def __init__(  # noqa: PLR0913  # each is a part of the bound
         self,
-        process: LinearGaussianProcess,
+        denoiser: AbstractDenoiser,
         *,
         prior: Prior | None = None,
         decoder: Decoder | None = None,
@@ -110,7 +107,9 @@ class ELBO(nn.Module):
         rows: int = _ROWS,
     ) -> None:
         super().__init__()
-        self.process = process
+        check_instance("denoiser", denoiser, AbstractDenoiser, "Denoiser(network, process, prediction=...) for example")
+        self.denoiser = denoiser
+        process = denoiser.process
         self.prior = prior if prior is not None else StandardNormalPrior(process)
         self.decoder = decoder if decoder is not None else GaussianDecoder(process)
         self.coupling = coupling if coupling is not None else Markov()
@@ -135,6 +134,11 @@ class ELBO(nn.Module):
             check_grid(process, self.times, self.coupling, self.reverse_std)
 
     @property
+    def process(self) -> LinearGaussianProcess:
+        """The denoiser's process."""
+        return self.denoiser.process
+
+    @property
     def steps(self) -> int | None:
         """Number of divergences in the diffusion part; None in continuous time."""
         return None if self.times is None else len(self.times) - 1
@@ -146,31 +150,33 @@ class ELBO(nn.Module):
         return f"coupling={self.coupling}{reverse}, {steps}, first={self.first:g}, summation={self.summation}"
 
     def forward(
-        self, denoiser: AbstractDenoiser, x: Shaped[Tensor, "batch ..."], *, generator: torch.Generator | None = None
+        self,
+        x: Shaped[Tensor, "batch ..."],
+        *,
+        condition: Condition | None = None,
+        generator: torch.Generator | None = None,
     ) -> Bound:
         """Return the bound for each example, in nats.
 
         Args:
-            denoiser: denoiser of the same process; in evaluation mode, unless the bound is what it is trained by.
             x: data, (batch, *shape), floating-point; or integer levels where the decoder declares them.
+            condition: what the network is told of each example; None where there is nothing.
             generator: source of all randomness; torch's default if None.
 
         Raises:
             FloatingPointError: the denoiser returned NaN or infinity; the level is named.
             TypeError: `x` holds integers and the decoder declares no levels.
-            ValueError: a shape is wrong, data lie outside the declared range, or the denoiser's process is another one.
+            ValueError: a shape is wrong, or data lie outside the declared range.
         """
-        self._check_call(denoiser)
         if len(x) == 0:
             msg = "x holds no example: a bound needs at least one"
             raise ValueError(msg)
-        replicates = [self._replicate(denoiser, x, generator, None) for _ in range(self.summation.replicates)]
+        replicates = [self._replicate(x, condition, generator, None) for _ in range(self.summation.replicates)]
         return mean_of(replicates, same_terms=isinstance(self.summation, FullSum))
 
     @torch.no_grad()
     def fitted(
         self,
-        denoiser: AbstractDenoiser,
         data: Shaped[Tensor, "count ..."] | Iterable[Shaped[Tensor, "..."]],
         *,
         batch_size: int = 128,
@@ -183,7 +189,6 @@ class ELBO(nn.Module):
         choice gives a lower bound. Both are stored in the state_dict.
 
         Args:
-            denoiser: denoiser of the same process.
             data: all of the data in one tensor, (count, *shape), or batches of it one after the other; data that the
                 bound is then reported for should not be among them.
             batch_size: examples at a time, where `data` is one tensor.
@@ -196,7 +201,6 @@ class ELBO(nn.Module):
         if self.times is None:
             msg = "in continuous time the best standard deviation is the posterior's, nothing is fitted: give steps=..."
             raise ValueError(msg)
-        self._check_call(denoiser)
         shape, device = self.process.shape, self.process.device
         seen = _Seen(
             sums=torch.zeros((len(self.times) - 1, *shape), dtype=schedule_dtype(device), device=device),
@@ -205,10 +209,10 @@ class ELBO(nn.Module):
         )
         sweep = copy.copy(self)
         sweep.summation = FullSum()
-        with evaluating(denoiser):
+        with evaluating(self.denoiser):
             for batch in data.split(batch_size) if isinstance(data, Tensor) else data:
                 for _ in range(self.summation.replicates if len(batch) else 0):
-                    sweep._replicate(denoiser, batch, generator, seen)  # noqa: SLF001  # of this class
+                    sweep._replicate(batch, None, generator, seen)  # noqa: SLF001  # of this class
         if not seen.pairs:
             msg = "no data to fit standard deviations to: got no example"
             raise ValueError(msg)
@@ -221,11 +225,7 @@ class ELBO(nn.Module):
     # ---- the parts ----------------------------------------------------------------------------------------
 
     def _replicate(
-        self,
-        denoiser: AbstractDenoiser,
-        x: Tensor,
-        generator: torch.Generator | None,
-        seen: _Seen | None,
+        self, x: Tensor, condition: Condition | None, generator: torch.Generator | None, seen: _Seen | None
     ) -> Bound:
         """Return one independent estimate, all of its noise new."""
         process = self.process
@@ -238,9 +238,9 @@ class ELBO(nn.Module):
         u = process.basis.forward(x)
         # Sums over many coefficients and levels: in the widest precision that the device has.
         prior = process.to_schedule_dtype(self.prior.divergence(process.marginal(x, 1.0), generator=generator))
-        reconstruction = process.to_schedule_dtype(self._reconstruction(denoiser, x, u, generator, seen))
+        reconstruction = process.to_schedule_dtype(self._reconstruction(x, condition, generator, seen))
         draws = self.summation.draw(self.steps, len(x), device=process.device, generator=generator)
-        terms, times = self._diffusion(denoiser, u, draws, generator, seen)
+        terms, times = self._diffusion(u, condition, draws, generator, seen)
         weights = draws.weights.expand_as(terms) * (1 - self.first if self.times is None else 1)
         return Bound(
             prior=prior,
@@ -256,17 +256,11 @@ class ELBO(nn.Module):
         )
 
     def _reconstruction(
-        self,
-        denoiser: AbstractDenoiser,
-        x: Tensor,
-        u: Tensor,
-        generator: torch.Generator | None,
-        seen: _Seen | None,
+        self, x: Tensor, condition: Condition | None, generator: torch.Generator | None, seen: _Seen | None
     ) -> Tensor:
-        process = self.process
-        t = process.as_times(self.first)
-        noise = white_noise(x.shape, like=x, generator=generator)
-        estimate = denoiser(process.corrupt(x, noise, t), t)
+        at = self.process.at(self.first)
+        t, noise = at.t, white_noise(x.shape, like=x, generator=generator)
+        estimate = self.denoiser(at.corrupt(x, noise), t, condition)
         self._check_finite(estimate, t, len(estimate))
         if seen is not None:
             seen.pairs.append((x.cpu(), estimate.cpu()))
@@ -274,8 +268,8 @@ class ELBO(nn.Module):
 
     def _diffusion(
         self,
-        denoiser: AbstractDenoiser,
         u: Tensor,
+        condition: Condition | None,
         draws: Draws,
         generator: torch.Generator | None,
         seen: _Seen | None,
@@ -291,43 +285,36 @@ class ELBO(nn.Module):
             alone = fractions.numel() == 1
             place = fractions if level is None else level
             rows = place.reshape(()) if alone else rearrange(place.expand(batch, -1), "b c -> (b c)")
-            term, t = self._term(rows)
-            spectrum = repeat(u, "b ... -> (b c) ...", c=fractions.shape[1])
-            error = self._error(denoiser, spectrum, t, term, batch, generator)
+            term = self._term(rows)
+            t, examples = term.at_t.t, torch.arange(batch, device=u.device).repeat_interleave(fractions.shape[1])
+            error = self._error(u[examples], select_rows(condition, examples), term, batch, generator)
             if seen is not None:
                 seen.add(error, rows.expand(len(error)))
-            squares = (term.gain.to(u.dtype) * error).square() + term.excess.to(u.dtype)
+            squares = (term.scale.to(u.dtype) * error).square() + term.excess.to(u.dtype)
             sums = process.to_schedule_dtype(squares.flatten(1)).sum(1)
             terms.append(rearrange(sums, "(b c) -> b c", b=batch))
             times.append(t.reshape(fractions.shape) if alone or len(fractions) == batch else t.reshape(batch, -1)[:1])
         return torch.cat(terms, 1), torch.cat(times, 1)
 
-    def _term(self, place: Tensor) -> tuple[Term, Tensor]:
-        """Return terms and their times for levels of the grid, or in continuous time for shares of the way to t = 1."""
+    def _term(self, place: Tensor) -> Term:
+        """Return the terms of levels of the grid, or in continuous time of fractions of the way to t = 1."""
         process = self.process
         if self.times is None:
-            t = process.to_schedule_dtype(self.first + (1 - self.first) * place)
-            return rate_term(process, t), t
+            return rate_term(process.at(self.first + (1 - self.first) * place))
         grid = process.to_schedule_dtype(self.times)
-        s, t = grid[place - 1], grid[place]
-        return step_term(step_between(process, s, t, self.coupling), self.reverse_std), t
+        step = Step.between(process.at(grid[place - 1]), process.at(grid[place]), self.coupling)
+        return step_term(step, self.reverse_std)
 
     def _error(
-        self,
-        denoiser: AbstractDenoiser,
-        u: Tensor,
-        t: Tensor,
-        term: Term,
-        batch: int,
-        generator: torch.Generator | None,
+        self, u: Tensor, condition: Condition | None, term: Term, batch: int, generator: torch.Generator | None
     ) -> Tensor:
-        """Return alpha u - alpha u_hat for fresh latents at t, (rows, *shape), alpha being the term's."""
-        basis = self.process.basis
+        """Return alpha u - alpha u_hat for fresh latents, (rows, *shape), alpha being the term's."""
+        basis, at = self.process.basis, term.at_t
         noise = white_noise(u.shape, like=u, generator=generator)
-        u_t = term.end.log_alpha.exp().to(u.dtype) * u + term.end.log_sigma.exp().to(u.dtype) * noise
-        output = denoiser.output(basis.inverse(u_t), t)
-        self._check_finite(output, t, batch)
-        latent, factor = denoiser.prediction.conversion(self.process, t, term.log_alpha, at=term.end)
+        u_t = at.alpha.to(u.dtype) * u + at.sigma.to(u.dtype) * noise
+        output = self.denoiser.output(basis.inverse(u_t), at.t, condition)
+        self._check_finite(output, at.t, batch)
+        latent, factor = self.denoiser.prediction.conversion(at, term.log_alpha)
         estimate = latent.to(u.dtype) * u_t + factor.to(u.dtype) * basis.forward(output)
         return term.log_alpha.exp().to(u.dtype) * u - estimate
 
@@ -337,19 +324,14 @@ class ELBO(nn.Module):
         best: list[Tensor] = []
         grid = self.process.to_schedule_dtype(self.times)
         for k, (squares, count) in enumerate(zip(seen.sums, seen.counts, strict=True)):
-            posterior = step_between(self.process, grid[k], grid[k + 1], self.coupling).posterior
+            posterior = self.process.posterior_coefficients(grid[k], grid[k + 1], self.coupling)
             variance = posterior.stddev.square() + posterior.signal.square() * (squares / count)
             best.append((variance[0].log() / 2).expand(self.process.shape))
         return torch.stack(best)
 
     # ---- checks -------------------------------------------------------------------------------------------
 
-    def _check_call(self, denoiser: AbstractDenoiser) -> None:
-        check_instance("denoiser", denoiser, AbstractDenoiser, "Denoiser(network, process, prediction=...) for example")
-        check_same_process(self.process, denoiser.process, whose="the denoiser", where="this bound")
-
     def _check_parts(self) -> None:
-        check_instance("process", self.process, LinearGaussianProcess, "the one that the denoiser was made for")
         check_instance("prior", self.prior, Prior, "GaussianPrior(process, spectrum) for example")
         check_instance("decoder", self.decoder, Decoder, "GaussianDecoder(process) for example")
         check_instance("coupling", self.coupling, Coupling, "Markov() for example")

@@ -8,10 +8,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ...degradations import Coupling, LinearGaussianProcess, Markov
-from ...models.reverse_std import PosteriorStd, ReverseStd, Step
+from ...degradations import Coupling, LinearGaussianProcess, Markov, Step
+from ...models import PosteriorStd, ReverseStd
 from .latent_times import has_noise
-from .terms import step_between, step_term
+from .terms import step_term
 
 # Numbers in one table of coefficients: 32 MiB in float64.
 _TABLE_NUMBERS = 2**22
@@ -44,21 +44,22 @@ def check_grid(
     grid = process.to_schedule_dtype(times)
     chunk = max(1, _TABLE_NUMBERS // math.prod(process.shape))
     for s, t in zip(grid[:-1].split(chunk), grid[1:].split(chunk), strict=True):
-        term = step_term(step_between(process, s, t, coupling), reverse_std)
-        infinite = ~(term.gain.isfinite() & term.excess.isfinite()).flatten(1).all(1)
+        term = step_term(Step.between(process.at(s), process.at(t), coupling), reverse_std)
+        infinite = ~(term.scale.isfinite() & term.excess.isfinite()).flatten(1).all(1)
         if bool(infinite.any()):
             k = int(infinite.int().argmax())
-            raise _infinite(process, step_between(process, s[k], t[k], coupling), coupling, reverse_std)
+            raise _infinite(Step.between(process.at(s[k]), process.at(t[k]), coupling), reverse_std)
     if not has_noise(process, grid[0].item()):
         raise _no_noise(process, grid[0].item())
 
 
-def _infinite(process: LinearGaussianProcess, step: Step, coupling: Coupling, reverse_std: ReverseStd) -> ValueError:
+def _infinite(step: Step, reverse_std: ReverseStd) -> ValueError:
     """Return the error that says why the term of this step is infinite."""
-    where = f"from t = {step.t.item():.6g} to {step.s.item():.6g}"
+    process, coupling = step.at_t.process, step.coupling
+    where = f"from t = {step.at_t.t.item():.6g} to {step.at_s.t.item():.6g}"
     still = step.posterior.stddev == 0
-    if bool((step.start.log_sigma == -torch.inf).any()):
-        return _no_noise(process, step.s.item())
+    if bool((step.at_s.log_sigma == -torch.inf).any()):
+        return _no_noise(process, step.at_s.t.item())
     if bool((still & (step.posterior.signal != 0)).any()):
         msg = (
             f"{coupling} has no variance in the step {where}: its posterior is no density and the bound infinite; take"

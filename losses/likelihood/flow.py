@@ -215,10 +215,10 @@ class FlowLikelihood:
             raise ValueError(msg)
         check_same_process(process, denoiser.process, whose="the denoiser", where="this likelihood")
         start = self.first if t is None else _time("t", t)
-        log_sigma = process.log_coefficients(process.as_times(start)).log_sigma
+        log_sigma = process.at(start).log_sigma
         # Reading a value makes a device wait, as every step of the solver does.
         if bool((log_sigma == -torch.inf).any()):
-            noisy = bool((process.log_coefficients(process.as_times(1.0)).log_sigma > -torch.inf).all())
+            noisy = bool((process.at(1.0).log_sigma > -torch.inf).all())
             remedy = "ask at a later time, such as first=1e-3" if noisy else "take a process with noise at t = 1"
             msg = (
                 f"{type(process).__name__} has no noise in some coefficient at t = {start}, where the flow has no"

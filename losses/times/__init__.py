@@ -9,7 +9,7 @@ from .joint import (
 )
 from .loss_aware import LossHistory, LossHistoryBins, LossHistoryTimes
 from .noise_level import LogNormalTimes, LogSNRTimes, NoiseLevelTimes
-from .uniform import LevelTimes, UniformTimes
+from .uniform import LevelTimes, UniformTimes, default_times
 
 __all__ = [
     "Antithetic",
@@ -25,4 +25,5 @@ __all__ = [
     "Stratified",
     "TimeDistribution",
     "UniformTimes",
+    "default_times",
 ]

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from ...core.checks import check_times, values_are_readable
 from ...core.precision import schedule_dtype
+from ...degradations import LinearGaussianProcess
 
 
 class TimeDistribution(ABC):
@@ -29,6 +30,11 @@ class TimeDistribution(ABC):
     `update`. Results are in the precision that schedules are computed in, float64 where the device has it: a level is
     met exactly.
     """
+
+    def bind(self, process: LinearGaussianProcess) -> TimeDistribution:
+        """Return this distribution for one process: itself, unless it depends on the process."""
+        del process
+        return self
 
     @abstractmethod
     def quantile(self, u: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:

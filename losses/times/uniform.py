@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ...core.precision import schedule_dtype
+from ...degradations import LinearGaussianProcess
 from .base import (
     TimeDistribution,
     above_zero,
@@ -87,3 +88,8 @@ class LevelTimes(TimeDistribution):
         source = generator.device if generator is not None else device
         levels = torch.randint(1, self.levels + 1, (batch,), generator=generator, device=source)
         return levels.to(device, schedule_dtype(device)) / self.levels
+
+
+def default_times(process: LinearGaussianProcess) -> TimeDistribution:
+    """Return the uniform distribution over levels 1..K where the process has them, else over (0, 1]."""
+    return LevelTimes(process.levels) if process.levels else UniformTimes()

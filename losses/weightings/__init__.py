@@ -3,7 +3,7 @@
 from .base import Weighting
 from .bound import BoundWeighting
 from .edm import EDMWeighting
-from .frequency import FrequencyWeighting
+from .frequency import FrequencyWeighting, PowerLawWeighting
 from .log_variance import LearnedLogVariance
 from .min_snr import MinSNRWeighting
 from .p2 import P2Weighting
@@ -17,6 +17,7 @@ __all__ = [
     "LearnedLogVariance",
     "MinSNRWeighting",
     "P2Weighting",
+    "PowerLawWeighting",
     "SigmoidWeighting",
     "SimpleWeighting",
     "Weighting",

@@ -9,7 +9,7 @@ to a sign, its estimate of the noise by
 Both factors stay in range where alpha_t underflows, which u itself from epsilon does not. So one weight per
 coefficient on e_eps^2 says what the loss is, whatever the network predicts:
 
-    sum_k w_k e_{eps,k}^2 = sum_k (gain_k e_{y,k})^2,    gain = sqrt(w) |output_y| / sigma_t.
+    sum_k w_k e_{eps,k}^2 = sum_k (scale_k e_{y,k})^2,    scale = sqrt(w) |output_y| / sigma_t.
 
 In continuous time the variational bound weighs e_eps^2 by 1/2 (-dl/dt), l = log alpha_t^2 - log sigma_t^2 being the
 log-SNR of the coefficient, and SNR = exp(l). With t uniform in [0, 1] a weighting is the bound's term times a ratio:
@@ -40,8 +40,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ...core.checks import values_are_readable
-from ...core.rates import nudged_inside
-from ...degradations import LinearGaussianProcess, Prediction, PredictPreviousLevel
+from ...degradations import Level, LinearGaussianProcess, Prediction
 
 # Between the ends of the time axis, where a process has noise if it has any.
 _MIDDLE = 0.5
@@ -51,29 +50,34 @@ class Weighting(ABC):
     """How much the squared error of each coefficient counts at each time. A subclass writes `weight`."""
 
     @abstractmethod
-    def weight(self, process: LinearGaussianProcess, t: Float[Tensor, "*batch"]) -> Float[Tensor, "..."]:
+    def weight(self, at: Level) -> Float[Tensor, "..."]:
         """Return w_k(t) >= 0, the weight of a coefficient's squared epsilon-error.
 
         Args:
-            process: the forward process.
-            t: checked times, () or (batch,).
+            at: the level, at times () or (batch,).
 
         Returns:
             A tensor that broadcasts to (batch, *shape), in the schedule's precision.
         """
 
-    def gain(
-        self, process: LinearGaussianProcess, prediction: Prediction, t: Float[Tensor, "*batch"]
-    ) -> Float[Tensor, "..."]:
+    def bind(self, process: LinearGaussianProcess) -> Weighting:
+        """Return this weighting for one process: itself, unless it needs constants of the process.
+
+        Raises:
+            ValueError: the weighting is not defined for `process`.
+        """
+        self.require_defined(process)
+        return self
+
+    def error_scale(self, prediction: Prediction, at: Level) -> Float[Tensor, "..."]:
         """Return the factor sqrt(w) |output| / sigma_t on the error of `prediction`, whose square it weighs.
 
         Where the formula is 0 times infinity, as at the ends of a process without noise at t = 0 or without signal at
         t = 1, this is its limit from within [0, 1].
 
         Args:
-            process: the forward process.
             prediction: what the network puts out.
-            t: checked times, () or (batch,).
+            at: the level, at times () or (batch,).
 
         Returns:
             A tensor that broadcasts to (batch, *shape); infinite or NaN where the error has no finite weight.
@@ -82,21 +86,19 @@ class Weighting(ABC):
             ValueError: `weight` returned another number of axes than (batch, *shape) has.
         """
 
-        def ratio(t: Tensor) -> Tensor:
-            at = process.log_coefficients(t)
-            return prediction.conversion(process, t, at.log_alpha, at=at).output.abs() / at.log_sigma.exp()
+        def ratio(at: Level) -> Tensor:
+            return prediction.conversion(at, at.log_alpha).output.abs() / at.sigma
 
         # The ratio's own limit comes first, so that an infinite weight of it stays infinite.
-        return limits(lambda t: self._batched_weight(process, t).sqrt() * limits(ratio, t), t)
+        return limits(lambda at: self._batched_weight(at).sqrt() * limits(ratio, at), at)
 
-    def _batched_weight(self, process: LinearGaussianProcess, t: Tensor) -> Tensor:
+    def _batched_weight(self, at: Level) -> Tensor:
         """Return the weight, checked not to have numbers of examples where axes of signals are."""
-        weight = self.weight(process, t)
-        if weight.ndim not in (0, len(process.shape) + 1):
+        weight, shape = self.weight(at), at.process.shape
+        if weight.ndim not in (0, len(shape) + 1):
             msg = (
-                f"{type(self).__name__}.weight(process, t) returned shape {tuple(weight.shape)} for t of shape"
-                f" {tuple(t.shape)}; it must broadcast to {('batch', *process.shape)}, as process.log_snr(t) and"
-                " process.expand_times(t) do"
+                f"{type(self).__name__}.weight(at) returned shape {tuple(weight.shape)} for times of shape"
+                f" {tuple(at.t.shape)}; it must broadcast to {('batch', *shape)}, as at.log_snr does"
             )
             raise ValueError(msg)
         return weight
@@ -107,88 +109,62 @@ class Weighting(ABC):
         Raises:
             ValueError: it has not; the message says what to use instead.
         """
-        t = process.as_times(_MIDDLE)
-        log_sigma = process.log_coefficients(t).log_sigma
-        if bool((log_sigma == -torch.inf).any()):
+        if bool((process.at(_MIDDLE).log_sigma == -torch.inf).any()):
             msg = (
                 f"{type(self).__name__} weighs errors of the noise, and {type(process).__name__} has none (sigma = 0 in"
-                f" some coefficient at t = {_MIDDLE}): use SimpleWeighting() or SimpleWeighting(PredictX()), or a"
-                " process with sigma > 0"
+                f" some coefficient at t = {_MIDDLE}): use SimpleWeighting() or"
+                " SimpleWeighting(in_terms_of=PredictX()), or a process with sigma > 0"
             )
             raise ValueError(msg)
 
     def weighted_error(
-        self,
-        process: LinearGaussianProcess,
-        prediction: Prediction,
-        t: Float[Tensor, " batch"],
-        error: Float[Tensor, "batch ..."],
+        self, prediction: Prediction, at: Level, error: Float[Tensor, "batch ..."]
     ) -> Float[Tensor, "batch ..."]:
-        """Return V diag(gain) V^T `error`, whose squared norm is the weighted loss, (batch, *shape).
+        """Return V diag(scale) V^T `error`, whose squared norm is the weighted loss, (batch, *shape).
 
-        A gain that is one number per example needs no transform.
+        A scale that is one number per example needs no transform.
 
         Args:
-            process: the forward process.
             prediction: what the network puts out.
-            t: checked times, (batch,).
+            at: the level, at times (batch,).
             error: the network's error, (batch, *shape).
 
         Raises:
-            ValueError: a gain, or its square, is not finite in the error's dtype (where values are free to read;
+            ValueError: a scale, or its square, is not finite in the error's dtype (where values are readable;
                 elsewhere infinities and NaN travel to the loss).
         """
-        gain = self.gain(process, prediction, t)
-        if values_are_readable(gain):
-            self.check_gain(gain, process, prediction, t, error.dtype)
-        return process.basis.combine((error, gain))
+        scale = self.error_scale(prediction, at)
+        if values_are_readable(scale):
+            self.check_scale(scale, prediction, at, error.dtype)
+        return at.process.basis.combine((error, scale))
 
-    def check_gain(
-        self,
-        gain: Float[Tensor, "..."],
-        process: LinearGaussianProcess,
-        prediction: Prediction,
-        t: Float[Tensor, " batch"],
-        dtype: torch.dtype,
-    ) -> None:
-        """Check that the gain at times `t` has a square in `dtype`, the error's.
+    def check_scale(self, scale: Float[Tensor, "..."], prediction: Prediction, at: Level, dtype: torch.dtype) -> None:
+        """Check that the scale of errors at a level has a square in `dtype`, the error's.
 
         Raises:
             ValueError: it has none; the message names time and coefficient and what to do.
         """
         most = torch.finfo(dtype).max ** 0.5
-        allowed = gain.abs() <= most
+        allowed = scale.abs() <= most
         if bool(allowed.all()):
             return
         index = tuple((~allowed).nonzero()[0].tolist())
         # What does not depend on the time has one row for all times.
-        time = t[index[0]].item() if len(gain) == len(t) else t[0].item()
+        times = at.t.reshape(-1)
+        time = times[index[0]].item() if len(scale) == len(times) else times[0].item()
         msg = (
-            f"{type(self).__name__} multiplies the error of {type(prediction).__name__} by {gain[index].item():.3g} at"
-            f" t = {time:.6g}, coefficient {index[1:]} of {type(process).__name__}: signal or noise vanishes there, or"
-            f" the log-SNR falls infinitely fast, and {most:.3g} is the most whose square is a number of the error's"
+            f"{type(self).__name__} multiplies the error of {type(prediction).__name__} by {scale[index].item():.3g} at"
+            f" t = {time:.6g}, coefficient {index[1:]} of {type(at.process).__name__}: signal or noise vanishes there,"
+            f" or the log-SNR falls infinitely fast, and {most:.3g} is the most whose square is a number of the error's"
             " dtype. Draw times away from that end, or use another prediction or a bounded weighting, such as"
             " SimpleWeighting() or MinSNRWeighting()"
         )
         raise ValueError(msg)
 
 
-def limits(factor: Callable[[Tensor], Tensor], t: Float[Tensor, "*batch"]) -> Float[Tensor, "..."]:
-    """Return factor(t), and where that is not a number its limit from within [0, 1]."""
-    value = factor(t)
+def limits(factor: Callable[[Level], Tensor], at: Level) -> Float[Tensor, "..."]:
+    """Return factor(at), and where that is not a number its limit from within [0, 1]."""
+    value = factor(at)
     if values_are_readable(value) and not bool(value.isnan().any()):
         return value
-    return torch.where(value.isnan(), factor(nudged_inside(t)), value)
-
-
-def data_output(
-    prediction: Prediction, process: LinearGaussianProcess, t: Float[Tensor, "*batch"]
-) -> Float[Tensor, "..."]:
-    """Return |output| of the conversion to the data u itself: how an error of `prediction` counts there.
-
-    That is exact for every prediction. `PredictPreviousLevel.conversion` would damp what has sunk below the noise, which
-    makes an estimate better but is not the error that follows from its own.
-    """
-    if isinstance(prediction, PredictPreviousLevel):
-        return (-process.log_coefficients(prediction.previous(process, t)).log_alpha).exp()
-    return prediction.conversion(process, t).output.abs()
+    return torch.where(value.isnan(), factor(at.nudged_inside()), value)

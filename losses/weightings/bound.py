@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from typing_extensions import override
 
-from ...degradations import LinearGaussianProcess
+from ...degradations import Level
 from .base import Weighting
 
 
@@ -20,9 +21,10 @@ class BoundWeighting(Weighting):
     coefficient whose log-SNR rests, such as the constant of the heat equation, counts nothing.
     """
 
-    def weight(self, process: LinearGaussianProcess, t: Float[Tensor, "*batch"]) -> Float[Tensor, "..."]:
+    @override
+    def weight(self, at: Level) -> Float[Tensor, "..."]:
         """See `Weighting.weight`; infinite where the log-SNR falls infinitely fast, NaN where it rises."""
-        rate = process.log_snr_rate(t)
+        rate = at.process.log_snr_rate(at.t)
         # A rate that is positive only by rounding, as in `check_falling`, is one of a log-SNR that rests.
         rests = (rate > 0) & (rate <= 1e4 * torch.finfo(rate.dtype).eps)
         return torch.where(rate > 0, torch.where(rests, 0.0, torch.nan), 0.0 - rate / 2)

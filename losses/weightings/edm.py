@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from typing_extensions import override
 
-from ...degradations import LinearGaussianProcess, Prediction
-from .base import Weighting, data_output, limits
+from ...degradations import Level, Prediction
+from .base import Weighting, limits
 
 
 @dataclass(frozen=True)
@@ -38,19 +39,17 @@ class EDMWeighting(Weighting):
             )
             raise ValueError(msg)
 
-    def weight(self, process: LinearGaussianProcess, t: Float[Tensor, "*batch"]) -> Float[Tensor, "..."]:
-        """See `Weighting.weight`."""
-        return 1 + (-process.log_snr(t)).exp() / self.data_stddev**2
+    @override
+    def weight(self, at: Level) -> Float[Tensor, "..."]:
+        return 1 + (-at.log_snr).exp() / self.data_stddev**2
 
-    def gain(
-        self, process: LinearGaussianProcess, prediction: Prediction, t: Float[Tensor, "*batch"]
-    ) -> Float[Tensor, "..."]:
-        """See `Weighting.gain`."""
+    @override
+    def error_scale(self, prediction: Prediction, at: Level) -> Float[Tensor, "..."]:
 
-        def factor(t: Tensor) -> Tensor:
+        def factor(at: Level) -> Tensor:
             # From the x-error: there the weight stays in range without signal, which on the epsilon-error it does not.
-            log_ratio, log_stddev = process.log_snr(t) / 2, math.log(self.data_stddev)
+            log_ratio, log_stddev = at.log_snr / 2, math.log(self.data_stddev)
             root = torch.logaddexp(2 * log_ratio, torch.full_like(log_ratio, -2 * log_stddev)) / 2
-            return root.exp() * data_output(prediction, process, t)
+            return root.exp() * prediction.error_factor(at)
 
-        return limits(factor, t)
+        return limits(factor, at)

@@ -1,12 +1,14 @@
-"""A weight of its own for every coefficient."""
+"""Another weighting times a factor for every coefficient: given as a tensor, or a power law of the frequency."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from typing_extensions import override
 
 from ...core.checks import check_instance
 from ...core.constants import ConstantModule
@@ -18,6 +20,7 @@ from ...degradations import (
     SeparableBasis,
 )
 from .base import Weighting
+from .simple import SimpleWeighting
 
 
 class FrequencyWeighting(ConstantModule, Weighting):
@@ -52,63 +55,80 @@ class FrequencyWeighting(ConstantModule, Weighting):
         self.base = base
         self.register_constant("factors", factors)
 
-    @classmethod
-    def power_law(cls, base: Weighting, basis: Basis, exponent: float) -> FrequencyWeighting:
-        """Return factors that are a power of the basis's eigenvalues, (lambda_k + lambda_1)^exponent over their mean.
-
-        lambda_1 is the least positive eigenvalue; it keeps the weight of the constant finite. In a cosine, sine or
-        Fourier basis eigenvalues are squared frequencies, (2 pi f)^2 in pixel^-2: natural images, of variance about
-        f^-2, are weighed evenly by exponent 1.
-
-        Args:
-            base: the weighting that is multiplied.
-            basis: the process's basis.
-            exponent: power of the eigenvalue; positive ones stress fine detail.
-
-        Raises:
-            TypeError: the basis has no eigenvalues.
-            ValueError: exponent is not finite, or an eigenvalue is negative, or none is positive.
-        """
-        if not math.isfinite(exponent):
-            msg = f"exponent must be finite (0 weighs all coefficients alike), got {exponent}"
-            raise ValueError(msg)
-        eigenvalues = _eigenvalues(basis)
-        factors = (eigenvalues + eigenvalues[eigenvalues > 0].min()).pow(exponent)
-        return cls(base, factors / factors.mean())
-
     def extra_repr(self) -> str:
         """Show the weighting that is multiplied, if it is not shown below, and the factors' shape."""
         shape = tuple(self.factors.shape)
         return f"factors={shape}" if isinstance(self.base, torch.nn.Module) else f"{self.base}, factors={shape}"
 
-    def weight(self, process: LinearGaussianProcess, t: Float[Tensor, "*batch"]) -> Float[Tensor, "..."]:
-        """See `Weighting.weight`."""
-        return self.base.weight(process, t) * self._batched_factors(process)
+    @override
+    def weight(self, at: Level) -> Float[Tensor, "..."]:
+        return self.base.weight(at) * self._batched_factors(at)
 
-    def gain(
-        self, process: LinearGaussianProcess, prediction: Prediction, t: Float[Tensor, "*batch"]
-    ) -> Float[Tensor, "..."]:
-        """See `Weighting.gain`."""
-        return self.base.gain(process, prediction, t) * self._batched_factors(process).sqrt()
+    @override
+    def error_scale(self, prediction: Prediction, at: Level) -> Float[Tensor, "..."]:
+        return self.base.error_scale(prediction, at) * self._batched_factors(at).sqrt()
 
+    @override
     def require_defined(self, process: LinearGaussianProcess) -> None:
         """Check that the factors fit the process, and what the weighting that is multiplied checks.
 
         Raises:
             ValueError: they do not.
         """
-        factors = self.factors
         try:
-            factors.expand(process.shape)
+            self.factors.expand(process.shape)
         except RuntimeError:
-            msg = f"factors must broadcast to the process's shape {process.shape}, got {tuple(factors.shape)}"
+            msg = f"factors must broadcast to the process's shape {process.shape}, got {tuple(self.factors.shape)}"
             raise ValueError(msg) from None
         self.base.require_defined(process)
 
-    def _batched_factors(self, process: LinearGaussianProcess) -> Tensor:
+    def _batched_factors(self, at: Level) -> Tensor:
         """Return the factors with a batch axis and all axes of a signal, lest rows be taken for examples."""
-        factors = self.factors
-        return factors.reshape(*(1,) * (len(process.shape) + 1 - factors.ndim), *factors.shape)
+        missing = len(at.process.shape) + 1 - self.factors.ndim
+        return self.factors.reshape(*(1,) * missing, *self.factors.shape)
+
+
+@dataclass(frozen=True)
+class PowerLawWeighting(Weighting):
+    """Another weighting times (lambda_k + lambda_1)^exponent over its mean, lambda being the basis's eigenvalues.
+
+    lambda_1 is the least positive eigenvalue; it keeps the weight of the constant finite. In a cosine, sine or Fourier
+    basis eigenvalues are squared frequencies, (2 pi f)^2 in pixel^-2: natural images, of variance about f^-2, are
+    weighed evenly by exponent 1. A loss binds it to its process.
+
+    Attributes:
+        exponent: power of the eigenvalue; positive ones stress fine detail.
+        base: the weighting that is multiplied.
+
+    Raises:
+        ValueError: exponent is not finite. When a loss is made with it: an eigenvalue is negative, or none is positive.
+        TypeError: when a loss is made with it: the process's basis has no eigenvalues.
+    """
+
+    exponent: float
+    base: Weighting = field(default_factory=SimpleWeighting)
+
+    def __post_init__(self) -> None:
+        """Refuse an exponent that orders nothing."""
+        if not math.isfinite(self.exponent):
+            msg = f"exponent must be finite (0 weighs all coefficients alike), got {self.exponent}"
+            raise ValueError(msg)
+
+    @override
+    def bind(self, process: LinearGaussianProcess) -> FrequencyWeighting:
+        eigenvalues = _eigenvalues(process.basis)
+        factors = (eigenvalues + eigenvalues[eigenvalues > 0].min()).pow(self.exponent)
+        bound = FrequencyWeighting(self.base.bind(process), factors / factors.mean())
+        bound.require_defined(process)
+        return bound.to(process.device)
+
+    @override
+    def weight(self, at: Level) -> Float[Tensor, "..."]:
+        return self.bind(at.process).weight(at)
+
+    @override
+    def error_scale(self, prediction: Prediction, at: Level) -> Float[Tensor, "..."]:
+        return self.bind(at.process).error_scale(prediction, at)
 
 
 def _eigenvalues(basis: Basis) -> Tensor:

@@ -16,10 +16,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ...core.checks import check_instance
 from ...core.precision import full_precision
-from ...degradations import LinearGaussianProcess
-from ...degradations.process import Time
+from ...degradations import Level
 
 # Log-SNRs within about this of 0, in nats, are told apart by a squashed one.
 _LOG_SNR_SCALE = 10.0
@@ -39,23 +37,19 @@ class LearnedLogVariance(nn.Module):
     whole example's loss; once learned, the network's gradients are the same.
 
     Args:
-        process: the forward process of the loss.
         features: number of cosines of each position.
 
     Raises:
-        TypeError: process is not a `LinearGaussianProcess`.
         ValueError: features < 1.
     """
 
-    def __init__(self, process: LinearGaussianProcess, *, features: int = 32) -> None:
+    def __init__(self, features: int = 32) -> None:
         super().__init__()
-        check_instance("process", process, LinearGaussianProcess, "the loss's own")
         if features < 1:
             msg = f"features must be at least 1, got {features}"
             raise ValueError(msg)
-        self.process = process
         self.features = features
-        self.linear = nn.Linear(2 * features, 1, device=process.device)
+        self.linear = nn.Linear(2 * features, 1)
         nn.init.zeros_(self.linear.weight)
         nn.init.zeros_(self.linear.bias)
 
@@ -63,18 +57,10 @@ class LearnedLogVariance(nn.Module):
         """Show the number of features."""
         return f"features={self.features}"
 
-    def forward(self, t: Time) -> Float[Tensor, "*batch"]:
-        """Return v(t), of t's shape, in the parameters' dtype.
-
-        Args:
-            t: times in [0, 1], a number, () or (batch,).
-
-        Raises:
-            TypeError: t is an integer tensor.
-            ValueError: t has another shape or lies outside [0, 1].
-        """
-        t = self.process.as_times(t)
-        squashed = (1 + (self.process.log_snr(t) / _LOG_SNR_SCALE).tanh()).flatten(1).mean(1) / 2
+    def forward(self, at: Level) -> Float[Tensor, "*batch"]:
+        """Return v(t) at a level, of its times' shape, in the parameters' dtype."""
+        t = at.t
+        squashed = (1 + (at.log_snr / _LOG_SNR_SCALE).tanh()).flatten(1).mean(1) / 2
         positions = torch.stack([t.reshape(-1), squashed.expand(t.numel())], dim=1)
         orders = torch.arange(1, self.features + 1, dtype=t.dtype, device=t.device)
         cosines = (math.pi * positions[..., None] * orders).cos().flatten(1)
@@ -82,12 +68,12 @@ class LearnedLogVariance(nn.Module):
         with full_precision(t.device):
             return self.linear(cosines.to(self.linear.weight.dtype)).reshape(t.shape)
 
-    def scaled(self, loss: Float[Tensor, " batch"], t: Float[Tensor, " batch"]) -> Float[Tensor, " batch"]:
+    def scaled(self, loss: Float[Tensor, " batch"], at: Level) -> Float[Tensor, " batch"]:
         """Return loss * exp(-v(t)) + v(t), in the loss's dtype, (batch,).
 
         Args:
             loss: losses of examples, at least 0, (batch,).
-            t: their times, (batch,).
+            at: their level, at times (batch,).
         """
-        log_variance = self(t).to(loss.dtype)
+        log_variance = self(at).to(loss.dtype)
         return loss * (-log_variance).exp() + log_variance

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from jaxtyping import Float
 from torch import Tensor
+from typing_extensions import override
 
-from ...degradations import LinearGaussianProcess
+from ...degradations import Level
 from .base import Weighting
 
 
@@ -31,6 +32,6 @@ class MinSNRWeighting(Weighting):
             msg = f"gamma must be positive (the paper's is 5), got {self.gamma}"
             raise ValueError(msg)
 
-    def weight(self, process: LinearGaussianProcess, t: Float[Tensor, "*batch"]) -> Float[Tensor, "..."]:
-        """See `Weighting.weight`."""
-        return (math.log(self.gamma) - process.log_snr(t)).clamp(max=0.0).exp()
+    @override
+    def weight(self, at: Level) -> Float[Tensor, "..."]:
+        return (math.log(self.gamma) - at.log_snr).clamp(max=0.0).exp()

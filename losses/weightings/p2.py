@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from typing_extensions import override
 
-from ...degradations import LinearGaussianProcess
+from ...degradations import Level
 from .base import Weighting
 
 
@@ -37,7 +38,7 @@ class P2Weighting(Weighting):
             msg = f"k must be positive and finite (the paper's is 1), got {self.k}"
             raise ValueError(msg)
 
-    def weight(self, process: LinearGaussianProcess, t: Float[Tensor, "*batch"]) -> Float[Tensor, "..."]:
-        """See `Weighting.weight`."""
-        log_snr = process.log_snr(t)
+    @override
+    def weight(self, at: Level) -> Float[Tensor, "..."]:
+        log_snr = at.log_snr
         return (-self.gamma * torch.logaddexp(log_snr, torch.full_like(log_snr, math.log(self.k)))).exp()

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from jaxtyping import Float
 from torch import Tensor
+from typing_extensions import override
 
-from ...degradations import LinearGaussianProcess
+from ...degradations import Level
 from .base import Weighting
 from .bound import BoundWeighting
 
@@ -36,6 +37,6 @@ class SigmoidWeighting(Weighting):
             msg = f"bias must be a finite log-SNR, got {self.bias}: without fading it is BoundWeighting()"
             raise ValueError(msg)
 
-    def weight(self, process: LinearGaussianProcess, t: Float[Tensor, "*batch"]) -> Float[Tensor, "..."]:
-        """See `Weighting.weight`."""
-        return BoundWeighting().weight(process, t) * (self.bias - process.log_snr(t)).sigmoid()
+    @override
+    def weight(self, at: Level) -> Float[Tensor, "..."]:
+        return BoundWeighting().weight(at) * (self.bias - at.log_snr).sigmoid()

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from typing_extensions import override
 
 from ...core.checks import check_instance
-from ...degradations import LinearGaussianProcess, PredictEpsilon, Prediction
-from .base import Weighting, data_output, limits
+from ...degradations import Level, LinearGaussianProcess, PredictEpsilon, Prediction
+from .base import Weighting, limits
 
 # Below this a factor alpha is on its way to underflow, and the same ratio is taken without it.
 _SMALL = 2.0**-500
@@ -21,67 +22,64 @@ class SimpleWeighting(Weighting):
     """1 on the squared error of a prediction, the "simple" loss of Ho et al. (2020, eq. 14) for epsilon.
 
     Attributes:
-        measure: prediction in whose terms the error is measured; the network's own if None, at no cost.
+        in_terms_of: prediction in whose terms the error is measured; the network's own if None, at no cost.
 
     Raises:
-        TypeError: measure is not a `Prediction`.
+        TypeError: `in_terms_of` is not a `Prediction`.
     """
 
-    measure: Prediction | None = None
+    in_terms_of: Prediction | None = None
 
     def __post_init__(self) -> None:
         """Refuse what is no prediction."""
-        if self.measure is not None:
-            check_instance("measure", self.measure, Prediction, "PredictX() for example")
+        if self.in_terms_of is not None:
+            check_instance("in_terms_of", self.in_terms_of, Prediction, "PredictX() for example")
 
-    def weight(self, process: LinearGaussianProcess, t: Float[Tensor, "*batch"]) -> Float[Tensor, "..."]:
-        """See `Weighting.weight`.
+    @override
+    def weight(self, at: Level) -> Float[Tensor, "..."]:
+        """Return the weight on the epsilon-error.
 
         Raises:
-            ValueError: `measure` is None: the weight then depends on what the network predicts.
+            ValueError: `in_terms_of` is None: the weight then depends on what the network predicts.
         """
-        if self.measure is None:
+        if self.in_terms_of is None:
             msg = (
                 "SimpleWeighting() weighs the network's own prediction, whichever that is: name it, as in"
-                " SimpleWeighting(PredictX()), to ask for a weight on the epsilon-error"
+                " SimpleWeighting(in_terms_of=PredictX()), to ask for a weight on the epsilon-error"
             )
             raise ValueError(msg)
-        return self.gain(process, PredictEpsilon(), t).square()
+        return self.error_scale(PredictEpsilon(), at).square()
 
-    def gain(
-        self, process: LinearGaussianProcess, prediction: Prediction, t: Float[Tensor, "*batch"]
-    ) -> Float[Tensor, "..."]:
-        """See `Weighting.gain`; here it is the ratio of both predictions' outputs."""
-        measure = self.measure
-        if measure is None or measure == prediction:
-            return torch.ones((1,) * (len(process.shape) + 1), dtype=t.dtype, device=process.device)
+    @override
+    def error_scale(self, prediction: Prediction, at: Level) -> Float[Tensor, "..."]:
+        """Return the ratio of both predictions' outputs; see `Weighting.error_scale`."""
+        wanted = self.in_terms_of
+        if wanted is None or wanted == prediction:
+            return at.constant(1.0)
 
-        def ratio(t: Tensor) -> Tensor:
-            at = process.log_coefficients(t)
-            theirs, ours = (p.conversion(process, t, at.log_alpha, at=at).output.abs() for p in (prediction, measure))
+        def ratio(at: Level) -> Tensor:
+            theirs, ours = (p.conversion(at, at.log_alpha).output.abs() for p in (prediction, wanted))
             # Both carry the factor alpha_t. Where it takes them out of range, the factor 1 in its place does not.
-            plain = data_output(prediction, process, t) / data_output(measure, process, t)
+            plain = prediction.error_factor(at) / wanted.error_factor(at)
             return torch.where(ours > _SMALL, theirs / ours, plain)
 
-        return limits(ratio, t)
+        return limits(ratio, at)
 
+    @override
     def require_defined(self, process: LinearGaussianProcess) -> None:
-        """Check that `process` can convert the measure stably.
+        """Check that `process` can convert `in_terms_of` stably.
 
         Raises:
             ValueError: it cannot; the message names the predictions that it can.
         """
-        if self.measure is not None:
-            self.measure.require_stable(process)
+        if self.in_terms_of is not None:
+            self.in_terms_of.require_stable(process)
 
+    @override
     def weighted_error(
-        self,
-        process: LinearGaussianProcess,
-        prediction: Prediction,
-        t: Float[Tensor, " batch"],
-        error: Float[Tensor, "batch ..."],
+        self, prediction: Prediction, at: Level, error: Float[Tensor, "batch ..."]
     ) -> Float[Tensor, "batch ..."]:
-        """See `Weighting.weighted_error`; the network's own error is left as it is."""
-        if self.measure is None or self.measure == prediction:
+        """Return the weighted error; the network's own is left as it is."""
+        if self.in_terms_of is None or self.in_terms_of == prediction:
             return error
-        return super().weighted_error(process, prediction, t, error)
+        return super().weighted_error(prediction, at, error)

@@ -144,8 +144,8 @@ class Decoder(ConstantModule, ABC):
 
     def _log_open(self, t: Float[Tensor, "*batch"]) -> Float[Tensor, "..."]:
         """Return log sigma_t - log alpha_t at checked times, per coefficient; NaN where both are minus infinity."""
-        log_alpha, log_sigma = self.process.log_coefficients(t)
-        return log_sigma - log_alpha
+        at = self.process.at(t)
+        return at.log_sigma - at.log_alpha
 
     def _require_law(self, log_stddev: Tensor, t: Tensor) -> Tensor:
         """Return the log of a standard deviation made from sigma_t / alpha_t, checked to be a positive number's.

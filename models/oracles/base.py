@@ -16,9 +16,9 @@ from torch import Tensor
 
 from ...core.checks import check_signal, values_are_readable
 from ...core.precision import to_compute_dtype
-from ...degradations import LinearGaussianProcess
-from ...degradations.level import LogCoefficients
+from ...degradations import Level, LinearGaussianProcess
 from ...degradations.process import Time
+from ..conditions import Condition
 from ..denoiser import AbstractDenoiser
 
 # Components or rows of data are taken a few at a time, so that no tensor holds more numbers than this
@@ -39,27 +39,35 @@ class Oracle(AbstractDenoiser, ABC):
         super().__init__(process)
 
     @abstractmethod
-    def spectral_mean(self, u_t: Float[Tensor, "batch ..."], at: LogCoefficients) -> Float[Tensor, "batch ..."]:
+    def spectral_mean(self, u_t: Float[Tensor, "batch ..."], at: Level) -> Float[Tensor, "batch ..."]:
         """Return E[u | u_t], (batch, *shape), for spectra of latents and the process's coefficients at their times."""
 
     @abstractmethod
-    def spectral_variance(self, u_t: Float[Tensor, "batch ..."], at: LogCoefficients) -> Float[Tensor, "batch ..."]:
+    def spectral_variance(self, u_t: Float[Tensor, "batch ..."], at: Level) -> Float[Tensor, "batch ..."]:
         """Return Var(u_k | u_t) of every coefficient, in squared data units, (batch, *shape); see `spectral_mean`."""
 
     @abstractmethod
-    def spectral_log_prob(self, u_t: Float[Tensor, "batch ..."], at: LogCoefficients) -> Float[Tensor, " batch"]:
+    def spectral_log_prob(self, u_t: Float[Tensor, "batch ..."], at: Level) -> Float[Tensor, " batch"]:
         """Return the log-density of u_t in nats, (batch,)."""
 
     @abstractmethod
     def sample(self, count: int, *, generator: torch.Generator | None = None) -> Float[Tensor, "count ..."]:
         """Draw `count` independent examples of the data, (count, *shape), float64 where the device has it."""
 
-    def forward(self, z_t: Float[Tensor, "batch ..."], t: Time) -> Float[Tensor, "batch ..."]:
+    def forward(
+        self,
+        z_t: Float[Tensor, "batch ..."],
+        t: Time,
+        condition: Condition | None = None,
+        given: Condition | None = None,
+    ) -> Float[Tensor, "batch ..."]:
         """Return E[x | z_t], (batch, *shape), in z_t's dtype (float32 for half precision).
 
         Args:
             z_t: latents, (batch, *shape).
             t: times in [0, 1], a number, () or (batch,).
+            condition: ignored: the data's distribution is one.
+            given: ignored.
 
         Raises:
             TypeError: an argument is not floating-point.
@@ -102,12 +110,12 @@ class Oracle(AbstractDenoiser, ABC):
         """
         return self.spectral_log_prob(*self._spectrum(z_t, t))
 
-    def _spectrum(self, z_t: Tensor, t: Time) -> tuple[Tensor, LogCoefficients]:
+    def _spectrum(self, z_t: Tensor, t: Time) -> tuple[Tensor, Level]:
         """Return the latents' spectrum in the schedule's precision, and the coefficients at their times."""
         check_signal("z_t", z_t, self.process.shape)
-        times = self.process.as_times(t, batch=len(z_t))
+        at = self.process.at(t, batch=len(z_t))
         wide = self.process.to_schedule_dtype(z_t)
-        return self.process.basis.forward(wide), self.process.log_coefficients(times)
+        return self.process.basis.forward(wide), at
 
 
 def blocks(count: int, numbers: int) -> list[slice]:

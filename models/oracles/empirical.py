@@ -16,8 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ...core.checks import check_signal, values_are_readable
-from ...degradations import LinearGaussianProcess
-from ...degradations.level import LogCoefficients
+from ...degradations import Level, LinearGaussianProcess
 from .base import Oracle, blocks
 
 
@@ -46,12 +45,12 @@ class EmpiricalOracle(Oracle):
         self.register_buffer("mean", u.mean(0), persistent=False)
         self.register_buffer("residuals", (u - u.mean(0)).flatten(1), persistent=False)
 
-    def spectral_mean(self, u_t: Float[Tensor, "batch ..."], at: LogCoefficients) -> Float[Tensor, "batch ..."]:
+    def spectral_mean(self, u_t: Float[Tensor, "batch ..."], at: Level) -> Float[Tensor, "batch ..."]:
         """See `Oracle.spectral_mean`."""
         shares = torch.softmax(self._joint(u_t, at), dim=1)
         return self.mean + (shares @ self.residuals).reshape(u_t.shape)
 
-    def spectral_variance(self, u_t: Float[Tensor, "batch ..."], at: LogCoefficients) -> Float[Tensor, "batch ..."]:
+    def spectral_variance(self, u_t: Float[Tensor, "batch ..."], at: Level) -> Float[Tensor, "batch ..."]:
         """See `Oracle.spectral_variance`."""
         shares = torch.softmax(self._joint(u_t, at), dim=1)
         mean = (shares @ self.residuals)[:, None]
@@ -62,7 +61,7 @@ class EmpiricalOracle(Oracle):
             variance += torch.einsum("bi,bik->bk", shares[:, block], spread)
         return variance.reshape(u_t.shape)
 
-    def spectral_log_prob(self, u_t: Float[Tensor, "batch ..."], at: LogCoefficients) -> Float[Tensor, " batch"]:
+    def spectral_log_prob(self, u_t: Float[Tensor, "batch ..."], at: Level) -> Float[Tensor, " batch"]:
         """See `Oracle.spectral_log_prob`.
 
         Raises:
@@ -78,7 +77,7 @@ class EmpiricalOracle(Oracle):
         u = self.mean + self.residuals[chosen.to(self.mean.device)].reshape(count, *self.process.shape)
         return self.process.basis.inverse(u)
 
-    def _joint(self, u_t: Tensor, at: LogCoefficients) -> Tensor:
+    def _joint(self, u_t: Tensor, at: Level) -> Tensor:
         """Return -sum_k (u_t - alpha u_i)^2 / (2 sigma^2), (batch, count)."""
         if values_are_readable(at.log_sigma) and bool((at.log_sigma == -torch.inf).any()):
             msg = (

@@ -12,8 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ...degradations import DataSpectrum, LinearGaussianProcess, SpectralGaussian
-from ...degradations.level import LogCoefficients
+from ...degradations import DataSpectrum, Level, LinearGaussianProcess, SpectralGaussian
 from .base import Oracle
 
 
@@ -52,12 +51,12 @@ class GaussianOracle(Oracle):
         """Return the oracle of Gaussian data with the spectrum of a data set, in the process's basis."""
         return cls(process, spectrum.mean, spectrum.variance)
 
-    def marginal(self, at: LogCoefficients, batch: int) -> SpectralGaussian:
+    def marginal(self, at: Level, batch: int) -> SpectralGaussian:
         """Return p(z_t) as a batch of equal Gaussians, for the process's coefficients at its times."""
         mean = (at.log_alpha.exp() * self.mean).expand(batch, *self.process.shape)
         return SpectralGaussian(self.process.basis, mean, (self._log_variance(at) / 2).exp())
 
-    def spectral_mean(self, u_t: Float[Tensor, "batch ..."], at: LogCoefficients) -> Float[Tensor, "batch ..."]:
+    def spectral_mean(self, u_t: Float[Tensor, "batch ..."], at: Level) -> Float[Tensor, "batch ..."]:
         """See `Oracle.spectral_mean`."""
         log_variance = self._log_variance(at)
         gain = (at.log_alpha + self.variance.log() - log_variance).exp()
@@ -65,14 +64,14 @@ class GaussianOracle(Oracle):
         gain = torch.where(log_variance == -torch.inf, 0.0, gain)
         return self.mean + gain * (u_t - at.log_alpha.exp() * self.mean)
 
-    def spectral_variance(self, u_t: Float[Tensor, "batch ..."], at: LogCoefficients) -> Float[Tensor, "batch ..."]:
+    def spectral_variance(self, u_t: Float[Tensor, "batch ..."], at: Level) -> Float[Tensor, "batch ..."]:
         """See `Oracle.spectral_variance`."""
         log_variance = self._log_variance(at)
         variance = (self.variance.log() + 2 * at.log_sigma - log_variance).exp()
         # Without noise and either signal or variance, u_t tells nothing that is not known.
         return torch.where(log_variance == -torch.inf, self.variance, variance).expand_as(u_t)
 
-    def spectral_log_prob(self, u_t: Float[Tensor, "batch ..."], at: LogCoefficients) -> Float[Tensor, " batch"]:
+    def spectral_log_prob(self, u_t: Float[Tensor, "batch ..."], at: Level) -> Float[Tensor, " batch"]:
         """See `Oracle.spectral_log_prob`."""
         return self.marginal(at, len(u_t)).log_prob(self.process.basis.inverse(u_t))
 
@@ -81,6 +80,6 @@ class GaussianOracle(Oracle):
         mean = self.mean.expand(count, *self.process.shape)
         return SpectralGaussian(self.process.basis, mean, self.variance.sqrt()).sample(generator=generator)
 
-    def _log_variance(self, at: LogCoefficients) -> Tensor:
+    def _log_variance(self, at: Level) -> Tensor:
         """Return log(alpha^2 v + sigma^2), broadcastable to (batch, *shape)."""
         return torch.logaddexp(2 * at.log_alpha + self.variance.log(), 2 * at.log_sigma)

@@ -14,8 +14,7 @@ from torch import Tensor
 
 from ...core.checks import values_are_readable
 from ...core.randomness import white_noise
-from ...degradations import LinearGaussianProcess
-from ...degradations.level import LogCoefficients
+from ...degradations import Level, LinearGaussianProcess
 from .base import Oracle, blocks
 
 
@@ -58,11 +57,11 @@ class MixtureOracle(Oracle):
         self.register_buffer("means", wide[1].clone(), persistent=False)
         self.register_buffer("variances", wide[2].expand(means.shape).clone(), persistent=False)
 
-    def spectral_mean(self, u_t: Float[Tensor, "batch ..."], at: LogCoefficients) -> Float[Tensor, "batch ..."]:
+    def spectral_mean(self, u_t: Float[Tensor, "batch ..."], at: Level) -> Float[Tensor, "batch ..."]:
         """See `Oracle.spectral_mean`; raises what `spectral_log_prob` does."""
         return self._mean(u_t, at, torch.softmax(self._joint(u_t, at), dim=1))
 
-    def spectral_variance(self, u_t: Float[Tensor, "batch ..."], at: LogCoefficients) -> Float[Tensor, "batch ..."]:
+    def spectral_variance(self, u_t: Float[Tensor, "batch ..."], at: Level) -> Float[Tensor, "batch ..."]:
         """See `Oracle.spectral_variance`: the components' mean variance, and the variance of their means around `mean`.
 
         Raises what `spectral_log_prob` does.
@@ -77,7 +76,7 @@ class MixtureOracle(Oracle):
             variance += torch.einsum("bj,bj...->b...", shares[:, block], spread)
         return variance
 
-    def spectral_log_prob(self, u_t: Float[Tensor, "batch ..."], at: LogCoefficients) -> Float[Tensor, " batch"]:
+    def spectral_log_prob(self, u_t: Float[Tensor, "batch ..."], at: Level) -> Float[Tensor, " batch"]:
         """See `Oracle.spectral_log_prob`.
 
         Raises:
@@ -97,20 +96,20 @@ class MixtureOracle(Oracle):
     def _blocks(self, u_t: Tensor) -> list[slice]:
         return blocks(len(self.means), u_t.numel())
 
-    def _mean(self, u_t: Tensor, at: LogCoefficients, shares: Tensor) -> Tensor:
+    def _mean(self, u_t: Tensor, at: Level, shares: Tensor) -> Tensor:
         """Return the components' Wiener filters averaged with their `shares`, (batch, components)."""
         mean = torch.zeros_like(u_t)
         for block in self._blocks(u_t):
             mean += torch.einsum("bj,bj...->b...", shares[:, block], self._component_mean(u_t, at, block)[0])
         return mean
 
-    def _component_mean(self, u_t: Tensor, at: LogCoefficients, block: slice) -> tuple[Tensor, Tensor]:
+    def _component_mean(self, u_t: Tensor, at: Level, block: slice) -> tuple[Tensor, Tensor]:
         """Return E[u | u_t, j], (batch, block, *shape), and log(alpha^2 v_j + sigma^2)."""
         residual, log_variance = self._residual(u_t, at, block)
         gain = (at.log_alpha[:, None] + self.variances[block].log() - log_variance).exp()
         return self.means[block] + gain * residual, log_variance
 
-    def _residual(self, u_t: Tensor, at: LogCoefficients, block: slice) -> tuple[Tensor, Tensor]:
+    def _residual(self, u_t: Tensor, at: Level, block: slice) -> tuple[Tensor, Tensor]:
         """Return u_t - alpha m_j and log(alpha^2 v_j + sigma^2), (batch or 1, block, *shape)."""
         log_alpha, log_sigma = at.log_alpha[:, None], at.log_sigma[:, None]
         log_variance = torch.logaddexp(2 * log_alpha + self.variances[block].log(), 2 * log_sigma)
@@ -122,7 +121,7 @@ class MixtureOracle(Oracle):
             raise ValueError(msg)
         return u_t[:, None] - log_alpha.exp() * self.means[block], log_variance
 
-    def _joint(self, u_t: Tensor, at: LogCoefficients) -> Tensor:
+    def _joint(self, u_t: Tensor, at: Level) -> Tensor:
         """Return log pi_j + log p(u_t | j), (batch, components)."""
         parts: list[Tensor] = []
         for block in self._blocks(u_t):

@@ -1,7 +1,11 @@
-"""Class labels: integers 0 .. classes - 1, and `classes` itself for "no label".
+"""Conditions: what belongs to a row and goes to the network with it, such as class labels.
 
-A network learns p(x) beside p(x | label) where some examples of a batch come without their label (Ho & Salimans, 2022):
-"no label" is then one more class, with an embedding of its own.
+A condition is a tensor, or a dictionary of tensors, with one entry for each row of a batch along the first axis. It
+travels beside the latents, through denoiser, loss, sampler and guidance, and only the network reads it.
+
+Labels are integers 0 .. classes - 1, and `classes` itself stands for "no label". A network learns p(x) beside
+p(x | label) where some examples of a batch come without their label (Ho & Salimans, 2022): "no label" is then one more
+class, with an embedding of its own.
 """
 
 from __future__ import annotations
@@ -11,6 +15,38 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from ..core.checks import check_instance, values_are_readable
+
+Condition = Tensor | dict[str, Tensor]
+
+
+def select_rows(condition: Condition | None, rows: slice | Int[Tensor, " rows"]) -> Condition | None:
+    """Return the condition of these rows of a batch, given as a slice or by their numbers, which may repeat."""
+    if condition is None:
+        return None
+    if isinstance(condition, dict):
+        return {name: _rows(part, rows) for name, part in condition.items()}
+    return _rows(condition, rows)
+
+
+def check_rows(name: str, condition: Condition | None, count: int) -> None:
+    """Check that a condition has one entry for each of `count` rows.
+
+    Raises:
+        TypeError: it is not a tensor or a dictionary of tensors.
+        ValueError: it has another number of rows.
+    """
+    if condition is None:
+        return
+    check_instance(name, condition, (Tensor, dict), "with one entry for each row")
+    for part in condition.values() if isinstance(condition, dict) else (condition,):
+        check_instance(name, part, Tensor, "with one entry for each row")
+        if part.ndim == 0 or len(part) != count:
+            msg = f"{name} must have one entry for each of {count} rows, got shape {tuple(part.shape)}"
+            raise ValueError(msg)
+
+
+def _rows(part: Tensor, rows: slice | Tensor) -> Tensor:
+    return part[rows if isinstance(rows, slice) else rows.to(part.device)]
 
 
 class LabelEmbedding(nn.Module):
@@ -40,10 +76,10 @@ class LabelEmbedding(nn.Module):
         """
         if labels is None:
             return self.table.weight[-1].expand(batch, -1)
-        inside = check_labels(labels, self.classes, batch=batch)
+        allowed = check_labels(labels, self.classes, batch=batch)
         # Rows are never looked up beyond the table, which would stop a device; what is not allowed becomes NaN.
-        found = self.table(torch.where(inside, labels, self.classes))
-        return torch.where(inside[:, None], found, torch.nan)
+        found = self.table(torch.where(allowed, labels, self.classes))
+        return torch.where(allowed[:, None], found, torch.nan)
 
 
 def check_labels(labels: Int[Tensor, "..."], classes: int, *, batch: int | None = None) -> Bool[Tensor, "..."]:
@@ -69,14 +105,14 @@ def check_labels(labels: Int[Tensor, "..."], classes: int, *, batch: int | None 
         expected = "(batch,)" if batch is None else f"({batch},)"
         msg = f"labels must have shape {expected}, one for each example, got {tuple(labels.shape)}"
         raise ValueError(msg)
-    inside = (labels >= 0) & (labels <= classes)
-    if values_are_readable(labels) and not bool(inside.all()):
+    allowed = (labels >= 0) & (labels <= classes)
+    if values_are_readable(labels) and not bool(allowed.all()):
         msg = (
-            f"labels must lie in 0..{classes - 1}, or be {classes} for no label, got {int(labels[~inside][0])}:"
+            f"labels must lie in 0..{classes - 1}, or be {classes} for no label, got {int(labels[~allowed][0])}:"
             f" the network knows {classes} classes"
         )
         raise ValueError(msg)
-    return inside
+    return allowed
 
 
 def drop_labels(
