@@ -26,18 +26,3 @@ def check_same_process(ours: LinearGaussianProcess, theirs: LinearGaussianProces
     raise ValueError(msg)
 
 
-def check_same_range(
-    ours: tuple[float, float] | None, theirs: tuple[float, float] | None, *, whose: str, where: str
-) -> None:
-    """Check that two parts mean the same numbers by the lowest and the highest level of the data, if both say.
-
-    Raises:
-        ValueError: they do not.
-    """
-    if ours is None or theirs is None or tuple(ours) == tuple(theirs):
-        return
-    msg = (
-        f"{whose} is one of data in [{theirs[0]:g}, {theirs[1]:g}], {where} of data in [{ours[0]:g}, {ours[1]:g}]:"
-        " scale the images to the range that the network was trained on before anything is fitted to them"
-    )
-    raise ValueError(msg)

@@ -1,38 +1,21 @@
-"""Samplers: from the prior back to data, and what is done with them."""
+"""Samplers: from the prior back to data by a stepper's steps along a grid, and what is done with them."""
 
-from .adaptive import AdaptiveSampler
-from .base import End, Sampler
 from .exponential import Variable
-from .grids import (
-    balanced_times,
-    karras_times,
-    level_times,
-    log_snr_times,
-    uniform_times,
-)
-from .heun import Churn, HeunSampler
-from .multistep import MultistepSampler
-from .noise import (
-    GeneratorNoise,
-    InterpolatedNoise,
-    Noise,
-    SeedNoise,
-    SharedNoise,
-)
-from .noise_multistep import NoiseMultistepSampler
-from .posterior import PosteriorSampler
-from .predictor_corrector import PredictorCorrectorSampler
+from .grids import BalancedGrid, EndGrid, FixedGrid, Grid, KarrasGrid, LogSNRGrid, UniformGrid
+from .noise import GeneratorNoise, InterpolatedNoise, Noise, SeedNoise, SharedNoise
 from .probability_flow import FlowCoefficients, flow_coefficients
-from .released_heat import released_heat_sampler
-from .runs import (
+from .results import (
     NonFiniteStateError,
     Partial,
     SamplingInterrupted,
+    SamplingResult,
     SamplingStats,
     StepInfo,
     Trajectory,
 )
-from .stochastic import EulerMaruyamaSampler, ExponentialSDESampler
+from .sampler import Sampler
+from .stepper import Stepper
+from .steppers import Adaptive, Churn, Follow, Heun, Multistep, Posterior, PredictorCorrector
 from .uses import (
     Blend,
     Generation,
@@ -40,6 +23,7 @@ from .uses import (
     Tree,
     blurred_start,
     branch,
+    encode,
     interpolate,
     interpolate_seeds,
     restart,
@@ -48,46 +32,47 @@ from .uses import (
 )
 
 __all__ = [
-    "AdaptiveSampler",
+    "Adaptive",
+    "BalancedGrid",
     "Blend",
     "Churn",
-    "End",
-    "EulerMaruyamaSampler",
-    "ExponentialSDESampler",
+    "EndGrid",
+    "FixedGrid",
     "FlowCoefficients",
+    "Follow",
     "Generation",
     "GeneratorNoise",
-    "HeunSampler",
+    "Grid",
+    "Heun",
     "InterpolatedNoise",
-    "MultistepSampler",
+    "KarrasGrid",
+    "LogSNRGrid",
+    "Multistep",
     "Noise",
-    "NoiseMultistepSampler",
     "NonFiniteStateError",
     "Partial",
-    "PosteriorSampler",
-    "PredictorCorrectorSampler",
+    "Posterior",
+    "PredictorCorrector",
     "Sampler",
     "SamplingInterrupted",
+    "SamplingResult",
     "SamplingStats",
     "SeedNoise",
     "SharedNoise",
     "Start",
     "StepInfo",
+    "Stepper",
     "Trajectory",
     "Tree",
+    "UniformGrid",
     "Variable",
-    "balanced_times",
     "blurred_start",
     "branch",
+    "encode",
     "flow_coefficients",
     "interpolate",
     "interpolate_seeds",
-    "karras_times",
-    "level_times",
-    "log_snr_times",
-    "released_heat_sampler",
     "restart",
     "time_of_blur",
-    "uniform_times",
     "upsampled_start",
 ]

@@ -25,7 +25,6 @@ of the times: there the estimate at t alone is used, and that step is of first o
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Sequence
 from enum import Enum, auto
@@ -36,15 +35,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..degradations import LinearGaussianProcess, ReverseSDE
-from ..degradations.level import (
-    LogCoefficients,
-    log_ratio,
-    log_transition,
-    posterior_coefficients,
-)
+from ..degradations import Level, ReverseSDE, log_snr_change, log_transition, posterior_coefficients
+from ..degradations.level import log_ratio
 
-_NODES = 16
+_RULE = np.polynomial.legendre.leggauss(16)
+# Gauss and Legendre's rule on the unit interval, along which t is 0 and s is 1.
+_NODES: list[float] = ((1 + _RULE[0]) / 2).tolist()
+_SHARES: list[float] = (_RULE[1] / 2).tolist()
 
 
 class Variable(Enum):
@@ -72,10 +69,9 @@ class ExponentialStep(NamedTuple):
 
 
 def exponential_step(
-    process: LinearGaussianProcess,
-    stencil: Sequence[Float[Tensor, "*steps"]],
-    t: Float[Tensor, "*steps"],
-    s: Float[Tensor, "*steps"],
+    stencil: Sequence[Level],
+    at_t: Level,
+    at_s: Level,
     *,
     eta: float = 0.0,
     variable: Variable = Variable.TIME,
@@ -83,38 +79,35 @@ def exponential_step(
     """Return the coefficients of steps from `t` to `s` that follow the estimate of the data.
 
     Args:
-        process: the forward process.
-        stencil: times that there are estimates for, each () or (steps,), all different, `t` itself first. That alone
-            holds the estimate at its value.
-        t: times of the latents, () or (steps,), checked and in the schedule's precision.
-        s: the times to go to, s < t.
+        stencil: levels that there are estimates for, at times () or (steps,), all different; usually `at_t` itself
+            first. That alone holds the estimate at its value.
+        at_t: level of the latents, at times () or (steps,).
+        at_s: the level to go to, s < t.
         eta: share of the forward noise, >= 0.
         variable: what the estimates are interpolated in.
     """
-    start, end = process.log_coefficients(s), process.log_coefficients(t)
-    posterior = posterior_coefficients(start, end, ReverseSDE(eta))
-    alpha = start.log_alpha.exp()
+    posterior = posterior_coefficients(at_s, at_t, ReverseSDE(eta))
+    alpha = at_s.alpha
     whole = alpha * posterior.signal
     if len(stencil) == 1:
         return ExponentialStep(posterior.latent, (whole,), posterior.stddev)
     kappa = 1 + eta**2
-    change = log_transition(start, end)[1]
+    change = log_snr_change(at_s, at_t)
     if variable is Variable.TIME:
-        places = [process.expand_times((time - t) / (s - t)) for time in stencil]
-        falls = [log_transition(start, at)[1] for at in _between(process, t, s)]
+        places = _places_in_time(stencil, at_t, at_s)
+        falls = [log_snr_change(at_s, at) for at in _between(at_t, at_s)]
     else:
-        places = _places_in_log_snr(process, stencil, end, span=-change / 2)
-        falls = [(1 - node) * change for node in _rule()[0]]
+        places = _places_in_log_snr(stencil, at_t, span=-change / 2)
+        falls = [(1 - node) * change for node in _NODES]
     rises = [alpha * (kappa * fall / 2).exp() for fall in falls]
     weights = _integrated(places, alpha * (kappa * change / 2).exp(), alpha, rises)
     return ExponentialStep(posterior.latent, _where_sound(weights, whole), posterior.stddev)
 
 
 def noise_step(
-    process: LinearGaussianProcess,
-    stencil: Sequence[Float[Tensor, "*steps"]],
-    t: Float[Tensor, "*steps"],
-    s: Float[Tensor, "*steps"],
+    stencil: Sequence[Level],
+    at_t: Level,
+    at_s: Level,
     *,
     variable: Variable = Variable.LOG_SNR,
 ) -> ExponentialStep:
@@ -123,43 +116,37 @@ def noise_step(
     Arguments as in `exponential_step`; what the weights are for are the noises (u - alpha u_hat) / sigma. There must be
     signal at `t`, where it is divided by.
     """
-    start, end = process.log_coefficients(s), process.log_coefficients(t)
-    fade, change = log_transition(start, end)
-    first = (end.log_sigma - fade).exp()
-    last = start.log_sigma.exp()
+    log_alpha, change = log_transition(at_s, at_t)
+    first = (at_t.log_sigma - log_alpha).exp()
+    last = at_s.sigma
     whole = first * torch.expm1(change / 2)
-    latent, nothing = (-fade).exp(), torch.zeros_like(whole)
+    latent, nothing = (-log_alpha).exp(), torch.zeros_like(whole)
     if len(stencil) == 1:
         return ExponentialStep(latent, (whole,), nothing)
     if variable is Variable.TIME:
-        places = [process.expand_times((time - t) / (s - t)) for time in stencil]
-        inner = [(start.log_alpha + at.log_sigma - at.log_alpha).exp() for at in _between(process, t, s)]
+        places = _places_in_time(stencil, at_t, at_s)
+        inner = [(at_s.log_alpha + at.log_sigma - at.log_alpha).exp() for at in _between(at_t, at_s)]
         weights = _integrated(places, first, last, inner)
     else:
         # Without noise at s the way is infinite, but what lies on it fades like exp(-y).
-        here = [log_ratio(_half_log_snr(process.log_coefficients(time)), _half_log_snr(end)) for time in stencil]
+        here = [log_ratio(at.log_snr, at_t.log_snr) / 2 for at in stencil]
         weights = _integrated_to_infinity(here, first, -change / 2)
     return ExponentialStep(latent, _where_sound(weights, whole), nothing)
 
 
-@functools.cache
-def _rule() -> tuple[list[float], list[float]]:
-    """Return nodes and weights of Gauss and Legendre's rule on the unit interval, along which t is 0 and s is 1."""
-    nodes, shares = np.polynomial.legendre.leggauss(_NODES)
-    return ((1 + nodes) / 2).tolist(), (shares / 2).tolist()
+def _between(at_t: Level, at_s: Level) -> list[Level]:
+    """Return the levels at the rule's nodes between two."""
+    return [at_t.process.at(at_t.t + (at_s.t - at_t.t) * node) for node in _NODES]
 
 
-def _between(process: LinearGaussianProcess, t: Tensor, s: Tensor) -> list[LogCoefficients]:
-    """Return the process's coefficients at the rule's nodes between `t` and `s`."""
-    return [process.log_coefficients(t + (s - t) * node) for node in _rule()[0]]
+def _places_in_time(stencil: Sequence[Level], at_t: Level, at_s: Level) -> list[Tensor]:
+    """Return where the times of a stencil lie on a way along which t is 0 and s is 1."""
+    return [at_t.process.expand_times((at.t - at_t.t) / (at_s.t - at_t.t)) for at in stencil]
 
 
-def _places_in_log_snr(
-    process: LinearGaussianProcess, stencil: Sequence[Tensor], end: LogCoefficients, span: Tensor
-) -> list[Tensor]:
-    """Return where the times of a stencil lie in each log-SNR, on a way along which t is 0 and s is 1."""
-    here = [_half_log_snr(process.log_coefficients(time)) for time in stencil]
-    return [log_ratio(place, _half_log_snr(end)) / span for place in here]
+def _places_in_log_snr(stencil: Sequence[Level], at_t: Level, span: Tensor) -> list[Tensor]:
+    """Return where a stencil lies in each log-SNR, on a way along which t is 0 and s is 1."""
+    return [log_ratio(at.log_snr, at_t.log_snr) / 2 / span for at in stencil]
 
 
 def _integrated(places: Sequence[Tensor], first: Tensor, last: Tensor, values: Sequence[Tensor]) -> list[Tensor]:
@@ -168,7 +155,7 @@ def _integrated(places: Sequence[Tensor], first: Tensor, last: Tensor, values: S
     for j in range(len(places)):
         inner = sum(
             share * value * _lagrange_slope(places, j, node)
-            for node, share, value in zip(*_rule(), values, strict=True)
+            for node, share, value in zip(_NODES, _SHARES, values, strict=True)
         )
         weights.append(last * _lagrange(places, j, 1.0) - first * _lagrange(places, j, 0.0) - inner)
     return weights
@@ -206,15 +193,11 @@ def _where_sound(weights: Sequence[Tensor], whole: Tensor) -> tuple[Tensor, ...]
     return tuple(torch.where(sound, weight, other) for weight, other in zip(weights, alone, strict=True))
 
 
-def extrapolation(
-    stencil: Sequence[Float[Tensor, "*steps"]], s: Float[Tensor, "*steps"]
-) -> tuple[Float[Tensor, "*steps"], ...]:
-    """Return the weights of estimates at the times of `stencil` in a polynomial in time, taken at `s`."""
-    return tuple(_lagrange(list(stencil), j, s) for j in range(len(stencil)))
-
-
-def _half_log_snr(at: LogCoefficients) -> Tensor:
-    return log_ratio(at.log_alpha, at.log_sigma)
+def extrapolation(stencil: Sequence[Level], at_s: Level) -> tuple[Float[Tensor, "..."], ...]:
+    """Return the weights of estimates at the levels of `stencil` in a polynomial in time, taken at `at_s`."""
+    expand = at_s.process.expand_times
+    times = [expand(at.t) for at in stencil]
+    return tuple(_lagrange(times, j, expand(at_s.t)) for j in range(len(stencil)))
 
 
 def _lagrange(places: Sequence[Tensor], j: int, x: Tensor | float) -> Tensor:

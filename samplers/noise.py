@@ -27,7 +27,7 @@ from torch import Tensor
 
 from ..core.checks import check_whole
 from ..core.randomness import white_noise
-from .signals import Draw
+from .spectral import Draw
 
 # What a seed's stream of shared noise is apart from the stream that the seed itself begins.
 _APART = 0x6E6F697365

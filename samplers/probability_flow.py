@@ -24,6 +24,7 @@ from ..core.precision import schedule_dtype
 from ..core.rates import nudged_inside, rate
 from ..degradations import LinearGaussianProcess, Prediction
 from ..models import AbstractDenoiser
+from ..models.conditions import Condition
 
 
 class NonFiniteRatesError(ValueError):
@@ -55,11 +56,14 @@ def flow_coefficients(
 def _coefficients(process: LinearGaussianProcess, prediction: Prediction, t: Tensor) -> FlowCoefficients:
     """Return the coefficients as the formulas give them, NaN for infinity times 0."""
     # One pass for values and slopes of both logarithms: a solver asks hundreds of times.
-    at, (drift, stretch), *_ = torch.func.jvp(process.log_coefficients, (t,), (torch.ones_like(t),))
+    _, (drift, stretch), *_ = torch.func.jvp(
+        lambda t: (process.batched_log_alpha(t), process.batched_log_sigma(t)), (t,), (torch.ones_like(t),)
+    )
     if bool(drift.isnan().any()) or bool(stretch.isnan().any()):
         drift, stretch = process.drift(t), rate(process.batched_log_sigma, t)
     half_fall = drift - stretch
-    latent, output = prediction.conversion(process, t, at.log_alpha, at=at)
+    at = process.at(t)
+    latent, output = prediction.conversion(at, at.log_alpha)
     return FlowCoefficients(stretch + half_fall * latent, half_fall * output)
 
 
@@ -69,20 +73,28 @@ class FlowField:
     Args:
         denoiser: the denoiser.
         most_calls: the solver gives up after so many calls of it.
+        condition: what the network is told of each row.
+        given: what the estimate is conditioned on in each row.
 
     Attributes:
         calls: how many times the denoiser was called, each time on the whole batch.
     """
 
-    def __init__(self, denoiser: AbstractDenoiser, most_calls: int) -> None:
-        self.denoiser = denoiser
+    def __init__(
+        self,
+        denoiser: AbstractDenoiser,
+        most_calls: int,
+        condition: Condition | None = None,
+        given: Condition | None = None,
+    ) -> None:
+        self.denoiser, self.condition, self.given = denoiser, condition, given
         self.most_calls = most_calls
         self.calls = 0
 
     def rates(self, u: Tensor, t: Tensor, coefficients: FlowCoefficients) -> tuple[Tensor, ...]:
         """Return the rates of change of the state at a time (), for its first part u, (batch, *shape)."""
         basis = self.denoiser.process.basis
-        y = basis.forward(self.denoiser.output(basis.inverse(u), t))
+        y = basis.forward(self.denoiser.output(basis.inverse(u), t, self.condition, self.given))
         return (coefficients.latent.to(u.dtype) * u + coefficients.output.to(u.dtype) * y,)
 
     def __call__(self, t: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:

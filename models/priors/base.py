@@ -17,6 +17,9 @@ from torch import Tensor, nn
 from ...core.checks import check_instance, check_signal
 from ...core.constants import ConstantModule
 from ...degradations import LinearGaussianProcess, SpectralGaussian
+from ...degradations.agreement import check_same_process
+from ..denoiser import AbstractDenoiser
+from ..grey_levels import GreyLevels
 
 
 class Prior(ConstantModule, ABC):
@@ -29,11 +32,10 @@ class Prior(ConstantModule, ABC):
         process: the forward process whose last level it stands for.
 
     Attributes:
-        data_range: numbers that the lowest and the highest level of the data it was fitted to are; None where that is
-            not known, or there are no such data. Samplers check it against their denoiser's.
+        grey_levels: levels and range of the data it was fitted to; None where they are not known, or there are none.
     """
 
-    data_range: tuple[float, float] | None = None
+    grey_levels: GreyLevels | None = None
 
     def __init__(self, process: LinearGaussianProcess) -> None:
         super().__init__()
@@ -73,6 +75,22 @@ class Prior(ConstantModule, ABC):
         q = self._widened(q)
         z = q.sample(generator=generator)
         return q.log_prob(z) - self.log_prob(z)
+
+    def require_fits(self, denoiser: AbstractDenoiser) -> None:
+        """Check that this is a prior of the denoiser's process, and of data in the range it was made for.
+
+        Raises:
+            ValueError: it is not.
+        """
+        check_same_process(denoiser.process, self.process, whose="the prior", where="the denoiser")
+        ours, theirs = self.grey_levels, denoiser.grey_levels
+        if ours is not None and theirs is not None and (ours.low, ours.high) != (theirs.low, theirs.high):
+            msg = (
+                f"the prior is one of data in [{ours.low:g}, {ours.high:g}], the denoiser of data in"
+                f" [{theirs.low:g}, {theirs.high:g}]: scale the images to the range that the network was trained on"
+                " before anything is fitted to them"
+            )
+            raise ValueError(msg)
 
     def agrees_with(self, other: nn.Module) -> bool:
         """Tell whether `other` is this prior, or one of the same class, process and tables (a copy, say)."""

@@ -10,8 +10,8 @@ and the two weights 1 - scale and scale add up to one, so the same sum holds for
 estimate does not depend on what the network predicts.
 
 For exact outputs the guided score is that of p(z_t) (p(z_t | label) / p(z_t))^scale at each t. Those are *not* the
-marginals of one law degraded by the process, except for scale = 0 and 1: the samples of other scales have no density
-that is known.
+marginals of one distribution degraded by the process, except for scale = 0 and 1: the samples of other scales have no
+density that is known.
 """
 
 from __future__ import annotations
@@ -19,83 +19,88 @@ from __future__ import annotations
 import math
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
+from typing_extensions import override
 
-from ...core.checks import values_are_readable
-from ...models.conditioning import BatchDenoiser
-from ...models.denoiser import Denoiser
+from ...core.checks import check_instance, values_are_readable
+from ...degradations.process import Time
+from ...models import AbstractDenoiser, Condition, Denoiser
+from ...models.denoiser import estimate
 
 
-class ClassifierFreeGuidance(BatchDenoiser):
-    """A denoiser that exaggerates what its network says of labels; it works wherever a denoiser does.
+class ClassifierFreeGuidance(AbstractDenoiser):
+    """A denoiser that exaggerates what its network makes of a condition; it works wherever a denoiser does.
 
-    The outputs with and without label come from one call of the network on a batch twice as long: of two calls each
-    would wait for the device to start it anew, and small batches leave most of a device idle. Where memory is short,
-    let the sampler split the batch.
+    `sampler.sample(count, condition=labels)` draws guided samples; without a condition nothing is guided. For labels
+    the outputs with and without come from one call of the network on a batch twice as long: of two calls each would
+    wait for the device to start it anew, and small batches leave most of a device idle. Where memory is short, let the
+    sampler split the batch. Rows of "no label", `classes`, are not guided. Other conditions take two calls.
 
     Args:
-        denoiser: a denoiser whose network knows classes, trained with some labels left out.
-        labels: label of each row, (batch,), 0 .. classes - 1. Rows of "no label", `classes`, are not guided.
-        scale: guidance scale, 1 + w of Ho & Salimans (2022); 0 ignores labels, 1 is the conditional denoiser.
+        denoiser: a denoiser whose network takes a condition, trained with some of them left out.
+        scale: guidance scale, 1 + w of Ho & Salimans (2022); 0 ignores conditions, 1 is the conditional denoiser.
         interval: times (low, high] in which guidance acts; beside them the scale is 1. In the middle alone, guidance
             costs less variety (Kynkaanniemi et al., 2024, who give noise levels instead of times). None is all times.
 
     Attributes:
         network_calls: how many times one call sends the batch through the network: twice the denoiser's own, or as
-            often for the scales 0 and 1. Where times are free to read, and none lies in the interval, once only.
+            often for the scales 0 and 1. Where times are readable, and none lies in the interval, once only.
 
     Raises:
-        TypeError: `denoiser` is no `Denoiser`, or the labels are not integers.
-        ValueError: the network knows no classes, a label lies outside 0 .. classes (where values are free to read), the
-            scale is negative or not finite, or the interval is not one within [0, 1].
+        TypeError: `denoiser` is not a `Denoiser`.
+        ValueError: the scale is negative or not finite, or the interval is not one within [0, 1].
     """
 
-    def __init__(
-        self,
-        denoiser: Denoiser,
-        labels: Int[Tensor, " batch"],
-        scale: float,
-        *,
-        interval: tuple[float, float] | None = None,
-    ) -> None:
-        super().__init__(denoiser, labels)
+    def __init__(self, denoiser: Denoiser, scale: float, *, interval: tuple[float, float] | None = None) -> None:
+        check_instance("denoiser", denoiser, Denoiser, "Denoiser(UNet(shape, classes=10), ...) for example")
+        super().__init__(denoiser.process)
         if not 0 <= scale < math.inf:
             msg = f"scale must be a finite number of at least 0, got {scale}: 1 is without guidance, 3 is usual"
             raise ValueError(msg)
         if interval is not None and not 0 <= interval[0] < interval[1] <= 1:
             msg = f"interval must be (low, high) with 0 <= low < high <= 1, got {interval}: None is all times"
             raise ValueError(msg)
-        self.scale, self.interval = scale, interval
+        self.denoiser, self.scale, self.interval = denoiser, scale, interval
+        self.prediction, self.grey_levels = denoiser.prediction, denoiser.grey_levels
         guided = scale != 1 and (scale != 0 or interval is not None)
         self.network_calls = (2 if guided else 1) * denoiser.network_calls
 
-    def output(self, z_t: Float[Tensor, "batch ..."], t: Float[Tensor, "*batch"]) -> Float[Tensor, "batch ..."]:
-        """Return the guided prediction, (batch, *shape).
+    @override
+    def forward(
+        self,
+        z_t: Float[Tensor, "batch ..."],
+        t: Time,
+        condition: Condition | None = None,
+        given: Condition | None = None,
+    ) -> Float[Tensor, "batch ..."]:
+        return estimate(self, z_t, t, condition, given)
 
-        Raises:
-            ValueError: the batch has another length than the labels, or the network returns another shape.
-        """
-        self.check_batch(z_t)
+    @override
+    def output(
+        self,
+        z_t: Float[Tensor, "batch ..."],
+        t: Float[Tensor, "*batch"],
+        condition: Condition | None = None,
+        given: Condition | None = None,
+    ) -> Float[Tensor, "batch ..."]:
+        if condition is None or (self.scale == 0 and self.interval is None):
+            return self.denoiser.output(z_t, t, None, given)
         if self.scale == 1 or self._nothing_inside(t):
-            return self.denoiser.output(z_t, t, self.labels)
-        if self.scale == 0 and self.interval is None:
-            return self.denoiser.output(z_t, t)
-        none = torch.full_like(self.labels, self.denoiser.known_classes())
-        twice = self.denoiser.output(
-            torch.cat([z_t, z_t]), t.expand(len(z_t)).repeat(2), torch.cat([none, self.labels])
-        )
-        y_none, y_label = twice.chunk(2)
+            return self.denoiser.output(z_t, t, condition, given)
+        y_none, y_condition = self._both(z_t, t, condition, given)
         # lerp is exact at both ends.
-        return torch.lerp(y_none, y_label, self._scale_at(t, z_t))
+        return torch.lerp(y_none, y_condition, self._scale_at(t, z_t))
 
-    def select(self, rows: slice | Int[Tensor, " rows"]) -> ClassifierFreeGuidance:
-        """Return the guided denoiser of these rows of the batch.
-
-        Raises:
-            ValueError: they reach beyond the labels.
-        """
-        return ClassifierFreeGuidance(self.denoiser, self.labels_of(rows), self.scale, interval=self.interval)
+    def _both(self, z_t: Tensor, t: Tensor, condition: Condition, given: Condition | None) -> tuple[Tensor, Tensor]:
+        """Return the outputs without and with the condition."""
+        classes = self.denoiser.classes
+        if classes is None or isinstance(condition, dict):
+            return self.denoiser.output(z_t, t, None, given), self.denoiser.output(z_t, t, condition, given)
+        labels = torch.cat([torch.full_like(condition, classes), condition])
+        both = self.denoiser.output(torch.cat([z_t, z_t]), t.expand(len(z_t)).repeat(2), labels, given)
+        y_none, y_condition = both.chunk(2)
+        return y_none, y_condition
 
     def _nothing_inside(self, t: Tensor) -> bool:
         """Tell whether it is known that no time lies in the interval."""

@@ -60,7 +60,7 @@ def conditional_latents(
     check_instance("spectrum", spectrum, DataSpectrum, "estimate_spectrum(process.basis, data) makes one")
     check_signal("y", y, process.shape)
     variance = variance_table(process, spectrum)
-    alpha, sigma = (log.exp() for log in process.log_coefficients(process.as_times(t, batch=len(y))))
+    at = process.at(t, batch=len(y))
     basis, wide = process.basis, process.to_schedule_dtype(y)
     mean = process.to_schedule_dtype(spectrum.mean).expand(y.shape)
     x = SpectralGaussian(basis, mean, variance.sqrt()).sample(generator=generator)
@@ -68,5 +68,5 @@ def conditional_latents(
     residual = observation.coefficients(wide) - observation.coefficients(observation.observe(x, generator=generator))
     within = noise_variance(observation, y, to_compute_dtype(y).dtype)
     solution = solve(basis, observation, residual, variance[None], within, iterations=iterations)
-    spectrum_t = alpha * (basis.forward(x) + variance.sqrt() * solution) + sigma * noise
+    spectrum_t = at.alpha * (basis.forward(x) + variance.sqrt() * solution) + at.sigma * noise
     return basis.inverse(spectrum_t).to(to_compute_dtype(y).dtype)

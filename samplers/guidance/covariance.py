@@ -25,11 +25,12 @@ being amplified into nonsense.
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
+from typing_extensions import override
 
-from ...degradations import Basis, DataSpectrum
-from ...models import AbstractDenoiser
+from ...degradations import Basis, DataSpectrum, Level
+from ...models import AbstractDenoiser, Condition
 from .least_squares import damped_least_squares
 from .observations import LinearObservation
 from .observed import ObservationGuidance, Spread
@@ -46,7 +47,6 @@ class CovarianceGuidance(ObservationGuidance):
     Args:
         denoiser: the unconditional denoiser.
         observation: what was observed, and how exactly; it is moved to the process's device.
-        y: the observations, (batch, *shape), one for each row of the latents.
         variance: the data's variance v >= 0 per coefficient of the process's basis, in squared data units: a spectrum
             (`estimate_spectrum(process.basis, data)`), a tensor that broadcasts to the shape, or one number.
         iterations: how many conjugate gradient iterations are allowed at each time, where the observation is diagonal
@@ -62,40 +62,29 @@ class CovarianceGuidance(ObservationGuidance):
         self,
         denoiser: AbstractDenoiser,
         observation: LinearObservation,
-        y: Float[Tensor, "batch ..."],
         *,
         variance: DataSpectrum | Float[Tensor, "..."] | float,
         iterations: int = MOST_ITERATIONS,
     ) -> None:
-        super().__init__(denoiser, observation, y, variance=variance)
+        super().__init__(denoiser, observation, variance=variance)
         if iterations < 1:
             msg = f"iterations must be at least 1, got {iterations}"
             raise ValueError(msg)
         self.iterations = iterations
 
-    def select(self, rows: slice | Int[Tensor, " rows"]) -> CovarianceGuidance:
-        """Return the guided denoiser of these rows of the batch."""
-        return type(self)(
-            self.denoiser.select(rows),
-            self.observation,
-            self.y[rows],
-            variance=self.variance,
-            iterations=self.iterations,
-        )
+    @override
+    def _correction(self, z_t: Tensor, at: Level, condition: Condition | None, y: Tensor) -> tuple[Tensor, Tensor]:
+        estimate = self.denoiser(z_t, at.t, condition)
+        spread = self.spread(at, dtype=z_t.dtype)
+        return estimate, spread.variance.sqrt() * self._solve(estimate, y, spread)
 
-    def _correction(self, z_t: Tensor, times: Tensor) -> tuple[Tensor, Tensor]:
-        """See `ObservationGuidance`."""
-        estimate = self.denoiser(z_t, times)
-        spread = self.spread(times, dtype=z_t.dtype)
-        return estimate, spread.variance.sqrt() * self._solve(estimate, spread)
-
-    def _solve(self, estimate: Tensor, spread: Spread) -> Tensor:
+    def _solve(self, estimate: Tensor, y: Tensor, spread: Spread) -> Tensor:
         """Return the spectrum of C_t^(1/2) H^T S^-1 (y - H x_hat); see `solve`."""
-        noise = noise_variance(self.observation, self.y, estimate.dtype)
+        noise = noise_variance(self.observation, y, estimate.dtype)
         return solve(
             self.process.basis,
             self.observation,
-            self._residual(estimate),
+            self._residual(estimate, y),
             spread.variance,
             noise,
             iterations=self.iterations,

@@ -28,11 +28,12 @@ from __future__ import annotations
 import math
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
+from typing_extensions import override
 
-from ...degradations import DataSpectrum
-from ...models import AbstractDenoiser
+from ...degradations import DataSpectrum, Level
+from ...models import AbstractDenoiser, Condition
 from .observations import LinearObservation
 from .observed import ObservationGuidance, recording
 
@@ -45,7 +46,6 @@ class DiffusionPosteriorSampling(ObservationGuidance):
     Args:
         denoiser: the unconditional denoiser.
         observation: what was observed; it is moved to the process's device.
-        y: the observations, (batch, *shape), one for each row of the latents.
         strength: zeta >= 0, nats per data unit of the residual's norm. For an exact Gaussian likelihood it would be
             |r| / s^2, about sqrt(number of observed coefficients) / s once the residual is noise.
         variance: the data's variance per coefficient, as in `CovarianceGuidance`. Here it only tells in which
@@ -62,40 +62,29 @@ class DiffusionPosteriorSampling(ObservationGuidance):
         self,
         denoiser: AbstractDenoiser,
         observation: LinearObservation,
-        y: Float[Tensor, "batch ..."],
         *,
         strength: float,
         variance: DataSpectrum | Float[Tensor, "..."] | float,
     ) -> None:
-        super().__init__(denoiser, observation, y, variance=variance)
+        super().__init__(denoiser, observation, variance=variance)
         if not 0 <= strength < math.inf:
             msg = f"strength must be finite and at least 0 (0 does not guide), got {strength}"
             raise ValueError(msg)
         self.strength = strength
 
-    def select(self, rows: slice | Int[Tensor, " rows"]) -> DiffusionPosteriorSampling:
-        """Return the guided denoiser of these rows of the batch."""
-        return type(self)(
-            self.denoiser.select(rows),
-            self.observation,
-            self.y[rows],
-            strength=self.strength,
-            variance=self.variance,
-        )
-
-    def _correction(self, z_t: Tensor, times: Tensor) -> tuple[Tensor, Tensor]:
-        """See `ObservationGuidance`."""
+    @override
+    def _correction(self, z_t: Tensor, at: Level, condition: Condition | None, y: Tensor) -> tuple[Tensor, Tensor]:
         with recording():
-            z_t, estimate = self._recorded_estimate(z_t, times)
+            z_t, estimate = self._recorded_estimate(z_t, at, condition)
             with torch.no_grad():
-                weight = self._weight(estimate.detach())
-            spread = self.spread(times, dtype=z_t.dtype)
+                weight = self._weight(estimate.detach(), y)
+            spread = self.spread(at, dtype=z_t.dtype)
             pulled = self._through_latent(weight, estimate, z_t, spread)
             return estimate.detach(), torch.where(spread.blind, spread.variance * weight, pulled)
 
-    def _weight(self, estimate: Tensor) -> Tensor:
+    def _weight(self, estimate: Tensor, y: Tensor) -> Tensor:
         """Return V^T of -zeta times the gradient of |y - H x_hat| by x_hat, 0 where there is no residual."""
-        residual = self._residual(estimate)
+        residual = self._residual(estimate, y)
         norm = residual.flatten(1).norm(dim=1).reshape(-1, *(1,) * len(self.process.shape))
         direction = torch.where(norm == 0, 0.0, residual / norm)
         pull = self.observation.basis.inverse(self.observation.gain * direction)

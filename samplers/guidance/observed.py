@@ -29,18 +29,19 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Generator
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor
+from typing_extensions import override
 
 from ...core.checks import check_instance, check_signal
 from ...core.constants import ConstantModule
 from ...core.precision import to_compute_dtype
-from ...degradations import DataSpectrum, LinearGaussianProcess
+from ...degradations import DataSpectrum, Level, LinearGaussianProcess
 from ...degradations.process import Time
-from ...models import AbstractDenoiser
+from ...models import AbstractDenoiser, Condition
 from .observations import LinearObservation
 
 
@@ -59,15 +60,15 @@ class Spread(NamedTuple):
 
 
 class ObservationGuidance(ConstantModule, AbstractDenoiser, ABC):
-    """A denoiser that estimates E[x | z_t, y] from an unconditional one and observations, one for each row.
+    """A denoiser that estimates E[x | z_t, y] from an unconditional one and observations, which it is given by the row.
 
-    It predicts the data itself, whatever the denoiser predicts, and works with every sampler. Samplers start from
-    p(z_1 | y), which is p(z_1) where the process ends in noise alone.
+    It predicts the data itself, whatever the denoiser predicts, and works with every sampler:
+    `sampler.sample(len(y), given=y)`. Samplers start from p(z_1 | y), which is p(z_1) where the process ends in noise
+    alone.
 
     Args:
         denoiser: the unconditional denoiser.
         observation: what was observed, and how exactly; it is moved to the process's device.
-        y: the observations, (batch, *shape), one for each row of the latents.
         variance: the data's variance v >= 0 per coefficient of the process's basis, in squared data units: a spectrum
             (`estimate_spectrum(process.basis, data)`), a tensor that broadcasts to the shape, or one number.
 
@@ -76,14 +77,13 @@ class ObservationGuidance(ConstantModule, AbstractDenoiser, ABC):
         ValueError: a shape does not fit, a variance is negative or not finite, or the spectrum is in another basis.
     """
 
-    y: Tensor
     variance: Tensor
+    needs_given = True
 
     def __init__(
         self,
         denoiser: AbstractDenoiser,
         observation: LinearObservation,
-        y: Float[Tensor, "batch ..."],
         *,
         variance: DataSpectrum | Float[Tensor, "..."] | float,
     ) -> None:
@@ -96,55 +96,60 @@ class ObservationGuidance(ConstantModule, AbstractDenoiser, ABC):
                 f" shape {self.process.shape}: build both for one shape"
             )
             raise ValueError(msg)
-        check_signal("y", y, self.process.shape)
         # As modules do, the observation moves itself.
         self.denoiser, self.observation = denoiser, observation.to(self.process.device)
         self.network_calls = denoiser.network_calls
-        self.data_range = denoiser.data_range
-        self.rows = len(y)
-        self.register_constant("y", y.detach().to(self.process.device))
+        self.grey_levels = denoiser.grey_levels
         self.register_constant("variance", variance_table(self.process, variance))
 
     @abstractmethod
-    def _correction(self, z_t: Tensor, times: Tensor) -> tuple[Tensor, Tensor]:
+    def _correction(self, z_t: Tensor, at: Level, condition: Condition | None, y: Tensor) -> tuple[Tensor, Tensor]:
         """Return x_hat, and the spectrum V^T (x_hat_guided - x_hat) in the schedule's precision, (batch, *shape)."""
 
-    @abstractmethod
-    def select(self, rows: slice | Int[Tensor, " rows"]) -> ObservationGuidance:
-        """See `AbstractDenoiser.select`: observations are split with the latents."""
-
-    def forward(self, z_t: Float[Tensor, "batch ..."], t: Time) -> Float[Tensor, "batch ..."]:
+    @override
+    def forward(
+        self,
+        z_t: Float[Tensor, "batch ..."],
+        t: Time,
+        condition: Condition | None = None,
+        given: Condition | None = None,
+    ) -> Float[Tensor, "batch ..."]:
         """Return the estimate of E[x | z_t, y], (batch, *shape), in z_t's dtype (float32 for half precision).
 
         Args:
             z_t: latents, (batch, *shape).
             t: times in [0, 1], a number, () or (batch,).
+            condition: what the network is told of each row; None where there is nothing.
+            given: y, the observations, (batch, *shape).
 
         Raises:
             TypeError: an argument is not floating-point.
             ValueError: a shape is wrong, a time outside [0, 1], or there are more or fewer latents than observations.
         """
         check_signal("z_t", z_t, self.process.shape)
-        observed = self.y
-        if len(z_t) != len(observed):
+        check_instance("given", given, Tensor, "the observations y, one row for each latent")
+        y = cast("Tensor", given)
+        check_signal("given", y, self.process.shape)
+        if len(z_t) != len(y):
             msg = (
-                f"y holds {len(observed)} observations, but there are {len(z_t)} latents: give each latent its own row"
-                " (y.expand(count, ...) for many samples of one observation), and select(rows) for a part of them"
+                f"given holds {len(y)} observations, but there are {len(z_t)} latents: give each latent its own row"
+                " (y.expand(count, ...) for many samples of one observation)"
             )
             raise ValueError(msg)
         z_t = to_compute_dtype(z_t)
-        estimate, correction = self._correction(z_t, self.process.as_times(t, batch=len(z_t)))
+        at = self.process.at(t, batch=len(z_t))
+        estimate, correction = self._correction(z_t, at, condition, y.to(self.process.device))
         wide = self.process.to_schedule_dtype(estimate)
         return (wide + self.process.basis.inverse(correction)).to(z_t.dtype)
 
-    def spread(self, t: Time, *, dtype: torch.dtype = torch.float32) -> Spread:
-        """Return the model's variances at times in [0, 1], for latents of a precision.
+    def spread(self, at: Level, *, dtype: torch.dtype = torch.float32) -> Spread:
+        """Return the model's variances at a level, for latents of a precision.
 
         Args:
-            t: times, a number, () or (batch,).
+            at: the level, at times () or (batch,).
             dtype: dtype of the latents; its precision tells which coefficients are blind.
         """
-        at, log_variance = self.process.log_coefficients(self.process.as_times(t)), self.variance.log()
+        log_variance = self.variance.log()
         log_total = torch.logaddexp(2 * at.log_alpha + log_variance, 2 * at.log_sigma)
         # With neither noise nor signal nor variance in z_t, what is known of the data is all that is known.
         unseen = log_total == -torch.inf
@@ -152,10 +157,10 @@ class ObservationGuidance(ConstantModule, AbstractDenoiser, ABC):
         blind = 2 * at.log_alpha + log_variance <= math.log(torch.finfo(dtype).eps) + 2 * at.log_sigma
         return Spread(posterior, (2 * at.log_sigma - at.log_alpha).exp(), blind)
 
-    def _residual(self, estimate: Tensor) -> Tensor:
+    def _residual(self, estimate: Tensor, y: Tensor) -> Tensor:
         """Return W^T (y - H x_hat) in the schedule's precision, 0 where nothing is observed."""
         wide = self.process.to_schedule_dtype
-        return self.observation.residual(wide(self.y), wide(estimate))
+        return self.observation.residual(wide(y), wide(estimate))
 
     def _through_latent(self, weight: Tensor, estimate: Tensor, z_t: Tensor, spread: Spread) -> Tensor:
         """Return (sigma_t^2 / alpha_t) V^T J^T V weight, by a vector-Jacobian product, wrong in blind coefficients.
@@ -170,11 +175,11 @@ class ObservationGuidance(ConstantModule, AbstractDenoiser, ABC):
         (slope,) = torch.autograd.grad(estimate, z_t, basis.inverse(weight).to(estimate.dtype))
         return spread.gain * basis.forward(self.process.to_schedule_dtype(slope))
 
-    def _recorded_estimate(self, z_t: Tensor, times: Tensor) -> tuple[Tensor, Tensor]:
+    def _recorded_estimate(self, z_t: Tensor, at: Level, condition: Condition | None) -> tuple[Tensor, Tensor]:
         """Return a copy of z_t and x_hat with the graph between them; called where gradients are recorded."""
         # Copies made here are ordinary tensors, also of tensors made in inference mode.
         z_t = z_t.detach().clone().requires_grad_()
-        estimate = self.denoiser(z_t, times.clone())
+        estimate = self.denoiser(z_t, at.t.clone(), condition)
         if not estimate.requires_grad:
             msg = (
                 f"{type(self).__name__} needs the gradient of its denoiser, but {type(self.denoiser).__name__} records"

@@ -14,7 +14,10 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
+from ...degradations import Level
+from ...models import Condition
 from .covariance import CovarianceGuidance
 from .observed import recording
 
@@ -32,14 +35,14 @@ class PseudoInverseGuidance(CovarianceGuidance):
     records none is refused when it is called (ValueError).
     """
 
-    def _correction(self, z_t: Tensor, times: Tensor) -> tuple[Tensor, Tensor]:
-        """See `ObservationGuidance`."""
+    @override
+    def _correction(self, z_t: Tensor, at: Level, condition: Condition | None, y: Tensor) -> tuple[Tensor, Tensor]:
         with recording():
-            z_t, estimate = self._recorded_estimate(z_t, times)
-            spread = self.spread(times, dtype=z_t.dtype)
+            z_t, estimate = self._recorded_estimate(z_t, at, condition)
+            spread = self.spread(at, dtype=z_t.dtype)
             stddev = spread.variance.sqrt()
             with torch.no_grad():
-                solution = self._solve(estimate.detach(), spread)
+                solution = self._solve(estimate.detach(), y, spread)
             eps = torch.finfo(solution.dtype).eps
             known = spread.variance <= eps * spread.variance.flatten(1).amax(1).reshape(-1, *(1,) * (z_t.ndim - 1))
             # Nothing is asked of coefficients that the model knows: the solution's rounding there is not divided.

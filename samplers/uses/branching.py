@@ -2,7 +2,7 @@ r"""The hierarchy of samples: a path that branches, and branches again.
 
 A sampler with noise in its steps goes from the prior down to a time t_1 and arrives at one state. From it n_1 children
 go on to t_2, each with noise of its own; from each of these n_2 to t_3; and so on, until those born at the last
-branching time arrive at data. What is decided at which time is seen at once: with heat dissipation brothers of an
+branching time arrive at data. What is decided at which time is seen at once: with heat dissipation siblings of an
 early branching share coarse forms, those of a late one differ in detail alone (a picture of Rissanen et al.,
 2023).
 """
@@ -20,8 +20,8 @@ from torch import Tensor
 from ...core.checks import check_instance
 from ...core.evaluation_mode import evaluating
 from ...core.randomness import draw_seeds
-from ..base import Sampler
-from .repeating import repeated
+from ...models.conditions import Condition, check_rows, select_rows
+from ..sampler import Sampler
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +30,7 @@ class Generation:
 
     Attributes:
         time: the time; 0 in the last generation.
-        states: latents at that time, brothers side by side, (count, *shape); in the last generation the samples.
+        states: latents at that time, siblings side by side, (count, *shape); in the last generation the samples.
         predictions: the denoiser's estimates of the data from these states, (count, *shape): the mean of all that may
             still come of each. In the last generation the samples themselves.
         parents: index of each state's parent in the generation before, (count,), rising; 0 in the first one, which has
@@ -58,8 +58,8 @@ class Tree:
         """The samples, (count, *shape)."""
         return self.generations[-1].states
 
-    def line(self, sample: int) -> list[int]:
-        """Return the indices of a sample and its forefathers in their generations, the first one's first.
+    def ancestry(self, sample: int) -> list[int]:
+        """Return the indices of a sample and its ancestors in their generations, the first one's first.
 
         Args:
             sample: index of the sample.
@@ -70,10 +70,10 @@ class Tree:
         if not 0 <= sample < len(self.samples):
             msg = f"sample must lie in 0..{len(self.samples) - 1}, got {sample}"
             raise ValueError(msg)
-        line = [sample]
+        ancestry = [sample]
         for generation in reversed(self.generations[1:]):
-            line.append(int(generation.parents[line[-1]]))
-        return line[::-1]
+            ancestry.append(int(generation.parents[ancestry[-1]]))
+        return ancestry[::-1]
 
 
 def branch(
@@ -81,6 +81,8 @@ def branch(
     *,
     times: Sequence[float],
     children: Sequence[int],
+    condition: Condition | None = None,
+    given: Condition | None = None,
     initial: Float[Tensor, "one ..."] | None = None,
     generator: torch.Generator | None = None,
     batch_size: int | None = None,
@@ -92,6 +94,8 @@ def branch(
         times: branching times, falling, in (0, 1]; they need not lie on the sampler's grid. 1 branches the initial
             state itself.
         children: how many children each state has at each of these times, at least 1.
+        condition: what the network is told of all samples, (1, ...); None where there is nothing.
+        given: what the denoiser is given of all samples, (1, ...), if it needs any.
         initial: the latent at t = 1, (1, *shape); drawn from the prior if None.
         generator: source of randomness; torch's default if None. The tree does not depend on `batch_size`.
         batch_size: most states at a time; a whole generation if None.
@@ -103,10 +107,10 @@ def branch(
         ValueError: the steps add no noise, times do not fall within (0, 1], or there are not as many numbers of
             children as times, each at least 1.
     """
-    check_instance("sampler", sampler, Sampler, "PosteriorSampler(denoiser) for example")
+    check_instance("sampler", sampler, Sampler, "Sampler(denoiser) for example")
     if not sampler.draws_noise:
         msg = (
-            f"the steps of this {type(sampler).__name__} add no noise, so that all children of a state would be the"
+            f"the steps of {sampler.stepper} add no noise, so that all children of a state would be the"
             " same: take a coupling with noise, such as Markov() or Eta(0.5)"
         )
         raise ValueError(msg)
@@ -114,35 +118,55 @@ def branch(
     if initial is not None and len(initial) != 1:
         msg = f"initial must be the one latent that the tree grows from, (1, *shape), got {len(initial)}"
         raise ValueError(msg)
+    check_rows("condition", condition, 1)
+    check_rows("given", given, 1)
     (first,) = draw_seeds(1, generator)
     if initial is None:
         initial = sampler.prior.sample(1, generator=torch.Generator().manual_seed(first))
     states, parents = initial.to(sampler.process.device), torch.zeros(1, dtype=torch.int64)
     if ends[0] < 1:
-        states = sampler.sample(1, initial=states, stop=ends[0], generator=draw_seeds(1, generator))
-    generations = [_generation(sampler, ends[0], states, parents, batch_size)]
+        states = sampler.sample(
+            1, condition=condition, given=given, initial=states, stop=ends[0], generator=draw_seeds(1, generator)
+        )
+    generations = [_generation(sampler, ends[0], states, parents, batch_size, condition, given)]
     for (t, s), number in zip(pairwise(ends), children, strict=True):
         parents = torch.arange(len(states)).repeat_interleave(number)
-        # Labels and observations of a guided denoiser come along with the states.
-        states = repeated(sampler, torch.zeros_like(parents)).sample(
+        # Condition and observation come along with the states.
+        rows = torch.zeros_like(parents)
+        states = sampler.sample(
             len(parents),
+            condition=select_rows(condition, rows),
+            given=select_rows(given, rows),
             initial=states[parents.to(states.device)],
             start=t,
             stop=s,
             generator=draw_seeds(len(parents), generator),
             batch_size=batch_size,
         )
-        generations.append(_generation(sampler, s, states, parents, batch_size))
+        generations.append(_generation(sampler, s, states, parents, batch_size, condition, given))
     return Tree(tuple(generations))
 
 
-def _generation(sampler: Sampler, t: float, states: Tensor, parents: Tensor, batch_size: int | None) -> Generation:
+def _generation(
+    sampler: Sampler,
+    t: float,
+    states: Tensor,
+    parents: Tensor,
+    batch_size: int | None,
+    condition: Condition | None,
+    given: Condition | None,
+) -> Generation:
     predictions = states
     if t > 0:
         with torch.no_grad(), evaluating(sampler.denoiser):
             batches = states.split(batch_size or len(states))
-            denoiser = repeated(sampler, torch.zeros(len(batches[0]), dtype=torch.int64)).denoiser
-            predictions = torch.cat([denoiser.select(slice(0, len(batch)))(batch, t) for batch in batches])
+            rows = [torch.zeros(len(batch), dtype=torch.int64) for batch in batches]
+            predictions = torch.cat(
+                [
+                    sampler.denoiser(batch, t, select_rows(condition, row), select_rows(given, row))
+                    for batch, row in zip(batches, rows, strict=True)
+                ]
+            )
     return Generation(t, states, predictions, parents)
 
 

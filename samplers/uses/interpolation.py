@@ -24,10 +24,10 @@ from torch import Tensor
 from ...core.checks import check_instance, check_signal
 from ...core.precision import to_compute_dtype
 from ...core.randomness import white_noise
-from ...models import StandardNormalPrior
-from ..base import Sampler
+from ...models import Condition, StandardNormalPrior
 from ..noise import InterpolatedNoise, Noise, SharedNoise
-from ..signals import Draw
+from ..sampler import Sampler
+from ..spectral import Draw
 
 
 class Blend(Enum):
@@ -55,7 +55,7 @@ class Blend(Enum):
         return shares[0].to(first) * first + shares[1].to(first) * second
 
 
-def interpolate(  # each is a choice of its own
+def interpolate(  # noqa: PLR0913  # each is a choice
     sampler: Sampler,
     first: Float[Tensor, "..."],
     second: Float[Tensor, "..."],
@@ -64,6 +64,8 @@ def interpolate(  # each is a choice of its own
     seeds: tuple[int, int] | None = None,
     blend: Blend | None = None,
     start: float = 1.0,
+    condition: Condition | None = None,
+    given: Condition | None = None,
     batch_size: int | None = None,
 ) -> Float[Tensor, "points ..."]:
     """Return samples on the way from one initial state to another, and from one noise to another.
@@ -82,6 +84,8 @@ def interpolate(  # each is a choice of its own
         blend: the way between the states; spherical if None where samples start from standard normal noise at t = 1,
             linear elsewhere.
         start: time of the states.
+        condition: what the network is told of each sample, (points, ...); None where there is nothing.
+        given: what the denoiser is given of each sample, if it needs any.
         batch_size: most samples at a time; all at once if None.
 
     Returns:
@@ -114,7 +118,15 @@ def interpolate(  # each is a choice of its own
     device = sampler.process.device
     ends = [to_compute_dtype(state).to(device) for state in (first, second)]
     initial = chosen.between(ends[0], ends[1], _weights(points))
-    return sampler.sample(points, initial=initial, noise=noise, start=start, batch_size=batch_size)
+    return sampler.sample(
+        points,
+        condition=condition,
+        given=given,
+        initial=initial,
+        noise=noise,
+        start=start,
+        batch_size=batch_size,
+    )
 
 
 def interpolate_seeds(
@@ -124,6 +136,8 @@ def interpolate_seeds(
     *,
     points: int,
     blend: Blend | None = None,
+    condition: Condition | None = None,
+    given: Condition | None = None,
     batch_size: int | None = None,
 ) -> Float[Tensor, "points ..."]:
     """Return samples on the way between two that were drawn with seeds: initial states and noises move together.
@@ -136,6 +150,8 @@ def interpolate_seeds(
         second: seed of the sample at weight 1.
         points: how many samples, the ends included, at least 2.
         blend: the way between the initial states, as in `interpolate`.
+        condition: what the network is told of each sample, (points, ...); None where there is nothing.
+        given: what the denoiser is given of each sample, if it needs any.
         batch_size: most samples at a time; all at once if None.
 
     Returns:
@@ -152,7 +168,8 @@ def interpolate_seeds(
     # A seed's generator makes the first latent and then goes on to the steps' noise, as in `Sampler.sample`.
     ends = [sampler.prior.sample(1, generator=generator)[0] for generator in (a, b)]
     initial = (blend or _natural_blend(sampler, 1.0)).between(ends[0], ends[1], weights)
-    return sampler.sample(points, initial=initial, noise=_NoiseBetween(a, b, weights), batch_size=batch_size)
+    noise = _NoiseBetween(a, b, weights)
+    return sampler.sample(points, condition=condition, given=given, initial=initial, noise=noise, batch_size=batch_size)
 
 
 class _NoiseBetween(Noise):

@@ -36,8 +36,8 @@ from ...degradations import (
     LinearGaussianProcess,
     Pixelation,
 )
-from ..base import Sampler
-from .repeating import repeated
+from ...models.conditions import Condition, check_rows, select_rows
+from ..sampler import Sampler
 
 # Widths as they are typed, and as a schedule computes them, differ by rounding.
 _SAME = 1e-9
@@ -62,6 +62,8 @@ def restart(
     start: Start,
     *,
     count: int = 1,
+    condition: Condition | None = None,
+    given: Condition | None = None,
     generator: torch.Generator | None = None,
     batch_size: int | None = None,
 ) -> Float[Tensor, "images count ..."]:
@@ -71,6 +73,8 @@ def restart(
         sampler: draws the reconstructions.
         start: the degraded images, from `blurred_start`, `upsampled_start`, or `Start(process.degrade(x, t)[0], t)`.
         count: reconstructions of each image.
+        condition: what the network is told of each image; None where there is nothing.
+        given: what the denoiser is given of each image, if it needs any.
         generator: source of randomness; torch's default if None. Results do not depend on `batch_size`.
         batch_size: most reconstructions at a time; all at once if None.
 
@@ -91,12 +95,16 @@ def restart(
     if count < 1:
         msg = f"count must be at least 1 reconstruction of each image, got {count}"
         raise ValueError(msg)
+    check_rows("condition", condition, len(start.images))
+    check_rows("given", given, len(start.images))
     missing = _missing_noise(process, start)
     images = to_compute_dtype(start.images).to(process.device).repeat_interleave(count, dim=0)
     noise = white_noise(images.shape, like=images, generator=generator)
     rows = torch.arange(len(start.images)).repeat_interleave(count)
-    runs = repeated(sampler, rows).sample(
+    runs = sampler.sample(
         len(images),
+        condition=select_rows(condition, rows),
+        given=select_rows(given, rows),
         initial=process.basis.combine((images, torch.ones_like(missing)), (noise, missing)),
         start=start.time,
         generator=draw_seeds(len(images), generator),

@@ -17,7 +17,7 @@ from ..degradations.bases.base import is_isotropic
 Draw = Callable[[Tensor], Tensor]
 
 
-class Dual:
+class Spectral:
     """A batch of signals x and their spectra u = V^T x: one of them given, the other made once when asked for.
 
     Args:
@@ -52,32 +52,35 @@ class Dual:
         return self._spectrum
 
     @property
-    def at_hand(self) -> Float[Tensor, "batch ..."]:
+    def either(self) -> Float[Tensor, "batch ..."]:
         """Whichever of the two exists already, to look at sizes and values."""
         return self.spectrum if self._signal is None else self._signal
 
 
-def mix(*terms: tuple[Dual, Float[Tensor, "..."]], noise: tuple[Float[Tensor, "..."], Draw] | None = None) -> Dual:
+def combine(
+    *terms: tuple[Spectral, Float[Tensor, "..."]], noise: tuple[Float[Tensor, "..."], Draw] | None = None
+) -> Spectral:
     """Return sum_i c_i u_i + stddev epsilon per coefficient, with as few transforms as it takes.
 
     Args:
-        terms: signals and their coefficients in the signals' dtype, broadcastable to (batch, *shape).
+        terms: signals and their coefficients, broadcastable to (batch, *shape).
         noise: standard deviation of white noise to add, likewise, and what draws it: a function that returns white
             noise, (batch, *shape), for a tensor of that shape, dtype and device.
     """
     coefficients = [c for _, c in terms] + ([] if noise is None else [noise[0]])
     basis = terms[0][0].basis
     plain = all(is_isotropic(c) for c in coefficients)
-    parts = [c * (dual.signal if plain else dual.spectrum) for dual, c in terms]
+    states = [each.signal if plain else each.spectrum for each, _ in terms]
+    parts = [c.to(state.dtype) * state for state, (_, c) in zip(states, terms, strict=True)]
     total = sum(parts[1:], parts[0])
     if noise is not None:
         # Noise that is white in the basis is white in the data's axes, so the same draw serves either.
         stddev, draw = noise
-        total = total + stddev * draw(total)
-    return Dual(basis, signal=total) if plain else Dual(basis, spectrum=total)
+        total = total + stddev.to(total.dtype) * draw(total)
+    return Spectral(basis, signal=total) if plain else Spectral(basis, spectrum=total)
 
 
-def white(like: Dual, stddev: Float[Tensor, "..."], draw: Draw) -> Dual:
+def white(like: Spectral, stddev: Float[Tensor, "..."], draw: Draw) -> Spectral:
     """Return white noise of this standard deviation per coefficient, for signals such as `like`."""
-    drawn = stddev * draw(like.at_hand)
-    return Dual(like.basis, signal=drawn) if is_isotropic(stddev) else Dual(like.basis, spectrum=drawn)
+    drawn = stddev.to(like.either.dtype) * draw(like.either)
+    return Spectral(like.basis, signal=drawn) if is_isotropic(stddev) else Spectral(like.basis, spectrum=drawn)

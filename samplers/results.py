@@ -1,4 +1,4 @@
-"""What a sampling run returns, reports and leaves behind when it stops early."""
+"""What a sampler returns, tells on its way, and rescues when it stops early."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import NamedTuple
 from jaxtyping import Float
 from torch import Tensor
 
-from .signals import Dual
+from .spectral import Spectral
 
 
 class Trajectory(NamedTuple):
-    """A sampling run, time by time.
+    """The way of samples, time by time.
 
     Attributes:
-        times: the grid that was walked, (steps + 1,), falling.
+        times: the grid, (steps + 1,), falling.
         states: latents at each time, (steps + 1, count, *shape); the last is the sample.
         predictions: the denoiser's estimates of the data at each time but the last, (steps, count, *shape).
     """
@@ -26,9 +26,8 @@ class Trajectory(NamedTuple):
     predictions: Float[Tensor, "steps count ..."]
 
 
-@dataclass(frozen=True)
-class SamplingStats:
-    """What the latest run of a sampler did, finished or not.
+class SamplingStats(NamedTuple):
+    """What samples have cost.
 
     Attributes:
         samples: samples finished.
@@ -41,6 +40,20 @@ class SamplingStats:
     evaluations: int = 0
 
 
+class SamplingResult(NamedTuple):
+    """What `Sampler.run` returns.
+
+    Attributes:
+        samples: in the data's range, not clipped, (count, *shape).
+        stats: what they have cost.
+        trajectory: the way to them, where it was asked for.
+    """
+
+    samples: Float[Tensor, "count ..."]
+    stats: SamplingStats
+    trajectory: Trajectory | None
+
+
 @dataclass(frozen=True)
 class StepInfo:
     """What a callback is told after every step.
@@ -50,7 +63,7 @@ class StepInfo:
         steps: how many there are.
         t: time the step came from.
         s: time it went to.
-        rows: which samples of the run the batch holds.
+        rows: which samples the batch holds.
         calls: calls of the network so far, in this batch.
     """
 
@@ -60,8 +73,8 @@ class StepInfo:
     s: float
     rows: slice
     calls: int
-    _latent: Dual
-    _prediction: Callable[[], Dual]
+    _latent: Spectral
+    _prediction: Callable[[], Spectral]
 
     def latent(self) -> Float[Tensor, "batch ..."]:
         """Return the latents at `s`, (batch, *shape)."""
@@ -77,41 +90,43 @@ Callback = Callable[[StepInfo], None]
 
 @dataclass(frozen=True)
 class Partial:
-    """What a run that stopped early had done.
+    """What had been done when sampling stopped early.
 
     Attributes:
         samples: the samples of the batches that were finished, (finished, *shape).
         states: of the batch that was not, the finite latents it had been through (the last one or two, unless a
             trajectory was asked for), (states, batch, *shape).
         times: their times, (states,).
-        rows: which samples of the run that batch holds.
+        rows: which samples that batch holds.
+        stats: what all of it has cost.
     """
 
     samples: Float[Tensor, "finished ..."]
     states: Float[Tensor, "states batch ..."]
     times: Float[Tensor, " states"]
     rows: slice
+    stats: SamplingStats
 
 
 class NonFiniteStateError(FloatingPointError):
     """A latent became infinite or NaN.
 
     Attributes:
-        kept: what had been done until then.
+        partial: what had been done until then.
     """
 
-    def __init__(self, message: str, kept: Partial) -> None:
+    def __init__(self, message: str, partial: Partial) -> None:
         super().__init__(message)
-        self.kept = kept
+        self.partial = partial
 
 
 class SamplingInterrupted(KeyboardInterrupt):  # like KeyboardInterrupt, not a failure
-    """A run was interrupted from the keyboard, or by a signal that raises KeyboardInterrupt.
+    """Sampling was interrupted from the keyboard, or by a signal that raises KeyboardInterrupt.
 
     Attributes:
-        kept: what had been done until then.
+        partial: what had been done until then.
     """
 
-    def __init__(self, message: str, kept: Partial) -> None:
+    def __init__(self, message: str, partial: Partial) -> None:
         super().__init__(message)
-        self.kept = kept
+        self.partial = partial

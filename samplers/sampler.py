@@ -1,0 +1,275 @@
+r"""The sampler: from the prior at t = 1 to data at t = 0, by the steps of a stepper along a grid.
+
+    Sampler(denoiser, Multistep(order=3), grid=KarrasGrid(20), prior=prior).sample(16, condition=labels)
+
+Stepper and grid are values; the sampler brings them together with a denoiser and a prior, runs them, and returns what
+it found. `loop.py` holds the run itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ..core.checks import check_instance, check_signal, check_whole, values_are_readable
+from ..core.evaluation_mode import evaluating
+from ..core.precision import to_compute_dtype
+from ..degradations import LinearGaussianProcess
+from ..degradations.process import Time
+from ..models import AbstractDenoiser, Condition, Prior, StandardNormalPrior
+from ..models.conditions import check_rows
+from .grids import Grid
+from .loop import SamplingLoop, cut, seed_noise
+from .noise import GeneratorNoise, Noise
+from .results import Callback, SamplingResult
+from .spectral import Spectral
+from .state import SamplerState
+from .stepper import PlannedStep, Problem, Stepper, mapped
+from .steppers import Posterior
+
+
+class Sampler:
+    """Draws samples by stepping from the prior at t = 1 to data at t = 0.
+
+    Args:
+        denoiser: estimates the data from latents of its process.
+        stepper: how each step is taken; `Posterior()` if None, ancestral sampling.
+        grid: where the steps lie; the stepper's own if None, mostly `UniformGrid()`.
+        prior: distribution of the first latent; standard normal if None, where the process ends in it.
+        denoise_last: whether a run that ends at t = 0 returns the last estimate of the data, without the process's
+            noise at t = 0 (the mean of the decoder p(x | z)); else it returns the latent z_0.
+
+    Attributes:
+        times: the grid's times, (steps + 1,), float64, falling from 1 to 0.
+
+    Raises:
+        TypeError: an argument is of the wrong kind.
+        ValueError: the process does not allow grid or stepper, the prior is one of another process or data range, or
+            the process needs another prior than a standard normal.
+    """
+
+    def __init__(
+        self,
+        denoiser: AbstractDenoiser,
+        stepper: Stepper | None = None,
+        *,
+        grid: Grid | None = None,
+        prior: Prior | None = None,
+        denoise_last: bool = True,
+    ) -> None:
+        check_instance("denoiser", denoiser, AbstractDenoiser, "Denoiser(network, process, prediction=...) for example")
+        self.denoiser, self.stepper = denoiser, stepper or Posterior()
+        check_instance("stepper", self.stepper, Stepper, "Multistep(order=2) for example")
+        self.grid = grid or self.stepper.default_grid()
+        check_instance("grid", self.grid, Grid, "UniformGrid(steps=50) for example")
+        if prior is not None:
+            check_instance("prior", prior, Prior, "DegradedDataPrior(process, images) for example")
+            prior.require_fits(denoiser)
+        self.prior = prior or StandardNormalPrior(self.process)
+        self.denoise_last = denoise_last
+        self.times = self.grid.times(self.process)
+        self._problem = Problem(self.process, denoiser.prediction, self.times, denoise_last)
+        self.stepper.check(self._problem)
+
+    def __repr__(self) -> str:
+        """Show the process, stepper, grid and prior."""
+        last = "" if self.denoise_last else ", denoise_last=False"
+        parts = (type(self.process).__name__, self.stepper, self.grid, type(self.prior).__name__)
+        return f"Sampler({', '.join(map(str, parts))}{last})"
+
+    @property
+    def process(self) -> LinearGaussianProcess:
+        """The denoiser's process."""
+        return self.denoiser.process
+
+    @property
+    def draws_noise(self) -> bool:
+        """Whether steps add noise; where they do not, a sample is a function of its initial latent."""
+        return self.stepper.draws_noise(self._problem)
+
+    def sample(  # noqa: PLR0913  # each is a choice of its own
+        self,
+        count: int,
+        *,
+        condition: Condition | None = None,
+        given: Condition | None = None,
+        generator: torch.Generator | Sequence[int] | None = None,
+        noise: Noise | None = None,
+        initial: Float[Tensor, "count ..."] | None = None,
+        start: float = 1.0,
+        stop: float = 0.0,
+        batch_size: int | None = None,
+        callback: Callback | None = None,
+        progress: bool = False,
+        keep_on: torch.device | str | None = None,
+    ) -> Float[Tensor, "count ..."]:
+        """Draw samples; `run` returns what they have cost, and the way to them, too.
+
+        Args:
+            count: how many.
+            condition: what the network is told of each sample, such as labels, (count, ...); None where there is
+                nothing.
+            given: what the denoiser is given of each sample, such as observations, (count, ...), if it needs any.
+            generator: source of randomness, torch's default if None; or one seed for each sample, which then is the
+                same whatever the batch it is drawn in (up to the rounding of the network's own sums).
+            noise: source of the steps' noise, where it is to be another than the initial latents' (shared, say).
+            initial: latents at `start` to go on from, (count, *shape); drawn from the prior if None.
+            start: their time; the grid's later times are left out. Below 1 `initial` must be given.
+            stop: time to stop at; above 0 the latents of that time are returned.
+            batch_size: most samples at a time; all at once if None.
+            callback: called with a `StepInfo` after every step.
+            progress: show a progress bar (needs tqdm).
+            keep_on: device that finished samples are kept on; the process's own if None.
+
+        Returns:
+            Samples in the data's range, not clipped, (count, *shape), float64 if `initial` is and float32 otherwise.
+
+        Raises:
+            TypeError: an argument is of the wrong kind.
+            ValueError: a number is out of range, or what belongs to samples has another number of rows or shape.
+            NonFiniteStateError: a latent became infinite or NaN; `.partial` has what was done before.
+            SamplingInterrupted: sampling was interrupted; `.partial` has what was done before.
+        """
+        return self.run(
+            count,
+            condition=condition,
+            given=given,
+            generator=generator,
+            noise=noise,
+            initial=initial,
+            start=start,
+            stop=stop,
+            batch_size=batch_size,
+            callback=callback,
+            progress=progress,
+            keep_on=keep_on,
+            keep_path=False,
+        ).samples
+
+    def run(  # noqa: PLR0913  # as `sample`
+        self,
+        count: int,
+        *,
+        condition: Condition | None = None,
+        given: Condition | None = None,
+        generator: torch.Generator | Sequence[int] | None = None,
+        noise: Noise | None = None,
+        initial: Float[Tensor, "count ..."] | None = None,
+        start: float = 1.0,
+        stop: float = 0.0,
+        batch_size: int | None = None,
+        callback: Callback | None = None,
+        progress: bool = False,
+        keep_on: torch.device | str | None = None,
+        keep_path: bool = True,
+    ) -> SamplingResult:
+        """Draw samples and return them with what they have cost; arguments and errors as in `sample`.
+
+        With `keep_path` every state and prediction is kept and returned too.
+        """
+        self._check_counts(count, batch_size)
+        check_rows("condition", condition, count)
+        self._check_given(given, count)
+        if noise is not None:
+            check_instance("noise", noise, Noise, "SharedNoise(seed=0) for example")
+        seeds = None if generator is None or isinstance(generator, torch.Generator) else seed_noise(generator, count)
+        loop = SamplingLoop(
+            self.denoiser,
+            self.stepper,
+            self._problem,
+            self.prior,
+            count=count,
+            grid=cut(self.times, start, stop),
+            initial=self._checked_initial(initial, count, start),
+            condition=condition,
+            given=given,
+            generator=generator if isinstance(generator, torch.Generator) else None,
+            # Seeds give each sample a generator, for its first latent and for its steps.
+            seeds=seeds,
+            noise=noise,
+            batch_size=batch_size or count,
+            callback=callback,
+            keep_on=self.process.device if keep_on is None else torch.device(keep_on),
+        )
+        return loop.run(progress=progress, keep_path=keep_path)
+
+    @torch.no_grad()
+    def step(
+        self,
+        z_t: Float[Tensor, "batch ..."],
+        t: Time,
+        s: Time,
+        *,
+        condition: Condition | None = None,
+        given: Condition | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Float[Tensor, "batch ..."]:
+        """Take one step from latents at `t` to the earlier time `s`, as the first step of a run is taken.
+
+        Args:
+            z_t: latents, (batch, *shape).
+            t: their time, a number, () or (batch,).
+            s: the time to go to, s <= t; at s = 0 what `denoise_last` says is returned.
+            condition: what the network is told of each row; None where there is nothing.
+            given: what the denoiser is given of each row, if it needs any.
+            generator: source of randomness; torch's default if None.
+
+        Raises:
+            TypeError: `z_t` is not floating-point.
+            ValueError: a shape is wrong, a time lies outside [0, 1], or s > t.
+        """
+        check_signal("z_t", z_t, self.process.shape)
+        at_s, at_t = self.process.ordered_levels(s, t, len(z_t))
+        if at_s.t.shape != at_t.t.shape:
+            at_s, at_t = (self.process.at(at.t.expand(len(z_t))) for at in (at_s, at_t))
+        z_t = to_compute_dtype(z_t)
+        draw = GeneratorNoise(generator).stream(slice(None))
+        state = SamplerState(self.denoiser, Spectral(self.process.basis, signal=z_t), draw, condition, given)
+        tables = mapped(lambda table: table.to(z_t.dtype), self.stepper.coefficients(self._problem, at_t, at_s))
+        to_zero = values_are_readable(at_s.t) and bool((at_s.t == 0).all())
+        # Switching modes would break a compiled graph, whose network is in the mode it is to be compiled in.
+        with nullcontext() if torch.compiler.is_compiling() else evaluating(self.denoiser):
+            self.stepper.advance(state, PlannedStep(at_t.t, at_s.t, tables, to_zero, to_zero and self.denoise_last))
+        return state.latent.signal
+
+    def _check_counts(self, count: int, batch_size: int | None) -> None:
+        for name, number in (("count", count), ("batch_size", batch_size)):
+            if number is not None:
+                check_whole(name, number)
+                if number < 1:
+                    msg = f"{name} must be at least 1, got {number}"
+                    raise ValueError(msg)
+
+    def _check_given(self, given: Condition | None, count: int) -> None:
+        check_rows("given", given, count)
+        if self.denoiser.needs_given == (given is not None):
+            return
+        name = type(self.denoiser).__name__
+        msg = (
+            f"{name} needs to be given what was observed, one row for each sample: pass given=y"
+            if given is None
+            else f"{name} depends on nothing that is given: leave given out, or pass condition= to its network"
+        )
+        raise ValueError(msg)
+
+    def _checked_initial(self, initial: Tensor | None, count: int, start: float) -> Tensor | None:
+        if initial is None:
+            if start < 1:
+                msg = (
+                    f"a run that starts at t = {start} needs its latents there: give initial=, for example"
+                    " process.marginal(x, start).sample()"
+                )
+                raise ValueError(msg)
+            return None
+        check_signal("initial", initial, self.process.shape)
+        if len(initial) != count:
+            msg = (
+                f"initial holds {len(initial)} latents, but {count} samples were asked for: make both equal"
+                " (one latent for all: initial.expand(count, ...))"
+            )
+            raise ValueError(msg)
+        return initial

@@ -1,0 +1,17 @@
+"""Steppers: how one step from t to s is taken. Each is a frozen value in a file of its own."""
+
+from .adaptive import Adaptive
+from .heun import Churn, Heun
+from .multistep import Follow, Multistep
+from .posterior import Posterior
+from .predictor_corrector import PredictorCorrector
+
+__all__ = [
+    "Adaptive",
+    "Churn",
+    "Follow",
+    "Heun",
+    "Multistep",
+    "Posterior",
+    "PredictorCorrector",
+]
