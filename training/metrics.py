@@ -1,19 +1,55 @@
-"""Records of a run: metrics as JSON lines and for TensorBoard."""
+"""The numbers of a run: means over some steps, and their writers, as JSON lines and for TensorBoard."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 
 import torch
+from torch import Tensor
 from torch.utils.tensorboard.writer import SummaryWriter
 
 from ..core.files import write_atomically
-from .run import RunFolder
+from .run_folder import RunFolder
 
 Metrics = dict[str, int | float]
+
+
+class Window:
+    """Losses and gradient norms since the last line of metrics, summed on the device."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._sums = torch.zeros(2, device=device)
+        self._count = 0
+        self.restart_clock()
+
+    def restart_clock(self) -> None:
+        """Leave the time since the last line out of the rate."""
+        self._started, self._timed = time.perf_counter(), 0
+
+    def add(self, loss: Tensor, norm: Tensor) -> None:
+        """Add one step's numbers without waiting for them."""
+        self._sums += torch.stack([loss, norm.to(loss)])
+        self._count += 1
+        self._timed += 1
+
+    def check(self, check_finite: Callable[[float, float], None]) -> None:
+        """Pass loss and gradient norm summed so far to `check_finite`."""
+        if self._count:
+            check_finite(*self._sums.tolist())
+
+    def close(self, images_per_step: int) -> dict[str, float]:
+        """Return the means and the rate, and start over."""
+        loss, norm = (self._sums / self._count).tolist()
+        elapsed = time.perf_counter() - self._started
+        rate = self._timed * images_per_step / elapsed
+        self._sums.zero_()
+        self._count = 0
+        self.restart_clock()
+        return {"loss": loss, "gradient_norm": norm, "images_per_second": rate}
 
 
 class Records:
