@@ -41,6 +41,7 @@ from unmelt.degradations import (
     HeatDissipation,
     Independent,
     IsotropicDiffusion,
+    Level,
     LinearGaussianProcess,
     LinearSchedule,
     Markov,
@@ -50,6 +51,7 @@ from unmelt.degradations import (
     PredictScore,
     PredictV,
     PredictX,
+    Step,
 )
 from unmelt.losses import (
     ELBO,
@@ -58,9 +60,9 @@ from unmelt.losses import (
     SimpleWeighting,
     Weighting,
 )
-from unmelt.losses.likelihood.terms import step_between, step_term
+from unmelt.losses.likelihood.terms import step_term
 from unmelt.models import AbstractDenoiser, DegradedDataPrior, PosteriorStd
-from unmelt.samplers import PosteriorSampler
+from unmelt.samplers import Posterior, Sampler, UniformGrid
 
 _UNIT_ROUNDOFF = 2.0**-24
 _DEVIATIONS = 6
@@ -145,20 +147,19 @@ class GaussianDenoiser(AbstractDenoiser):
         super().__init__(process)
         self.prediction, self.variance = prediction, variance
 
-    def forward(self, z_t: Tensor, t: Any) -> Tensor:
-        """See `AbstractDenoiser.forward`."""
-        return self._estimates(z_t, t)[0]
+    def forward(self, z_t: Tensor, t: Any, condition: Any = None, given: Any = None) -> Tensor:
+        return self._estimates(z_t, self.process.at(t))[0]
 
-    def output(self, z_t: Tensor, t: Tensor) -> Tensor:
+    def output(self, z_t: Tensor, t: Tensor, condition: Any = None, given: Any = None) -> Tensor:
         """Return the prediction's target at the estimates of data and noise, which it is linear in."""
-        return self.prediction.target(self.process, *self._estimates(z_t, t), t)
+        at = self.process.at(t)
+        return self.prediction.target(at, *self._estimates(z_t, at))
 
-    def _estimates(self, z_t: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+    def _estimates(self, z_t: Tensor, at: Level) -> tuple[Tensor, Tensor]:
         """Return E[x | z_t] and E[epsilon | z_t]."""
-        alpha, sigma = (log.exp() for log in self.process.log_coefficients(t))
-        total = alpha.square() * self.variance + sigma.square()
+        total = at.alpha.square() * self.variance + at.sigma.square()
         basis = self.process.basis
-        return basis.combine((z_t, alpha * self.variance / total)), basis.combine((z_t, sigma / total))
+        return basis.combine((z_t, at.alpha * self.variance / total)), basis.combine((z_t, at.sigma / total))
 
 
 class _Echo(AbstractDenoiser):
@@ -168,7 +169,7 @@ class _Echo(AbstractDenoiser):
         super().__init__(process)
         self.prediction = prediction
 
-    def forward(self, z_t: Tensor, t: Any) -> Tensor:
+    def forward(self, z_t: Tensor, t: Any, condition: Any = None, given: Any = None) -> Tensor:
         return z_t
 
 
@@ -202,7 +203,7 @@ class _Subject:
             results = {"loss": self._loss(SimpleWeighting()), "loss of the bound": self._loss(BoundWeighting())}
             # What an error of a less degraded signal means for the data has no bound.
             if not isinstance(self.prediction, (PredictX, PredictPreviousLevel)):
-                results["loss in x"] = self._loss(SimpleWeighting(PredictX()))
+                results["loss in x"] = self._loss(SimpleWeighting(in_terms_of=PredictX()))
             for name, coupling in _COUPLINGS.items():
                 results[name] = self._samples(coupling, steps)
                 if not isinstance(coupling, Deterministic):
@@ -212,34 +213,35 @@ class _Subject:
     def _loss(self, weighting: Weighting) -> Measured:
         """Return the root-mean-square error of each example."""
         process, x = self.process, self.x
-        loss = DenoisingLoss(process, weighting=weighting)
-        value = loss(_Echo(process, self.prediction), x, generator=_seeded(1))
+        loss = DenoisingLoss(_Echo(process, self.prediction), weighting=weighting)
+        value = loss(x, generator=_seeded(1))
 
         # The same times and noise again, for the size of the terms.
         generator = _seeded(1)
-        t = process.to_schedule_dtype(loss.times.sample(len(x), device=x.device, generator=generator))
+        at = process.at(loss.times.sample(len(x), device=x.device, generator=generator))
         noise = torch.randn(x.shape, generator=generator).to(x)
-        z_t, target = self.prediction.training_pair(process, x, noise, t)
+        z_t, target = self.prediction.training_pair(at, x, noise)
         terms = [_size(z) + _size(y) for z, y in zip(z_t, target, strict=True)]
-        gains = weighting.gain(process, self.prediction, t).expand(len(x), *process.shape)
-        terms = [_size(gain) * term for gain, term in zip(gains, terms, strict=True)]
+        scales = weighting.error_scale(self.prediction, at).expand(len(x), *process.shape)
+        terms = [_size(scale) * term for scale, term in zip(scales, terms, strict=True)]
         return Measured((value / x[0].numel()).sqrt().cpu().double(), self.rounding * max(terms))
 
     def _bound(self, coupling: Coupling, steps: int) -> Measured:
         """Return the root of each level's term of the bound per coefficient, for the exact denoiser."""
         process, x = self.process, self.x
         denoiser = GaussianDenoiser(process, self.prediction, self.variance)
-        bound = ELBO(process, prior=DegradedDataPrior(process, x), coupling=coupling, steps=steps, first=1 / steps)
-        found = bound(denoiser, x, generator=_seeded(3))
+        bound = ELBO(denoiser, prior=DegradedDataPrior(process, x), coupling=coupling, steps=steps, first=1 / steps)
+        found = bound(x, generator=_seeded(3))
 
         terms: list[float] = []
         times = process.to_schedule_dtype(torch.cat([torch.tensor([1 / steps]), found.times[0].cpu()]))
         for s, t in pairwise(times):
-            term = step_term(step_between(process, s, t, coupling), PosteriorStd())
-            latent, output = self.prediction.conversion(process, t, term.log_alpha)
+            at = process.at(t)
+            term = step_term(Step.between(process.at(s), at, coupling), PosteriorStd())
+            latent, output = self.prediction.conversion(at, term.log_alpha)
             z = process.corrupt(x, torch.randn(x.shape, generator=_seeded(4)).to(x), t)
             made = _size(latent) * _size(z) + _size(output) * _size(denoiser.output(z, t))
-            terms.append(_size(term.gain) * (_size(term.log_alpha.exp()) * _size(x) + made))
+            terms.append(_size(term.scale) * (_size(term.log_alpha.exp()) * _size(x) + made))
         return Measured((found.terms / x[0].numel()).sqrt().cpu().double(), self.rounding * max(terms))
 
     def _samples(self, coupling: Coupling, steps: int) -> Measured:
@@ -247,19 +249,20 @@ class _Subject:
         process = self.process
         denoiser = GaussianDenoiser(process, self.prediction, self.variance)
         prior = DegradedDataPrior(process, self.x)
-        sampler = PosteriorSampler(denoiser, steps=steps, coupling=coupling, prior=prior)
+        sampler = Sampler(denoiser, Posterior(coupling), grid=UniformGrid(steps), prior=prior)
         generator = _seeded(2)
         initial = prior.sample(len(self.x), generator=generator).to(self.side.dtype)
-        path = sampler.trajectory(len(self.x), generator=generator, initial=initial)
+        path = sampler.run(len(self.x), generator=generator, initial=initial).trajectory
+        assert path is not None
 
         times = process.to_schedule_dtype(path.times)
         growth = 1.0
         sizes: list[float] = []
         for t, s, z in zip(times[:-1], times[1:], path.states[:-1], strict=True):
-            (log_alpha, log_sigma), (log_alpha_s, _) = process.log_coefficients(t), process.log_coefficients(s)
-            least = ((2 * log_alpha).exp() * self.variance + (2 * log_sigma).exp()).min().item()
+            at, at_s = process.at(t), process.at(s)
+            least = (at.alpha.square() * self.variance + at.sigma.square()).min().item()
             growth = max(growth, math.sqrt(self.variance / least))
-            latent, output = self.prediction.conversion(process, t, log_alpha_s)
+            latent, output = self.prediction.conversion(at, at_s.log_alpha)
             sizes.append(_size(latent) * _size(z) + _size(output) * _size(denoiser.output(z, t)))
         deviation = growth * math.sqrt(steps) * self.rounding * max(sizes)
         return Measured(path.states[-1].cpu().double(), _DEVIATIONS * deviation)
