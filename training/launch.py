@@ -30,7 +30,7 @@ def launch(default: RunConfig, description: str | None = None, arguments: Sequen
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     flags = [argument for argument in given if argument != _RESUME]
-    config = cli(default, flags, description="\n\n".join(filter(None, (description, _NOTE))))
+    config = cli(default, "\n\n".join(filter(None, (description, _NOTE))), arguments=flags)
     try:
         trainer = Trainer(config, config.data.load(), resume=_RESUME in given)
     except (ConnectionError, FileExistsError, FileNotFoundError, RuntimeError, TypeError, ValueError) as error:
