@@ -156,6 +156,15 @@ class PredictX(Prediction):
     ) -> Float[Tensor, "batch ..."]:
         return x
 
+    @override
+    def conversion(self, at: Level, log_alpha: Float[Tensor, "..."] | None = None) -> Conversion:
+        # One number for all coefficients, whatever alpha's shape is: it needs no transform.
+        return Conversion(at.constant(0.0), at.constant(1.0) if log_alpha is None else log_alpha.exp())
+
+    @override
+    def error_factor(self, at: Level) -> Float[Tensor, "..."]:
+        return at.constant(1.0)
+
 
 @dataclass(frozen=True)
 class PredictEpsilon(Prediction):

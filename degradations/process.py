@@ -38,7 +38,7 @@ from ..core.checks import (
     values_are_readable,
 )
 from ..core.constants import ConstantModule
-from ..core.precision import schedule_dtype, to_compute_dtype
+from ..core.precision import schedule_dtype
 from ..core.randomness import white_noise
 from ..core.rates import nudged_inside, rate, with_limits
 from .bases import Basis
@@ -142,7 +142,7 @@ class LinearGaussianProcess(ConstantModule, ABC):
             ValueError: the subclass returned a shape that does not broadcast to (batch, *shape).
         """
         t = self.as_times(t, name=name, batch=batch)
-        return Level(self, t, self.batched_log_alpha(t), self.batched_log_sigma(t))
+        return self._level(t)
 
     def ordered_levels(self, s: Time, t: Time, batch: int | None = None) -> tuple[Level, Level]:
         """Return the levels at two times, s <= t; arguments and errors as in `at`.
@@ -151,7 +151,10 @@ class LinearGaussianProcess(ConstantModule, ABC):
             ValueError: s > t (where values are readable; elsewhere such an s becomes NaN).
         """
         s, t = self.as_times(s, name="s", batch=batch), self.as_times(t, batch=batch)
-        return self.at(check_order(s, t)), self.at(t)
+        return self._level(check_order(s, t)), self._level(t)
+
+    def _level(self, t: Tensor) -> Level:
+        return Level(self, t, self.batched_log_alpha(t), self.batched_log_sigma(t))
 
     def to_schedule_dtype(self, t: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
         """Return times known to be right on the process's device, in the precision schedules are computed in."""
@@ -397,7 +400,7 @@ class LinearGaussianProcess(ConstantModule, ABC):
         noise = white_noise(u.shape, like=u, generator=generator)
         path, later = [], None
         for t in grid.flip(0):
-            here = self.at(t)
+            here = self._level(t)
             if later is not None:
                 log_rho = (coupling or Markov()).log_correlation(here, later)
                 fresh = white_noise(u.shape, like=u, generator=generator)
@@ -424,7 +427,7 @@ class LinearGaussianProcess(ConstantModule, ABC):
         self, x: Float[Tensor, "batch ..."], noise: Float[Tensor, "batch ..."], t: Time
     ) -> Float[Tensor, "batch ..."]:
         """Return z_t = A_t x + V diag(sigma_t) V^T noise for white `noise` in the data's axes, (batch, *shape)."""
-        return self.at(t, batch=len(x)).corrupt(to_compute_dtype(x), noise)
+        return self.at(t, batch=len(x)).corrupt(x, noise)
 
     # ---- helpers ------------------------------------------------------------------------------------------
 

@@ -132,10 +132,10 @@ def test_colours_are_rotated_degraded_group_by_group_and_rotated_back(t, seed):
 def test_groups_take_batches_of_times(times):
     """One group's sigma is one number, another's one per time, alpha one per coefficient."""
     process, batch = colour_groups(), torch.tensor(times, dtype=torch.float64)
-    together = process.log_coefficients(batch)
+    together = process.at(batch)
     for i, t in enumerate(times):
-        alone = process.log_coefficients(process.as_times(t))
-        for whole, one in zip(together, alone, strict=True):
+        alone = process.at(t)
+        for whole, one in ((together.log_alpha, alone.log_alpha), (together.log_sigma, alone.log_sigma)):
             torch.testing.assert_close(whole.expand(3, 3, 4, 5)[i], one.expand(1, 3, 4, 5)[0], rtol=1e-14, atol=0)
 
 

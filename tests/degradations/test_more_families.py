@@ -207,7 +207,7 @@ def test_variance_preserving_blur_is_the_limit_of_the_papers_thousand_steps():
     exponents = np.cumsum((0.15 / 0.4) ** 2 * (j / steps) ** 4)
     for i in (100, 300, 1000):
         blur = exponents[i - 1] * np.log(response)
-        ours = process.log_coefficients(process.as_times(i / steps)).log_alpha[0].numpy()
+        ours = process.at(i / steps).log_alpha[0].numpy()
         # A sum of i steps of j^4 is 5 / (2 i) larger than the integral. The rate's terms: see the linear schedule.
         room = 2.6 / i * np.abs(blur) + 0.01 * np.abs(diffusion[i - 1]) + 1.01e-5 * i
         assert (np.abs(ours - blur - diffusion[i - 1]) <= room).all()

@@ -250,7 +250,7 @@ def test_rates_are_the_derivatives_by_differences(process, t):
         return lambda t: np.broadcast_to(getattr(process, name)(t)[0].numpy(), process.shape)
 
     def log_alpha(t):
-        return process.log_coefficients(process.as_times(t)).log_alpha[0].expand(process.shape).numpy()
+        return process.at(t).log_alpha[0].expand(process.shape).numpy()
 
     f, smooth = smooth_rates(log_alpha, t)
     # The fourth-order remainder of the fine step is a fifteenth of what the steps differ by; logs of size 100 over a

@@ -152,7 +152,7 @@ def test_other_ranks_pass(process):
 def test_a_broken_law_is_reported_inside_a_hypothesis_test():
     @settings(max_examples=1, database=None, phases=[Phase.generate])
     @given(st.integers())
-    def nudged_inside(number):
+    def inside(number):
         check_process(Late())
 
     with pytest.raises(BrokenLaw, match="the log-SNR never rises"):
@@ -164,15 +164,15 @@ class Late(LinearGaussianProcess):
 
     def __init__(self):
         super().__init__(PixelBasis(SHAPE))
-        at = torch.zeros(SHAPE, dtype=torch.float64)
-        at[0, 1, 2] = 1
-        self.register_constant("at", at)
+        mark = torch.zeros(SHAPE, dtype=torch.float64)
+        mark[0, 1, 2] = 1
+        self.register_constant("mark", mark)
 
     def log_alpha(self, t):
         return -self.expand_times(t)
 
     def log_sigma(self, t):
-        return -4 * self.at * (self.expand_times(t) - 0.5).clamp(min=0)
+        return -4 * self.mark * (self.expand_times(t) - 0.5).clamp(min=0)
 
 
 def test_the_example_is_small_and_names_the_coefficient_the_times_and_the_amount():

@@ -11,11 +11,11 @@ from torch import nn
 from unmelt.degradations import (
     CosineBasis,
     LinearGaussianProcess,
+    Markov,
     PixelBasis,
+    PosteriorCoefficients,
     SpectralGaussian,
 )
-from unmelt.degradations.couplings import Markov
-from unmelt.degradations.level import PosteriorCoefficients
 from unmelt.testing import BrokenLaw, check_process
 from unmelt.testing.check import LAWS, check_laws
 from unmelt.testing.strategies import Anisotropic
