@@ -1,4 +1,4 @@
-"""Ground floor: what every other part stands on, and what those who write a part of their own may need."""
+"""Ground floor: what every other part imports, and what those who write a new part may need."""
 
 from .checks import Shape
 from .constants import ConstantModule

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from typing_extensions import override
 
 from ..core.checks import check_instance
 from .bases import Basis
@@ -32,12 +33,12 @@ class WithNoise(LinearGaussianProcess):
         check_instance("noise", noise, Schedule, "ConstantNoise(0.01) for example")
         self.process, self.noise, self.levels = process, noise, process.levels
 
+    @override
     def log_alpha(self, t: Time) -> Float[Tensor, "..."]:
-        """See `LinearGaussianProcess.log_alpha`."""
         return self.process.batched_log_alpha(t) + self.noise.log_alpha(self.expand_times(t))
 
+    @override
     def log_sigma(self, t: Time) -> Float[Tensor, "..."]:
-        """See `LinearGaussianProcess.log_sigma`."""
         return self.noise.log_sigma(self.expand_times(t))
 
 
@@ -62,17 +63,17 @@ class ChangedBasis(LinearGaussianProcess):
             raise ValueError(msg)
         self.process, self.levels = process, process.levels
 
+    @override
     def log_alpha(self, t: Time) -> Float[Tensor, "..."]:
-        """See `LinearGaussianProcess.log_alpha`."""
         return self.process.batched_log_alpha(t)
 
+    @override
     def log_sigma(self, t: Time) -> Float[Tensor, "..."]:
-        """See `LinearGaussianProcess.log_sigma`."""
         return self.process.batched_log_sigma(t)
 
 
 class ChannelGroups(LinearGaussianProcess):
-    """A process of its own for each group of channels, the first axis of the spectrum.
+    """One process for each group of channels, the first axis of the spectrum.
 
     With a rotation of colours in the basis the groups are luminance and colour, say:
 
@@ -103,12 +104,12 @@ class ChannelGroups(LinearGaussianProcess):
         levels = {process.levels for process in processes}
         self.levels = levels.pop() if len(levels) == 1 else None
 
+    @override
     def log_alpha(self, t: Time) -> Float[Tensor, "..."]:
-        """See `LinearGaussianProcess.log_alpha`."""
         return self._together([process.batched_log_alpha(t) for process in self._processes()])
 
+    @override
     def log_sigma(self, t: Time) -> Float[Tensor, "..."]:
-        """See `LinearGaussianProcess.log_sigma`."""
         return self._together([process.batched_log_sigma(t) for process in self._processes()])
 
     def _processes(self) -> list[LinearGaussianProcess]:

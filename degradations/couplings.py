@@ -93,7 +93,6 @@ class Eta(Coupling):
     eta: float
 
     def __post_init__(self) -> None:
-        """Refuse an eta that does not interpolate."""
         if not 0.0 <= self.eta <= 1.0:
             msg = f"eta must lie in [0, 1] (0 is Deterministic, 1 is Markov), got {self.eta}"
             raise ValueError(msg)
@@ -121,7 +120,6 @@ class ReverseSDE(Coupling):
     eta: float
 
     def __post_init__(self) -> None:
-        """Refuse a share of noise that is none."""
         if not 0.0 <= self.eta < float("inf"):
             msg = f"eta must be at least 0 (0 is Deterministic, 1 is Markov), got {self.eta}"
             raise ValueError(msg)

@@ -28,6 +28,7 @@ from collections.abc import Sequence
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from typing_extensions import override
 
 from ..core.checks import (
     Shape,
@@ -74,7 +75,7 @@ class LinearGaussianProcess(ConstantModule, ABC):
         super().__init__()
         check_instance("basis", basis, Basis, "super().__init__(CosineBasis(shape)) for example")
         self.basis = basis
-        # Tells the device of a process without tables of its own.
+        # Tells the device of a process without other tables.
         self.register_constant("device_marker", torch.zeros(()))
 
     @property
@@ -87,8 +88,8 @@ class LinearGaussianProcess(ConstantModule, ABC):
         """The device that the process's tables are on."""
         return self.device_marker.device
 
+    @override
     def extra_repr(self) -> str:
-        """Show the shape and the levels; the basis is shown below."""
         return f"shape={self.shape}" + ("" if self.levels is None else f", levels={self.levels}")
 
     # ---- what a subclass writes ---------------------------------------------------------------------------
@@ -121,7 +122,7 @@ class LinearGaussianProcess(ConstantModule, ABC):
 
         Raises:
             TypeError: `t` is an integer tensor.
-            ValueError: `t` has another shape, or lies outside [0, 1] (where values are free to read;
+            ValueError: `t` has another shape, or lies outside [0, 1] (where values are readable;
                 on an accelerator and in compiled graphs such a time becomes NaN instead).
         """
         if not isinstance(t, Tensor):
@@ -219,6 +220,24 @@ class LinearGaussianProcess(ConstantModule, ABC):
         ours, theirs = self.at(probes), other.at(probes)
         pairs = ((ours.log_alpha, theirs.log_alpha), (ours.log_sigma, theirs.log_sigma))
         return all(torch.equal(a, b.to(a.device)) for a, b in pairs)
+
+    def require_same(self, other: LinearGaussianProcess, *, whose: str, where: str) -> None:
+        """Check that `other` is this process, or a copy of it.
+
+        Args:
+            other: the process of a part that was given.
+            whose: what that part is, such as "the denoiser".
+            where: what it was given to, such as "this loss".
+
+        Raises:
+            ValueError: it is another one; the message says which.
+        """
+        if not self.agrees_with(other):
+            msg = (
+                f"{whose} was made for another process ({type(other).__name__} of shape {other.shape}) than {where}"
+                f" ({type(self).__name__} of shape {self.shape}), or with other settings: build both from one process"
+            )
+            raise ValueError(msg)
 
     def alpha(self, t: Time) -> Float[Tensor, "..."]:
         """Return alpha_t per coefficient, broadcastable to (batch, *shape); times and errors as in `as_times`."""
@@ -355,7 +374,7 @@ class LinearGaussianProcess(ConstantModule, ABC):
         Raises:
             TypeError: an argument is not floating-point.
             ValueError: a shape is wrong, a time lies outside [0, 1], or sigma_t = 0 somewhere, where q has no density
-                (where values are free to read; elsewhere the result is infinite or NaN).
+                (where values are readable; elsewhere the result is infinite or NaN).
         """
         return self.marginal(x, t).score(z_t)
 

@@ -32,7 +32,6 @@ class DataSpectrum:
     count: int
 
     def __repr__(self) -> str:
-        """Show sizes, not numbers."""
         low, high = self.variance.min().item(), self.variance.max().item()
         return f"DataSpectrum(basis={self.basis}, variance from {low:.3g} to {high:.3g}, count={self.count})"
 

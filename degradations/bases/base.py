@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from typing_extensions import override
 
 from ...core.checks import as_shape, check_signal
 from ...core.constants import ConstantModule
@@ -30,8 +31,8 @@ class Basis(ConstantModule, ABC):
         super().__init__()
         self.shape = as_shape(shape)
 
+    @override
     def extra_repr(self) -> str:
-        """Show the shape."""
         return f"shape={self.shape}"
 
     @abstractmethod

@@ -15,6 +15,7 @@ from typing import cast
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from typing_extensions import override
 
 from ...core.checks import check_instance, check_signal
 from ...core.precision import full_precision, to_compute_dtype
@@ -71,8 +72,8 @@ class GaussianBlur(LinearGaussianProcess):
             total = total[..., None] + width**2 * eigenvalues
         self.register_constant("eigenvalues", total)
 
+    @override
     def extra_repr(self) -> str:
-        """Show the blur and the noise."""
         # A blur that is a module is shown below.
         blur = "" if isinstance(self.blur, nn.Module) else f", blur={self.blur}"
         return f"{super().extra_repr()}{blur}, noise={self.noise}"
@@ -81,8 +82,8 @@ class GaussianBlur(LinearGaussianProcess):
         """Return the blur's width sigma_B(t) in pixels, of t's shape."""
         return self.blur.width(self.as_times(t))
 
+    @override
     def log_alpha(self, t: Time) -> Float[Tensor, "..."]:
-        """See `LinearGaussianProcess.log_alpha`."""
         t = self.expand_times(t)
         fade = -self.eigenvalues * (self.blur.width(t).square() / 2)
         if self.min_scale:
@@ -90,10 +91,11 @@ class GaussianBlur(LinearGaussianProcess):
             fade = torch.log1p((1 - self.min_scale) * torch.expm1(fade))
         return self.noise.log_alpha(t) + fade
 
+    @override
     def log_sigma(self, t: Time) -> Float[Tensor, "..."]:
-        """See `LinearGaussianProcess.log_sigma`."""
         return self.noise.log_sigma(self.expand_times(t))
 
+    @override
     def degrade(self, x: Float[Tensor, "batch ..."], *times: Time | Level) -> tuple[Float[Tensor, "batch ..."], ...]:
         """Return the blurred signals A_t x, one for each of `times`; see `LinearGaussianProcess.degrade`.
 

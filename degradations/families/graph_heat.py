@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from typing_extensions import override
 
 from ...core.checks import check_instance
 from ..bases import EigenBasis
@@ -79,11 +80,11 @@ class GraphHeat(LinearGaussianProcess):
         check_instance("noise", self.noise, Schedule, "ConstantNoise(0.01) for example")
         self.register_constant("eigenvalues", eigenvalues.clamp(min=0))
 
+    @override
     def log_alpha(self, t: Time) -> Float[Tensor, "..."]:
-        """See `LinearGaussianProcess.log_alpha`."""
         t = self.expand_times(t)
         return self.noise.log_alpha(t) - self.eigenvalues * (self._width.width(t).square() / 2)
 
+    @override
     def log_sigma(self, t: Time) -> Float[Tensor, "..."]:
-        """See `LinearGaussianProcess.log_sigma`."""
         return self.noise.log_sigma(self.expand_times(t))

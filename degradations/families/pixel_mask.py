@@ -20,7 +20,7 @@ class PixelMask(SequentialMasking):
     """Pixels fade in a given order: a hole that grows, a curtain that falls, any map of times.
 
     Cold diffusion's inpainting (Bansal et al., 2023, section 4) is of this kind, with a hole that grows from the
-    middle; there the mask is a product of Gaussians, here each pixel fades along a cosine in a stretch of its own.
+    middle; there the mask is a product of Gaussians, here each pixel fades along a cosine during its stretch of time.
 
     Args:
         shape: shape of one signal, such as (3, 32, 32).

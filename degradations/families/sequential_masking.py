@@ -12,6 +12,7 @@ import math
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from typing_extensions import override
 
 from ...core.checks import check_instance
 from ..bases import Basis
@@ -20,7 +21,7 @@ from ..schedules import ConstantNoise, Schedule
 
 
 class SequentialMasking(LinearGaussianProcess):
-    """Each coefficient fades from 1 to 0 in a stretch of time of its own.
+    """Each coefficient fades from 1 to 0 during its own stretch of time.
 
     Args:
         basis: the basis.
@@ -56,8 +57,8 @@ class SequentialMasking(LinearGaussianProcess):
         check_instance("noise", self.noise, Schedule, "ConstantNoise(0.01) for example")
         self.register_constant("onset", onset.clone())
 
+    @override
     def log_alpha(self, t: Time) -> Float[Tensor, "..."]:
-        """See `LinearGaussianProcess.log_alpha`."""
         t = self.expand_times(t)
         progress = ((t - self.onset) / self.duration).clamp(0, 1)
         # What has gone has gone: cos(pi / 2) is 6e-17 in floating point, and 3 / 5 - 2 / 5 a little less than 1 / 5.
@@ -65,6 +66,6 @@ class SequentialMasking(LinearGaussianProcess):
         fade = torch.where(progress < gone, torch.cos(math.pi / 2 * progress).log(), -torch.inf)
         return self.noise.log_alpha(t) + fade
 
+    @override
     def log_sigma(self, t: Time) -> Float[Tensor, "..."]:
-        """See `LinearGaussianProcess.log_sigma`."""
         return self.noise.log_sigma(self.expand_times(t))

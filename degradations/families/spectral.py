@@ -14,6 +14,7 @@ from collections.abc import Sequence
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from typing_extensions import override
 
 from ...core.checks import check_instance
 from ..bases import Basis, FourierBasis, SeparableBasis
@@ -54,12 +55,12 @@ class SpectralDiffusion(LinearGaussianProcess):
         check_instance("schedule", self.schedule, Schedule, "CosineSchedule() for example")
         self.register_constant("log_noise", variance.log().clone() / 2)
 
+    @override
     def log_alpha(self, t: Time) -> Float[Tensor, "..."]:
-        """See `LinearGaussianProcess.log_alpha`."""
         return self.schedule.log_alpha(self.expand_times(t))
 
+    @override
     def log_sigma(self, t: Time) -> Float[Tensor, "..."]:
-        """See `LinearGaussianProcess.log_sigma`."""
         return self.schedule.log_sigma(self.expand_times(t)) + self.log_noise
 
     @classmethod

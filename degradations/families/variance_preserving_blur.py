@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from typing_extensions import override
 
 from ..process import Time
 from ..schedules import LinearSchedule, Schedule
@@ -38,6 +39,6 @@ class VariancePreservingBlur(GaussianBlur):
     ) -> None:
         super().__init__(shape, blur or _RELEASED, schedule or LinearSchedule())
 
+    @override
     def log_sigma(self, t: Time) -> Float[Tensor, "..."]:
-        """See `LinearGaussianProcess.log_sigma`."""
         return torch.log(-torch.expm1(2 * self.log_alpha(t))) / 2
