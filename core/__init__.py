@@ -2,6 +2,7 @@
 
 from .checks import Shape
 from .constants import ConstantModule
+from .from_data import FromData, FromFile, resolve
 from .randomness import white_noise
 
-__all__ = ["ConstantModule", "Shape", "white_noise"]
+__all__ = ["ConstantModule", "FromData", "FromFile", "Shape", "resolve", "white_noise"]

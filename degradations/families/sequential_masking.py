@@ -8,13 +8,15 @@ so coefficient k is whole until onset_k and gone for good a `duration` later.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from typing_extensions import override
 
-from ...core.checks import check_instance
+from ...core.checks import Shape, as_shape, check_instance
+from ...core.makers import made
 from ..bases import Basis
 from ..process import LinearGaussianProcess, Time
 from ..schedules import ConstantNoise, Schedule
@@ -56,6 +58,20 @@ class SequentialMasking(LinearGaussianProcess):
         self.duration, self.noise = duration, noise or ConstantNoise(0.01)
         check_instance("noise", self.noise, Schedule, "ConstantNoise(0.01) for example")
         self.register_constant("onset", onset.clone())
+
+    @classmethod
+    def of(
+        cls,
+        shape: Sequence[int],
+        *,
+        basis: Callable[[Shape], Basis],
+        onset: Float[Tensor, "..."],
+        duration: float,
+        noise: Schedule | None = None,
+    ) -> SequentialMasking:
+        """Return `SequentialMasking(basis(shape), onset, duration=duration, noise=noise)`."""
+        found = made("basis", basis, as_shape(shape), Basis, "CosineBasis for example")
+        return SequentialMasking(found, onset, duration=duration, noise=noise)
 
     @override
     def log_alpha(self, t: Time) -> Float[Tensor, "..."]:

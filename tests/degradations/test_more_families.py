@@ -18,9 +18,12 @@ from unmelt.degradations import (
     ConstantNoise,
     CosineBasis,
     CosineSchedule,
+    EqualSNR,
+    FlippedSNR,
     FourierBasis,
     GaussianBlur,
     GeometricNoise,
+    GivenVariance,
     GraphHeat,
     HeatDissipation,
     HeatFlow,
@@ -281,8 +284,8 @@ def snr(process, spectrum, t):
 def test_equal_snr_drowns_all_frequencies_at_once(schedule):
     """Falck et al. (2025): every SNR is the mean SNR under white noise of the same schedule."""
     spectrum = estimate_spectrum(FourierBasis(SHAPE), natural())
-    process = SpectralDiffusion.equal_snr(spectrum, schedule=schedule)
-    white = SpectralDiffusion(spectrum.basis, torch.ones(()), schedule=schedule)
+    process = SpectralDiffusion(SHAPE, EqualSNR(spectrum), schedule=schedule)
+    white = SpectralDiffusion(SHAPE, GivenVariance(spectrum.basis, torch.ones(())), schedule=schedule)
     for t in (0.1, 0.5, 0.9):
         np.testing.assert_allclose(snr(process, spectrum, t), snr(white, spectrum, t).mean(), rtol=1e-12)
 
@@ -290,7 +293,7 @@ def test_equal_snr_drowns_all_frequencies_at_once(schedule):
 def test_flipped_snr_turns_the_order_of_frequencies_around():
     """Channel by channel, the SNR of the k-th lowest frequency is that of the k-th highest under white noise."""
     spectrum = estimate_spectrum(FourierBasis(SHAPE), natural())
-    process = SpectralDiffusion.flipped_snr(spectrum, schedule=LinearSchedule())
+    process = SpectralDiffusion(SHAPE, FlippedSNR(spectrum), schedule=LinearSchedule())
     white = isotropic(LinearSchedule())
     n, m = (np.arange(4) + 1) // 2 / 4, (np.arange(6) + 1) // 2 / 6
     order = np.argsort((n[:, None] ** 2 + m**2).ravel(), kind="stable")
@@ -302,20 +305,29 @@ def test_flipping_twice_is_white_noise():
     """A palindrome is its own mirror image: with the same variance at both ends the noise stays white."""
     spectrum = estimate_spectrum(FourierBasis(SHAPE), natural())
     flat = type(spectrum)(spectrum.basis, spectrum.mean, torch.full_like(spectrum.variance, 0.3), spectrum.count)
-    assert not SpectralDiffusion.flipped_snr(flat).log_noise.any()
+    assert not SpectralDiffusion(SHAPE, FlippedSNR(flat)).log_noise.any()
 
 
 @pytest.mark.usefixtures("as_in_production")
 def test_coloured_noise_names_what_it_refuses():
-    basis, data = FourierBasis(SHAPE), natural()
+    data = natural()
+
+    def coloured(variance, shape=SHAPE):
+        return SpectralDiffusion(shape, GivenVariance(FourierBasis(SHAPE), variance))
+
     still = estimate_spectrum(PixelBasis(SHAPE), torch.cat([data[:, :1], 0 * data[:, 1:]], 1))
     for build, error, message in (
-        (lambda: SpectralDiffusion(basis, torch.zeros(())), ValueError, "positive and finite, got values from 0.0"),
-        (lambda: SpectralDiffusion(basis, torch.full((6,), math.inf)), ValueError, "positive and finite"),
-        (lambda: SpectralDiffusion(basis, torch.ones(5)), ValueError, r"broadcast to.*\(2, 4, 6\), got \(5,\)"),
+        (lambda: coloured(torch.zeros(())), ValueError, "positive and finite, got 0.0"),
+        (lambda: coloured(torch.full((6,), math.inf)), ValueError, "positive and finite"),
+        (lambda: coloured(torch.ones(5)), ValueError, r"broadcast to.*\(2, 4, 6\), got \(5,\)"),
+        (
+            lambda: coloured(torch.ones(()), (2, 6, 4)),
+            ValueError,
+            r"for signals of shape \(2, 6, 4\), got one for \(2, 4, 6\)",
+        ),
         (lambda: SpectralDiffusion.power_law(SHAPE, math.nan), ValueError, "exponent must be finite.*got nan"),
-        (lambda: SpectralDiffusion.equal_snr(still), ValueError, "24 of 48 coefficients do not vary"),
-        (lambda: SpectralDiffusion.flipped_snr(still), TypeError, "order of frequencies.*got PixelBasis"),
+        (lambda: SpectralDiffusion(SHAPE, EqualSNR(still)), ValueError, "24 of 48 coefficients do not vary"),
+        (lambda: SpectralDiffusion(SHAPE, FlippedSNR(still)), TypeError, "order of frequencies.*got PixelBasis"),
     ):
         with pytest.raises(error, match=message):
             build()

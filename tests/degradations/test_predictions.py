@@ -12,12 +12,11 @@ from zoo import EVERY_PROCESS
 from unmelt.degradations import (
     BlurringDiffusion,
     ConstantNoise,
-    CosineBasis,
     GaussianBlur,
     HeatDissipation,
     IsotropicDiffusion,
-    Prediction,
     PredictEpsilon,
+    Prediction,
     PredictPreviousLevel,
     PredictScore,
     PredictV,
