@@ -127,5 +127,6 @@ class ReverseSDE(Coupling):
     @override
     def log_correlation(self, at_s: Level, at_t: Level) -> Float[Tensor, "..."]:
         change = log_snr_change(at_s, at_t)
-        # Without noise in the coupling even an infinite change leaves the noise alone.
-        return self.eta**2 * change / 2 if self.eta else torch.zeros_like(change)
+        rate = self.eta**2
+        # Without noise in the coupling even an infinite change leaves the noise alone; a square may underflow.
+        return rate * change / 2 if rate else torch.zeros_like(change)

@@ -50,6 +50,7 @@ from ..degradations import (
     PixelBasis,
     PowerBlur,
     RectifiedFlowSchedule,
+    ReverseSDE,
     Schedule,
     SequentialMasking,
     SigmoidSchedule,
@@ -140,9 +141,9 @@ def seeds() -> st.SearchStrategy[int]:
 
 
 def couplings() -> st.SearchStrategy[Coupling]:
-    """Draw couplings: `Markov`, `Deterministic`, `Independent`, and `Eta` between the first two."""
+    """Draw couplings: `Markov`, `Deterministic`, `Independent`, and `Eta` and `ReverseSDE` of any share of noise."""
     named: st.SearchStrategy[Coupling] = st.sampled_from((Markov(), Deterministic(), Independent()))
-    return st.one_of(named, st.floats(0.0, 1.0).map(Eta))
+    return st.one_of(named, st.floats(0.0, 1.0).map(Eta), st.floats(0.0, 2.0).map(ReverseSDE))
 
 
 def _log_snr_schedules() -> st.SearchStrategy[Schedule]:

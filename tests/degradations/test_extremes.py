@@ -7,15 +7,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from dense_reference import PAIRS, require_reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support import COUPLINGS, draw, every_coupling
 
 from unmelt.degradations import (
     BlurringDiffusion,
     CosineBasis,
     CosineSchedule,
     Deterministic,
-    Eta,
     HeatDissipation,
     Independent,
     IsotropicDiffusion,
@@ -195,14 +196,22 @@ def test_a_log_snr_that_stands_still_but_for_rounding_adds_no_noise():
 class Afterglow(LinearGaussianProcess):
     """No signal is left from t = 0.4 on, and from t = 0.6 on the noise shrinks, to nothing at t = 1."""
 
-    def __init__(self):
-        super().__init__(PixelBasis(SHAPE))
+    def __init__(self, shape=SHAPE):
+        super().__init__(PixelBasis(shape))
 
     def log_alpha(self, t):
         return torch.where(t < 0.4, -t, -torch.inf)
 
     def log_sigma(self, t):
         return torch.log(((1 - t) / 0.4).clamp(max=1))
+
+
+@every_coupling
+@pytest.mark.parametrize("make", [Blackout, Vanishing, lambda shape: Afterglow(shape)])
+def test_ends_without_signal_or_noise_are_the_dense_reference(make, coupling):
+    process = make((1, 2, 3))
+    for s, t in [*PAIRS, (0.2, 0.5), (0.5, 0.55), (0.5, 0.7), (0.7, 0.9), (0.2, 1.0)]:
+        require_reference(process, coupling, s, t, draw((1, 2, 3)), draw((1, 2, 3), seed=1))
 
 
 @pytest.mark.parametrize(("s", "t"), [(0.5, 0.7), (0.7, 0.9), (0.7, 1.0), (1.0, 1.0), (0.2, 0.7), (0.2, 1.0)])
@@ -213,7 +222,7 @@ def test_noise_may_shrink_once_no_signal_is_left(s, t):
     step = process.transition(torch.ones_like(x), s, t)
     scale, variance = step.mean.mean().item(), step.spectral_stddev.max().item() ** 2
     assert scale**2 * sigma_s**2 + variance == pytest.approx(sigma_t**2, abs=1e-15)
-    for coupling in (Markov(), Deterministic(), Independent(), Eta(0.5)):
+    for coupling in COUPLINGS:
         latent, _, stddev = (c.max().item() for c in process.posterior_coefficients(s, t, coupling))
         assert latent**2 * sigma_t**2 + stddev**2 == pytest.approx(sigma_s**2, abs=1e-15)
     assert process.sample_path(x, [s, t]).isfinite().all()
