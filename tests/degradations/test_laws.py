@@ -15,7 +15,7 @@ from unmelt.testing.strategies import couplings, dtypes, ordered_times, processe
 
 @every_process()
 def test_every_process_keeps_every_law(name):
-    assert len(check_process(EVERY_PROCESS[name], max_examples=6)) > 30
+    assert len(check_process(EVERY_PROCESS[name], max_examples=4)) > 30
 
 
 @every_process()

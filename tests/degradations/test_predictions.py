@@ -63,7 +63,7 @@ def restored(prediction, process, x, noise, t, log_alpha=None):
     return process.basis.combine((z_t, latent), (target, output)), gain
 
 
-@settings(max_examples=15)
+@settings(max_examples=8)
 @given(process=processes(), t=st.floats(0.01, 1), seed=st.integers(0, 99), dtype=st.sampled_from(DTYPES))
 @every_prediction
 def test_the_exact_target_gives_the_data_back(prediction, process, t, seed, dtype):
@@ -72,7 +72,7 @@ def test_the_exact_target_gives_the_data_back(prediction, process, t, seed, dtyp
     torch.testing.assert_close(found, x, rtol=0, atol=64 * torch.finfo(dtype).eps * gain)
 
 
-@settings(max_examples=15)
+@settings(max_examples=8)
 @given(process=processes(), t=st.floats(0.01, 1), s=st.floats(0, 1), seed=st.integers(0, 99))
 @every_prediction
 def test_the_exact_target_gives_degraded_data_too(prediction, process, t, s, seed):
