@@ -1,4 +1,4 @@
-"""Run by test_extremes.py: every law of extreme processes, by their numbers, compiled as one graph, against its eager self."""
+"""Run by test_extremes.py: every law of extreme processes, by number, compiled as one graph, against its eager self."""
 
 import sys
 from pathlib import Path

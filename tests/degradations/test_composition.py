@@ -229,24 +229,6 @@ def test_compositions_of_something_else_do_not_agree():
         assert not one.agrees_with(other)
 
 
-@pytest.mark.parametrize(
-    ("build", "message"),
-    [
-        (
-            lambda: ChangedBasis(HEAT, PixelBasis((2, 6, 4))),
-            r"basis must have the process's shape \(2, 4, 6\), got \(2, 6, 4\)",
-        ),
-        (lambda: ChannelGroups(PixelBasis(SHAPE), []), r"processes of shapes \[\].*must make \(2, 4, 6\)"),
-        (lambda: ChannelGroups(PixelBasis((3, 4, 6)), [HEAT, HEAT]), r"put together.*must make \(3, 4, 6\)"),
-        (lambda: ChannelGroups(PixelBasis((2, 6, 4)), [HEAT]), r"shapes \[\(2, 4, 6\)\].*must make \(2, 6, 4\)"),
-        (lambda: ChannelGroups(PixelBasis((2, 4)), [HEAT]), r"must make \(2, 4\)"),
-    ],
-)
-def test_parts_that_do_not_fit_are_refused(build, message):
-    with pytest.raises(ValueError, match=message):
-        build()
-
-
 @pytest.mark.parametrize("name", COMPOSED)
 def test_wrong_times_are_refused_by_compositions_as_by_their_parts(name):
     process = COMPOSED[name]()

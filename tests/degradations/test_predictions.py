@@ -246,10 +246,3 @@ def test_unstable_predictions_are_refused_with_the_stable_ones_named(process, pr
 def test_the_papers_own_predictions_are_accepted(process, prediction):
     prediction.require_stable(process)
     assert prediction.gain(process) <= LARGEST_GAIN
-
-
-def test_the_previous_level_needs_a_number_of_levels():
-    with pytest.raises(ValueError, match="IsotropicDiffusion is continuous.*levels=200"):
-        PredictPreviousLevel().previous(IsotropicDiffusion((1, 2, 2)).at(0.5))
-    with pytest.raises(ValueError, match="levels must be at least 1, got 0"):
-        PredictPreviousLevel(levels=0)
