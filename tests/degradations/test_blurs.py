@@ -116,7 +116,7 @@ def test_tables_keep_their_precision_and_leave_no_trace_in_checkpoints():
 
 @given(widths=WIDTHS, seed=st.integers(0, 99))
 def test_repeated_blur_is_the_blurs_one_after_the_other(widths, seed):
-    """Each single blur as a matrix of its own, multiplied up, against the process at every level."""
+    """Each single blur as a matrix, multiplied up, against the process at every level."""
     size = 7
     waves = CosineBasis.matrix_of(size).numpy()
     process = GaussianBlur((1, size), repeated_blur(widths), ConstantNoise(0.0))

@@ -101,7 +101,7 @@ def test_coefficients_in_another_basis_are_the_matrices_of_that_basis(basis, t):
 
 
 @given(t=TIMES)
-def test_the_own_basis_changes_nothing(t):
+def test_a_process_s_basis_changes_nothing(t):
     same(ChangedBasis(HEAT, CosineBasis(SHAPE)), HEAT, t, rtol=0)
 
 

@@ -91,11 +91,11 @@ def test_the_extremes_are_extreme():
 def test_every_law_is_finite_at_the_extremes(process, times, coupling, dtype):
     s, t = times
     x, z = random_images(SHAPE, dtype=dtype), random_images(SHAPE, seed=1, dtype=dtype)
-    for law in (process.marginal(x, t), process.transition(z, s, t), process.posterior(z, x, s, t, coupling)):
-        assert law.mean.dtype == dtype
-        assert law.mean.isfinite().all()
-        assert law.spectral_stddev.isfinite().all()
-        assert (law.spectral_stddev >= 0).all()
+    for q in (process.marginal(x, t), process.transition(z, s, t), process.posterior(z, x, s, t, coupling)):
+        assert q.mean.dtype == dtype
+        assert q.mean.isfinite().all()
+        assert q.spectral_stddev.isfinite().all()
+        assert (q.spectral_stddev >= 0).all()
 
 
 @pytest.mark.parametrize("process", EXTREME, ids=lambda p: type(p).__name__)
@@ -142,7 +142,7 @@ def test_coefficients_that_never_change_are_kept(dtype):
 @given(times=st.tuples(st.floats(0, 1), st.floats(0, 1)).map(sorted), coupling=couplings(), seed=st.integers(0, 99))
 @pytest.mark.parametrize("process", EXTREME, ids=lambda p: type(p).__name__)
 def test_single_precision_data_loses_only_rounding(process, times, coupling, seed):
-    """Coefficients are computed in double precision whatever the data's is; so the laws agree to single precision."""
+    """Coefficients are computed in double precision whatever the data's is; so results agree to single precision."""
     s, t = times
     x, z = random_images(SHAPE, seed=seed), random_images(SHAPE, seed=seed + 1)
     exact, rounded = process.posterior(z, x, s, t, coupling), process.posterior(z.float(), x.float(), s, t, coupling)
@@ -168,8 +168,8 @@ def test_bf16_latents_and_autocast_keep_full_precision_coefficients(process):
 
 @pytest.mark.parametrize("numbers", [(0, 5), pytest.param((1, 2, 3, 4, 6, 7), marks=pytest.mark.full)])
 def test_compiles_without_graph_breaks_and_marks_wrong_times(numbers):
-    """In a process of its own: the suite's run-time shape checks would themselves break graphs."""
-    script = Path(__file__).with_name("compiled_laws.py")
+    """In another process: the suite's run-time shape checks would themselves break graphs."""
+    script = Path(__file__).with_name("compiled_extremes.py")
     command = [sys.executable, str(script), *map(str, numbers)]
     result = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert result.returncode == 0, result.stderr
