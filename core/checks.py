@@ -9,11 +9,13 @@ result and is seen, instead of being clamped to something that looks right.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 Shape = tuple[int, ...]
+Kind = TypeVar("Kind")
 
 
 def values_are_readable(tensor: Tensor) -> bool:
@@ -38,8 +40,8 @@ def as_shape(shape: Sequence[int]) -> Shape:
     return tuple(int(size) for size in shape)
 
 
-def check_instance(name: str, value: object, kind: type | tuple[type, ...], remedy: str) -> None:
-    """Check that `value` is an instance of `kind`.
+def check_instance(name: str, value: object, kind: type[Kind] | tuple[type[Kind], ...], remedy: str) -> Kind:
+    """Return `value`, checked to be an instance of `kind`.
 
     Raises:
         TypeError: it is not; the message names it and says what to pass instead.
@@ -50,6 +52,7 @@ def check_instance(name: str, value: object, kind: type | tuple[type, ...], reme
         wanted = " or ".join(f"{'an' if k.__name__[0] in 'aeiouAEIOU' else 'a'} {k.__name__}" for k in kinds)
         msg = f"{name} must be {wanted}, {remedy}; got {got}"
         raise TypeError(msg)
+    return value
 
 
 def check_whole(name: str, value: object) -> None:

@@ -77,8 +77,7 @@ class FromFile(FromData):
                 )
                 raise ValueError(msg)
             found = found[self.key or next(iter(found))]
-        check_instance(str(self.path), found, Tensor, "or several by name")
-        return {"tensor": cast("Tensor", found)}
+        return {"tensor": check_instance(str(self.path), found, Tensor, "or several by name")}
 
     @override
     def build(self, shape: Shape, tensors: Mapping[str, Tensor]) -> Tensor:

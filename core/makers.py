@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TypeVar
 
 from .checks import Shape, check_instance
@@ -10,7 +9,7 @@ from .checks import Shape, check_instance
 Part = TypeVar("Part")
 
 
-def made(name: str, part: Part | Callable[[Shape], Part], shape: Shape, kind: type[Part], remedy: str) -> Part:
+def made(name: str, part: object, shape: Shape, kind: type[Part], remedy: str) -> Part:
     """Return `part` itself if it is one of `kind`, and what it makes of `shape` otherwise.
 
     Raises:
@@ -19,7 +18,7 @@ def made(name: str, part: Part | Callable[[Shape], Part], shape: Shape, kind: ty
     """
     # Parts may be modules, which can be called too.
     result = part if isinstance(part, kind) or not callable(part) else part(shape)
-    check_instance(name, result, kind, remedy)
+    result = check_instance(name, result, kind, remedy)
     found = getattr(result, "shape", shape)
     if found != shape:
         msg = f"{name} must be one for signals of shape {shape}, got one for {found}"

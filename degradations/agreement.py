@@ -8,5 +8,3 @@ from .process import LinearGaussianProcess
 def check_same_process(ours: LinearGaussianProcess, theirs: LinearGaussianProcess, *, whose: str, where: str) -> None:
     """Check that `theirs` is the process `ours`: `ours.require_same`, under its former name."""
     ours.require_same(theirs, whose=whose, where=where)
-
-

@@ -14,12 +14,14 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from ..core.checks import Shape, as_shape, check_instance
+from ..core.from_data import FromData
 from ..core.makers import made
 from .bases import Basis, CosineBasis
 from .process import LinearGaussianProcess, Time
 from .schedules import Schedule
 
 MakesProcess = Callable[[Shape], LinearGaussianProcess]
+MakesBasis = Callable[[Shape], Basis]
 
 _HEAT = "HeatDissipation(shape) for example"
 
@@ -78,7 +80,9 @@ class ChangedBasis(LinearGaussianProcess):
         self.process, self.levels = process, process.levels
 
     @classmethod
-    def of(cls, shape: Sequence[int], *, process: MakesProcess, basis: Callable[[Shape], Basis]) -> ChangedBasis:
+    def of(
+        cls, shape: Sequence[int], *, process: MakesProcess, basis: Callable[[Shape], Basis] | FromData
+    ) -> ChangedBasis:
         """Return `ChangedBasis(process(shape), basis(shape))`."""
         shape = as_shape(shape)
         inner = made("process", process, shape, LinearGaussianProcess, _HEAT)
@@ -132,7 +136,7 @@ class ChannelGroups(LinearGaussianProcess):
         *,
         channels: Sequence[int],
         processes: Sequence[MakesProcess],
-        basis: Callable[[Shape], Basis] = CosineBasis,
+        basis: MakesBasis | FromData = CosineBasis,
     ) -> ChannelGroups:
         """Return one process for each group of channels, made from the group's shape.
 

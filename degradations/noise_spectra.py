@@ -10,7 +10,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -18,9 +18,10 @@ from torch import Tensor
 from typing_extensions import override
 
 from ..core.checks import Shape, check_instance
+from ..core.from_data import FromData
 from ..core.makers import made
 from .bases import Basis, FourierBasis, SeparableBasis
-from .spectra import DataSpectrum, FittedSpectrum
+from .spectra import DataSpectrum
 
 
 class NoiseVariances(NamedTuple):
@@ -85,14 +86,13 @@ class GivenVariance(NoiseSpectrum):
         variance: C_k > 0, broadcastable to the basis's shape.
     """
 
-    basis: Basis | Callable[[Shape], Basis]
-    variance: Float[Tensor, "..."]
+    basis: Basis | Callable[[Shape], Basis] | FromData
+    variance: Float[Tensor, "..."] | FromData
 
     @override
     def variances(self, shape: Shape) -> NoiseVariances:
-        check_instance("variance", self.variance, Tensor, "torch.ones(()) is white noise")
         basis = made("basis", self.basis, shape, Basis, "FourierBasis for example")
-        return NoiseVariances(basis, self.variance)
+        return NoiseVariances(basis, check_instance("variance", self.variance, Tensor, "torch.ones(()) is white noise"))
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ class EqualSNR(NoiseSpectrum):
             if a coefficient does not vary in it.
     """
 
-    spectrum: DataSpectrum | FittedSpectrum
+    spectrum: DataSpectrum | FromData
 
     @override
     def variances(self, shape: Shape) -> NoiseVariances:
@@ -129,7 +129,7 @@ class FlippedSNR(NoiseSpectrum):
             ValueError if a coefficient does not vary.
     """
 
-    spectrum: DataSpectrum | FittedSpectrum
+    spectrum: DataSpectrum | FromData
 
     @override
     def variances(self, shape: Shape) -> NoiseVariances:
@@ -146,7 +146,6 @@ class FlippedSNR(NoiseSpectrum):
         return NoiseVariances(basis, variance / mirrored.reshape(variance.shape))
 
 
-def _known(spectrum: DataSpectrum | FittedSpectrum) -> DataSpectrum:
+def _known(spectrum: DataSpectrum | FromData) -> DataSpectrum:
     remedy = "estimate_spectrum(FourierBasis(shape), data) makes one, resolve(...) all FittedSpectrum inside a value"
-    check_instance("spectrum", spectrum, DataSpectrum, remedy)
-    return cast("DataSpectrum", spectrum)
+    return check_instance("spectrum", spectrum, DataSpectrum, remedy)

@@ -135,13 +135,13 @@ class FittedSpectrum(FromData):
     """A `DataSpectrum`: mean and variance of every coefficient.
 
     Attributes:
-        basis: what makes the basis from a shape.
+        basis: the basis, or what makes it from a shape or from the data.
         images: how many of the first examples are looked at.
         floor: least variance, in squared data units, for coefficients that do not vary in the data; see
             `DataSpectrum.floored`. None leaves them alone.
     """
 
-    basis: Callable[[Shape], Basis] = FourierBasis
+    basis: Basis | Callable[[Shape], Basis] | FromData = FourierBasis
     images: int = 2000
     floor: float | None = None
 

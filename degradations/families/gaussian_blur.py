@@ -2,7 +2,7 @@ r"""Gaussian blur under any noise: what heat dissipation, blurring diffusion, so
 
     alpha_k(t) = a(t) d_k(t),   d_k(t) = (1 - d_min) exp(-lambda_k sigma_B(t)^2 / 2) + d_min,   sigma_k(t) = sigma(t),
 
-with a blur width sigma_B(t) in pixels (`blur_schedules.py`), a noise schedule a(t), sigma(t) (`schedules/`), and
+with a blur width sigma_B(t) in pixels (`schedules/blur.py`), a noise schedule a(t), sigma(t) (`schedules/`), and
 lambda_k = sum over axes of s_i^2 times the Laplacian's eigenvalue along that axis, s_i being its relative width.
 """
 
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from ...core.checks import check_instance, check_signal
+from ...core.from_data import FromData
 from ...core.precision import full_precision, to_compute_dtype
 from ..bases import CosineBasis, SeparableBasis
 from ..level import Level
@@ -32,7 +33,7 @@ class GaussianBlur(LinearGaussianProcess):
     Args:
         shape: shape of one signal: (channels, length) for sound, (channels, height, width) for images, (channels,
             depth or time, height, width) for volumes and video. All axes but the first are blurred.
-        blur: the blur's width over time, in pixels; its levels are the process's.
+        blur: the blur's width over time, in pixels; its levels are the process's. `EqualVarianceBlur` fits one to data.
         noise: a(t) and sigma(t); `ConstantNoise(sigma)` leaves the signal to the blur alone.
         anisotropy: relative width of the blur along each blurred axis, such as (1.0, 0.1) for a tenth along the rows;
             0 leaves an axis sharp. None blurs all alike.
@@ -50,7 +51,7 @@ class GaussianBlur(LinearGaussianProcess):
     def __init__(
         self,
         shape: Sequence[int],
-        blur: BlurSchedule,
+        blur: BlurSchedule | FromData,
         noise: Schedule,
         *,
         anisotropy: Sequence[float] | None = None,
@@ -59,12 +60,12 @@ class GaussianBlur(LinearGaussianProcess):
     ) -> None:
         basis = _separable(boundary)(shape)
         super().__init__(basis)
-        check_instance("blur", blur, BlurSchedule, "LogSpacedBlur(maximum=12.0) for example")
+        self.blur = check_instance("blur", blur, BlurSchedule, "LogSpacedBlur(maximum=12.0) for example")
         check_instance("noise", noise, Schedule, "ConstantNoise(0.01) for example")
         if not 0 <= min_scale <= 1:
             msg = f"min_scale must lie in [0, 1] (0 lets blurring take all, 1 does not blur at all), got {min_scale}"
             raise ValueError(msg)
-        self.blur, self.noise, self.min_scale, self.levels = blur, noise, min_scale, blur.levels
+        self.noise, self.min_scale, self.levels = noise, min_scale, self.blur.levels
         self.anisotropy = _relative_widths(anisotropy, basis.axes)
         total = torch.zeros((), dtype=torch.float64)
         for axis, (width, eigenvalues) in enumerate(zip(self.anisotropy, basis.axis_eigenvalues(), strict=True)):

@@ -15,6 +15,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from ...core.checks import check_instance
+from ...core.from_data import FromData
 from ..bases import EigenBasis
 from ..process import LinearGaussianProcess, Time
 from ..schedules import ConstantNoise, Schedule
@@ -50,14 +51,14 @@ class GraphHeat(LinearGaussianProcess):
     def __init__(
         self,
         shape: Sequence[int],
-        laplacian: Float[Tensor, "rows columns"],
+        laplacian: Float[Tensor, "rows columns"] | FromData,
         *,
         time_max: float = 100.0,
         time_min: float = 0.1,
         levels: int = 200,
         noise: Schedule | None = None,
     ) -> None:
-        check_instance("laplacian", laplacian, Tensor, "torch.as_tensor(matrix) makes one")
+        laplacian = check_instance("laplacian", laplacian, Tensor, "torch.as_tensor(matrix) makes one")
         if laplacian.layout != torch.strided:
             msg = f"laplacian must be a dense matrix, got one of layout {laplacian.layout}: pass laplacian.to_dense()"
             raise TypeError(msg)

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ...core.checks import as_shape
+from ...core.from_data import FromData
 from ..bases import PixelBasis
 from ..schedules import Schedule
 from .sequential_masking import SequentialMasking
@@ -36,7 +37,7 @@ class PixelMask(SequentialMasking):
     def __init__(
         self,
         shape: Sequence[int],
-        onset: Float[Tensor, "..."] | None = None,
+        onset: Float[Tensor, "..."] | FromData | None = None,
         *,
         duration: float = _DURATION,
         noise: Schedule | None = None,

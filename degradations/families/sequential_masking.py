@@ -16,6 +16,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from ...core.checks import Shape, as_shape, check_instance
+from ...core.from_data import FromData
 from ...core.makers import made
 from ..bases import Basis
 from ..process import LinearGaussianProcess, Time
@@ -39,10 +40,10 @@ class SequentialMasking(LinearGaussianProcess):
     onset: Tensor
 
     def __init__(
-        self, basis: Basis, onset: Float[Tensor, "..."], *, duration: float, noise: Schedule | None = None
+        self, basis: Basis, onset: Float[Tensor, "..."] | FromData, *, duration: float, noise: Schedule | None = None
     ) -> None:
         super().__init__(basis)
-        check_instance("onset", onset, Tensor, "torch.linspace(0, 0.75, n) for example")
+        onset = check_instance("onset", onset, Tensor, "torch.linspace(0, 0.75, n) for example")
         if not 0 < duration <= 1:
             msg = f"duration must be a stretch of time in (0, 1], got {duration}"
             raise ValueError(msg)
@@ -64,8 +65,8 @@ class SequentialMasking(LinearGaussianProcess):
         cls,
         shape: Sequence[int],
         *,
-        basis: Callable[[Shape], Basis],
-        onset: Float[Tensor, "..."],
+        basis: Callable[[Shape], Basis] | FromData,
+        onset: Float[Tensor, "..."] | FromData,
         duration: float,
         noise: Schedule | None = None,
     ) -> SequentialMasking:

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 from typing_extensions import override
 
+from ...core.from_data import FromData
 from ..process import Time
 from ..schedules import LinearSchedule, Schedule
 from ..schedules.blur import BlurSchedule, PowerBlur
@@ -35,7 +36,7 @@ class VariancePreservingBlur(GaussianBlur):
     """
 
     def __init__(
-        self, shape: Sequence[int], *, blur: BlurSchedule | None = None, schedule: Schedule | None = None
+        self, shape: Sequence[int], *, blur: BlurSchedule | FromData | None = None, schedule: Schedule | None = None
     ) -> None:
         super().__init__(shape, blur or _RELEASED, schedule or LinearSchedule())
 

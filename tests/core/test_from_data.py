@@ -227,6 +227,7 @@ def test_parts_of_a_users_own_are_resolved_alike():
         ),
     ],
 )
+@pytest.mark.usefixtures("as_in_production")
 def test_what_cannot_be_resolved_is_said(call, error, words, tmp_path):
     def file(suffix):
         path = tmp_path / f"table{suffix}"
