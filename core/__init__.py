@@ -2,6 +2,7 @@
 
 from .checks import Shape
 from .constants import ConstantModule
+from .later import Later, later
 from .randomness import white_noise
 
-__all__ = ["ConstantModule", "Shape", "white_noise"]
+__all__ = ["ConstantModule", "Later", "Shape", "later", "white_noise"]
