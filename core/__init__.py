@@ -3,6 +3,16 @@
 from .checks import Shape
 from .constants import ConstantModule
 from .from_data import FromData, FromFile, resolve
+from .later import Later, later
 from .randomness import white_noise
 
-__all__ = ["ConstantModule", "FromData", "FromFile", "Shape", "resolve", "white_noise"]
+__all__ = [
+    "ConstantModule",
+    "FromData",
+    "FromFile",
+    "Later",
+    "Shape",
+    "later",
+    "resolve",
+    "white_noise",
+]
