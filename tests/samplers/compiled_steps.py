@@ -33,7 +33,7 @@ for process, prediction in CASES:
     torch.manual_seed(0)
     torch.testing.assert_close(compiled, loss(denoiser, x))
 
-    sampler = PosteriorSampler(denoiser, prior=DegradedDataPrior(process, x))
+    sampler = Sampler(denoiser, prior=DegradedDataPrior(process, x))
     times = torch.tensor([0.4, 0.5, 0.6, 0.7], dtype=torch.float64)
     step = torch.compile(lambda z, t, s, f=sampler: f.step(z, t, s), fullgraph=True, backend="eager")
     torch.manual_seed(0)

@@ -89,7 +89,7 @@ class Exact(nn.Module):
         super().__init__()
         self.laws, self.prediction, self.calls = laws, prediction, []
 
-    def forward(self, z, t, labels=None):
+    def forward(self, z, t, condition=None):
         self.calls.append((len(z), labels is not None))
         process = self.laws.process
         times = process.as_times(t.double(), batch=len(z))
@@ -261,7 +261,7 @@ class TestSamplers:
     def test_without_guidance_samples_are_the_labelled_denoiser_s_bit_for_bit(self, coupling):
         laws, denoiser = exact(CASES[2])
         samples = [
-            PosteriorSampler(wrapped, steps=5, coupling=coupling, prior=OraclePrior(laws.all)).sample(
+            Sampler(wrapped, Posterior(coupling), grid=UniformGrid(5), prior=OraclePrior(laws.all)).sample(
                 len(LABELS), generator=torch.Generator().manual_seed(0)
             )
             for wrapped in (ClassifierFreeGuidance(denoiser, LABELS, 1.0), LabelledDenoiser(denoiser, LABELS))
@@ -271,10 +271,10 @@ class TestSamplers:
     @pytest.mark.parametrize("size", [1, 4])
     def test_samples_keep_their_labels_in_batches(self, size):
         laws, denoiser = exact(CASES[2])
-        sampler = PosteriorSampler(
+        sampler = Sampler(
             ClassifierFreeGuidance(denoiser, LABELS, 2.0),
-            steps=5,
-            coupling=Deterministic(),
+            Posterior(Deterministic()),
+            grid=UniformGrid(5),
             prior=OraclePrior(laws.all),
         )
         start = torch.randn(len(LABELS), *SHAPE, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
@@ -297,7 +297,7 @@ class TestSamplers:
 
         def projections(scale):
             guided = ClassifierFreeGuidance(denoiser, labels, scale)
-            sampler = PosteriorSampler(guided, steps=60, prior=OraclePrior(laws.all))
+            sampler = Sampler(guided, grid=UniformGrid(60), prior=OraclePrior(laws.all))
             x = sampler.sample(count, generator=torch.Generator().manual_seed(0))
             return (x * signs).mean((1, 2, 3))
 

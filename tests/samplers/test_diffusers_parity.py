@@ -49,7 +49,7 @@ class Tabulated(LinearGaussianProcess):
 class Smooth(nn.Module):
     """A smooth function of latent and time that is linear in neither, and mixes pixels."""
 
-    def forward(self, z, t):
+    def forward(self, z, t, condition=None, given=None):
         level = (t.double() * LEVELS).round().reshape(-1, 1, 1, 1) / LEVELS
         return torch.tanh(0.7 * z + 0.2 * z.flip(-1) - level.to(z.dtype)) * (0.9 - 0.3 * level.to(z.dtype))
 
@@ -86,7 +86,7 @@ def ours(sampler_class, scheduler, squares, *, seed=11, **settings):
     denoiser = Denoiser(Smooth(), Tabulated(squares), prediction=PredictEpsilon())
     sampler = sampler_class(denoiser, times=times, prior=DegradedDataPrior(denoiser.process, noisy()), **settings)
     start = times[-len(scheduler.timesteps) - 1].item()
-    return sampler.trajectory(3, initial=noisy(), start=start, generator=seeded(seed)).states
+    return sampler.run(3, initial=noisy(), start=start, generator=seeded(seed)).trajectory.states
 
 
 def exact(scheduler):

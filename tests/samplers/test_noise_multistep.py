@@ -129,7 +129,12 @@ def test_the_order_is_the_stated_one(kind, order, stated, variable):
     oracle = gaussian_oracle(SMOOTH[kind])
     numbers, errors = (80, 120, 160, 240), []
     for n in numbers:
-        sampler = NoiseMultistepSampler(oracle, steps=n, order=order, variable=variable, prior=OraclePrior(oracle))
+        sampler = Sampler(
+            oracle,
+            Multistep(order=order, follow=Follow.NOISE, variable=variable),
+            grid=UniformGrid(n),
+            prior=OraclePrior(oracle),
+        )
         law = law_of(sampler, start=START, stop=STOP)
         errors.append(law.at(-1).distance(marginals(oracle, torch.tensor([STOP], dtype=torch.float64)).at(0)))
     # With errors c n^-3 (1 + b / n) a part b / n of a fifth at n = 80 makes the slope 0.3 smaller.
@@ -141,7 +146,12 @@ def test_without_the_corrector_the_first_step_s_error_remains():
     oracle = gaussian_oracle(SMOOTH["cosine"])
     numbers, errors = (80, 120, 160, 240), []
     for n in numbers:
-        sampler = NoiseMultistepSampler(oracle, steps=n, order=4, corrector=False, prior=OraclePrior(oracle))
+        sampler = Sampler(
+            oracle,
+            Multistep(order=4, follow=Follow.NOISE, corrector=False),
+            grid=UniformGrid(n),
+            prior=OraclePrior(oracle),
+        )
         law = law_of(sampler, start=START, stop=STOP)
         errors.append(law.at(-1).distance(marginals(oracle, torch.tensor([STOP], dtype=torch.float64)).at(0)))
     assert slope(numbers, errors) == pytest.approx(2, abs=0.2)
@@ -153,8 +163,12 @@ def test_without_the_corrector_the_first_step_s_error_remains():
 def test_from_end_to_end_the_law_is_the_data_s(kind, end):
     process = SMOOTH[kind] if kind in SMOOTH else IsotropicDiffusion(SHAPE, CosineSchedule(-10.0, 2.0))
     oracle = gaussian_oracle(process)
-    sampler = NoiseMultistepSampler(
-        oracle, times=balanced_times(process, 60), order=4, prior=OraclePrior(oracle), end=end
+    sampler = Sampler(
+        oracle,
+        Multistep(order=4, follow=Follow.NOISE),
+        grid=BalancedGrid(60),
+        prior=OraclePrior(oracle),
+        denoise_last=end,
     )
     found = law_of(sampler).at(-1)
     zero = torch.zeros(1, dtype=torch.float64)
@@ -169,7 +183,7 @@ def test_from_end_to_end_the_law_is_the_data_s(kind, end):
 
 
 class Soft(nn.Module):
-    def forward(self, z, t):
+    def forward(self, z, t, condition=None, given=None):
         return 0.5 * torch.tanh(z) * (1 - 0.3 * t.to(z.dtype)[:, None, None, None])
 
 
@@ -178,8 +192,8 @@ def test_a_single_step_is_ddim_s(prediction):
     process = SMOOTH["blurring"]
     denoiser = Denoiser(Soft(), process, prediction=prediction)
     z = random_images(SHAPE, batch=3)
-    noise = NoiseMultistepSampler(denoiser).step(z, 0.7, 0.4)
-    data = PosteriorSampler(denoiser, coupling=Deterministic()).step(z, 0.7, 0.4)
+    noise = Sampler(denoiser, Multistep(order=3, follow=Follow.NOISE)).step(z, 0.7, 0.4)
+    data = Sampler(denoiser, Posterior(Deterministic())).step(z, 0.7, 0.4)
     torch.testing.assert_close(noise, data, rtol=1e-12, atol=1e-12)
 
 
@@ -188,7 +202,11 @@ def test_predictions_in_a_trajectory_are_the_denoiser_s(kind):
     process = SMOOTH[kind]
     oracle = gaussian_oracle(process)
     initial = process.basis.inverse(torch.randn(2, *SHAPE, generator=torch.Generator().manual_seed(0)).double())
-    path = NoiseMultistepSampler(oracle, steps=6, prior=OraclePrior(oracle)).trajectory(2, initial=initial)
+    path = (
+        Sampler(oracle, Multistep(order=3, follow=Follow.NOISE), grid=UniformGrid(6), prior=OraclePrior(oracle))
+        .run(2, initial=initial)
+        .trajectory
+    )
     first = oracle(path.states[0], 1.0)
     torch.testing.assert_close(path.predictions[0], first, rtol=1e-9, atol=1e-9)
     # States after the first step may be made anew before the network's answer is used, but not the last ones.
@@ -199,7 +217,7 @@ def test_calls_are_one_per_step():
     denoiser = Denoiser(Soft(), SMOOTH["cosine"], prediction=PredictX())
     for order in (2, 3, 4):
         for steps in (1, 2, 3, 4, 7):
-            sampler = NoiseMultistepSampler(denoiser, steps=steps, order=order)
+            sampler = Sampler(denoiser, Multistep(order=order, follow=Follow.NOISE), grid=UniformGrid(steps))
             assert sampler.sample(2).isfinite().all()
             assert sampler.report.calls == steps
 
@@ -212,9 +230,9 @@ def test_what_it_would_divide_by_is_looked_at():
         denoiser = Denoiser(Soft(), process, prediction=PredictX())
         prior = DegradedDataPrior(process, random_images(SHAPE))
         with pytest.raises(ValueError, match=f"has {what} in some coefficient on this grid.*take MultistepSampler"):
-            NoiseMultistepSampler(denoiser, steps=20, prior=prior)
+            Sampler(denoiser, Multistep(order=3, follow=Follow.NOISE), grid=UniformGrid(20), prior=prior)
     with pytest.raises(ValueError, match="order must be 2, 3 or 4, got 5"):
-        NoiseMultistepSampler(Denoiser(Soft(), SMOOTH["cosine"], prediction=PredictX()), order=5)
+        Sampler(Denoiser(Soft(), SMOOTH["cosine"], prediction=PredictX()), Multistep(order=5, follow=Follow.NOISE))
 
 
 # ---- the grid ----------------------------------------------------------------------------------------------

@@ -49,7 +49,7 @@ def made(kind, **settings):
 
 
 def corrected(oracle, n):
-    return PredictorCorrectorSampler(oracle, steps=n, size=0.5 / n, prior=OraclePrior(oracle))
+    return Sampler(oracle, PredictorCorrector(size=0.5 / n), grid=UniformGrid(n), prior=OraclePrior(oracle))
 
 
 LOG_SNR = {"variable": Variable.LOG_SNR}
@@ -207,7 +207,7 @@ def test_the_order_of_single_paths(data, name):
     x = oracle.sample(2, generator=generator)
     z = process.marginal(x, START).sample(generator=generator)
     run = {"initial": z, "start": START, "stop": 0.4}
-    exact = AdaptiveSampler(oracle, rtol=1e-11, atol=1e-11, prior=OraclePrior(oracle)).sample(2, **run)
+    exact = Sampler(oracle, Adaptive(rtol=1e-11, atol=1e-11), prior=OraclePrior(oracle)).sample(2, **run)
     numbers = (40, 80, 160, 320)
 
     def measured(make):

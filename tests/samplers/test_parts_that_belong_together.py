@@ -16,7 +16,7 @@ SHAPE = (1, 4, 4)
 class Soft(nn.Module):
     classes = 3
 
-    def forward(self, z, t, labels=None):
+    def forward(self, z, t, condition=None):
         return 0.5 * torch.tanh(z)
 
 
@@ -50,7 +50,7 @@ def test_what_wraps_a_denoiser_keeps_its_range_and_knows_its_rows():
     ):
         assert wrapped.data_range == (0.0, 1.0)
         assert (wrapped.rows, wrapped.select(slice(1, 3)).rows) == (4, 2)
-        sampler = PosteriorSampler(wrapped, steps=2)
+        sampler = Sampler(wrapped, grid=UniformGrid(2))
         assert len(sampler.sample(4, batch_size=3)) == 4
         for count in (3, 5):
             with pytest.raises(ValueError, match=f"made for a batch of 4.*but {count} samples"):

@@ -380,7 +380,7 @@ def test_it_pulls_samples_to_the_observation_and_is_overconfident():
     misfits, spreads = [], []
     for strength in (0.0, 2.0, 8.0, math.sqrt(32) / noise_std):
         guided = DiffusionPosteriorSampling(oracle, observation, y, strength=strength, variance=1.0)
-        samples = PosteriorSampler(guided, steps=100).sample(400, generator=seeded(2)).double()
+        samples = Sampler(guided, grid=UniformGrid(100)).sample(400, generator=seeded(2)).double()
         misfits.append(observation.residual(y, samples).square().mean().item())
         spreads.append(samples.var(0).mean().item())
     # Falling by more than five standard errors of means of 12800 squares.
@@ -476,7 +476,7 @@ def test_samples_have_that_law(process, coupling):
     start = Gaussian((a @ posterior.mean[0])[None], a @ posterior.covariance @ a.T + b).torch()
     initial = start.mean + torch.randn((count, 8), generator=seeded(8), dtype=torch.float64) @ start.scale_tril[0].T
     many = problem.guided(CovarianceGuidance, y=problem.y[:1].expand(count, *SMALL))
-    sampler = PosteriorSampler(many, steps=steps, coupling=coupling, prior=OraclePrior(problem.oracle))
+    sampler = Sampler(many, Posterior(coupling), grid=UniformGrid(steps), prior=OraclePrior(problem.oracle))
     samples = sampler.sample(count, generator=seeded(9), initial=initial.reshape(count, *SMALL)).flatten(1)
     scale = covariance.diagonal()
     assert ((samples.mean(0) - mean).abs() < 6 * (scale / count).sqrt()).all()
@@ -507,7 +507,7 @@ class Labelled(AbstractDenoiser):
         super().__init__(process)
         self.numbers, self.network_calls = numbers, 2
 
-    def forward(self, z_t, t):
+    def forward(self, z_t, t, condition=None, given=None):
         return z_t * self.numbers.reshape(-1, 1, 1, 1)
 
     def select(self, rows):
@@ -537,7 +537,7 @@ def test_rows_are_independent_and_can_be_selected(kind):
 @pytest.mark.parametrize("kind", KINDS)
 def test_samplers_split_observations_with_their_rows(kind):
     problem = Problem.named("isotropic", "mask")
-    sampler = PosteriorSampler(KINDS[kind](problem.oracle, problem.observation, problem.y), steps=3)
+    sampler = Sampler(KINDS[kind](problem.oracle, problem.observation, problem.y), grid=UniformGrid(3))
     whole = sampler.sample(3, generator=[1, 2, 3])
     # Three steps in single precision, of residuals divided by s^2 = 0.01.
     torch.testing.assert_close(sampler.sample(3, generator=[1, 2, 3], batch_size=2), whole, rtol=0, atol=1e-4)
@@ -556,7 +556,7 @@ class Small(nn.Module):
         super().__init__()
         self.layer = nn.Linear(4, 4)
 
-    def forward(self, z, t):
+    def forward(self, z, t, condition=None, given=None):
         return torch.tanh(self.layer(z)) * (1 - 0.3 * t[:, None, None, None])
 
 
@@ -587,7 +587,7 @@ def test_networks_are_guided_in_every_mode_and_collect_no_gradients(kind, predic
 class Fading(AbstractDenoiser):
     """A denoiser that keeps the time itself for its gradient."""
 
-    def forward(self, z_t, t):
+    def forward(self, z_t, t, condition=None, given=None):
         return z_t * t
 
 
@@ -672,7 +672,7 @@ class TestErrors:
     def test_denoisers_without_gradients(self):
         class Still(GaussianOracle):
             @torch.no_grad()
-            def forward(self, z_t, t):
+            def forward(self, z_t, t, condition=None, given=None):
                 return super().forward(z_t, t)
 
         problem = Problem.named("isotropic", "mask")

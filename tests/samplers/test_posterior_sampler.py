@@ -35,7 +35,7 @@ ANY_COUPLING = [Markov(), Deterministic(), Independent(), Eta(0.4)]
 class Soft(nn.Module):
     """A bounded function of latent and time, so that loops of many steps stay comparable."""
 
-    def forward(self, z, t):
+    def forward(self, z, t, condition=None, given=None):
         return 0.5 * torch.tanh(z) * (1 - 0.3 * t.to(z.dtype)[:, None, None, None])
 
 
@@ -58,10 +58,9 @@ def start(seed=0):
 def test_inverse_heat_dissipations_sampler(ratio):
     """Rissanen et al. (2023), algorithm 2: u <- u + f(u, k), then + delta noise, but for the last level."""
     process, network, delta = heat(), Soft(), 0.02 * ratio
-    sampler = PosteriorSampler(
+    sampler = Sampler(
         Denoiser(network, process, prediction=PredictPreviousLevel()),
-        coupling=Independent(),
-        delta=delta,
+        Posterior(Independent(), reverse_std=ConstantStd(delta)),
         prior=DegradedDataPrior(process, random_images(SHAPE)),
     )
     ours = sampler.sample(3, generator=seeded(), initial=start())
@@ -92,7 +91,7 @@ def test_ddim_and_ancestral_ddpm(eta, steps):
     denoiser = Denoiser(network, process, prediction=PredictEpsilon())
     coupling = {0.0: Deterministic(), 1.0: Markov()}.get(eta, Eta(eta))
     prior = DegradedDataPrior(process, random_images(SHAPE))
-    sampler = PosteriorSampler(denoiser, steps=steps, coupling=coupling, prior=prior)
+    sampler = Sampler(denoiser, Posterior(coupling), grid=UniformGrid(steps), prior=prior)
     ours = sampler.sample(3, generator=seeded(), initial=start())
     times = [k / steps for k in range(steps, -1, -1)]
     expected = ddim(network, start(), times, process, eta, seeded() if eta else None)
@@ -105,7 +104,7 @@ def test_cold_diffusions_improved_sampler():
     process, network = heat(sigma=0.0), Soft()
     prior = DegradedDataPrior(process, random_images(SHAPE))
     denoiser = Denoiser(network, process, prediction=PredictX())
-    ours = PosteriorSampler(denoiser, steps=12, coupling=Deterministic(), prior=prior).sample(3, initial=start())
+    ours = Sampler(denoiser, Posterior(Deterministic()), grid=UniformGrid(12), prior=prior).sample(3, initial=start())
     z = start()
     for level in range(12, 0, -1):
         x = network(z, torch.full((3,), level / 12))
@@ -119,7 +118,7 @@ def test_blurring_diffusions_sampler():
     process, network = BlurringDiffusion(SHAPE, blur_sigma_max=1.0, schedule=CosineSchedule(-5.0, 5.0)), Soft()
     denoiser = Denoiser(network, process, prediction=PredictEpsilon())
     prior = DegradedDataPrior(process, random_images(SHAPE))
-    ours = PosteriorSampler(denoiser, steps=10, prior=prior).sample(3, generator=seeded(), initial=start())
+    ours = Sampler(denoiser, grid=UniformGrid(10), prior=prior).sample(3, generator=seeded(), initial=start())
     basis, generator, z = process.basis, seeded(), start()
     for k in range(10, 0, -1):
         s, t = (k - 1) / 10, k / 10
@@ -155,7 +154,7 @@ def test_a_step_draws_from_the_posterior_with_the_estimate_for_the_data(kind, co
         "blurring": (BlurringDiffusion(SHAPE, blur_sigma_max=1.0), PredictEpsilon()),
     }[kind]
     denoiser = Denoiser(Soft(), process, prediction=prediction)
-    sampler = PosteriorSampler(denoiser, coupling=coupling, prior=DegradedDataPrior(process, random_images(SHAPE)))
+    sampler = Sampler(denoiser, Posterior(coupling), prior=DegradedDataPrior(process, random_images(SHAPE)))
     z = start(seed)
     ours = sampler.step(z, t, s, generator=seeded())
     x = denoiser(z, t)
@@ -178,11 +177,11 @@ def test_any_number_of_steps_runs_on_any_prediction(coupling, steps, prediction)
     """Fewer steps than levels, too: what released code for heat dissipation cannot do."""
     process = heat()
     denoiser = Denoiser(Soft(), process, prediction=prediction)
-    sampler = PosteriorSampler(
-        denoiser, steps=steps, coupling=coupling, prior=DegradedDataPrior(process, random_images(SHAPE))
+    sampler = Sampler(
+        denoiser, Posterior(coupling), grid=UniformGrid(steps), prior=DegradedDataPrior(process, random_images(SHAPE))
     )
     assert len(sampler.times) == steps + 1
-    path = sampler.trajectory(3, generator=seeded())
+    path = sampler.run(3, generator=seeded()).trajectory
     assert path.states.shape == (steps + 1, 3, *SHAPE)
     assert path.predictions.shape == (steps, 3, *SHAPE)
     assert path.states.isfinite().all()
@@ -194,7 +193,7 @@ def test_any_number_of_steps_runs_on_any_prediction(coupling, steps, prediction)
 
 def test_chunks_of_the_coefficient_table_do_not_change_the_sample(monkeypatch):
     process = BlurringDiffusion(SHAPE, blur_sigma_max=1.0)
-    sampler = PosteriorSampler(Denoiser(Soft(), process, prediction=PredictX()), steps=20)
+    sampler = Sampler(Denoiser(Soft(), process, prediction=PredictX()), grid=UniformGrid(20))
     whole = sampler.sample(2, generator=seeded())
     monkeypatch.setattr("unmelt.samplers.base._TABLE_NUMBERS", 3 * 16)
     torch.testing.assert_close(sampler.sample(2, generator=seeded()), whole, rtol=0, atol=1e-5)
@@ -203,9 +202,9 @@ def test_chunks_of_the_coefficient_table_do_not_change_the_sample(monkeypatch):
 def test_steps_default_to_the_levels_of_the_process():
     process = heat(levels=7)
     prior = DegradedDataPrior(process, random_images(SHAPE))
-    assert len(PosteriorSampler(Denoiser(Soft(), process, prediction=PredictX()), prior=prior).times) == 8
+    assert len(Sampler(Denoiser(Soft(), process, prediction=PredictX()), prior=prior).times) == 8
     isotropic = IsotropicDiffusion(SHAPE)
-    assert len(PosteriorSampler(Denoiser(Soft(), isotropic, prediction=PredictX())).times) == 51
+    assert len(Sampler(Denoiser(Soft(), isotropic, prediction=PredictX())).times) == 51
 
 
 # ---- a law known exactly -----------------------------------------------------------------------------------
@@ -218,7 +217,7 @@ class Wiener(AbstractDenoiser):
         super().__init__(process)
         self.mean, self.variance = mean, variance
 
-    def forward(self, z, t):
+    def forward(self, z, t, condition=None, given=None):
         alpha, sigma = self.process.alpha(t), self.process.sigma(t)
         gain = alpha * self.variance / (alpha**2 * self.variance + sigma**2)
         u = self.process.basis.forward(z)
@@ -247,10 +246,10 @@ def test_the_exact_denoiser_gives_the_data_s_law_back(coupling, kind):
     first = process.basis.inverse(
         alpha * mean + spread * torch.randn((count, *SHAPE), generator=generator, dtype=torch.float64)
     )
-    sampler = PosteriorSampler(
+    sampler = Sampler(
         Wiener(process, mean, variance),
-        steps=300,
-        coupling=coupling,
+        Posterior(coupling),
+        grid=UniformGrid(300),
         prior=DegradedDataPrior(process, random_images(SHAPE)),
     )
     u = process.basis.forward(sampler.sample(count, generator=generator, initial=first))
@@ -276,7 +275,7 @@ def test_standard_deviations_are_those_of_the_bound(kind):
         (ConstantStd(0.3), torch.full(SHAPE, 0.3)),
         (ForwardStd(), process.transition(z, 0.5, 4 / 6).spectral_stddev),
     ):
-        sampler = PosteriorSampler(denoiser, steps=6, coupling=coupling, reverse_std=reverse_std, prior=prior)
+        sampler = Sampler(denoiser, Posterior(coupling, reverse_std=reverse_std), grid=UniformGrid(6), prior=prior)
         assert sampler.sample(2, generator=seeded()).isfinite().all()
         if isinstance(reverse_std, ForwardStd) and kind == "heat":
             continue
@@ -294,7 +293,7 @@ def test_standard_deviations_are_those_of_the_bound(kind):
 def test_a_generator_makes_samples_repeatable_and_deterministic_steps_need_none():
     process = IsotropicDiffusion(SHAPE)
     denoiser = Denoiser(Soft(), process, prediction=PredictEpsilon())
-    noisy, still = PosteriorSampler(denoiser), PosteriorSampler(denoiser, coupling=Deterministic())
+    noisy, still = Sampler(denoiser), Sampler(denoiser, Posterior(Deterministic()))
     assert torch.equal(noisy.sample(2, generator=seeded()), noisy.sample(2, generator=seeded()))
     assert not torch.equal(noisy.sample(2, generator=seeded(1)), noisy.sample(2, generator=seeded(2)))
     before = torch.get_rng_state()
@@ -303,7 +302,7 @@ def test_a_generator_makes_samples_repeatable_and_deterministic_steps_need_none(
 
 
 def test_initial_states_are_checked():
-    sampler = PosteriorSampler(Denoiser(Soft(), IsotropicDiffusion(SHAPE), prediction=PredictEpsilon()))
+    sampler = Sampler(Denoiser(Soft(), IsotropicDiffusion(SHAPE), prediction=PredictEpsilon()))
     with pytest.raises(ValueError, match="initial holds 3 latents, but 2 samples"):
         sampler.sample(2, initial=start())
     with pytest.raises(ValueError, match=r"initial must have shape \(batch, 1, 4, 4\)"):
@@ -318,7 +317,7 @@ def test_initial_states_are_checked():
 def test_grids_that_do_not_fall_from_one_to_zero_are_refused(times):
     denoiser = Denoiser(Soft(), IsotropicDiffusion(SHAPE), prediction=PredictEpsilon())
     with pytest.raises(ValueError, match="times must fall strictly from 1 to 0.*got"):
-        PosteriorSampler(denoiser, times=torch.tensor(times))
+        Sampler(denoiser, grid=FixedGrid(torch.tensor(times)))
 
 
 def test_settings_that_contradict_each_other_are_refused():
@@ -326,21 +325,21 @@ def test_settings_that_contradict_each_other_are_refused():
     denoiser = Denoiser(Soft(), process, prediction=PredictX())
     prior = DegradedDataPrior(process, random_images(SHAPE))
     with pytest.raises(ValueError, match="give steps or times, not both"):
-        PosteriorSampler(denoiser, steps=3, times=torch.tensor([1.0, 0.0]), prior=prior)
+        Sampler(denoiser, grid=FixedGrid(torch.tensor([1.0, 0.0])), grid=UniformGrid(3), prior=prior)
     with pytest.raises(ValueError, match="steps must be at least 1, got 0"):
-        PosteriorSampler(denoiser, steps=0, prior=prior)
+        Sampler(denoiser, grid=UniformGrid(0), prior=prior)
     with pytest.raises(ValueError, match="Deterministic steps add no noise, got delta=0.1"):
-        PosteriorSampler(denoiser, coupling=Deterministic(), delta=0.1, prior=prior)
+        Sampler(denoiser, Posterior(Deterministic(), reverse_std=ConstantStd(0.1)), prior=prior)
     with pytest.raises(ValueError, match="delta must be a standard deviation >= 0 in the data's units, got -0.1"):
-        PosteriorSampler(denoiser, coupling=Independent(), delta=-0.1, prior=prior)
+        Sampler(denoiser, Posterior(Independent(), reverse_std=ConstantStd(-0.1)), prior=prior)
     with pytest.raises(ValueError, match="prior was made for another process"):
-        PosteriorSampler(denoiser, prior=DegradedDataPrior(heat(sigma=0.5), random_images(SHAPE)))
+        Sampler(denoiser, prior=DegradedDataPrior(heat(sigma=0.5), random_images(SHAPE)))
     with pytest.raises(ValueError, match="does not end in standard normal noise.*DegradedDataPrior"):
-        PosteriorSampler(denoiser)
+        Sampler(denoiser)
 
 
 def test_steps_in_the_wrong_direction_are_refused():
-    sampler = PosteriorSampler(Denoiser(Soft(), IsotropicDiffusion(SHAPE), prediction=PredictEpsilon()))
+    sampler = Sampler(Denoiser(Soft(), IsotropicDiffusion(SHAPE), prediction=PredictEpsilon()))
     with pytest.raises(ValueError, match=r"s must not be later than t, got s = 0.5 > t = 0.25"):
         sampler.step(start(), 0.25, 0.5)
     with pytest.raises(ValueError, match=r"t must lie in \[0, 1\].*got 1.5"):

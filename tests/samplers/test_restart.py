@@ -52,7 +52,7 @@ class First(AbstractDenoiser):
         super().__init__(process)
         self.seen = None
 
-    def forward(self, z_t, t):
+    def forward(self, z_t, t, condition=None, given=None):
         if self.seen is None:
             self.seen = z_t, float(t)
         return torch.zeros_like(z_t)
@@ -60,7 +60,7 @@ class First(AbstractDenoiser):
 
 def first_latents(process, start, **settings):
     denoiser = First(process)
-    sampler = PosteriorSampler(denoiser, steps=4, prior=DegradedDataPrior(process, images(process.shape)))
+    sampler = Sampler(denoiser, grid=UniformGrid(4), prior=DegradedDataPrior(process, images(process.shape)))
     restart(sampler, start, generator=seeded(), **settings)
     return denoiser.seen
 
@@ -111,7 +111,7 @@ def test_reconstructions_have_the_datas_law():
     mean = torch.randn(SHAPE, generator=seeded(1), dtype=torch.float64)
     variance = 0.2 + torch.rand(SHAPE, generator=seeded(2), dtype=torch.float64)
     oracle = GaussianOracle(process, mean, variance)
-    sampler = PosteriorSampler(oracle, coupling=Markov(), prior=DegradedDataPrior(process, images()))
+    sampler = Sampler(oracle, Posterior(Markov()), prior=DegradedDataPrior(process, images()))
     x = oracle.sample(count, generator=seeded(3))
     (y,) = process.degrade(x, 0.8)
     found = process.basis.forward(restart(sampler, Start(y, 0.8), generator=seeded(4))[:, 0])
@@ -126,7 +126,7 @@ def test_reconstructions_are_grouped_by_image_and_differ():
     """Hardly degraded, each group lies around its own image."""
     process = heat(sigma=0.01)
     oracle = GaussianOracle(process, torch.zeros(SHAPE), torch.ones(SHAPE))
-    sampler = PosteriorSampler(oracle, prior=DegradedDataPrior(process, images()))
+    sampler = Sampler(oracle, prior=DegradedDataPrior(process, images()))
     x = images()
     start = Start(process.degrade(x, 0.5 / 12)[0], 0.5 / 12)
     found = restart(sampler, start, count=4, generator=seeded())
@@ -140,7 +140,7 @@ def test_reconstructions_are_grouped_by_image_and_differ():
 def test_batches_do_not_matter_and_runs_have_noise_of_their_own():
     process = heat()
     oracle = GaussianOracle(process, torch.zeros(SHAPE), torch.ones(SHAPE))
-    sampler = PosteriorSampler(oracle, prior=DegradedDataPrior(process, images()))
+    sampler = Sampler(oracle, prior=DegradedDataPrior(process, images()))
     # All of the noise is there already, so that only the steps' makes a difference.
     start = Start(process.marginal(images(), 0.8).sample(generator=seeded()), 0.8, 0.1)
     before = torch.get_rng_state()
@@ -238,7 +238,7 @@ def test_a_narrower_axis_decides_how_much_to_blur():
 
 def test_starts_that_are_none_are_refused():
     process = heat()
-    sampler = PosteriorSampler(First(process), prior=DegradedDataPrior(process, images()))
+    sampler = Sampler(First(process), prior=DegradedDataPrior(process, images()))
     with pytest.raises(ValueError, match=r"start\.time must be a time in \(0, 1\], got 0"):
         restart(sampler, Start(images(), 0.0))
     with pytest.raises(ValueError, match=r"start\.images must have shape \(batch, 1, 4, 4\), got \(3, 1, 4, 5\)"):

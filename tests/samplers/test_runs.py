@@ -42,14 +42,14 @@ pytestmark = pytest.mark.usefixtures("as_in_production")
 SHAPE = (1, 4, 4)
 COUNT = 20
 SAMPLERS = {
-    "markov": lambda d, **k: PosteriorSampler(d, **k),
-    "deterministic": lambda d, **k: PosteriorSampler(d, coupling=Deterministic(), **k),
-    "heun": lambda d, **k: HeunSampler(d, **k),
-    "churn": lambda d, **k: HeunSampler(d, churn=Churn(2.0, latest=0.9), **k),
-    "multistep": lambda d, **k: MultistepSampler(d, order=3, **k),
-    "sde": lambda d, **k: ExponentialSDESampler(d, **k),
+    "markov": lambda d, **k: Sampler(d, **k),
+    "deterministic": lambda d, **k: Sampler(d, Posterior(Deterministic()), **k),
+    "heun": lambda d, **k: Sampler(d, Heun(), **k),
+    "churn": lambda d, **k: Sampler(d, Heun(churn=Churn(2.0, latest=0.9)), **k),
+    "multistep": lambda d, **k: Sampler(d, Multistep(order=3), **k),
+    "sde": lambda d, **k: Sampler(d, Heun(eta=1.0), **k),
     "euler-maruyama": lambda d, **k: EulerMaruyamaSampler(d, **k),
-    "predictor-corrector": lambda d, **k: PredictorCorrectorSampler(d, corrections=2, **k),
+    "predictor-corrector": lambda d, **k: Sampler(d, PredictorCorrector(corrections=2), **k),
 }
 # Those whose step knows nothing of the steps before.
 ONE_STEP = [name for name in SAMPLERS if name not in ("multistep", "churn")]
@@ -58,7 +58,7 @@ ONE_STEP = [name for name in SAMPLERS if name not in ("multistep", "churn")]
 class Soft(nn.Module):
     """A function of each number and the time, so that no sum depends on the batch it is made in."""
 
-    def forward(self, z, t):
+    def forward(self, z, t, condition=None, given=None):
         return 0.5 * torch.tanh(z) * (1 - 0.3 * t.to(z.dtype)[:, None, None, None])
 
 
@@ -90,7 +90,7 @@ class At(AbstractDenoiser):
         super().__init__(IsotropicDiffusion(SHAPE))
         self.call, self.deed, self.calls = call, deed, 0
 
-    def forward(self, z_t, t):
+    def forward(self, z_t, t, condition=None, given=None):
         self.calls += 1
         return self.deed(z_t) if self.calls == self.call else torch.tanh(z_t) / 2
 
@@ -104,7 +104,7 @@ def test_a_seed_makes_a_sample_whatever_its_batch(name):
     whole = sampler.sample(COUNT, generator=seeds)
     for size in (1, 7):
         assert torch.equal(sampler.sample(COUNT, generator=seeds, batch_size=size), whole)
-        assert torch.equal(sampler.trajectory(COUNT, generator=seeds, batch_size=size).states[-1], whole)
+        assert torch.equal(sampler.run(COUNT, generator=seeds, batch_size=size).trajectory.states[-1], whole)
     assert torch.equal(sampler.sample(1, generator=[117])[0], whole[17])
     assert len(whole.flatten(1).unique(dim=0)) == COUNT
     assert not torch.equal(sampler.sample(1, generator=[118])[0], whole[17])
@@ -115,7 +115,7 @@ def test_a_generator_makes_a_run_again(name):
     sampler = made(name)
     first = sampler.sample(3, generator=seeded())
     assert torch.equal(first, sampler.sample(3, generator=seeded()))
-    assert torch.equal(first, sampler.trajectory(3, generator=seeded()).states[-1])
+    assert torch.equal(first, sampler.run(3, generator=seeded()).trajectory.states[-1])
     assert not torch.equal(first, sampler.sample(3, generator=seeded(12)))
 
 
@@ -203,12 +203,12 @@ def test_a_run_cut_in_two_is_the_whole_run(name):
     noise = SeedNoise.of_seeds([1, 2, 3])
     middle = sampler.sample(3, initial=z, noise=noise, stop=stop)
     assert torch.equal(sampler.sample(3, initial=middle, noise=noise, start=stop), whole)
-    assert torch.equal(middle, sampler.trajectory(3, initial=z, noise=SeedNoise.of_seeds([1, 2, 3])).states[5])
+    assert torch.equal(middle, sampler.run(3, initial=z, noise=SeedNoise.of_seeds([1, 2, 3])).trajectory.states[5])
 
 
 def test_a_run_stops_and_starts_off_the_grid():
-    sampler = PosteriorSampler(isotropic(), steps=4)
-    path = sampler.trajectory(3, initial=latents(), start=0.9, stop=0.3, generator=seeded())
+    sampler = Sampler(isotropic(), grid=UniformGrid(4))
+    path = sampler.run(3, initial=latents(), start=0.9, stop=0.3, generator=seeded()).trajectory
     torch.testing.assert_close(path.times, torch.tensor([0.9, 0.75, 0.5, 0.3], dtype=torch.float64), rtol=0, atol=0)
     z, generator = latents(), seeded()
     for t, s in itertools.pairwise((0.9, 0.75, 0.5, 0.3)):
@@ -217,9 +217,9 @@ def test_a_run_stops_and_starts_off_the_grid():
 
 
 def test_a_grid_s_time_computed_another_way_is_no_other_time():
-    sampler = PosteriorSampler(isotropic(), steps=10)
+    sampler = Sampler(isotropic(), grid=UniformGrid(10))
     start, stop = 0.8 + 1e-12, 0.3 - 1e-12
-    path = sampler.trajectory(3, initial=latents(), start=start, stop=stop)
+    path = sampler.run(3, initial=latents(), start=start, stop=stop).trajectory
     assert len(path.times) == 6
     assert (path.times[0].item(), path.times[-1].item()) == (start, stop)
 
@@ -276,7 +276,7 @@ class Doubled(AbstractDenoiser):
         super().__init__(IsotropicDiffusion(SHAPE))
         self.times_called = 0
 
-    def forward(self, z_t, t):
+    def forward(self, z_t, t, condition=None, given=None):
         self.times_called += 1
         return torch.tanh(z_t) / 2
 
@@ -290,7 +290,7 @@ def test_callbacks_are_told_every_step(name):
 
     sampler, seeds = made(name), range(5)
     samples = sampler.sample(5, generator=seeds, batch_size=3, callback=callback)
-    path = sampler.trajectory(5, generator=seeds, batch_size=3)
+    path = sampler.run(5, generator=seeds, batch_size=3).trajectory
     n = steps_of(name)
     assert [info.step for info, *_ in told] == [*range(n), *range(n)]
     assert {info.steps for info, *_ in told} == {n}
@@ -307,7 +307,7 @@ def test_callbacks_are_told_every_step(name):
 
 def test_predictions_are_what_the_step_was_made_with():
     denoiser = isotropic()
-    path = PosteriorSampler(denoiser, steps=10).trajectory(3, initial=latents(), generator=seeded())
+    path = Sampler(denoiser, grid=UniformGrid(10)).run(3, initial=latents(), generator=seeded()).trajectory
     for k in range(10):
         expected = denoiser(path.states[k], path.times[k].item())
         torch.testing.assert_close(path.predictions[k], expected, rtol=1e-9, atol=1e-9)
@@ -319,18 +319,18 @@ def test_networks_are_in_evaluation_mode_only_while_a_run_lasts(training):
     seen = []
 
     class Watched(Soft):
-        def forward(self, z, t):
+        def forward(self, z, t, condition=None, given=None):
             seen.append((self.training, torch.is_grad_enabled()))
             return super().forward(z, t)
 
     denoiser = Denoiser(Watched(), IsotropicDiffusion(SHAPE), prediction=PredictEpsilon())
     denoiser.train(training)
-    PosteriorSampler(denoiser, steps=3).sample(2)
+    Sampler(denoiser, grid=UniformGrid(3)).sample(2)
     assert seen
     assert not any(mode or grad for mode, grad in seen)
     assert denoiser.training is training
     assert denoiser.network.training is training
-    sampler = PosteriorSampler(At(2, lambda z: 1 / 0), steps=3)
+    sampler = Sampler(At(2, lambda z: 1 / 0), grid=UniformGrid(3))
     sampler.denoiser.train(training)
     with pytest.raises(ZeroDivisionError):
         sampler.sample(2)
@@ -338,7 +338,7 @@ def test_networks_are_in_evaluation_mode_only_while_a_run_lasts(training):
 
 
 def test_finished_samples_are_kept_where_they_are_wanted():
-    path = made("markov").trajectory(2, generator=seeded(), keep_on="cpu")
+    path = made("markov").run(2, generator=seeded(), keep_on="cpu").trajectory
     assert path.states.device.type == "cpu"
     sampler = made("markov")
     # The meta device has no numbers: what arrives there was moved there.
@@ -356,15 +356,15 @@ def interrupted(z):
 @pytest.mark.parametrize("path", [False, True])
 def test_an_interrupted_run_keeps_what_it_has_done(path):
     """In the third step of the second batch."""
-    whole = PosteriorSampler(At(0, None), steps=6)
+    whole = Sampler(At(0, None), grid=UniformGrid(6))
     seeds = [4, 5, 6, 7, 8]
-    full = whole.trajectory(5, generator=seeds)
-    sampler = PosteriorSampler(At(6 + 3, interrupted), steps=6)
+    full = whole.run(5, generator=seeds).trajectory
+    sampler = Sampler(At(6 + 3, interrupted), grid=UniformGrid(6))
     run = sampler.trajectory if path else sampler.sample
     with pytest.raises(SamplingInterrupted, match="interrupted: 2 finished samples and the unfinished") as stopped:
         run(5, generator=seeds, batch_size=2)
     assert isinstance(stopped.value, KeyboardInterrupt)
-    kept = stopped.value.kept
+    kept = stopped.value.partial
     assert torch.equal(kept.samples, full.states[-1, :2])
     assert kept.rows == slice(2, 4)
     first = 0 if path else 2
@@ -377,14 +377,14 @@ def test_an_interrupted_run_keeps_what_it_has_done(path):
 
 
 def test_a_run_goes_on_from_what_an_interrupted_one_kept():
-    sampler = PosteriorSampler(At(4, interrupted), steps=6, coupling=Deterministic())
+    sampler = Sampler(At(4, interrupted), Posterior(Deterministic()), grid=UniformGrid(6))
     with pytest.raises(SamplingInterrupted) as stopped:
         sampler.sample(3, initial=latents())
-    kept = stopped.value.kept
+    kept = stopped.value.partial
     assert len(kept.samples) == 0
     rest = sampler.sample(3, initial=kept.states[-1], start=kept.times[-1].item())
     assert torch.equal(
-        rest, PosteriorSampler(At(0, None), steps=6, coupling=Deterministic()).sample(3, initial=latents())
+        rest, Sampler(At(0, None), Posterior(Deterministic()), grid=UniformGrid(6)).sample(3, initial=latents())
     )
 
 
@@ -395,11 +395,11 @@ def test_a_latent_that_is_not_finite_stops_the_run(bad):
         out[1, 0, 2, 3] = bad
         return out
 
-    sampler = PosteriorSampler(At(6 + 3, spoil), steps=6)
+    sampler = Sampler(At(6 + 3, spoil), grid=UniformGrid(6))
     words = "samples 2 to 3 became infinite or NaN in step 3 of 6, from t = 0.666667 to 0.5.*2 finished samples"
     with pytest.raises(NonFiniteStateError, match=words) as stopped:
-        sampler.trajectory(5, generator=[1, 2, 3, 4, 5], batch_size=2)
-    kept = stopped.value.kept
+        sampler.run(5, generator=[1, 2, 3, 4, 5], batch_size=2).trajectory
+    kept = stopped.value.partial
     assert len(kept.samples) == 2
     assert kept.rows == slice(2, 4)
     assert kept.states.shape == (3, 2, *SHAPE)
@@ -412,7 +412,7 @@ def test_initial_latents_that_are_not_finite_stop_the_run():
     z[0, 0, 0, 0] = float("nan")
     with pytest.raises(NonFiniteStateError, match="the initial latents at t = 1") as stopped:
         made("markov").sample(3, initial=z)
-    assert len(stopped.value.kept.states) == len(stopped.value.kept.times) == 0
+    assert len(stopped.value.partial.states) == len(stopped.value.partial.times) == 0
 
 
 # ---- what is refused ---------------------------------------------------------------------------------------
@@ -442,14 +442,14 @@ def test_seeds_are_checked(as_in_production):
 
 def test_grids_that_rise_are_refused():
     with pytest.raises(ValueError, match=r"times must fall strictly from 1 to 0.*give times.flip\(0\)"):
-        PosteriorSampler(isotropic(), times=uniform_times(4).flip(0))
+        Sampler(isotropic(), grid=UniformGrid(4).flip(0))
     with pytest.raises(ValueError, match="give steps or times, not both: got steps=4 and a grid of 5 times"):
-        PosteriorSampler(isotropic(), steps=4, times=uniform_times(4))
+        Sampler(isotropic(), grid=UniformGrid(4), grid=UniformGrid(4))
 
 
 def test_priors_of_other_processes_are_refused():
     with pytest.raises(ValueError, match="the prior was made for another process"):
-        PosteriorSampler(isotropic(), prior=StandardNormalPrior(VariancePreservingBlur(SHAPE)))
+        Sampler(isotropic(), prior=StandardNormalPrior(VariancePreservingBlur(SHAPE)))
 
 
 @pytest.mark.parametrize("kind", [ExponentialSDESampler, EulerMaruyamaSampler, PredictorCorrectorSampler, HeunSampler])
@@ -465,15 +465,15 @@ def test_noise_is_asked_of_processes_that_have_some(kind):
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda d: MultistepSampler(d, order=4), "order must be 2 or 3, got 4"),
-        (lambda d: MultistepSampler(d, order=1), r"order must be 2 or 3, got 1 .*PosteriorSampler"),
-        (lambda d: ExponentialSDESampler(d, eta=0.0), "eta must be positive.*got 0.0"),
+        (lambda d: Sampler(d, Multistep(order=4)), "order must be 2 or 3, got 4"),
+        (lambda d: Sampler(d, Multistep(order=1)), r"order must be 2 or 3, got 1 .*PosteriorSampler"),
+        (lambda d: Sampler(d, Heun(eta=0.0)), "eta must be positive.*got 0.0"),
         (lambda d: EulerMaruyamaSampler(d, eta=-1.0), "eta must be positive.*got -1.0"),
-        (lambda d: PredictorCorrectorSampler(d, corrections=0), "corrections must be at least 1, got 0"),
-        (lambda d: PredictorCorrectorSampler(d, size=0.0), "size must be positive.*got 0.0"),
-        (lambda d: AdaptiveSampler(d, rtol=0.0), "rtol must be a finite number > 0.*got 0.0"),
-        (lambda d: AdaptiveSampler(d, atol=float("inf")), "atol must be a finite number > 0.*got inf"),
-        (lambda d: AdaptiveSampler(d, most_calls=0), "most_calls must be at least 1, got 0"),
+        (lambda d: Sampler(d, PredictorCorrector(corrections=0)), "corrections must be at least 1, got 0"),
+        (lambda d: Sampler(d, PredictorCorrector(size=0.0)), "size must be positive.*got 0.0"),
+        (lambda d: Sampler(d, Adaptive(rtol=0.0)), "rtol must be a finite number > 0.*got 0.0"),
+        (lambda d: Sampler(d, Adaptive(atol=float("inf"))), "atol must be a finite number > 0.*got inf"),
+        (lambda d: Sampler(d, Adaptive(most_calls=0)), "most_calls must be at least 1, got 0"),
         (lambda d: Churn(-1.0), "amount must be at least 0.*amount=-1.0"),
         (lambda d: Churn(1.0, noise=0.0), "noise positive.*noise=0.0"),
         (lambda d: Churn(1.0, earliest=0.5, latest=0.5), "0 <= earliest < latest <= 1, got earliest=0.5"),
@@ -490,7 +490,7 @@ def test_euler_and_maruyama_refuse_steps_that_blow_up():
 
 
 def test_the_solver_takes_a_batch_at_one_time_only():
-    sampler = AdaptiveSampler(isotropic())
+    sampler = Sampler(isotropic(), Adaptive())
     times = torch.tensor([0.5, 0.6, 0.5], dtype=torch.float64)
     with pytest.raises(ValueError, match="the solver takes a whole batch from one time to another, got times"):
         sampler.step(latents(), times, 0.2)

@@ -65,8 +65,8 @@ STABLE = {
 
 
 def posterior(coupling):
-    return lambda oracle, times, end: PosteriorSampler(
-        oracle, times=times, coupling=coupling, prior=OraclePrior(oracle), end=end
+    return lambda oracle, times, end: Sampler(
+        oracle, Posterior(coupling), grid=FixedGrid(times), prior=OraclePrior(oracle), denoise_last=end
     )
 
 
@@ -75,8 +75,12 @@ def made(kind, **settings):
 
 
 def corrected(oracle, times, end):
-    return PredictorCorrectorSampler(
-        oracle, times=times, size=0.5 / (len(times) - 1), corrections=2, prior=OraclePrior(oracle), end=end
+    return Sampler(
+        oracle,
+        PredictorCorrector(size=0.5 / (len(times) - 1), corrections=2),
+        grid=FixedGrid(times),
+        prior=OraclePrior(oracle),
+        denoise_last=end,
     )
 
 
