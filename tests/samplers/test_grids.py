@@ -97,7 +97,9 @@ def test_a_scale_beyond_all_log_snrs_leaves_them_as_they_are():
     torch.testing.assert_close(wide, plain, rtol=0, atol=1e-4)
 
 
-@pytest.mark.parametrize("grid", [UniformGrid(7), LogSNRGrid(7), BalancedGrid(7), KarrasGrid(7), KarrasGrid(7, rho=1.0)])
+@pytest.mark.parametrize(
+    "grid", [UniformGrid(7), LogSNRGrid(7), BalancedGrid(7), KarrasGrid(7), KarrasGrid(7, rho=1.0)]
+)
 def test_a_grid_may_start_and_stop_within(grid):
     times = grid.times(PROCESS, start=0.9, stop=0.1)
     assert (len(times), times[0].item(), times[-1].item()) == (8, 0.9, 0.1)
