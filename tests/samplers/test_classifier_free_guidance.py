@@ -1,4 +1,4 @@
-"""Classifier-free guidance against distributions that are known, for every prediction; what it costs, and in which sampler."""
+"""Classifier-free guidance against known distributions, for every prediction; what it costs, and in samplers."""
 
 import math
 

@@ -58,7 +58,7 @@ SECOND = [
     Multistep(corrector=False, follow=Follow.EITHER),
     Multistep(follow=Follow.NOISE, variable=TIME),
     Multistep(follow=Follow.NOISE),
-    # Not of a single path: of the distribution, which extrapolation of the noise's own share in the estimates gets right.
+    # Of the distribution, not of a single path.
     Multistep(eta=1.0),
     Multistep(eta=0.5),
 ]
