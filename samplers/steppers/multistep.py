@@ -135,7 +135,7 @@ class Multistep(Stepper):
 
     @override
     def draws_noise(self, problem: Problem) -> bool:
-        return self.eta > 0 and problem.has_noise()
+        return self.eta > 0
 
     @override
     def check(self, problem: Problem) -> None:
@@ -178,9 +178,9 @@ class Multistep(Stepper):
     def advance(self, state: SamplerState, step: PlannedStep) -> None:
         shares: MultistepShares = step.coefficients
         latent, output = state.latent, state.output(state.latent, step.t)
-        now = tuple(
-            combine((latent, conversion.latent), (output, conversion.output))
-            for conversion in (*shares.to_data, *shares.to_noise)
+        now = (
+            *(state.as_data(latent, output, conversion) for conversion in shares.to_data),
+            *(combine((latent, to_noise.latent), (output, to_noise.output)) for to_noise in shares.to_noise),
         )
         known = [now, *state.past]
         if shares.corrected and state.origin is not None:
@@ -238,11 +238,10 @@ class Multistep(Stepper):
         last = problem.ends(at_s)
         return MultistepShares(
             latent=torch.where(last, 0.0, posterior.latent),
-            data=(torch.where(last, 1.0, posterior.signal),),
+            data=(torch.where(last, 1.0, at_s.alpha * posterior.signal),),
             noise=(),
             stddev=(),
-            # To the degraded data at once: alpha_s may be a number where 1 / alpha_t is none.
-            to_data=(problem.prediction.conversion(at_t, torch.where(last, 0.0, at_s.log_alpha)),),
+            to_data=(problem.prediction.conversion(at_t),),
             to_noise=(),
             corrected=(),
         )
