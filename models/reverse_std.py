@@ -52,18 +52,18 @@ class ConstantStd(ReverseStd):
     """One number for all levels and coefficients, as in inverse heat dissipation (Rissanen et al., 2023, section 2).
 
     Attributes:
-        delta: the standard deviation in the data's units.
+        delta: the standard deviation in the data's units; 0 for samplers whose steps add no noise, not for a bound.
 
     Raises:
-        ValueError: delta is not a positive number.
+        ValueError: delta is negative or not finite.
     """
 
     delta: float
 
     def __post_init__(self) -> None:
-        """Refuse a step without density."""
-        if not 0 < self.delta < math.inf:
-            msg = f"delta must be a positive standard deviation in the data's units, got {self.delta}"
+        """Refuse what is no standard deviation."""
+        if not 0 <= self.delta < math.inf:
+            msg = f"delta must be a standard deviation >= 0 in the data's units, got {self.delta}"
             raise ValueError(msg)
 
     def stddev(self, step: Step) -> Float[Tensor, "..."]:

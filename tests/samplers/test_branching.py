@@ -1,53 +1,20 @@
-"""Trees of samples: who descends from whom, by which law, and the same from the same seed."""
+"""Trees of samples: who descends from whom, by which distribution, and the same from the same seed."""
 
 import pytest
 import torch
+from sampler_support import SHAPE, Silence, data_prior, heat, latents, made, seeded, soft
 from torch import nn
 
-from unmelt.degradations import (
-    Deterministic,
-    HeatDissipation,
-    Markov,
-    PredictX,
-)
-from unmelt.models import DegradedDataPrior, Denoiser, GaussianOracle
-from unmelt.samplers import Noise, PosteriorSampler, branch
+from unmelt.degradations import ColdBlur, Deterministic, Eta, IsotropicDiffusion, PredictX
+from unmelt.models import ConstantStd, Denoiser, GaussianOracle
+from unmelt.samplers import Posterior, branch
+from unmelt.testing.strategies import random_images
 
-SHAPE = (1, 4, 4)
+PROCESS = heat(levels=10, sigma=0.1)
 
 
-def images():
-    return torch.rand((6, *SHAPE), generator=torch.Generator().manual_seed(5), dtype=torch.float64)
-
-
-class Soft(nn.Module):
-    """A bounded, curved function of latent and time."""
-
-    def forward(self, z, t):
-        return torch.tanh(2 * z) * (1 - 0.3 * t.to(z.dtype)[:, None, None, None])
-
-
-PROCESS = HeatDissipation(SHAPE, blur_sigma_max=3.0, levels=10, sigma=0.1)
-
-
-def affine():
-    return GaussianOracle(PROCESS, PROCESS.basis.forward(images()).mean(0), torch.full(SHAPE, 0.3))
-
-
-def sampler(denoiser=None, coupling=None):
-    denoiser = denoiser or Denoiser(Soft(), PROCESS, prediction=PredictX())
-    return PosteriorSampler(denoiser, coupling=coupling or Markov(), prior=DegradedDataPrior(PROCESS, images()))
-
-
-def seeded(seed=11):
-    return torch.Generator().manual_seed(seed)
-
-
-class Silence(Noise):
-    """No noise at all: what is left of an affine sampler is its mean."""
-
-    def stream(self, rows):
-        return torch.zeros_like
+def sampler(denoiser=None):
+    return made(denoiser or soft(PROCESS), prior=data_prior(PROCESS))
 
 
 def test_generations_and_parents():
@@ -60,19 +27,19 @@ def test_generations_and_parents():
         [0], [0, 0], [0, 0, 0, 1, 1, 1], [0, 1, 2, 3, 4, 5],
     ]  # fmt: skip
     assert tree.samples is tree.generations[-1].states
-    assert tree.line(4) == [0, 1, 4, 4]
+    assert tree.ancestry(4) == [0, 1, 4, 4]
     for generation in tree.generations[:-1]:
         expected = ours.denoiser(generation.states, generation.time)
         torch.testing.assert_close(generation.predictions, expected)
     assert torch.equal(tree.generations[-1].predictions, tree.samples)
-    # Brothers differ.
+    # Siblings differ.
     assert len(tree.samples.flatten(1).unique(dim=0)) == 6
 
 
-def test_children_follow_the_samplers_law_from_their_own_parent():
+def test_children_are_drawn_as_the_sampler_draws_from_their_own_parent():
     """An affine sampler: the mean of many children is the run of their parent without noise."""
-    ours, count = sampler(affine()), 3000
-    start = torch.randn((1, *SHAPE), generator=seeded(1), dtype=torch.float64)
+    ours, count = sampler(GaussianOracle(PROCESS, latents(1)[0], torch.full(SHAPE, 0.3))), 3000
+    start = latents(1, seed=1)
     tree = branch(ours, times=(1.0, 0.5), children=(2, count), initial=start, generator=seeded())
     root, parents, leaves = tree.generations
     assert torch.equal(root.states, start)
@@ -86,7 +53,7 @@ def test_children_follow_the_samplers_law_from_their_own_parent():
         torch.testing.assert_close(
             family.var(0) / alone.var(0), torch.ones(SHAPE, dtype=torch.float64), rtol=0, atol=6 * (4 / count) ** 0.5
         )
-        # Brothers are independent: neighbours in the family are uncorrelated.
+        # Siblings are independent: neighbours in the family are uncorrelated.
         z = (family - family.mean(0)) / family.std(0)
         assert (z[1:] * z[:-1]).mean(0).abs().max() < 6 / count**0.5
     # Cousins too: the same place in two families had other noise.
@@ -134,9 +101,35 @@ def test_the_denoiser_is_left_in_the_mode_it_was_in():
     assert ours.denoiser.training
 
 
-def test_samplers_without_noise_are_refused():
-    with pytest.raises(ValueError, match="PosteriorSampler add no noise.*all children.*the same"):
-        branch(sampler(coupling=Deterministic()), times=(0.5,), children=(2,))
+class Classes(nn.Module):
+    """Says the class of each row, as the image's brightness."""
+
+    def forward(self, z, t, condition=None):
+        return (0.0 * z) + condition.reshape(-1, 1, 1, 1)
+
+
+@pytest.mark.parametrize("batch_size", [None, 4])
+def test_a_tree_grows_under_its_one_condition(batch_size):
+    ours = made(Denoiser(Classes(), IsotropicDiffusion(SHAPE), prediction=PredictX()), steps=6)
+    tree = branch(ours, times=(0.8, 0.5), children=(2, 3), condition=torch.tensor([3]), batch_size=batch_size)
+    assert tree.samples.shape == (6, *SHAPE)
+    assert (tree.samples == 3).all()
+    assert all((generation.predictions == 3).all() for generation in tree.generations)
+
+
+def test_samplers_know_whether_they_draw_noise():
+    still, frozen = soft(IsotropicDiffusion(SHAPE)), soft(ColdBlur(SHAPE))
+    assert made(still).draws_noise
+    assert made(frozen, Posterior(reverse_std=ConstantStd(0.1))).draws_noise
+    for silent in (
+        made(still, Posterior(Deterministic())),
+        made(still, Posterior(Eta(0.0))),
+        made(still, Posterior(reverse_std=ConstantStd(0.0))),
+        made(frozen),
+    ):
+        assert not silent.draws_noise
+        with pytest.raises(ValueError, match="steps of Posterior.* add no noise.*all children.*the same"):
+            branch(silent, times=(0.5,), children=(2,))
 
 
 def test_what_is_no_tree_is_refused():
@@ -149,4 +142,6 @@ def test_what_is_no_tree_is_refused():
     tree = branch(sampler(), times=(0.5,), children=(2,), generator=seeded())
     for index in (-1, 2):
         with pytest.raises(ValueError, match=r"sample must lie in 0\.\.1"):
-            tree.line(index)
+            tree.ancestry(index)
+    with pytest.raises(ValueError, match=r"initial must be the one latent.*got 2"):
+        branch(sampler(), times=(0.5,), children=(2,), initial=random_images(SHAPE, batch=2))

@@ -1,4 +1,4 @@
-"""The law of a sampler's latents where data is Gaussian, exactly and without a single random number.
+"""The distribution of a sampler's latents where data is Gaussian, exactly and without a single random number.
 
 With the exact denoiser of Gaussian data every step is affine in its latent and its noise, per coefficient. So the
 latents are Gaussian at every time: their mean is the path without noise, and their variance the sum of the squares of
@@ -20,7 +20,7 @@ from unmelt.models import GaussianOracle
 from unmelt.samplers import Noise
 
 
-class Law(NamedTuple):
+class Normal(NamedTuple):
     """Mean and standard deviation of every coefficient at several times, (times, *shape)."""
 
     mean: torch.Tensor
@@ -32,7 +32,7 @@ class Law(NamedTuple):
         return (mean.square() + stddev.square()).mean().sqrt().item()
 
     def at(self, index):
-        return Law(self.mean[index], self.stddev[index])
+        return Normal(self.mean[index], self.stddev[index])
 
 
 class Impulses(Noise):
@@ -88,29 +88,29 @@ def gaussian_oracle(process, seed=0):
 
 
 def marginals(oracle, times):
-    """The laws p(z_t) at these times."""
+    """p(z_t) at these times."""
     alpha, sigma = oracle.process.alpha(times), oracle.process.sigma(times)
     stddev = (alpha**2 * oracle.variance + sigma**2).sqrt()
-    return Law((alpha * oracle.mean).expand_as(stddev), stddev)
+    return Normal((alpha * oracle.mean).expand_as(stddev), stddev)
 
 
-def law_of_estimate(oracle, law, t):
-    """The law of E[x | z_t] where z_t, at one time, has this law."""
+def estimates(oracle, latents, t):
+    """The distribution of E[x | z_t] where z_t, at one time, has this one."""
     alpha, sigma = oracle.process.alpha(t)[0], oracle.process.sigma(t)[0]
     gain = alpha * oracle.variance / (alpha**2 * oracle.variance + sigma**2)
-    return Law(oracle.mean + gain * (law.mean - alpha * oracle.mean), gain * law.stddev)
+    return Normal(oracle.mean + gain * (latents.mean - alpha * oracle.mean), gain * latents.stddev)
 
 
-def law_of(sampler, **run):
-    """The law of the latents at every time of a run, started in the exact marginal there, (times, *shape)."""
+def distribution(sampler, **run):
+    """The distribution of the latents at every time of a run, started in the exact marginal there, (times, *shape)."""
     oracle, process = sampler.denoiser, sampler.process
     first = marginals(oracle, torch.full((1,), run.get("start", 1.0), dtype=torch.float64))
     start = process.basis.inverse(torch.cat([first.mean, first.mean + first.stddev]))
-    draws = (len(sampler.times) - 1) * (1 + getattr(sampler, "corrections", 0)) if sampler.draws_noise else 0
+    draws = (len(sampler.times) - 1) * (1 + getattr(sampler.stepper, "corrections", 0)) if sampler.draws_noise else 0
     noise = Impulses(2, impulse_pair(process.basis))
     initial = torch.cat([start, start[:1].expand(2 * draws, *process.shape)])
-    states = sampler.trajectory(len(initial), initial=initial, noise=noise, **run).states
+    states = sampler.run(len(initial), initial=initial, noise=noise, **run).trajectory.states
     assert noise.draws <= draws, "a draw for which there was no row"
     spectra = process.basis.forward(states.flatten(0, 1)).reshape(states.shape)
     mean = spectra[:, 0]
-    return Law(mean, (spectra[:, 1:] - mean[:, None]).square().sum(1).sqrt())
+    return Normal(mean, (spectra[:, 1:] - mean[:, None]).square().sum(1).sqrt())
