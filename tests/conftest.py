@@ -9,8 +9,9 @@ from hypothesis import HealthCheck, settings
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
-# Every annotation of the library is checked on every call.
-jaxtyping.install_import_hook("unmelt", "beartype.beartype")
+# On request every annotation of the library is checked on every call, at a few times the cost.
+if os.environ.get("UNMELT_CHECK_SHAPES") == "1":
+    jaxtyping.install_import_hook("unmelt", "beartype.beartype")
 
 # Examples are drawn from a fixed seed, so that a failure here is a failure everywhere.
 settings.register_profile(
