@@ -8,8 +8,8 @@ probability q,
 
 which is q for samples of the data's distribution and 1 for copies. Of n samples and m held-out images it has, if both
 follow one distribution, the mean q, as far as 1 / (m + 1) <= q <= m / (m + 1), and about the variance
-q (1 - q) (1 / n + 1 / m): the first part from the samples, the second from c. A second figure needs no held-out images: a copy is much nearer to
-one training image than to all others, d_1 <= d_2 / 3 (Yoon et al., 2023).
+q (1 - q) (1 / n + 1 / m): the first part from the samples, the second from c. A second figure needs no held-out images:
+a copy is much nearer to one training image than to all others, d_1 <= d_2 / 3 (Yoon et al., 2023).
 
 Distances are over pixels: an image copied but shifted or recoloured is new to them, and samples that are blurred or
 poor may be nearer to the training images than real ones, or further away, without having been copied.
