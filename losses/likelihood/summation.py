@@ -170,6 +170,10 @@ class SomeTerms(TermSampler):
         self.count, self.times, self.steps = count, times, steps
 
     @override
+    def extra_repr(self) -> str:
+        return f"{self.count} draws" + ("" if isinstance(self.times, nn.Module) else f" of {self.times}")
+
+    @override
     def draw(self, batch: int, *, device: torch.device, generator: torch.Generator | None = None) -> Draws:
         # Drawn for one example at a time: times are spread over what is asked for at once, and examples independent.
         fractions = torch.stack(

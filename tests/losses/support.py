@@ -1,6 +1,5 @@
 """What the tests of losses share: seeds, exact problems, a poor network, and a table of refusals."""
 
-import math
 import re
 
 import pytest
@@ -83,5 +82,20 @@ def refuses(table):
     )
 
 
-def nats(bits, dimensions):
-    return bits * dimensions * math.log(2)
+# One process of each kind that matters to likelihoods; the rest of the zoo repeats them in the full suite.
+FEW = ("heat", "blurring", "pixelation", "graph", "linear from 0", "rectified flow", "variance preserving blur")
+
+
+def few(names):
+    """Return the names for `parametrize`, all but a few of them marked `full`."""
+    return [name if name in FEW else pytest.param(name, marks=pytest.mark.full) for name in names]
+
+
+def some(names, others):
+    """Return pairs of names and others, in the fast suite the few names with one of the others each."""
+    marked = []
+    for i, name in enumerate(names):
+        for j, other in enumerate(others):
+            fast = name in FEW and (i + j) % len(others) == 0
+            marked.append(pytest.param(name, other, marks=[] if fast else [pytest.mark.full], id=f"{name}-{other}"))
+    return marked
