@@ -61,13 +61,16 @@ class SamplerState:
             conversion: what the denoiser's prediction is converted to the data with there.
         """
         first = self._prediction is None
-        output = self.output(latent, t)
-        estimate = (
-            output if self._predicts_data() else combine((latent, conversion.latent), (output, conversion.output))
-        )
+        estimate = self.as_data(latent, self.output(latent, t), conversion)
         if first:
             self.show(lambda: estimate)
         return estimate
+
+    def as_data(self, latent: Spectral, output: Spectral, conversion: Conversion) -> Spectral:
+        """Return the estimate of the data that the network's output for a latent stands for."""
+        if self.denoiser.prediction == PredictX():
+            return output
+        return combine((latent, conversion.latent), (output, conversion.output))
 
     def show(self, prediction: Callable[[], Spectral]) -> None:
         """Say how the estimate of the data that this step is taken with is made, should anybody ask."""
@@ -80,12 +83,5 @@ class SamplerState:
         self._prediction = lambda: found
         return found
 
-    def _predicts_data(self) -> bool:
-        return self.denoiser.prediction == PredictX()
-
     def _converted(self, latent: Spectral, output: Spectral, t: Tensor) -> Spectral:
-        if self._predicts_data():
-            return output
-        at = self.denoiser.process.at(t)
-        conversion = self.denoiser.prediction.conversion(at)
-        return combine((latent, conversion.latent), (output, conversion.output))
+        return self.as_data(latent, output, self.denoiser.prediction.conversion(self.denoiser.process.at(t)))

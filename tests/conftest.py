@@ -1,4 +1,4 @@
-"""What holds for every test: shapes checked at run time, offline hubs, reproducible examples."""
+"""What holds for every test: offline hubs, reproducible examples, and shapes checked at run time where asked for."""
 
 import os
 
@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, settings
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
-# On request every annotation of the library is checked on every call, at a few times the cost.
+# With UNMELT_CHECK_SHAPES=1 every annotation of the library is checked on every call, which takes longer.
 if os.environ.get("UNMELT_CHECK_SHAPES") == "1":
     jaxtyping.install_import_hook("unmelt", "beartype.beartype")
 

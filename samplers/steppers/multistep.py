@@ -49,7 +49,7 @@ class Follow(Enum):
     """The noise: where every coefficient has both signal and noise between t = 0 and t = 1."""
 
     EITHER = auto()
-    """The noise in coefficients that have both signal and noise at the times of a step, the data in others."""
+    """The noise in coefficients whose signal outweighs it at all times of a step, the data in others: every process."""
 
 
 class MultistepShares(NamedTuple):
@@ -99,8 +99,8 @@ class Multistep(Stepper):
         variable: the variable of the polynomial; None is time for the data and the log-SNR for the noise.
         corrector: whether steps are corrected; with noise (eta > 0) they are not.
         eta: share of the forward noise: 0 is the probability flow, 1 the time reversal. The data alone is followed
-            then, and beyond the first order the distribution of samples is of first order still in what the noise
-            makes of the estimate.
+            then. Errors of the *distribution* are of second order from order 2 on (weakly: what extrapolation misses of
+            a step's noise it has of the step before), and smaller than Heun's; single paths are off by more.
 
     Raises:
         TypeError: an argument is of the wrong kind.
@@ -135,7 +135,7 @@ class Multistep(Stepper):
 
     @override
     def draws_noise(self, problem: Problem) -> bool:
-        return self.eta > 0 and problem.has_noise()
+        return self.eta > 0
 
     @override
     def check(self, problem: Problem) -> None:
@@ -178,9 +178,9 @@ class Multistep(Stepper):
     def advance(self, state: SamplerState, step: PlannedStep) -> None:
         shares: MultistepShares = step.coefficients
         latent, output = state.latent, state.output(state.latent, step.t)
-        now = tuple(
-            combine((latent, conversion.latent), (output, conversion.output))
-            for conversion in (*shares.to_data, *shares.to_noise)
+        now = (
+            *(state.as_data(latent, output, conversion) for conversion in shares.to_data),
+            *(combine((latent, to_noise.latent), (output, to_noise.output)) for to_noise in shares.to_noise),
         )
         known = [now, *state.past]
         if shares.corrected and state.origin is not None:
@@ -238,11 +238,10 @@ class Multistep(Stepper):
         last = problem.ends(at_s)
         return MultistepShares(
             latent=torch.where(last, 0.0, posterior.latent),
-            data=(torch.where(last, 1.0, posterior.signal),),
+            data=(torch.where(last, 1.0, at_s.alpha * posterior.signal),),
             noise=(),
             stddev=(),
-            # To the degraded data at once: alpha_s may be a number where 1 / alpha_t is none.
-            to_data=(problem.prediction.conversion(at_t, torch.where(last, 0.0, at_s.log_alpha)),),
+            to_data=(problem.prediction.conversion(at_t),),
             to_noise=(),
             corrected=(),
         )
@@ -250,21 +249,21 @@ class Multistep(Stepper):
     def _following_either(self, problem: Problem, at_t: Level, at_s: Level, *older: Level) -> MultistepShares:
         data = self._following_data(problem, at_t, at_s, *older)
         noise = self._following_noise(problem, at_t, at_s, *older)
-        # Whatever is divided by has to be there at all times that a step looks at. To the data, the data is followed.
-        sound = _sound((at_t, at_s, *older)) & ~problem.ends(at_s)
+        # To the data, the data is followed.
+        noisy = _outweighed((at_t, at_s, *older)) & ~problem.ends(at_s)
         corrected: tuple[Tensor, tuple[Tensor, ...], tuple[Tensor, ...]] | tuple[()] = ()
         if data.corrected:
             with_data, with_noise = self._corrected_data(at_t, *older), self._corrected_noise(at_t, *older)
-            # The step before was taken with what was sound there.
-            corrected = _either(_sound((at_t, *older)), with_data, with_noise)
-        latent, shares, noises = _either(sound, (data.latent, data.data, ()), (noise.latent, (), noise.noise))
+            # As the step before was taken.
+            corrected = _either(_outweighed((at_t, *older)), with_data, with_noise)
+        latent, shares, noises = _either(noisy, (data.latent, data.data, ()), (noise.latent, (), noise.noise))
         return MultistepShares(
             latent=latent,
             data=shares,
             noise=noises,
             stddev=(),
             to_data=data.to_data,
-            to_noise=(Conversion(*(torch.where(_sound((at_t,)), c, 0.0) for c in noise.to_noise[0])),),
+            to_noise=(Conversion(*(torch.where(_outweighed((at_t,)), c, 0.0) for c in noise.to_noise[0])),),
             corrected=corrected,
         )
 
@@ -296,19 +295,23 @@ def _terms(
 
 
 def _either(
-    sound: Tensor,
+    noisy: Tensor,
     data: tuple[Tensor, tuple[Tensor, ...], tuple[Tensor, ...]],
     noise: tuple[Tensor, tuple[Tensor, ...], tuple[Tensor, ...]],
 ) -> tuple[Tensor, tuple[Tensor, ...], tuple[Tensor, ...]]:
-    """Return the shares of the noise's formula where it is sound, of the data's elsewhere."""
+    """Return the shares of the noise's formula where it is followed, of the data's elsewhere."""
     return (
-        torch.where(sound, noise[0], data[0]),
-        tuple(torch.where(sound, 0.0, share) for share in data[1]),
-        tuple(torch.where(sound, share, 0.0) for share in noise[2]),
+        torch.where(noisy, noise[0], data[0]),
+        tuple(torch.where(noisy, 0.0, share) for share in data[1]),
+        tuple(torch.where(noisy, share, 0.0) for share in noise[2]),
     )
 
 
-def _sound(levels: tuple[Level, ...]) -> Tensor:
-    """Tell which coefficients have both signal and noise at all of some levels."""
-    sounds = [(at.alpha >= 1 / LARGEST_GAIN) & (at.log_sigma > -torch.inf) for at in levels]
-    return functools.reduce(torch.logical_and, sounds)
+def _outweighed(levels: tuple[Level, ...]) -> Tensor:
+    """Tell in which coefficients the noise is followed: some, and no more than signal, at all of these levels.
+
+    What is divided by is then no smaller than the noise. On Gaussian data with the spectrum of photographs, errors are
+    up to five times smaller than those of following the data alone, and none is much larger.
+    """
+    outweighed = [(at.log_snr >= 0) & (at.log_sigma > -torch.inf) for at in levels]
+    return functools.reduce(torch.logical_and, outweighed)

@@ -80,8 +80,10 @@ class Posterior(Stepper):
             case ConstantStd(delta):
                 return delta > 0
             case PosteriorStd():
-                # Noises that are wholly correlated, whatever the log-SNR does, leave the posterior no variance.
-                return not self._always_correlated(problem) and problem.has_noise()
+                return not isinstance(self.coupling, Deterministic) and (
+                    # A compiled graph reads no values: it draws noise that may be 0.
+                    torch.compiler.is_compiling() or (problem.has_noise() and not self._always_correlated(problem))
+                )
             case _:
                 return True
 
@@ -108,8 +110,9 @@ class Posterior(Stepper):
         state.latent = combine((state.latent, shares.latent), (output, shares.output), noise=noise)
 
     def _always_correlated(self, problem: Problem) -> bool:
+        """Tell whether noises are wholly correlated, whatever the log-SNR does: that leaves a posterior no variance."""
         ends = problem.process.at(problem.times[-1]), problem.process.at(problem.times[0])
-        return isinstance(self.coupling, Deterministic) or bool((self.coupling.log_correlation(*ends) == 0).all())
+        return bool((self.coupling.log_correlation(*ends) == 0).all())
 
     def _stddev(self, step: Step, problem: Problem) -> Tensor:
         """Return the standard deviations of steps, 0 for those to the data, which fitted ones may know nothing of."""

@@ -163,7 +163,7 @@ class TestCommand:
             (["HeatDissipation(levels)"], "cannot read the settings of 'HeatDissipation.levels.'.*NAME=VALUE"),
             (["HeatDissipation(levels=many)"], "cannot read the settings"),
             (["HeatDissipation(levels=1)"], "levels must be at least 2"),
-            (["SpectralDiffusion.equal_snr"], "equal_snr cannot be made from a shape"),
+            (["ChannelGroups.of"], "no process called"),
             (["HeatDissipation", "--image", "nowhere.png"], "nowhere.png"),
             (["HeatDissipation", "--size", "1"], "--size must be at least 2 pixels, got 1"),
             (["Pixelation", "--size", "9"], "divide by 2"),

@@ -106,8 +106,8 @@ VALUES = [
         lambda: bound(heat(), reverse_std=ConstantStd(0.0), coupling=Independent()),
         r"ConstantStd\(delta=0.0\) has no noise in the step .*ConstantStd\(delta\) with delta > 0",
     ),
-    (lambda: ConstantStd(-0.1), "delta must be a finite standard deviation of at least 0.*got -0.1"),
-    (lambda: ConstantStd(math.inf), "delta must be a finite standard deviation of at least 0.*got inf"),
+    (lambda: ConstantStd(-0.1), "delta must be a standard deviation >= 0.*got -0.1"),
+    (lambda: ConstantStd(math.inf), "delta must be a standard deviation >= 0.*got inf"),
     *(
         (lambda n=n: bound(EVERY_PROCESS[n], steps=5, coupling=Independent()), "has no noise at t = .*WithNoise")
         for n in ("cold", "no noise")

@@ -1,43 +1,54 @@
-"""Run by test_compiled_steps.py: a training step's loss and a sampler's step, each compiled as one graph."""
+"""Run by test_compiled_steps.py: a training step's loss and every stepper's step, each compiled as one graph."""
+
+import sys
 
 import torch
 
 from unmelt.degradations import (
     BlurringDiffusion,
+    Deterministic,
     HeatDissipation,
     IsotropicDiffusion,
     PredictEpsilon,
     PredictPreviousLevel,
     PredictV,
+    PredictX,
 )
 from unmelt.losses import DenoisingLoss
 from unmelt.models import DegradedDataPrior, Denoiser, UNet
-from unmelt.samplers import PosteriorSampler
+from unmelt.samplers import Follow, Heun, Multistep, Posterior, PredictorCorrector, Sampler
 
 SHAPE = (1, 8, 8)
-CASES = [
-    (HeatDissipation(SHAPE, levels=10), PredictPreviousLevel()),
-    (BlurringDiffusion(SHAPE), PredictEpsilon()),
-    (IsotropicDiffusion(SHAPE), PredictV()),
-]
+# Every stepper on one process or another: each takes seconds to trace.
+CASES = {
+    "heat": (HeatDissipation(SHAPE, levels=10), PredictPreviousLevel(), [Posterior(), Heun()]),
+    "blurring": (
+        BlurringDiffusion(SHAPE),
+        PredictEpsilon(),
+        [Posterior(Deterministic()), Multistep(follow=Follow.EITHER)],
+    ),
+    "isotropic": (IsotropicDiffusion(SHAPE), PredictV(), [Multistep(eta=1.0), Heun(eta=1.0), PredictorCorrector()]),
+    "quick": (IsotropicDiffusion(SHAPE), PredictX(), [Posterior(), Multistep()]),
+}
 
-for process, prediction in CASES:
-    network = UNet(SHAPE, channels=8, multipliers=(1, 2), blocks=1, attention_levels=(1,), dropout=0.0)
-    denoiser, loss = Denoiser(network, process, prediction=prediction), DenoisingLoss(process)
-    x = torch.rand(4, *SHAPE)
 
-    # fullgraph=True raises at the first graph break.
+def check(function, *arguments):
+    """Check that a function gives the same as one graph; fullgraph=True raises at the first graph break."""
     torch._dynamo.reset()
     torch.manual_seed(0)
-    compiled = torch.compile(lambda x, d=denoiser, f=loss: f(d, x), fullgraph=True, backend="eager")(x)
+    compiled = torch.compile(function, fullgraph=True, backend="eager")(*arguments)
     torch.manual_seed(0)
-    torch.testing.assert_close(compiled, loss(denoiser, x))
+    torch.testing.assert_close(compiled, function(*arguments))
 
-    sampler = PosteriorSampler(denoiser, prior=DegradedDataPrior(process, x))
-    times = torch.tensor([0.4, 0.5, 0.6, 0.7], dtype=torch.float64)
-    step = torch.compile(lambda z, t, s, f=sampler: f.step(z, t, s), fullgraph=True, backend="eager")
-    torch.manual_seed(0)
-    compiled = step(x, times, times / 2)
-    torch.manual_seed(0)
-    torch.testing.assert_close(compiled, sampler.step(x, times, times / 2))
-    print(type(process).__name__)
+
+process, prediction, steppers = CASES[sys.argv[1]]
+network = UNet(SHAPE, channels=8, multipliers=(1, 2), blocks=1, attention_levels=(1,), dropout=0.0)
+denoiser = Denoiser(network, process, prediction=prediction)
+x = torch.rand(4, *SHAPE)
+check(DenoisingLoss(denoiser), x)
+times = torch.tensor([0.4, 0.5, 0.6, 0.7], dtype=torch.float64)
+prior = DegradedDataPrior(process, x)
+for stepper in steppers:
+    sampler = Sampler(denoiser, stepper, prior=prior)
+    check(lambda z, t, s, sampler=sampler: sampler.step(z, t, s), x, times, times / 2)
+print("compiled")

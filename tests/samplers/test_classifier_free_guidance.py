@@ -1,9 +1,10 @@
-"""Classifier-free guidance against laws that are known, for every prediction; what it costs, and in which sampler."""
+"""Classifier-free guidance against known distributions, for every prediction; what it costs, and in samplers."""
 
 import math
 
 import pytest
 import torch
+from sampler_support import made, seeded
 from torch import nn
 
 from unmelt.degradations import (
@@ -19,15 +20,8 @@ from unmelt.degradations import (
     PredictV,
     PredictX,
 )
-from unmelt.models import (
-    Denoiser,
-    GaussianOracle,
-    LabelledDenoiser,
-    MixtureOracle,
-    OraclePrior,
-    UNet,
-)
-from unmelt.samplers import PosteriorSampler
+from unmelt.models import Denoiser, GaussianOracle, MixtureOracle, OraclePrior, UNet
+from unmelt.samplers import Posterior
 from unmelt.samplers.guidance import ClassifierFreeGuidance
 
 SHAPE = (1, 4, 4)
@@ -56,7 +50,7 @@ CASES = [
 IDS = [f"{make().__class__.__name__}-{prediction}" for make, prediction in CASES]
 
 
-class Laws:
+class Classes:
     """A mixture of three normals, the first and the last of class 0 and the other of class 1."""
 
     def __init__(self, process):
@@ -75,8 +69,8 @@ class Laws:
         ]
 
     def estimate(self, z, t, labels):
-        """Return E[x | z_t, label], each row under its own law; the last "label" is none."""
-        found = torch.stack([law(z, t) for law in self.of])
+        """Return E[x | z_t, label], each row of its own class; the last "label" is none."""
+        found = torch.stack([oracle(z, t) for oracle in self.of])
         return found[labels, torch.arange(len(z))]
 
 
@@ -85,31 +79,31 @@ class Exact(nn.Module):
 
     classes = CLASSES
 
-    def __init__(self, laws, prediction):
+    def __init__(self, known, prediction):
         super().__init__()
-        self.laws, self.prediction, self.calls = laws, prediction, []
+        self.known, self.prediction, self.calls = known, prediction, []
 
-    def forward(self, z, t, labels=None):
-        self.calls.append((len(z), labels is not None))
-        process = self.laws.process
+    def forward(self, z, t, condition=None):
+        self.calls.append((len(z), condition is not None))
+        process = self.known.process
         times = process.as_times(t.double(), batch=len(z))
-        labels = torch.full((len(z),), CLASSES) if labels is None else labels
-        x = self.laws.estimate(z, times, labels)
-        latent, output = self.prediction.conversion(process, times)
+        labels = torch.full((len(z),), CLASSES) if condition is None else condition
+        x = self.known.estimate(z, times, labels)
+        latent, output = self.prediction.conversion(process.at(times))
         return process.basis.combine((x, 1 / output), (z, -latent / output))
 
 
 def exact(case):
     make, prediction = case
-    laws = Laws(make())
-    return laws, Denoiser(Exact(laws, prediction), laws.process, prediction=prediction)
+    known = Classes(make())
+    return known, Denoiser(Exact(known, prediction), known.process, prediction=prediction)
 
 
-def latents(laws, seed=0):
+def latents(known, seed=0):
     generator = torch.Generator().manual_seed(seed)
-    x = laws.all.sample(len(TIMES), generator=generator)
+    x = known.all.sample(len(TIMES), generator=generator)
     noise = torch.randn(x.shape, generator=generator, dtype=torch.float64)
-    return laws.process.corrupt(x, noise, TIMES.double())
+    return known.process.corrupt(x, noise, TIMES.double())
 
 
 def close(ours, theirs, scale=1.0):
@@ -121,52 +115,53 @@ def close(ours, theirs, scale=1.0):
 class TestKnownLaws:
     @pytest.mark.parametrize("case", CASES, ids=IDS)
     def test_scale_one_is_the_conditional_law_and_zero_the_unconditional_one(self, case):
-        laws, denoiser = exact(case)
-        z = latents(laws)
+        known, denoiser = exact(case)
+        z = latents(known)
         t = TIMES.double()
-        conditional, unconditional = laws.estimate(z, t, LABELS), laws.all(z, t)
-        close(ClassifierFreeGuidance(denoiser, LABELS, 1.0)(z, t), conditional)
-        close(ClassifierFreeGuidance(denoiser, LABELS, 0.0)(z, t), unconditional)
+        conditional, unconditional = known.estimate(z, t, LABELS), known.all(z, t)
+        close(ClassifierFreeGuidance(denoiser, 1.0)(z, t, LABELS), conditional)
+        close(ClassifierFreeGuidance(denoiser, 0.0)(z, t, LABELS), unconditional)
         # The two differ, or there would be nothing to tell apart: by far more than rounding.
         assert (conditional - unconditional)[LABELS != CLASSES].abs().flatten(1).max(1).values.min() > 1e-4
 
     @pytest.mark.parametrize("case", CASES, ids=IDS)
     @pytest.mark.parametrize("scale", [0.3, 1.7, 4.0])
     def test_other_scales_are_on_the_line_through_both_whatever_is_predicted(self, case, scale):
-        laws, denoiser = exact(case)
-        z = latents(laws)
+        known, denoiser = exact(case)
+        z = latents(known)
         t = TIMES.double()
-        conditional, unconditional = laws.estimate(z, t, LABELS), laws.all(z, t)
+        conditional, unconditional = known.estimate(z, t, LABELS), known.all(z, t)
         expected = unconditional + scale * (conditional - unconditional)
-        guided = ClassifierFreeGuidance(denoiser, LABELS, scale)
-        close(guided(z, t), expected, scale=1 + scale)
+        guided = ClassifierFreeGuidance(denoiser, scale)(z, t, LABELS)
+        close(guided, expected, scale=1 + scale)
         # A row without a label has nothing to be guided by.
-        close(guided(z, t)[LABELS == CLASSES], unconditional[LABELS == CLASSES], scale=1 + scale)
+        close(guided[LABELS == CLASSES], unconditional[LABELS == CLASSES], scale=1 + scale)
 
     @pytest.mark.parametrize("scale", [0.0, 0.3, 1.0, 4.0])
     def test_it_is_the_score_of_the_tilted_density(self, scale):
         """Ho & Salimans (2022): the score of p(z_t) (p(z_t | label) / p(z_t))^scale, from the densities themselves."""
-        laws, denoiser = exact((isotropic, PredictEpsilon()))
-        z, label = latents(laws), 1
+        known, denoiser = exact((isotropic, PredictEpsilon()))
+        z, label = latents(known), 1
         z.requires_grad_()
         t = TIMES.double()
-        log_density = (1 - scale) * laws.all.log_prob(z, t) + scale * laws.of[label].log_prob(z, t)
+        log_density = (1 - scale) * known.all.log_prob(z, t) + scale * known.of[label].log_prob(z, t)
         (score,) = torch.autograd.grad(log_density.sum(), z)
-        alpha, sigma = laws.process.alpha(t), laws.process.sigma(t)
+        alpha, sigma = known.process.alpha(t), known.process.sigma(t)
         tweedie = (z.detach() + sigma**2 * score) / alpha
-        guided = ClassifierFreeGuidance(denoiser, torch.full((len(z),), label), scale)
-        close(guided(z.detach(), t), tweedie, scale=1 + scale)
+        guided = ClassifierFreeGuidance(denoiser, scale)(z.detach(), t, torch.full((len(z),), label))
+        close(guided, tweedie, scale=1 + scale)
 
     def test_one_time_for_all_rows(self):
-        laws, denoiser = exact(CASES[1])
-        z, t = latents(laws), 0.5
-        guided = ClassifierFreeGuidance(denoiser, LABELS, 3.0)
-        assert torch.equal(guided(z, t), guided(z, torch.full((len(z),), t, dtype=torch.float64)))
+        known, denoiser = exact(CASES[1])
+        z, t = latents(known), 0.5
+        guided = ClassifierFreeGuidance(denoiser, 3.0)
+        times = torch.full((len(z),), t, dtype=torch.float64)
+        assert torch.equal(guided(z, t, LABELS), guided(z, times, LABELS))
 
     def test_it_has_derivatives(self):
-        laws, denoiser = exact(CASES[1])
-        z = latents(laws).requires_grad_()
-        ClassifierFreeGuidance(denoiser, LABELS, 3.0)(z, TIMES.double()).sum().backward()
+        known, denoiser = exact(CASES[1])
+        z = latents(known).requires_grad_()
+        ClassifierFreeGuidance(denoiser, 3.0)(z, TIMES.double(), LABELS).sum().backward()
         assert z.grad.isfinite().all()
         assert (z.grad != 0).all()
 
@@ -187,23 +182,35 @@ class TestNetworks:
         t, labels = torch.tensor([0.1, 0.4, 0.7, 1.0]), torch.tensor([0, 1, 2, 3])
         none, label = denoiser.output(z, t), denoiser.output(z, t, labels)
         for scale in (0.0, 0.5, 1.0, 6.0):
-            guided = ClassifierFreeGuidance(denoiser, labels, scale)
+            guided = ClassifierFreeGuidance(denoiser, scale)
             # float32; a batch twice as long takes other kernels, off by ~1e-6, and guidance makes more of it.
             expected = none + scale * (label - none)
-            torch.testing.assert_close(guided.output(z, t), expected, rtol=1e-4, atol=1e-4 * (1 + scale))
+            torch.testing.assert_close(guided.output(z, t, labels), expected, rtol=1e-4, atol=1e-4 * (1 + scale))
         assert (none - label)[:3].abs().flatten(1).max(1).values.min() > 1e-2
         assert guided.prediction == PredictV()
 
-    @pytest.mark.parametrize("rows", [slice(0, 1), slice(1, 3), slice(2, None)])
     @pytest.mark.parametrize("interval", [None, (0.3, 0.8)])
-    def test_rows_of_it_are_it_on_those_rows(self, denoiser, rows, interval):
+    def test_rows_do_not_depend_on_each_other(self, denoiser, interval):
         z = torch.randn(4, 1, 8, 8, generator=torch.Generator().manual_seed(0))
         t, labels = torch.tensor([0.1, 0.4, 0.7, 1.0]), torch.tensor([0, 1, 2, 1])
-        guided = ClassifierFreeGuidance(denoiser, labels, 3.0, interval=interval)
-        part = guided.select(rows)
-        assert part.network_calls == 2
-        # As above.
-        torch.testing.assert_close(part.output(z[rows], t[rows]), guided.output(z, t)[rows], rtol=1e-4, atol=4e-4)
+        guided = ClassifierFreeGuidance(denoiser, 3.0, interval=interval)
+        for rows in (slice(0, 1), slice(1, 3), slice(2, None)):
+            part = guided.output(z[rows], t[rows], labels[rows])
+            # As above.
+            torch.testing.assert_close(part, guided.output(z, t, labels)[rows], rtol=1e-4, atol=4e-4)
+
+    def test_conditions_that_are_no_labels_take_two_calls(self):
+        """Of a dictionary of tensors nobody knows what none of it would be but the network."""
+
+        class Told(nn.Module):
+            def forward(self, z, t, condition=None):
+                return z if condition is None else z + condition["shift"].reshape(-1, 1, 1, 1)
+
+        guided = ClassifierFreeGuidance(Denoiser(Told(), isotropic(), prediction=PredictX()), 3.0)
+        z, shift = torch.randn(2, *SHAPE, generator=seeded()), torch.tensor([1.0, -2.0])
+        torch.testing.assert_close(guided(z, 0.5, {"shift": shift}), z + 3 * shift.reshape(-1, 1, 1, 1))
+        torch.testing.assert_close(guided(z, 0.5), z)
+        assert guided.network_calls == 2
 
 
 class TestCost:
@@ -211,16 +218,16 @@ class TestCost:
         ("scale", "calls", "rows", "labelled"), [(0.0, 1, 6, False), (1.0, 1, 6, True), (0.5, 2, 12, True)]
     )
     def test_a_call_sends_the_batch_through_the_network_as_often_as_it_says(self, scale, calls, rows, labelled):
-        laws, denoiser = exact(CASES[0])
-        guided = ClassifierFreeGuidance(denoiser, LABELS, scale)
-        guided(latents(laws), TIMES.double())
+        known, denoiser = exact(CASES[0])
+        guided = ClassifierFreeGuidance(denoiser, scale)
+        guided(latents(known), TIMES.double(), LABELS)
         assert denoiser.network.calls == [(rows, labelled)]
         assert guided.network_calls == calls
 
     @pytest.mark.parametrize(("scale", "calls"), [(0.0, 2), (1.0, 1), (2.0, 2)])
     def test_in_an_interval(self, scale, calls):
         _, denoiser = exact(CASES[0])
-        assert ClassifierFreeGuidance(denoiser, LABELS, scale, interval=(0.2, 0.6)).network_calls == calls
+        assert ClassifierFreeGuidance(denoiser, scale, interval=(0.2, 0.6)).network_calls == calls
 
 
 class TestInterval:
@@ -230,75 +237,71 @@ class TestInterval:
 
     @pytest.fixture(params=["read", "not read"])
     def reading(self, request, monkeypatch):
-        """Times that are free to read, and those of a device."""
+        """Times whose values can be read at no cost, and those of a device."""
         if request.param == "not read":
             monkeypatch.setattr("unmelt.samplers.guidance.classifier_free.values_are_readable", lambda tensor: False)
         return request.param == "read"
 
     @pytest.mark.parametrize("scale", [0.0, 3.0])
     def test_guidance_acts_inside_alone(self, reading, scale):
-        laws, denoiser = exact(CASES[2])
-        z, t, labels = latents(laws), TIMES.double(), LABELS % 2
-        guided = ClassifierFreeGuidance(denoiser, labels, scale, interval=self.INTERVAL)(z, t)
-        always = ClassifierFreeGuidance(denoiser, labels, scale)(z, t)
+        known, denoiser = exact(CASES[2])
+        z, t, labels = latents(known), TIMES.double(), LABELS % 2
+        guided = ClassifierFreeGuidance(denoiser, scale, interval=self.INTERVAL)(z, t, labels)
+        always = ClassifierFreeGuidance(denoiser, scale)(z, t, labels)
         close(guided[self.INSIDE], always[self.INSIDE], scale=1 + scale)
-        outside = laws.estimate(z, t, labels)[~self.INSIDE]
+        outside = known.estimate(z, t, labels)[~self.INSIDE]
         close(guided[~self.INSIDE], outside, scale=1 + scale)
         assert (always[~self.INSIDE] - outside).abs().flatten(1).max(1).values.min() > 1e-4
 
     @pytest.mark.parametrize(("t", "inside"), [(0.25, False), (0.5, True), (0.625, True), (0.75, False)])
-    def test_outside_it_the_network_is_called_once_where_the_time_is_free_to_read(self, reading, t, inside):
-        laws, denoiser = exact(CASES[2])
-        guided = ClassifierFreeGuidance(denoiser, LABELS, 3.0, interval=self.INTERVAL)
-        found = guided(latents(laws), t)
+    def test_outside_it_the_network_is_called_once_where_the_time_can_be_read(self, reading, t, inside):
+        known, denoiser = exact(CASES[2])
+        guided = ClassifierFreeGuidance(denoiser, 3.0, interval=self.INTERVAL)
+        found = guided(latents(known), t, LABELS)
         assert denoiser.network.calls == [(12 if inside or not reading else 6, True)]
-        same = ClassifierFreeGuidance(denoiser, LABELS, 3.0 if inside else 1.0)
-        close(found, same(latents(laws), t), scale=4.0)
+        same = ClassifierFreeGuidance(denoiser, 3.0 if inside else 1.0)
+        close(found, same(latents(known), t, LABELS), scale=4.0)
 
 
 class TestSamplers:
     @pytest.mark.parametrize("coupling", [Markov(), Deterministic()], ids=str)
-    def test_without_guidance_samples_are_the_labelled_denoiser_s_bit_for_bit(self, coupling):
-        laws, denoiser = exact(CASES[2])
+    def test_without_guidance_samples_are_the_conditional_denoiser_s_bit_for_bit(self, coupling):
+        known, denoiser = exact(CASES[2])
         samples = [
-            PosteriorSampler(wrapped, steps=5, coupling=coupling, prior=OraclePrior(laws.all)).sample(
-                len(LABELS), generator=torch.Generator().manual_seed(0)
+            made(each, Posterior(coupling), 5, prior=OraclePrior(known.all)).sample(
+                len(LABELS), condition=LABELS, generator=seeded(0)
             )
-            for wrapped in (ClassifierFreeGuidance(denoiser, LABELS, 1.0), LabelledDenoiser(denoiser, LABELS))
+            for each in (ClassifierFreeGuidance(denoiser, 1.0), denoiser)
         ]
         assert torch.equal(*samples)
 
     @pytest.mark.parametrize("size", [1, 4])
     def test_samples_keep_their_labels_in_batches(self, size):
-        laws, denoiser = exact(CASES[2])
-        sampler = PosteriorSampler(
-            ClassifierFreeGuidance(denoiser, LABELS, 2.0),
-            steps=5,
-            coupling=Deterministic(),
-            prior=OraclePrior(laws.all),
+        known, denoiser = exact(CASES[2])
+        sampler = made(
+            ClassifierFreeGuidance(denoiser, 2.0), Posterior(Deterministic()), 5, prior=OraclePrior(known.all)
         )
-        start = torch.randn(len(LABELS), *SHAPE, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-        together = sampler.sample(len(LABELS), initial=start)
-        close(sampler.sample(len(LABELS), initial=start, batch_size=size), together, scale=10.0)
-        with pytest.raises(ValueError, match="was made for a batch of 6.*but 7 samples"):
-            sampler.sample(7)
+        run = {"condition": LABELS, "initial": torch.randn(len(LABELS), *SHAPE, generator=seeded(0)).double()}
+        together = sampler.sample(len(LABELS), **run)
+        close(sampler.sample(len(LABELS), batch_size=size, **run), together, scale=10.0)
+        with pytest.raises(ValueError, match="condition must have one entry for each of 7 rows"):
+            sampler.sample(7, condition=LABELS)
 
     def test_samples_are_of_their_class_and_more_so_with_guidance(self):
         """Two classes that overlap, equally likely: N(-1/4, 1) and N(1/4, 1) in each of sixteen coefficients."""
         process = isotropic()
         means = torch.stack([torch.full(SHAPE, -0.25), torch.full(SHAPE, 0.25)]).double()
-        laws = Laws(process)
-        laws.all = MixtureOracle(process, torch.ones(2).double(), means, torch.ones(SHAPE).double())
-        laws.of = [GaussianOracle(process, mean=mean, variance=torch.ones(SHAPE)) for mean in means] + [laws.all]
-        denoiser = Denoiser(Exact(laws, PredictX()), process, prediction=PredictX())
+        known = Classes(process)
+        known.all = MixtureOracle(process, torch.ones(2).double(), means, torch.ones(SHAPE).double())
+        known.of = [GaussianOracle(process, mean=mean, variance=torch.ones(SHAPE)) for mean in means] + [known.all]
+        denoiser = Denoiser(Exact(known, PredictX()), process, prediction=PredictX())
         count = 2000
         labels = torch.arange(count) % 2
         signs = (2.0 * labels - 1)[:, None, None, None]
 
         def projections(scale):
-            guided = ClassifierFreeGuidance(denoiser, labels, scale)
-            sampler = PosteriorSampler(guided, steps=60, prior=OraclePrior(laws.all))
-            x = sampler.sample(count, generator=torch.Generator().manual_seed(0))
+            sampler = made(ClassifierFreeGuidance(denoiser, scale), None, 60, prior=OraclePrior(known.all))
+            x = sampler.sample(count, condition=labels, generator=seeded(0))
             return (x * signs).mean((1, 2, 3))
 
         none, plain, guided = (projections(scale).double() for scale in (0.0, 1.0, 3.0))
@@ -317,22 +320,10 @@ class TestRefusals:
     def test_scales(self, scale):
         _, denoiser = exact(CASES[0])
         with pytest.raises(ValueError, match=f"scale must be a finite number of at least 0, got {scale}"):
-            ClassifierFreeGuidance(denoiser, LABELS, scale)
+            ClassifierFreeGuidance(denoiser, scale)
 
     @pytest.mark.parametrize("interval", [(0.5, 0.5), (0.6, 0.2), (-0.1, 0.5), (0.5, 1.1), (math.nan, 0.5)])
     def test_intervals(self, interval):
         _, denoiser = exact(CASES[0])
         with pytest.raises(ValueError, match=r"interval must be \(low, high\) with 0 <= low < high <= 1, got \("):
-            ClassifierFreeGuidance(denoiser, LABELS, 2.0, interval=interval)
-
-    def test_batches_of_another_length(self):
-        laws, denoiser = exact(CASES[0])
-        for scale in (0.0, 1.0, 2.0):
-            with pytest.raises(ValueError, match="given 4 labels but meets a batch of 6"):
-                ClassifierFreeGuidance(denoiser, LABELS[:4], scale)(latents(laws), 0.5)
-
-    def test_networks_without_classes(self):
-        network = UNet((1, 8, 8), channels=8, multipliers=(1,), blocks=1, attention_levels=())
-        denoiser = Denoiser(network, IsotropicDiffusion((1, 8, 8)), prediction=PredictX())
-        with pytest.raises(ValueError, match="takes no labels"):
-            ClassifierFreeGuidance(denoiser, LABELS, 2.0)
+            ClassifierFreeGuidance(denoiser, 2.0, interval=interval)

@@ -12,12 +12,11 @@ from unmelt.degradations import (
     Deterministic,
     Eta,
     LinearGaussianProcess,
-    Markov,
     PixelBasis,
     PredictEpsilon,
 )
-from unmelt.models import DegradedDataPrior, Denoiser, ForwardStd
-from unmelt.samplers import MultistepSampler, PosteriorSampler, Variable
+from unmelt.models import DegradedDataPrior, Denoiser, ForwardStd, PosteriorStd
+from unmelt.samplers import FixedGrid, Multistep, Posterior, Sampler, Variable
 
 SHAPE = (2, 3, 3)
 LEVELS = 1000
@@ -49,7 +48,7 @@ class Tabulated(LinearGaussianProcess):
 class Smooth(nn.Module):
     """A smooth function of latent and time that is linear in neither, and mixes pixels."""
 
-    def forward(self, z, t):
+    def forward(self, z, t, condition=None, given=None):
         level = (t.double() * LEVELS).round().reshape(-1, 1, 1, 1) / LEVELS
         return torch.tanh(0.7 * z + 0.2 * z.flip(-1) - level.to(z.dtype)) * (0.9 - 0.3 * level.to(z.dtype))
 
@@ -81,12 +80,15 @@ def walked(scheduler, steps, **settings):
     return torch.stack(states)
 
 
-def ours(sampler_class, scheduler, squares, *, seed=11, **settings):
+def ours(stepper, scheduler):
     times = grid(scheduler.timesteps)
-    denoiser = Denoiser(Smooth(), Tabulated(squares), prediction=PredictEpsilon())
-    sampler = sampler_class(denoiser, times=times, prior=DegradedDataPrior(denoiser.process, noisy()), **settings)
+    denoiser = Denoiser(Smooth(), Tabulated(scheduler.alphas_cumprod), prediction=PredictEpsilon())
+    sampler = Sampler(denoiser, stepper, grid=FixedGrid(times), prior=DegradedDataPrior(denoiser.process, noisy()))
     start = times[-len(scheduler.timesteps) - 1].item()
-    return sampler.trajectory(3, initial=noisy(), start=start, generator=seeded(seed)).states
+    return sampler.run(3, initial=noisy(), start=start, generator=seeded()).trajectory.states
+
+
+SECOND_ORDER = Multistep(variable=Variable.LOG_SNR, corrector=False)
 
 
 def exact(scheduler):
@@ -97,11 +99,13 @@ def exact(scheduler):
 
 
 @pytest.mark.parametrize("steps", [5, 50])
-@pytest.mark.parametrize(("variance_type", "reverse_std"), [("fixed_small", None), ("fixed_large", ForwardStd())])
+@pytest.mark.parametrize(
+    ("variance_type", "reverse_std"), [("fixed_small", PosteriorStd()), ("fixed_large", ForwardStd())]
+)
 def test_ancestral_sampling_is_their_ddpm(steps, variance_type, reverse_std):
     scheduler = exact(DDPMScheduler(**BETAS, variance_type=variance_type, clip_sample=False))
     theirs = walked(scheduler, steps, generator=seeded())
-    states = ours(PosteriorSampler, scheduler, scheduler.alphas_cumprod, coupling=Markov(), reverse_std=reverse_std)
+    states = ours(Posterior(reverse_std=reverse_std), scheduler)
     # Both in double precision. Up to 157-fold, 1 / alpha at t = 1, an error in a latent is one of the data; they take
     # 1 - alpha^2 from 1, which costs 4 digits at the first timestep.
     torch.testing.assert_close(states, theirs, rtol=1e-9, atol=1e-9)
@@ -113,7 +117,7 @@ def test_eta_is_their_ddim(steps, eta):
     scheduler = exact(DDIMScheduler(**BETAS, clip_sample=False))
     theirs = walked(scheduler, steps, generator=seeded(), eta=eta)
     coupling = Eta(eta) if eta else Deterministic()
-    states = ours(PosteriorSampler, scheduler, scheduler.alphas_cumprod, coupling=coupling)
+    states = ours(Posterior(coupling), scheduler)
     torch.testing.assert_close(states, theirs, rtol=1e-9, atol=1e-9)
 
 
@@ -132,7 +136,7 @@ def dpm(solver_order, **settings):
 def test_deterministic_steps_are_their_dpm_solver_of_first_order(steps):
     scheduler = dpm(1)
     theirs = walked(scheduler, steps)
-    states = ours(PosteriorSampler, scheduler, scheduler.alphas_cumprod, coupling=Deterministic())
+    states = ours(Posterior(Deterministic()), scheduler)
     assert_close_in_single_precision(states, theirs)
 
 
@@ -144,14 +148,7 @@ def test_two_steps_in_the_log_snr_are_their_dpm_solver_plus_plus(steps):
     """
     scheduler = dpm(2, solver_type="heun")
     theirs = walked(scheduler, steps)
-    states = ours(
-        MultistepSampler,
-        scheduler,
-        scheduler.alphas_cumprod,
-        order=2,
-        variable=Variable.LOG_SNR,
-        corrector=False,
-    )
+    states = ours(SECOND_ORDER, scheduler)
     assert_close_in_single_precision(states[:-1], theirs[:-1])
     assert (states[-1] - theirs[-1]).abs().max() > 1e-3
 
@@ -168,14 +165,7 @@ def test_their_midpoint_rule_differs_by_third_order():
     for steps in (20, 40, 80):
         scheduler = dpm(2, solver_type="midpoint")
         theirs = walked(scheduler, steps)
-        states = ours(
-            MultistepSampler,
-            scheduler,
-            scheduler.alphas_cumprod,
-            order=2,
-            variable=Variable.LOG_SNR,
-            corrector=False,
-        )
+        states = ours(SECOND_ORDER, scheduler)
         # The second step, the first of second order, away from the first time where both start.
         gaps.append((states[2] - theirs[2]).abs().max().item())
     slopes = [math.log2(a / b) for a, b in itertools.pairwise(gaps)]

@@ -4,17 +4,23 @@ import math
 
 import pytest
 import torch
-from gaussian_law import gaussian_oracle
+from gaussian_distributions import gaussian_oracle
+from sampler_support import made
 from zoo import EVERY_PROCESS
 
 from unmelt.degradations import EDMSchedule, IsotropicDiffusion
-from unmelt.models import OraclePrior
-from unmelt.samplers import Churn, HeunSampler, uniform_times
+from unmelt.samplers import Churn, Heun, UniformGrid
+from unmelt.samplers.stepper import Problem
+
+GRID = UniformGrid(10).times(EVERY_PROCESS["cosine"])
 
 
-def made(process, churn, steps=10):
-    oracle = gaussian_oracle(process)
-    return HeunSampler(oracle, steps=steps, churn=churn, prior=OraclePrior(oracle))
+def shares(process, churn, t, s, steps=10):
+    """What steps from `t` to `s` are made of, in a run of so many."""
+    sampler = made(gaussian_oracle(process), Heun(churn=churn), steps)
+    problem = Problem(process, sampler.denoiser.prediction, sampler.times, denoise_last=True)
+    found = sampler.stepper.coefficients(problem, process.at(t), process.at(s))
+    return found, found.churned[0].flatten()
 
 
 @pytest.mark.parametrize("noise", [1.0, 1.007])
@@ -22,15 +28,14 @@ def made(process, churn, steps=10):
 def test_churn_is_karras_algorithm_2(noise, steps):
     """sigma_hat = (1 + gamma) sigma, gamma = min(S_churn / N, sqrt(2) - 1), and S_noise times the noise in between."""
     process = IsotropicDiffusion((1, 2, 2), EDMSchedule())
-    sampler = made(process, Churn(2.0, latest=0.7, noise=noise), steps)
     t, s = torch.tensor([0.6, 0.3], dtype=torch.float64), torch.tensor([0.5, 0.2], dtype=torch.float64)
-    c = sampler.coefficients(t, s)
+    found, churned = shares(process, Churn(2.0, latest=0.7, noise=noise), t, s, steps)
     gamma = min(2.0 / steps, math.sqrt(2) - 1)
-    sigma, raised = process.sigma(t), process.sigma(c.raised.flatten())
+    before, after = process.sigma(t), process.sigma(churned)
     # Times are found to 2^-30, at rates of the log-SNR of tens.
-    torch.testing.assert_close(raised, (1 + gamma) * sigma, rtol=1e-6, atol=0)
-    torch.testing.assert_close(c.spread, noise * (raised**2 - sigma**2).sqrt(), rtol=1e-6, atol=0)
-    torch.testing.assert_close(c.fade, torch.ones_like(c.fade), rtol=0, atol=0)
+    torch.testing.assert_close(after, (1 + gamma) * before, rtol=1e-6, atol=0)
+    torch.testing.assert_close(found.spread[0], noise * (after**2 - before**2).sqrt(), rtol=1e-6, atol=0)
+    torch.testing.assert_close(found.fade[0], torch.ones_like(found.fade[0]), rtol=0, atol=0)
 
 
 def half_noise(process, t):
@@ -41,29 +46,21 @@ def half_noise(process, t):
 @pytest.mark.parametrize("name", ["heat", "blurring", "cosine", "rectified flow", "groups"])
 def test_churn_raises_the_mean_noise_level_by_its_factor(name):
     """The mean is over coefficients that can be raised, neither all signal nor all noise."""
-    process = EVERY_PROCESS[name]
-    sampler = made(process, Churn(3.0, latest=0.8))
-    t = uniform_times(10)[3:-1]
-    raised = sampler.coefficients(t, t / 2).raised.flatten()
+    process, t = EVERY_PROCESS[name], GRID[3:-1]
+    _, churned = shares(process, Churn(3.0, latest=0.8), t, t / 2)
     raisable = half_noise(process, t).abs() < 10
-    rise = half_noise(process, raised) - half_noise(process, t)
+    rise = half_noise(process, churned) - half_noise(process, t)
     mean = torch.where(raisable, rise, 0.0).sum(1) / raisable.sum(1)
     # Times are found to 2^-30, at rates of the log-SNR of up to thousands.
     torch.testing.assert_close(mean, torch.full_like(mean, math.log(1.3)), rtol=0, atol=1e-5)
 
 
-def test_only_steps_within_the_stretch_are_churned():
-    sampler = made(EVERY_PROCESS["cosine"], Churn(3.0, earliest=0.35, latest=0.75))
-    t = uniform_times(10)[:-1]
-    c = sampler.coefficients(t, uniform_times(10)[1:])
+def test_only_steps_within_the_stretch_are_churned_and_none_beyond_t_1():
+    t = GRID[:-1]
+    found, later = shares(EVERY_PROCESS["cosine"], Churn(3.0, earliest=0.35, latest=0.75), t, GRID[1:])
     churned = (t >= 0.35) & (t <= 0.75)
-    assert torch.equal(c.raised.flatten() > t, churned)
-    assert torch.equal(c.spread.flatten() > 0, churned)
-    assert torch.equal(c.fade.flatten() < 1, churned)
-
-
-def test_churn_goes_no_further_than_to_t_1():
-    sampler = made(EVERY_PROCESS["cosine"], Churn(100.0))
+    assert torch.equal(later > t, churned)
+    assert torch.equal(found.spread[0].flatten() > 0, churned)
+    assert torch.equal(found.fade[0].flatten() < 1, churned)
     t = torch.tensor([1.0, 0.999], dtype=torch.float64)
-    raised = sampler.coefficients(t, t - 0.1).raised.flatten()
-    assert raised.tolist() == [1.0, 1.0]
+    assert shares(EVERY_PROCESS["cosine"], Churn(100.0), t, t - 0.1)[1].tolist() == [1.0, 1.0]

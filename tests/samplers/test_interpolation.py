@@ -4,59 +4,27 @@ import math
 
 import pytest
 import torch
-from torch import nn
+from sampler_support import SHAPE, Silence, data_prior, heat, latents, made, seeded, soft
 
-from unmelt.degradations import (
-    Deterministic,
-    HeatDissipation,
-    Independent,
-    IsotropicDiffusion,
-    PredictX,
-)
-from unmelt.models import DegradedDataPrior, Denoiser, GaussianOracle
-from unmelt.samplers import (
-    Blend,
-    Noise,
-    PosteriorSampler,
-    SharedNoise,
-    interpolate,
-    interpolate_seeds,
-)
+from unmelt.degradations import Deterministic, Independent, IsotropicDiffusion
+from unmelt.models import ConstantStd, GaussianOracle, StandardNormalPrior
+from unmelt.samplers import Blend, InterpolatedNoise, Posterior, SharedNoise, interpolate, interpolate_seeds
 
-SHAPE = (1, 4, 4)
 # Rows of one batch and a row alone: float64 sums of 16 terms, over 12 steps.
 CLOSE = {"rtol": 0, "atol": 1e-12}
+HEAT = heat(sigma=0.1)
 
 
-class Soft(nn.Module):
-    """A bounded, curved function of latent and time."""
-
-    def forward(self, z, t):
-        return torch.tanh(2 * z) * (1 - 0.3 * t.to(z.dtype)[:, None, None, None])
-
-
-HEAT = HeatDissipation(SHAPE, blur_sigma_max=3.0, levels=12, sigma=0.1)
-
-
-def heat_sampler(denoiser=None, **settings):
-    x = torch.rand((6, *SHAPE), generator=torch.Generator().manual_seed(5), dtype=torch.float64)
-    denoiser = denoiser or Denoiser(Soft(), HEAT, prediction=PredictX())
-    return PosteriorSampler(denoiser, prior=DegradedDataPrior(HEAT, x), **settings)
+def heat_sampler(denoiser=None, stepper=None):
+    return made(denoiser or soft(HEAT), stepper, prior=data_prior(HEAT))
 
 
 def affine():
     return GaussianOracle(HEAT, torch.zeros(SHAPE), torch.full(SHAPE, 0.3))
 
 
-def states(count=2):
-    return torch.randn((count, *SHAPE), generator=torch.Generator().manual_seed(3), dtype=torch.float64)
-
-
-class Silence(Noise):
-    """No noise at all: what is left of an affine sampler is its mean."""
-
-    def stream(self, rows):
-        return torch.zeros_like
+def states():
+    return latents(2, seed=3)
 
 
 # ---- ends ---------------------------------------------------------------------------------------------------
@@ -119,9 +87,9 @@ def test_noise_moves_along_a_quarter_of_a_circle():
 
 def test_noise_of_seeds_moves_along_a_quarter_of_a_circle():
     """Its two streams are white and independent, so the deviation's variance is the same at every point."""
-    sampler = heat_sampler(affine(), coupling=Independent(), delta=0.1)
+    sampler = heat_sampler(affine(), Posterior(Independent(), ConstantStd(0.1)))
     between = interpolate_seeds(sampler, 3, 17, points=3)
-    first, second = (sampler.prior.sample(1, generator=torch.Generator().manual_seed(s)) for s in (3, 17))
+    first, second = (sampler.prior.sample(1, generator=seeded(s)) for s in (3, 17))
     middle = sampler.sample(1, initial=(first + second) / 2, noise=Silence())
     parts = [
         end - sampler.sample(1, initial=state, noise=Silence())[0]
@@ -151,7 +119,7 @@ def test_arcs_between_equal_states_stand_still():
 def test_the_way_follows_from_what_samples_start_from():
     """A deterministic sampler in float64 is one function of its state: points are samples of the points between."""
     process = IsotropicDiffusion(SHAPE)
-    white = PosteriorSampler(Denoiser(Soft(), process, prediction=PredictX()), coupling=Deterministic(), steps=6)
+    white = made(soft(process), Posterior(Deterministic()), 6, prior=StandardNormalPrior(process))
     first, second = states()
     weights = torch.linspace(0, 1, 3, dtype=torch.float64)
 
@@ -162,7 +130,7 @@ def test_the_way_follows_from_what_samples_start_from():
     for sampler, start, blend in (
         (white, 1.0, Blend.SPHERICAL),
         (white, 0.7, Blend.LINEAR),
-        (heat_sampler(coupling=Deterministic()), 1.0, Blend.LINEAR),
+        (heat_sampler(stepper=Posterior(Deterministic())), 1.0, Blend.LINEAR),
     ):
         natural = interpolate(sampler, first, second, points=3, seeds=(0, 1), start=start)
         torch.testing.assert_close(natural, samples(sampler, blend, start), **CLOSE)
@@ -172,26 +140,47 @@ def test_the_way_follows_from_what_samples_start_from():
         assert not torch.allclose(natural[1], chosen[1], rtol=0, atol=1e-3)
 
 
-# ---- errors -------------------------------------------------------------------------------------------------
+# ---- noise, and errors --------------------------------------------------------------------------------------
 
 
 def test_noise_needs_seeds_where_there_is_noise():
     first, second = states()
     with pytest.raises(ValueError, match=r"steps add noise.*give seeds=\(0, 1\)"):
         interpolate(heat_sampler(), first, second, points=3)
-    still = interpolate(heat_sampler(coupling=Deterministic()), first, second, points=3)
-    torch.testing.assert_close(still[0], heat_sampler(coupling=Deterministic()).sample(1, initial=first[None])[0])
+    still = heat_sampler(stepper=Posterior(Deterministic()))
+    torch.testing.assert_close(interpolate(still, first, second, points=3)[0], still.sample(1, initial=first[None])[0])
+
+
+def test_shared_noise_is_not_what_its_seed_draws_first_latents_from():
+    like = torch.empty(3, *SHAPE)
+    shared = SharedNoise(5).stream(slice(0, 3))(like)
+    first = torch.randn(like.shape, generator=seeded(5))
+    assert abs(torch.corrcoef(torch.stack([shared[0].flatten(), first[0].flatten()]))[0, 1]) < 0.9
+    assert torch.equal(shared[0], shared[2])
+    assert torch.equal(shared, SharedNoise(5).stream(slice(0, 3))(like))
+    assert not torch.equal(shared, SharedNoise(6).stream(slice(0, 3))(like))
+
+
+def test_weights_are_one_for_each_sample():
+    noise = InterpolatedNoise(0, 1, torch.linspace(0, 1, 4))
+    drawn, alone = noise.stream(slice(0, 4))(torch.empty(4, *SHAPE)), SharedNoise(0).stream(slice(0, 1))
+    assert torch.equal(drawn[:1], alone(torch.empty(1, *SHAPE)))
+    with pytest.raises(ValueError, match="4 weights were given, but not one for each sample"):
+        heat_sampler().sample(5, noise=noise)
 
 
 def test_what_cannot_be_interpolated_is_refused():
     sampler, (first, second) = heat_sampler(), states()
-    with pytest.raises(ValueError, match="points must be at least 2, the two ends, got 1"):
-        interpolate(sampler, first, second, points=1, seeds=(0, 1))
-    with pytest.raises(ValueError, match=r"second must be one initial state.*\(1, 4, 4\), got \(1, 1, 4, 4\)"):
-        interpolate(sampler, first, second[None], points=3, seeds=(0, 1))
-    with pytest.raises(ValueError, match="must be two seeds, got 3 twice"):
-        interpolate_seeds(sampler, 3, 3, points=3)
-    with pytest.raises(ValueError, match="opposite directions"):
-        interpolate(sampler, first, -first, points=3, seeds=(0, 1), blend=Blend.SPHERICAL)
-    with pytest.raises(ValueError, match=r"an end is zero: take Blend\.LINEAR"):
-        interpolate(sampler, first, 0 * first, points=3, seeds=(0, 1), blend=Blend.SPHERICAL)
+
+    def between(*ends, points=3, **settings):
+        return lambda: interpolate(sampler, *ends, points=points, seeds=(0, 1), **settings)
+
+    for call, words in (
+        (between(first, second, points=1), "points must be at least 2, the two ends, got 1"),
+        (between(first, second[None]), r"second must be one initial state.*\(1, 4, 4\), got \(1, 1, 4, 4\)"),
+        (lambda: interpolate_seeds(sampler, 3, 3, points=3), "must be two seeds, got 3 twice"),
+        (between(first, -first, blend=Blend.SPHERICAL), "opposite directions"),
+        (between(first, 0 * first, blend=Blend.SPHERICAL), r"an end is zero: take Blend\.LINEAR"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            call()

@@ -6,6 +6,7 @@ import math
 import pytest
 import torch
 from dense_reference import Dense, Gaussian, matrix, vectors
+from sampler_support import made, seeded
 from torch import nn
 
 from unmelt.degradations import (
@@ -32,9 +33,10 @@ from unmelt.models import (
     Denoiser,
     EmpiricalOracle,
     GaussianOracle,
+    GreyLevels,
     OraclePrior,
 )
-from unmelt.samplers import PosteriorSampler
+from unmelt.samplers import Posterior
 from unmelt.samplers.guidance import (
     CovarianceGuidance,
     DiffusionPosteriorSampling,
@@ -46,10 +48,6 @@ from unmelt.testing.strategies import random_images
 
 SHAPE = (2, 4, 4)
 LEFT = torch.tensor([True, True, False, False])
-
-
-def seeded(seed=11):
-    return torch.Generator().manual_seed(seed)
 
 
 PROCESSES = {
@@ -64,6 +62,22 @@ OBSERVATIONS = {
     "mask": lambda shape, s: LinearObservation.mask(shape, LEFT[: shape[-1]], noise_std=s),
     "blocks": lambda shape, s: LinearObservation.block_means(shape, noise_std=s),
 }
+
+
+class Given:
+    """A guided denoiser together with what it is given."""
+
+    def __init__(self, denoiser, y):
+        self.denoiser, self.y = denoiser, y
+
+    def __call__(self, z, t):
+        return self.denoiser(z, t, given=self.y)
+
+    def rows(self, rows):
+        return Given(self.denoiser, self.y[rows])
+
+    def spread(self, t, **settings):
+        return self.denoiser.spread(self.denoiser.process.at(t), **settings)
 
 
 class Problem:
@@ -89,11 +103,13 @@ class Problem:
         return self.process.corrupt(self.x, torch.randn(self.x.shape, generator=seeded(5), dtype=torch.float64), t)
 
     def guided(self, kind, **changed):
-        given = {"variance": self.variance, "y": self.y, "denoiser": self.oracle} | changed
-        return kind(observation=self.observation, **given)
+        """Return the guided denoiser, given the problem's own observation unless it is given another."""
+        y = changed.pop("y", self.y)
+        chosen = {"variance": self.variance, "denoiser": self.oracle} | changed
+        return Given(kind(observation=self.observation, **chosen), y)
 
     def given_latent(self, z, t):
-        """The law of x given z_t and y, by conditioning the joint normal of all three; `z` None is y alone."""
+        """The distribution of x given z_t and y, by conditioning the joint normal of all three; `z` None is y alone."""
         n = len(self.m)
         seen, values = [self.h], [self.y.flatten(1)]
         noise = [self.observation.noise_std**2 * torch.eye(n, dtype=torch.float64)]
@@ -167,10 +183,10 @@ def test_without_noise_faded_coefficients_are_not_amplified():
     assert 0 < problem.observation.gain.min() < 1e-40
     for t in (0.3, 1.0):
         found = problem.guided(CovarianceGuidance)(problem.latents(t), t)
-        law = problem.guided(CovarianceGuidance).spread(t).variance.sqrt()
+        stddev = problem.guided(CovarianceGuidance).spread(t).variance.sqrt()
         # Errors of the estimate of at most six of its standard deviations, 0 where it is known.
         error = process.basis.forward(found - problem.x)
-        assert (error.abs() <= 6 * law + 1e-7).all()
+        assert (error.abs() <= 6 * stddev + 1e-7).all()
         # What the blur spared is known to the rounding, divided by its gain: sqrt of 32 times 2e-16 over 1e-4.
         kept = (problem.observation.gain > 1e-4).expand_as(error)
         assert error[kept].abs().max() < 1e-11
@@ -256,7 +272,7 @@ def test_known_coefficients_stay_as_they_are(process, observation, kind):
     variance[:, 1:3], variance[:, 3] = 0, 1e-30
     oracle = GaussianOracle(process, torch.zeros(SHAPE, dtype=torch.float64), variance)
     y = torch.ones((2, *SHAPE), dtype=torch.float64)
-    guided = kind(oracle, OBSERVATIONS[observation](SHAPE, 0.1), y, variance=variance)
+    guided = Given(kind(oracle, OBSERVATIONS[observation](SHAPE, 0.1), variance=variance), y)
     for t in (0.2, 1.0):
         z = random_images(SHAPE)
         change = process.basis.forward(guided(z, t) - oracle(z, t))
@@ -285,12 +301,11 @@ def test_the_papers_variance_is_the_one_of_unit_data():
     guided = CovarianceGuidance(
         GaussianOracle(process, torch.zeros(()), torch.ones(())),
         LinearObservation.blur(SHAPE, 1.0, noise_std=0.1),
-        random_images(SHAPE),
         variance=1.0,
     )
     sigma = process.sigma(0.4).item()
     assert 0.1 < sigma < 10
-    spread = guided.spread(0.4)
+    spread = guided.spread(process.at(0.4))
     torch.testing.assert_close(spread.variance, torch.full((1, *SHAPE), sigma**2 / (1 + sigma**2), dtype=torch.float64))
     assert not spread.blind.any()
 
@@ -311,9 +326,9 @@ def test_the_jacobian_is_the_denoiser_s_own():
     z.requires_grad_()
     (slope,) = torch.autograd.grad(log_likelihood(z), z)
     expected = (oracle(z, t) + sigma**2 / alpha * slope).detach()
-    found = PseudoInverseGuidance(oracle, observation, y, variance=v)(z.detach(), t)
+    found = PseudoInverseGuidance(oracle, observation, variance=v)(z.detach(), t, given=y)
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-9)
-    model = CovarianceGuidance(oracle, observation, y, variance=v)(z.detach(), t)
+    model = CovarianceGuidance(oracle, observation, variance=v)(z.detach(), t, given=y)
     assert (model - expected).abs().max() > 0.01
 
 
@@ -347,7 +362,7 @@ def test_it_is_algorithm_one_of_chung_et_al():
     oracle = EmpiricalOracle(process, random_images(SHAPE, batch=5))
     observation, y = LinearObservation.mask(SHAPE, LEFT, noise_std=0.2), random_images(SHAPE, batch=1, seed=1)
     z, s, t, strength = random_images(SHAPE, batch=1, seed=2), 0.5, 0.55, 3.0
-    guided = DiffusionPosteriorSampling(oracle, observation, y, strength=strength, variance=1.0)
+    guided = Given(DiffusionPosteriorSampling(oracle, observation, strength=strength, variance=1.0), y)
     ours = process.posterior(z, guided(z, t), s, t, Markov()).mean
     fade = (process.alpha(t) / process.alpha(s)).item()
     step = strength * (process.sigma(t) ** 2 - fade**2 * process.sigma(s) ** 2).item() / (2 * fade)
@@ -379,8 +394,8 @@ def test_it_pulls_samples_to_the_observation_and_is_overconfident():
     y = observation.observe(oracle.sample(1, generator=seeded()), generator=seeded(1)).expand(400, *SHAPE)
     misfits, spreads = [], []
     for strength in (0.0, 2.0, 8.0, math.sqrt(32) / noise_std):
-        guided = DiffusionPosteriorSampling(oracle, observation, y, strength=strength, variance=1.0)
-        samples = PosteriorSampler(guided, steps=100).sample(400, generator=seeded(2)).double()
+        guided = DiffusionPosteriorSampling(oracle, observation, strength=strength, variance=1.0)
+        samples = made(guided, steps=100).sample(400, given=y, generator=seeded(2)).double()
         misfits.append(observation.residual(y, samples).square().mean().item())
         spreads.append(samples.var(0).mean().item())
     # Falling by more than five standard errors of means of 12800 squares.
@@ -392,15 +407,14 @@ def test_it_pulls_samples_to_the_observation_and_is_overconfident():
 # ---- samples of the posterior ----------------------------------------------------------------------------------
 
 
-def law_of_samples(guided, problem, coupling, steps):
+def normal_of_samples(guided, problem, coupling, steps):
     """Mean and covariance of the sampler's output for row 0, exactly: all its steps are affine, and the noise normal.
 
     The step from t to s is q(z_s | z_t, x_hat), an affine map that latents 0 and e_1 .. e_n reveal; the last one takes
-    the estimate. It starts from the exact law of z_1 given y.
+    the estimate. It starts from the exact distribution of z_1 given y.
     """
     process, n = problem.process, len(problem.m)
-    rows = guided.select(slice(0, 1))
-    rows.register_constant("y", rows.y.expand(n + 1, *process.shape))
+    rows = Given(guided.denoiser, guided.y[:1].expand(n + 1, *process.shape))
     probes = torch.cat([torch.zeros(1, n), torch.eye(n)]).double().reshape(n + 1, *process.shape)
     given = problem.given_latent(None, None)
     a, covariance = problem.dense.degradation(1.0), problem.dense.covariance(1.0)
@@ -411,9 +425,9 @@ def law_of_samples(guided, problem, coupling, steps):
         if s == 0:
             images, noise = estimate.flatten(1), torch.zeros(n, n).double()
         else:
-            law = process.posterior(probes, estimate, s, t, coupling)
-            images = law.mean.flatten(1)
-            noise = problem.dense.operator(law.spectral_stddev.expand(1, *process.shape).flatten() ** 2)
+            step = process.posterior(probes, estimate, s, t, coupling)
+            images = step.mean.flatten(1)
+            noise = problem.dense.operator(step.spectral_stddev.expand(1, *process.shape).flatten() ** 2)
         linear = (images[1:] - images[0]).T
         mean, covariance = images[0] + linear @ mean, linear @ covariance @ linear.T + noise
     return mean, covariance
@@ -450,13 +464,13 @@ def limit_of_samples(problem):
     ],
     ids=str,
 )
-def test_the_law_of_samples_tends_to_the_posterior(kind, process, observation, coupling):
-    """With errors that halve when steps double, so that 2 law(2 N) - law(N) is better than both."""
+def test_the_distribution_of_samples_tends_to_the_posterior(kind, process, observation, coupling):
+    """With errors that halve when steps double, so that twice that of 2 N steps less that of N is better than both."""
     problem = small_problem(process, observation)
     guided, (mean, covariance) = problem.guided(kind), limit_of_samples(problem)
-    laws = [law_of_samples(guided, problem, coupling, steps) for steps in (30, 60)]
-    errors = [max((m - mean).abs().max(), (c - covariance).abs().max()).item() for m, c in laws]
-    better = [2 * fine - coarse for coarse, fine in zip(*laws, strict=True)]
+    normals = [normal_of_samples(guided, problem, coupling, steps) for steps in (30, 60)]
+    errors = [max((m - mean).abs().max(), (c - covariance).abs().max()).item() for m, c in normals]
+    better = [2 * fine - coarse for coarse, fine in zip(*normals, strict=True)]
     extrapolated = max((better[0] - mean).abs().max(), (better[1] - covariance).abs().max()).item()
     # A step changes the log-SNR by h = 12 / 60: what is left is of second order, h^2 / 2 of variances up to 1.
     assert errors[1] < 0.7 * errors[0]
@@ -466,18 +480,18 @@ def test_the_law_of_samples_tends_to_the_posterior(kind, process, observation, c
 
 @pytest.mark.parametrize("coupling", [Markov(), Deterministic()], ids=str)
 @pytest.mark.parametrize("process", ["heat", "isotropic"])
-def test_samples_have_that_law(process, coupling):
+def test_samples_are_so_distributed(process, coupling):
     """Mean and covariance of 4000 samples through the sampler itself, within six standard errors."""
     problem, steps, count = small_problem(process, "mask"), 40, 4000
     guided = problem.guided(CovarianceGuidance)
-    mean, covariance = law_of_samples(guided, problem, coupling, steps)
+    mean, covariance = normal_of_samples(guided, problem, coupling, steps)
     posterior = problem.given_latent(None, None)
     a, b = problem.dense.degradation(1.0), problem.dense.covariance(1.0)
     start = Gaussian((a @ posterior.mean[0])[None], a @ posterior.covariance @ a.T + b).torch()
     initial = start.mean + torch.randn((count, 8), generator=seeded(8), dtype=torch.float64) @ start.scale_tril[0].T
-    many = problem.guided(CovarianceGuidance, y=problem.y[:1].expand(count, *SMALL))
-    sampler = PosteriorSampler(many, steps=steps, coupling=coupling, prior=OraclePrior(problem.oracle))
-    samples = sampler.sample(count, generator=seeded(9), initial=initial.reshape(count, *SMALL)).flatten(1)
+    sampler = made(guided.denoiser, Posterior(coupling), steps, prior=OraclePrior(problem.oracle))
+    y = problem.y[:1].expand(count, *SMALL)
+    samples = sampler.sample(count, given=y, generator=seeded(9), initial=initial.reshape(count, *SMALL)).flatten(1)
     scale = covariance.diagonal()
     assert ((samples.mean(0) - mean).abs() < 6 * (scale / count).sqrt()).all()
     # The variance of a normal's sample covariance is (c_ii c_jj + c_ij^2) / count.
@@ -488,67 +502,68 @@ def test_samples_have_that_law(process, coupling):
 # ---- rows, dtypes, modes -----------------------------------------------------------------------------------------
 
 KINDS = {
-    "covariance": lambda denoiser, observation, y, v=0.5: CovarianceGuidance(
-        denoiser, observation, y, variance=v, iterations=77
-    ),
-    "pseudo-inverse": lambda denoiser, observation, y, v=0.5: PseudoInverseGuidance(
-        denoiser, observation, y, variance=v
-    ),
-    "diffusion": lambda denoiser, observation, y, v=0.5: DiffusionPosteriorSampling(
-        denoiser, observation, y, strength=2.0, variance=v
+    "covariance": lambda denoiser, observation, v=0.5: CovarianceGuidance(denoiser, observation, variance=v),
+    "pseudo-inverse": lambda denoiser, observation, v=0.5: PseudoInverseGuidance(denoiser, observation, variance=v),
+    "diffusion": lambda denoiser, observation, v=0.5: DiffusionPosteriorSampling(
+        denoiser, observation, strength=2.0, variance=v
     ),
 }
 
 
-class Labelled(AbstractDenoiser):
-    """A denoiser that itself knows something of each row."""
+class Numbered(AbstractDenoiser):
+    """A denoiser that is told something of each row."""
 
-    def __init__(self, process, numbers):
-        super().__init__(process)
-        self.numbers, self.network_calls = numbers, 2
+    network_calls = 2
 
-    def forward(self, z_t, t):
-        return z_t * self.numbers.reshape(-1, 1, 1, 1)
-
-    def select(self, rows):
-        return Labelled(self.process, self.numbers[rows])
+    def forward(self, z_t, t, condition=None, given=None):
+        return z_t * condition.reshape(-1, 1, 1, 1)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_rows_are_independent_and_can_be_selected(kind):
+def test_rows_are_independent_and_keep_their_condition_and_observation(kind):
     problem = Problem.named("heat", "mask")
-    denoiser = Labelled(problem.process, torch.tensor([0.3, 0.6, 0.9], dtype=torch.float64))
-    guided = KINDS[kind](denoiser, problem.observation, problem.y)
+    numbers = torch.tensor([0.3, 0.6, 0.9], dtype=torch.float64)
+    guided = KINDS[kind](Numbered(problem.process), problem.observation)
     t = torch.tensor([0.1, 0.4, 1.0], dtype=torch.float64)
     z = problem.latents(t)
-    together = guided(z, t)
+    together = guided(z, t, numbers, problem.y)
     assert guided.network_calls == 2
     for rows in (slice(0, 1), slice(1, 3)):
-        part = guided.select(rows)
-        assert type(part) is type(guided)
-        assert len(part.y) == rows.stop - rows.start
         # Other rows' iterations do not change a row that is done.
-        torch.testing.assert_close(part(z[rows], t[rows]), together[rows], rtol=0, atol=1e-14)
-    assert not torch.allclose(guided(z.flip(0), t.flip(0)).flip(0), together)
-    if kind == "covariance":
-        assert guided.select(slice(0, 1)).iterations == 77
+        alone = guided(z[rows], t[rows], numbers[rows], problem.y[rows])
+        torch.testing.assert_close(alone, together[rows], rtol=0, atol=1e-14)
+    assert not torch.allclose(guided(z.flip(0), t.flip(0), numbers, problem.y).flip(0), together)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_samplers_split_observations_with_their_rows(kind):
     problem = Problem.named("isotropic", "mask")
-    sampler = PosteriorSampler(KINDS[kind](problem.oracle, problem.observation, problem.y), steps=3)
-    whole = sampler.sample(3, generator=[1, 2, 3])
+    sampler = made(KINDS[kind](problem.oracle, problem.observation), steps=3)
+    whole = sampler.sample(3, given=problem.y, generator=[1, 2, 3])
     # Three steps in single precision, of residuals divided by s^2 = 0.01.
-    torch.testing.assert_close(sampler.sample(3, generator=[1, 2, 3], batch_size=2), whole, rtol=0, atol=1e-4)
+    batches = sampler.sample(3, given=problem.y, generator=[1, 2, 3], batch_size=2)
+    torch.testing.assert_close(batches, whole, rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_each_row_needs_an_observation(kind):
     problem = Problem.named("heat", "mask")
-    guided = KINDS[kind](problem.oracle, problem.observation, problem.y)
-    with pytest.raises(ValueError, match="y holds 3 observations, but there are 2 latents.*select"):
-        guided(problem.x[:2], 0.3)
+    guided = KINDS[kind](problem.oracle, problem.observation)
+    with pytest.raises(ValueError, match="given holds 3 observations, but there are 2 latents: give each latent its"):
+        guided(problem.x[:2], 0.3, given=problem.y)
+    sampler = made(guided, steps=2, prior=OraclePrior(problem.oracle))
+    with pytest.raises(ValueError, match="needs to be given what was observed, one row for each sample: pass given=y"):
+        sampler.sample(3)
+    with pytest.raises(ValueError, match="given must have one entry for each of 4 rows"):
+        sampler.sample(4, given=problem.y)
+    with pytest.raises(ValueError, match="GaussianOracle depends on nothing that is given"):
+        made(problem.oracle, steps=2).sample(3, given=problem.y)
+
+
+def test_what_wraps_a_denoiser_keeps_its_grey_levels():
+    levels = GreyLevels(256, 0.0, 1.0)
+    denoiser = Denoiser(Small(), PROCESSES["isotropic"](SHAPE), prediction=PredictX(), grey_levels=levels)
+    assert KINDS["covariance"](denoiser, OBSERVATIONS["mask"](SHAPE, 0.1)).grey_levels == levels
 
 
 class Small(nn.Module):
@@ -556,7 +571,7 @@ class Small(nn.Module):
         super().__init__()
         self.layer = nn.Linear(4, 4)
 
-    def forward(self, z, t):
+    def forward(self, z, t, condition=None, given=None):
         return torch.tanh(self.layer(z)) * (1 - 0.3 * t[:, None, None, None])
 
 
@@ -569,7 +584,7 @@ def test_networks_are_guided_in_every_mode_and_collect_no_gradients(kind, predic
     observation = LinearObservation.mask(SHAPE, LEFT, noise_std=0.1)
     x = random_images(SHAPE, dtype=torch.float32)
     z = process.corrupt(x, torch.randn(x.shape, generator=seeded()), 0.4)
-    guided = KINDS[kind](denoiser, observation, x)
+    guided = Given(KINDS[kind](denoiser, observation), x)
     plain = guided(z, 0.4).detach()
     with torch.no_grad():
         assert torch.equal(guided(z, 0.4), plain)
@@ -580,21 +595,21 @@ def test_networks_are_guided_in_every_mode_and_collect_no_gradients(kind, predic
     assert torch.equal(again.clone(), plain)
     assert all(parameter.grad is None for parameter in network.parameters())
     assert plain.dtype == torch.float32
-    assert guided.prediction == PredictX()
+    assert guided.denoiser.prediction == PredictX()
     assert (plain - denoiser(z, 0.4)).abs().max() > 1e-3
 
 
 class Fading(AbstractDenoiser):
     """A denoiser that keeps the time itself for its gradient."""
 
-    def forward(self, z_t, t):
+    def forward(self, z_t, t, condition=None, given=None):
         return z_t * t
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_times_made_in_inference_mode_are_welcome(kind):
     problem = Problem.named("heat", "mask")
-    guided = KINDS[kind](Fading(problem.process), problem.observation, problem.y)
+    guided = Given(KINDS[kind](Fading(problem.process), problem.observation), problem.y)
     z = problem.latents(0.3)
     with torch.inference_mode():
         found = guided(z, torch.tensor(0.3, dtype=torch.float64))
@@ -607,7 +622,7 @@ def test_single_precision_stays_close_to_double_at_all_times(kind, process):
     """Also where alpha is exp(-4000), or 0."""
     problem = Problem.named(process, "mask")
     # With the true variances, so that blind coefficients, more of them in single precision, are corrected alike.
-    guided = KINDS[kind](problem.oracle, problem.observation, problem.y, problem.variance)
+    guided = Given(KINDS[kind](problem.oracle, problem.observation, problem.variance), problem.y)
     for t in (0.0, 0.05, 0.3, 0.7, 1.0):
         z = problem.latents(t)
         exact, found = guided(z.float().double(), t), guided(z.float(), t)
@@ -620,10 +635,9 @@ def test_single_precision_stays_close_to_double_at_all_times(kind, process):
 
 def test_precision_survives_a_cast_of_the_model():
     problem = Problem.named("isotropic", "mask")
-    guided = problem.guided(CovarianceGuidance).half()
-    assert guided.y.dtype == torch.float64
+    guided = problem.guided(CovarianceGuidance).denoiser.half()
     assert torch.equal(guided.variance, problem.variance)
-    assert not [name for name in guided.state_dict() if name in ("y", "variance")]
+    assert "variance" not in guided.state_dict()
 
 
 # ---- errors --------------------------------------------------------------------------------------------------------
@@ -636,9 +650,9 @@ class TestErrors:
         with pytest.raises(
             ValueError, match=r"signals of shape \(2, 4, 5\), but the denoiser's process has shape \(2, 4, 4\)"
         ):
-            CovarianceGuidance(problem.oracle, other, problem.y, variance=1.0)
-        with pytest.raises(ValueError, match="y must have shape"):
-            problem.guided(CovarianceGuidance, y=problem.y[0])
+            CovarianceGuidance(problem.oracle, other, variance=1.0)
+        with pytest.raises(ValueError, match="given must have shape"):
+            problem.guided(CovarianceGuidance, y=problem.y[0])(problem.x, 0.3)
         with pytest.raises(ValueError, match="z_t must have shape"):
             problem.guided(CovarianceGuidance)(problem.x[0], 0.3)
         with pytest.raises(ValueError, match="variance must broadcast to the process's shape"):
@@ -665,14 +679,14 @@ class TestErrors:
         with pytest.raises(TypeError, match="denoiser must be an AbstractDenoiser"):
             problem.guided(CovarianceGuidance, denoiser=Small())
         with pytest.raises(TypeError, match="observation must be a LinearObservation"):
-            CovarianceGuidance(problem.oracle, problem.process, problem.y, variance=1.0)
+            CovarianceGuidance(problem.oracle, problem.process, variance=1.0)
         with pytest.raises(TypeError, match="variance must be"):
             problem.guided(CovarianceGuidance, variance="1")
 
     def test_denoisers_without_gradients(self):
         class Still(GaussianOracle):
             @torch.no_grad()
-            def forward(self, z_t, t):
+            def forward(self, z_t, t, condition=None, given=None):
                 return super().forward(z_t, t)
 
         problem = Problem.named("isotropic", "mask")
@@ -702,7 +716,7 @@ class TestErrors:
         guided, z = problem.guided(CovarianceGuidance, y=y), problem.latents(0.5)
         assert guided(z, 0.5)[1:].isfinite().all()
         # Alone, too, where no other row keeps the iteration going.
-        assert guided.select(slice(0, 1))(z[:1], 0.5).isnan().any()
+        assert guided.rows(slice(0, 1))(z[:1], 0.5).isnan().any()
 
 
 # ---- where samplers start -----------------------------------------------------------------------------------------
@@ -710,7 +724,7 @@ class TestErrors:
 
 @pytest.mark.parametrize("t", [0.0, 0.4, 1.0])
 @pytest.mark.parametrize("observation", ["mask", "blur"])
-def test_latents_to_start_from_have_the_law_given_the_observation(observation, t):
+def test_latents_to_start_from_are_distributed_as_given_the_observation(observation, t):
     """Mean and covariance of 8000 draws for one observation, within six standard errors."""
     problem, count = small_problem("heat", observation), 8000
     spectrum = DataSpectrum(problem.process.basis, problem.mean, problem.variance, 100)
@@ -718,8 +732,8 @@ def test_latents_to_start_from_have_the_law_given_the_observation(observation, t
     found = conditional_latents(problem.process, problem.observation, many, spectrum, t=t, generator=seeded(6)).flatten(
         1
     )
-    law, a = problem.given_latent(None, None), problem.dense.degradation(t)
-    mean, covariance = a @ law.mean[0], a @ law.covariance @ a.T + problem.dense.covariance(t)
+    posterior, a = problem.given_latent(None, None), problem.dense.degradation(t)
+    mean, covariance = a @ posterior.mean[0], a @ posterior.covariance @ a.T + problem.dense.covariance(t)
     scale = covariance.diagonal()
     assert ((found.mean(0) - mean).abs() < 6 * (scale / count).sqrt()).all()
     assert ((found.T.cov() - covariance).abs() < 6 * ((scale[:, None] * scale + covariance**2) / count).sqrt()).all()

@@ -1,9 +1,12 @@
-"""Restarts: what images start from, against the process itself; and the law of what comes back."""
+"""Restarts: what images start from, against the process itself; and how what comes back is distributed."""
 
 import math
 
 import pytest
 import torch
+from sampler_support import SHAPE, made, seeded
+from sampler_support import heat as weak_heat
+from torch import nn
 from torch.nn.functional import avg_pool1d, avg_pool2d, avg_pool3d
 
 from unmelt.degradations import (
@@ -12,29 +15,16 @@ from unmelt.degradations import (
     CosineSchedule,
     FourierBasis,
     GaussianBlur,
-    HeatDissipation,
     IsotropicDiffusion,
-    Markov,
     Pixelation,
     PowerBlur,
+    PredictX,
     SineBlur,
     TabulatedBlur,
 )
-from unmelt.models import AbstractDenoiser, DegradedDataPrior, GaussianOracle
-from unmelt.samplers import (
-    PosteriorSampler,
-    Start,
-    blurred_start,
-    restart,
-    time_of_blur,
-    upsampled_start,
-)
-
-SHAPE = (1, 4, 4)
-
-
-def seeded(seed=11):
-    return torch.Generator().manual_seed(seed)
+from unmelt.models import AbstractDenoiser, DegradedDataPrior, Denoiser, GaussianOracle
+from unmelt.samplers import Start, blurred_start, restart, time_of_blur, upsampled_start
+from unmelt.samplers.guidance import CovarianceGuidance, LinearObservation
 
 
 def images(shape=SHAPE, count=3):
@@ -42,7 +32,11 @@ def images(shape=SHAPE, count=3):
 
 
 def heat(shape=SHAPE, **settings):
-    return HeatDissipation(shape, **{"blur_sigma_max": 3.0, "levels": 12, "sigma": 0.1, **settings})
+    return weak_heat(shape=shape, **{"sigma": 0.1, **settings})
+
+
+def started(denoiser, steps=None):
+    return made(denoiser, steps=steps, prior=DegradedDataPrior(denoiser.process, images(denoiser.process.shape)))
 
 
 class First(AbstractDenoiser):
@@ -52,7 +46,7 @@ class First(AbstractDenoiser):
         super().__init__(process)
         self.seen = None
 
-    def forward(self, z_t, t):
+    def forward(self, z_t, t, condition=None, given=None):
         if self.seen is None:
             self.seen = z_t, float(t)
         return torch.zeros_like(z_t)
@@ -60,8 +54,7 @@ class First(AbstractDenoiser):
 
 def first_latents(process, start, **settings):
     denoiser = First(process)
-    sampler = PosteriorSampler(denoiser, steps=4, prior=DegradedDataPrior(process, images(process.shape)))
-    restart(sampler, start, generator=seeded(), **settings)
+    restart(started(denoiser, 4), start, generator=seeded(), **settings)
     return denoiser.seen
 
 
@@ -104,14 +97,14 @@ def test_images_with_all_of_the_noise_start_as_they_are():
     torch.testing.assert_close(first_latents(process, Start(z, 0.6, 0.1))[0], z, rtol=0, atol=2e-8)
 
 
-def test_reconstructions_have_the_datas_law():
+def test_reconstructions_are_distributed_as_the_data():
     """Exact latents and an exact denoiser: what comes back from x degraded is distributed as x is."""
     # Level 1 is hardly blurred: the step to the data is as short as any other.
     process, count = heat(levels=100, blur_sigma_min=0.05), 1000
     mean = torch.randn(SHAPE, generator=seeded(1), dtype=torch.float64)
     variance = 0.2 + torch.rand(SHAPE, generator=seeded(2), dtype=torch.float64)
     oracle = GaussianOracle(process, mean, variance)
-    sampler = PosteriorSampler(oracle, coupling=Markov(), prior=DegradedDataPrior(process, images()))
+    sampler = started(oracle)
     x = oracle.sample(count, generator=seeded(3))
     (y,) = process.degrade(x, 0.8)
     found = process.basis.forward(restart(sampler, Start(y, 0.8), generator=seeded(4))[:, 0])
@@ -126,7 +119,7 @@ def test_reconstructions_are_grouped_by_image_and_differ():
     """Hardly degraded, each group lies around its own image."""
     process = heat(sigma=0.01)
     oracle = GaussianOracle(process, torch.zeros(SHAPE), torch.ones(SHAPE))
-    sampler = PosteriorSampler(oracle, prior=DegradedDataPrior(process, images()))
+    sampler = started(oracle)
     x = images()
     start = Start(process.degrade(x, 0.5 / 12)[0], 0.5 / 12)
     found = restart(sampler, start, count=4, generator=seeded())
@@ -140,7 +133,7 @@ def test_reconstructions_are_grouped_by_image_and_differ():
 def test_batches_do_not_matter_and_runs_have_noise_of_their_own():
     process = heat()
     oracle = GaussianOracle(process, torch.zeros(SHAPE), torch.ones(SHAPE))
-    sampler = PosteriorSampler(oracle, prior=DegradedDataPrior(process, images()))
+    sampler = started(oracle)
     # All of the noise is there already, so that only the steps' makes a difference.
     start = Start(process.marginal(images(), 0.8).sample(generator=seeded()), 0.8, 0.1)
     before = torch.get_rng_state()
@@ -150,6 +143,31 @@ def test_batches_do_not_matter_and_runs_have_noise_of_their_own():
     torch.testing.assert_close(split, found, rtol=0, atol=1e-12)
     pairs = found[:, :, None] - found[:, None]
     assert pairs.flatten(3).abs().amax(3)[:, ~torch.eye(4, dtype=torch.bool)].min() > 0.01
+
+
+class Classes(nn.Module):
+    """Says the class of each row, as the image's brightness."""
+
+    def forward(self, z, t, condition=None):
+        return 0.0 * z + (0 if condition is None else condition.reshape(-1, 1, 1, 1))
+
+
+def test_restarts_keep_each_image_s_condition():
+    denoiser = Denoiser(Classes(), IsotropicDiffusion(SHAPE), prediction=PredictX())
+    found = restart(started(denoiser, 6), Start(images(count=2), 0.5), count=3, condition=torch.tensor([1, 4]))
+    assert (found[0] == 1).all()
+    assert (found[1] == 4).all()
+    with pytest.raises(ValueError, match="condition must have one entry for each of 3 rows"):
+        restart(started(denoiser), Start(images(), 0.5), condition=torch.tensor([1, 4]))
+
+
+def test_restarts_keep_what_each_image_is_given():
+    denoiser = Denoiser(Classes(), IsotropicDiffusion(SHAPE), prediction=PredictX())
+    x, seen = images(count=2), LinearObservation.mask(SHAPE, torch.tensor(True), noise_std=0.0)
+    guided = CovarianceGuidance(denoiser, seen, variance=1.0)
+    found = restart(started(guided, 4), Start(x, 0.5), count=3, given=x)
+    # Everything is observed, without noise: only the observation's own rounding is left.
+    torch.testing.assert_close(found, x[:, None].expand_as(found).to(found), rtol=0, atol=1e-5)
 
 
 # ---- the time of a blur -------------------------------------------------------------------------------------------
@@ -238,7 +256,7 @@ def test_a_narrower_axis_decides_how_much_to_blur():
 
 def test_starts_that_are_none_are_refused():
     process = heat()
-    sampler = PosteriorSampler(First(process), prior=DegradedDataPrior(process, images()))
+    sampler = started(First(process))
     with pytest.raises(ValueError, match=r"start\.time must be a time in \(0, 1\], got 0"):
         restart(sampler, Start(images(), 0.0))
     with pytest.raises(ValueError, match=r"start\.images must have shape \(batch, 1, 4, 4\), got \(3, 1, 4, 5\)"):
