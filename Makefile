@@ -9,7 +9,7 @@ export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow lint format types benchmark sampler-errors figures pictures likelihood priors sampling clean
+.PHONY: help demo test test-all test-slow lint format types benchmark sampler-errors figures pictures likelihood priors sampling clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -27,9 +27,14 @@ demo: $(READY) ## Train heat dissipation on 8x8 digits on the CPU (a few minutes
 	@echo "training on the digits; the run goes to runs/$(NAME)"
 	@$(BIN)/python recipes/digits_heat.py --name $(NAME)
 
-test: $(READY) ## Prove the mathematics: all tests but the slow ones
-	@# Two test processes of one thread each: threads that wait for each other's turn would cost more than they do.
-	@OMP_NUM_THREADS=1 $(BIN)/pytest -n 2
+test: $(READY) ## Prove the mathematics: the fast tests, on two cores in a few minutes
+	@# Two processes of one thread each: threads that wait for each other's turn would cost more than they do.
+	@# The floors that all others stand on run with the shapes in their signatures checked on every call.
+	@OMP_NUM_THREADS=1 UNMELT_CHECK_SHAPES=1 $(BIN)/pytest -n 2 tests/core tests/degradations tests/models
+	@OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --ignore tests/core --ignore tests/degradations --ignore tests/models
+
+test-all: $(READY) ## All processes by all laws, compiled code, subprocesses and the wheel too (half an hour)
+	@OMP_NUM_THREADS=1 UNMELT_CHECK_SHAPES=1 $(BIN)/pytest -n 2 -m "not slow"
 
 test-slow: $(READY) ## The tests that take minutes: the whole demo, its quality, time and memory
 	@$(BIN)/pytest -m slow
@@ -62,13 +67,13 @@ figures: $(READY) ## Draw the figures of the documentation (a minute)
 	@$(BIN)/python docs/figures.py
 
 likelihood: $(READY) ## Train three small models and write the tables of docs/likelihood.md (twenty minutes)
-	@$(BIN)/python docs/likelihood.py
+	@$(BIN)/python recipes/studies/likelihood.py
 
 priors: $(READY) ## Measure what samples owe to each prior; tables of docs/priors.md (ten minutes, models of `make likelihood`)
-	@$(BIN)/python docs/priors.py
+	@$(BIN)/python recipes/studies/priors.py
 
 sampling: $(READY) ## Train two small models; pictures and tables of docs/sampling.md (half an hour)
-	@$(BIN)/python docs/sampling.py
+	@$(BIN)/python recipes/studies/sampling.py
 
 pictures: $(READY) ## Copy the pictures that README shows of the demo
 	@$(BIN)/python docs/pictures.py runs/$(NAME)

@@ -5,4 +5,22 @@ noise. From one small subclass follow exact marginals, transitions and posterior
 samplers. Start at `unmelt.degradations`.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .training import LoadedRun as LoadedRun
+    from .training import load_run as load_run
+
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> object:
+    """Import what loads trained models when it is asked for: it needs what training needs."""
+    if name in ("LoadedRun", "load_run"):
+        from . import training  # noqa: PLC0415
+
+        return getattr(training, name)
+    msg = f"module {__name__!r} has no attribute {name!r}"
+    raise AttributeError(msg)

@@ -1,15 +1,15 @@
-"""Runs unmelt on whatever device is there: is it right, how fast is it, does it keep the device waiting?
+"""Runs unmelt on whatever device is there: how fast is it, does it keep the device waiting?
 
     python benchmarks/device.py                  # the first CUDA device, else the CPU with small defaults (2 minutes)
     python benchmarks/device.py --cpu            # the CPU
     python benchmarks/device.py --no-compile     # leave torch.compile out
     python benchmarks/device.py --save           # also write benchmarks/results/device-NAME.json
 
-1. Parity: every process, prediction, loss and coupling beside the CPU (or, on the CPU, float32 beside float64), with
-   the tolerance that float32 allows; `parity.py` derives it. One number above it makes this program exit with 1.
-2. Training speed: images per second and peak memory of the CIFAR-10 heat recipe's step (a smaller network on a CPU),
+1. Training speed: images per second and peak memory of the CIFAR-10 heat recipe's step (a smaller network on a CPU),
    in float32 and bf16 autocast, eager and compiled; and how much of a step the process takes.
-3. Waiting: on CUDA, training and sampler steps run while every synchronisation with the host is an error.
+2. Waiting: on CUDA, training and sampler steps run while every synchronisation with the host is an error.
+
+That numbers are the same there as on the CPU is a test: pytest -m full tests/device.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from itertools import product
 from pathlib import Path
 
 import torch
-import tyro
 from measuring import machine, print_machine, print_rows, write_json
-from parity import Check, compare
 from torch import Tensor, nn
 
+from unmelt.core import later
+from unmelt.core.command_line import cli
 from unmelt.degradations import (
     CosineBasis,
     Deterministic,
@@ -40,15 +40,10 @@ from unmelt.degradations import (
     Independent,
     Markov,
 )
-from unmelt.models import EMA, DegradedDataPrior, Denoiser
-from unmelt.samplers import PosteriorSampler
-from unmelt.training import (
-    NetworkConfig,
-    RunConfig,
-    build_denoiser,
-    build_loss,
-)
-from unmelt.training.trainer import Objective
+from unmelt.models import EMA, DegradedDataPrior, Denoiser, UNet
+from unmelt.samplers import Posterior, Sampler, UniformGrid
+from unmelt.training import RunConfig
+from unmelt.training.building import build_denoiser, build_loss, build_process
 
 _RECIPE = Path(__file__).resolve().parents[1] / "recipes" / "cifar10_heat.py"
 _RESULTS = Path(__file__).resolve().parent / "results"
@@ -59,47 +54,44 @@ _NEVER_WAITED = "never waited"
 
 @dataclass(frozen=True)
 class Settings:
-    """The command line."""
+    """The command line.
+
+    Attributes:
+        cpu: use the CPU even where there is CUDA.
+        batch_size: training images per step; the recipe's 128 on CUDA and 8 on a CPU if not given.
+        whole_network: train the recipe's whole network (61 M parameters) on a CPU, too.
+        steps: training steps in one timed window; 20 on CUDA and 2 on a CPU if not given.
+        windows: timed windows; their median is reported.
+        compile: measure compiled training steps, too.
+        threads: CPU threads that torch computes with; its own choice if not given.
+        json: write all numbers to this file.
+        save: write all numbers to benchmarks/results/device-NAME.json.
+    """
 
     cpu: bool = False
-    """Use the CPU even where there is CUDA."""
-    size: int | None = None
-    """Height and width of the images that parity is checked on; 32 on CUDA and 16 on a CPU if not given."""
-    sampler_steps: int | None = None
-    """Sampler steps in parity checks; 50 on CUDA and 20 on a CPU if not given."""
     batch_size: int | None = None
-    """Training images per step; the recipe's 128 on CUDA and 8 on a CPU if not given."""
     whole_network: bool = False
-    """Train the recipe's whole network (61 M parameters) on a CPU, too."""
     steps: int | None = None
-    """Training steps in one timed window; 20 on CUDA and 2 on a CPU if not given."""
     windows: int = 5
-    """Timed windows; their median is reported."""
     compile: bool = True
-    """Measure compiled training steps, too."""
     threads: int | None = None
-    """CPU threads that torch computes with; its own choice if not given."""
     json: Path | None = None
-    """Write all numbers to this file."""
     save: bool = False
-    """Write all numbers to benchmarks/results/device-NAME.json."""
 
 
 def main(settings: Settings) -> int:
-    """Run all three parts; return the exit status."""
+    """Run all parts; return the exit status."""
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
     device = torch.device("cuda" if torch.cuda.is_available() and not settings.cpu else "cpu")
     facts = machine(device)
     print_machine(facts)
-    checks = check_parity(device, settings)
     reduced = reduced_precision(device)
     config = _configuration(device, settings)
     speed = training_speed(device, config, settings)
     waits = check_waiting(device, config)
     numbers = {
         "machine": facts,
-        "parity": [{**check._asdict(), "passed": check.passed} for check in checks],
         "transform_errors": reduced,
         "training": speed,
         "waiting": waits,
@@ -109,37 +101,10 @@ def main(settings: Settings) -> int:
     if settings.save:
         slug = re.sub(r"[^a-z0-9]+", "-", str(facts["device"]).lower()).strip("-")
         write_json(_RESULTS / f"device-{slug}.json", numbers)
-    return 0 if all(check.passed for check in checks) and set(waits.values()) <= {_NEVER_WAITED} else 1
+    return 0 if set(waits.values()) <= {_NEVER_WAITED} else 1
 
 
-# ---- parity -------------------------------------------------------------------------------------------------------
-
-
-def check_parity(device: torch.device, settings: Settings) -> list[Check]:
-    """Compare all there is to compare, and print it as a table of processes and predictions by quantities."""
-    # TensorFloat-32 rounds to 11 bits; parity is about float32.
-    torch.set_float32_matmul_precision("highest")
-    on_cpu = device.type == "cpu"
-    size, steps = settings.size or (16 if on_cpu else 32), settings.sampler_steps or (20 if on_cpu else 50)
-    checks = compare(device, size=size, batch=4, steps=steps)
-    what = "float32 beside float64 on the CPU" if on_cpu else "device beside CPU, float32"
-    print(f"\nparity: {what}, batch 4 of (3, {size}, {size}), {steps} sampler steps")
-    print("largest difference of any number, and the share of the tolerance that it takes")
-    quantities = list(dict.fromkeys(check.quantity for check in checks))
-    rows = [["", *quantities]]
-    for process, prediction in dict.fromkeys((check.process, check.prediction) for check in checks):
-        row = {c.quantity: c for c in checks if (c.process, c.prediction) == (process, prediction)}
-        cells = [
-            f"{c.difference:.1e} {c.difference / c.tolerance:4.0%}" if (c := row.get(quantity)) else ""
-            for quantity in quantities
-        ]
-        rows.append([f"{process}: {prediction}", *cells])
-    print_rows(rows)
-    failures = [check for check in checks if not check.passed]
-    for check in failures:
-        print(f"  FAILED: {check}")
-    print(f"  {len(checks) - len(failures)} of {len(checks)} within tolerance")
-    return checks
+# ---- precision ----------------------------------------------------------------------------------------------------
 
 
 def reduced_precision(device: torch.device) -> dict[str, float]:
@@ -168,27 +133,25 @@ class TrainingStep:
         config: the recipe.
         device: where to train.
         precision: autocast's dtype; float32 for none.
-        compiled: compile the objective, as the trainer does.
+        compiled: compile the loss, as the trainer does.
     """
 
     def __init__(self, config: RunConfig, device: torch.device, *, precision: torch.dtype, compiled: bool) -> None:
         torch.manual_seed(0)
-        self.device, self.precision, self.clip = device, precision, config.optimizer.clip
+        self.device, self.precision, self.clip = device, precision, config.training.clip
         self.x = torch.rand(config.training.batch_size, *_SHAPE).to(device)
-        self.denoiser = build_denoiser(config, _SHAPE).to(device).train()
-        self.loss = build_loss(config, self.denoiser.process)
-        self.objective = Objective(self.denoiser, self.loss)
+        process = build_process(config, _SHAPE).to(device)
+        self.denoiser = build_denoiser(config, process, None).to(device).train()
+        self.loss = build_loss(config, self.denoiser).to(device)
         if compiled:
-            self.objective.compile()
-        self.optimizer = torch.optim.AdamW(
-            self.denoiser.parameters(), lr=config.optimizer.learning_rate, weight_decay=0.0, fused=True
-        )
-        self.ema = EMA(self.denoiser, config.optimizer.ema_decay)
+            self.loss.compile()
+        self.optimizer = config.optimizer(self.loss.parameters())
+        self.ema = EMA(self.denoiser, config.training.ema_decay)
 
     def __call__(self) -> None:
         """Take the step without waiting for its result."""
         with torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32):
-            loss = self.objective(self.x)
+            loss = self.loss(self.x).mean()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.denoiser.parameters(), self.clip)
         self.optimizer.step()
@@ -198,14 +161,14 @@ class TrainingStep:
     def process_alone(self) -> None:
         """Draw times and noise, and make latent and target of them: what the forward process does in a step."""
         loss, process = self.loss, self.denoiser.process
-        t = process.to_schedule_dtype(loss.times.sample(len(self.x), device=self.device))
-        self.denoiser.prediction.training_pair(process, self.x, torch.randn_like(self.x), t)
+        at = process.at(loss.times.sample(len(self.x), device=self.device))
+        self.denoiser.prediction.training_pair(at, self.x, torch.randn_like(self.x))
 
 
 def training_speed(device: torch.device, config: RunConfig, settings: Settings) -> list[dict[str, object]]:
     """Time training steps in each precision, eager and compiled."""
     steps = settings.steps or (2 if device.type == "cpu" else 20)
-    millions = sum(p.numel() for p in build_denoiser(config, _SHAPE).parameters()) / 1e6
+    millions = sum(p.numel() for p in config.network(_SHAPE).parameters()) / 1e6
     print(f"\ntraining step: {config.name}, network of {millions:.2f} M parameters, batch {config.training.batch_size}")
     print(f"median of {settings.windows} windows of {steps} steps, each ended by waiting for the device")
     variants: list[dict[str, object]] = []
@@ -299,7 +262,7 @@ def _configuration(device: torch.device, settings: Settings) -> RunConfig:
     network = config.network
     if on_cpu and not settings.whole_network:
         # As small as it gets: what takes long on a CPU is compiling, kernel by kernel.
-        network = NetworkConfig(channels=32, multipliers=(1,), blocks=1, attention_levels=())
+        network = later(UNet, channels=32, multipliers=(1,), blocks=1, attention_levels=())
     training = dataclasses.replace(config.training, batch_size=batch)
     return dataclasses.replace(config, network=network, training=training)
 
@@ -310,7 +273,7 @@ def _configuration(device: torch.device, settings: Settings) -> RunConfig:
 class _Sentry(nn.Module):
     """A network that forbids waiting from its first call on: a sampler's tables, made before it, may wait."""
 
-    def forward(self, z: Tensor, t: Tensor) -> Tensor:
+    def forward(self, z: Tensor, t: Tensor, condition: object = None) -> Tensor:
         _forbid_waiting()
         return 0.5 * z
 
@@ -332,7 +295,7 @@ def check_waiting(device: torch.device, config: RunConfig) -> dict[str, str]:
     denoiser = Denoiser(_Sentry(), process, prediction=step.denoiser.prediction)
     prior = DegradedDataPrior(process, step.x)
     for coupling in (Markov(), Deterministic(), Independent(), Eta(0.5)):
-        sampler = PosteriorSampler(denoiser, steps=20, coupling=coupling, prior=prior)
+        sampler = Sampler(denoiser, Posterior(coupling), grid=UniformGrid(20), prior=prior)
         outcomes[f"sampler steps, {coupling}"] = _outcome(partial(sampler.sample, 4))
     for name, outcome in outcomes.items():
         print(f"  {name}: {outcome}")
@@ -362,4 +325,4 @@ def _outcome(call: Callable[[], object]) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main(tyro.cli(Settings, description=__doc__, config=(tyro.conf.FlagCreatePairsOff,))))
+    sys.exit(main(cli(Settings(), __doc__)))

@@ -28,7 +28,6 @@ from pathlib import Path
 
 import torch
 import torch_dct
-import tyro
 from handwritten import HandWrittenBlurs, cosines
 from measuring import (
     machine,
@@ -42,6 +41,7 @@ from measuring import (
 )
 from torch import Tensor, nn
 
+from unmelt.core.command_line import cli
 from unmelt.degradations import (
     BlurringDiffusion,
     CosineBasis,
@@ -57,8 +57,8 @@ from unmelt.degradations import (
     PredictX,
 )
 from unmelt.losses import DenoisingLoss
-from unmelt.models import EMA, DegradedDataPrior, Denoiser, UNet
-from unmelt.samplers import PosteriorSampler
+from unmelt.models import EMA, ConstantStd, DegradedDataPrior, Denoiser, UNet
+from unmelt.samplers import Multistep, Posterior, Sampler, UniformGrid
 
 LARGEST_PAIR_RATIO = 1.5
 LARGEST_SHARE = 0.10
@@ -78,16 +78,19 @@ class Part(Enum):
 
 @dataclass(frozen=True)
 class Settings:
-    """The command line."""
+    """The command line.
+
+    Attributes:
+        only: measure this part alone.
+        seconds: time spent on each row of numbers; more of it makes medians steadier.
+        threads: threads that torch computes with; its own choice if not given.
+        json: write all numbers to this file.
+    """
 
     only: Part | None = None
-    """Measure this part alone."""
     seconds: float = 4.0
-    """Time spent on each row of numbers; more of it makes medians steadier."""
     threads: int | None = None
-    """Threads that torch computes with; its own choice if not given."""
     json: Path | None = None
-    """Write all numbers to this file."""
 
 
 def transforms(seconds: float) -> dict[str, object]:
@@ -168,12 +171,12 @@ class _TrainingStep:
         self.x = torch.rand(batch, *shape)
         self.network = UNet(shape, channels=32)
         self.denoiser = Denoiser(self.network, process, prediction=prediction).train()
-        self.loss = DenoisingLoss(process)
+        self.loss = DenoisingLoss(self.denoiser)
         self.optimizer = torch.optim.AdamW(self.denoiser.parameters(), lr=2e-4, weight_decay=0.0, fused=True)
         self.ema = EMA(self.denoiser)
         # What the network alone is given: one latent and target of the process.
         self.t = torch.randint(1, levels + 1, (batch,)) / levels
-        self.z_t, self.target = prediction.training_pair(process, self.x, torch.randn_like(self.x), self.t.double())
+        self.z_t, self.target = prediction.training_pair(process.at(self.t), self.x, torch.randn_like(self.x))
         self.clocked: list[tuple[float, float, float]] = []
         self._entered = self._left = 0.0
         self.network.register_forward_pre_hook(self._enter)
@@ -181,19 +184,19 @@ class _TrainingStep:
 
     def network_alone(self) -> None:
         """Forward, squared error, backward: what no training code can do without."""
-        error = self.target - self.network(self.z_t, self.t)
+        error = self.target - self.network(self.z_t, self.t, None)
         error.square().flatten(1).sum(1).mean().backward()
         self.network.zero_grad()
 
     def with_loss(self) -> None:
         """Times, noise, degradation, network, loss, backward."""
-        self.loss(self.denoiser, self.x).mean().backward()
+        self.loss(self.x).mean().backward()
         self.network.zero_grad()
 
     def whole(self) -> None:
         """All that the trainer does with a batch: the loss and its backward pass, clipping, Adam, moving average."""
         started = time.perf_counter()
-        loss = self.loss(self.denoiser, self.x).mean()
+        loss = self.loss(self.x).mean()
         to_loss = time.perf_counter()
         loss.backward()
         backward = time.perf_counter()
@@ -252,7 +255,7 @@ def step(seconds: float) -> dict[str, object]:
 class _Bounded(nn.Module):
     """A network that does next to nothing, and whose outputs stay bounded, as a network's do."""
 
-    def forward(self, z: Tensor, t: Tensor) -> Tensor:
+    def forward(self, z: Tensor, t: Tensor, condition: object = None) -> Tensor:
         return z.clamp(-1.0, 1.0)
 
 
@@ -275,20 +278,21 @@ def sampler(seconds: float) -> dict[str, object]:
     def around(process: LinearGaussianProcess, prediction: Prediction) -> Denoiser:
         return Denoiser(_Bounded(), process, prediction=prediction)
 
+    grid, previous = UniformGrid(steps), Posterior(Independent(), ConstantStd(0.0125))
     samplers = {
-        "IHDM (heat, less degraded, Independent)": PosteriorSampler(
-            around(heat, PredictPreviousLevel()), steps=steps, coupling=Independent(), delta=0.0125, prior=prior
+        "IHDM (heat, previous level, Independent)": Sampler(
+            around(heat, PredictPreviousLevel()), previous, grid=grid, prior=prior
         ),
-        "heat, x, Markov": PosteriorSampler(around(heat, PredictX()), steps=steps, coupling=Markov(), prior=prior),
-        "DDPM (isotropic, epsilon, Markov)": PosteriorSampler(
-            around(isotropic, PredictEpsilon()), steps=steps, coupling=Markov()
+        "heat, x, Markov": Sampler(around(heat, PredictX()), Posterior(Markov()), grid=grid, prior=prior),
+        "heat, x, multistep": Sampler(around(heat, PredictX()), Multistep(), grid=grid, prior=prior),
+        "DDPM (isotropic, epsilon, Markov)": Sampler(
+            around(isotropic, PredictEpsilon()), Posterior(Markov()), grid=grid
         ),
-        "DDIM (isotropic, epsilon, Deterministic)": PosteriorSampler(
-            around(isotropic, PredictEpsilon()), steps=steps, coupling=Deterministic()
+        "DDIM (isotropic, epsilon, Deterministic)": Sampler(
+            around(isotropic, PredictEpsilon()), Posterior(Deterministic()), grid=grid
         ),
-        "blurring, epsilon, Markov": PosteriorSampler(
-            around(blurring, PredictEpsilon()), steps=steps, coupling=Markov()
-        ),
+        "blurring, epsilon, Markov": Sampler(around(blurring, PredictEpsilon()), Posterior(Markov()), grid=grid),
+        "blurring, epsilon, multistep": Sampler(around(blurring, PredictEpsilon()), Multistep(), grid=grid),
     }
     contenders = {name: partial(each.sample, count) for name, each in samplers.items()}
     contenders["bare loop"] = partial(_bare_loop, torch.randn(count, *shape), steps)
@@ -337,4 +341,4 @@ def main(settings: Settings) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Settings, description=__doc__, config=(tyro.conf.EnumChoicesFromValues,)))
+    main(cli(Settings(), __doc__))

@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import ClassVar
 
 import torch
-import tyro
 from measuring import machine, print_machine, print_rows, take_turns, write_json
 from torch import Tensor
 
+from unmelt.core.command_line import cli
 from unmelt.degradations.bases import (
     CosineBasis,
     FourierBasis,
@@ -40,18 +40,21 @@ _NUMBERS = 2**20
 
 @dataclass(frozen=True)
 class Settings:
-    """The command line."""
+    """The command line.
+
+    Attributes:
+        seconds: time spent on each ratio; more of it makes medians steadier.
+        threads: threads that torch computes with; its own choice if not given.
+        device: where to transform: cpu or cuda.
+        sizes: sizes N to measure, rising; powers of two and a few between them if not given.
+        out: write all numbers to this file.
+    """
 
     seconds: float = 1.5
-    """Time spent on each ratio; more of it makes medians steadier."""
     threads: int | None = None
-    """Threads that torch computes with; its own choice if not given."""
     device: str = "cpu"
-    """Where to transform: cpu or cuda."""
     sizes: tuple[int, ...] = ()
-    """Sizes N to measure, rising; powers of two and a few between them if not given."""
     out: Path | None = None
-    """Write all numbers to this file."""
 
 
 def main(settings: Settings) -> None:
@@ -141,4 +144,4 @@ def _there_and_back(basis: SeparableBasis, x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Settings, description=__doc__))
+    main(cli(Settings(), __doc__))

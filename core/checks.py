@@ -1,7 +1,7 @@
 """Checks of what users pass in. Each error names the value, what is allowed, and what to do.
 
 Shapes and dtypes are known without reading memory, so they are checked always. The *values* of a tensor
-are read only where reading is free: on the CPU and outside a compiled graph. Elsewhere reading would make
+are read only where reading costs nothing: on the CPU and outside a compiled graph. Elsewhere reading would make
 the device wait, or break the graph; there a value that is not allowed becomes NaN, which travels to the
 result and is seen, instead of being clamped to something that looks right.
 """
@@ -9,11 +9,13 @@ result and is seen, instead of being clamped to something that looks right.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 Shape = tuple[int, ...]
+Kind = TypeVar("Kind")
 
 
 def values_are_readable(tensor: Tensor) -> bool:
@@ -38,8 +40,8 @@ def as_shape(shape: Sequence[int]) -> Shape:
     return tuple(int(size) for size in shape)
 
 
-def check_instance(name: str, value: object, kind: type | tuple[type, ...], remedy: str) -> None:
-    """Check that `value` is an instance of `kind`.
+def check_instance(name: str, value: object, kind: type[Kind] | tuple[type[Kind], ...], remedy: str) -> Kind:
+    """Return `value`, checked to be an instance of `kind`.
 
     Raises:
         TypeError: it is not; the message names it and says what to pass instead.
@@ -50,6 +52,7 @@ def check_instance(name: str, value: object, kind: type | tuple[type, ...], reme
         wanted = " or ".join(f"{'an' if k.__name__[0] in 'aeiouAEIOU' else 'a'} {k.__name__}" for k in kinds)
         msg = f"{name} must be {wanted}, {remedy}; got {got}"
         raise TypeError(msg)
+    return value
 
 
 def check_whole(name: str, value: object) -> None:
@@ -90,7 +93,7 @@ def check_times(name: str, t: Tensor, batch: int | None = None) -> Tensor:
 
     Raises:
         TypeError: `t` is not a floating-point tensor.
-        ValueError: `t` has another shape, or a value outside [0, 1] (where values are free to read;
+        ValueError: `t` has another shape, or a value outside [0, 1] (where values are readable;
             elsewhere such a time becomes NaN).
     """
     if not t.dtype.is_floating_point:
@@ -114,7 +117,7 @@ def check_order(s: Tensor, t: Tensor) -> Tensor:
     """Return the earlier time `s`, checked to be at most `t`.
 
     Raises:
-        ValueError: some s > t (where values are free to read; elsewhere such an s becomes NaN).
+        ValueError: some s > t (where values are readable; elsewhere such an s becomes NaN).
     """
     ordered = s <= t
     if not (values_are_readable(s) and values_are_readable(t)):
@@ -134,7 +137,7 @@ def check_falling(change: Tensor) -> Tensor:
     A change that is positive only by rounding is set to 0, its exact value there being at most 0.
 
     Raises:
-        ValueError: the log-SNR rises (where values are free to read; elsewhere the change becomes NaN).
+        ValueError: the log-SNR rises (where values are readable; elsewhere the change becomes NaN).
     """
     # Log-SNRs are sums of a few rounded terms of size up to ~1e4 in a schedule that means to be constant.
     tolerance = 1e4 * torch.finfo(change.dtype).eps

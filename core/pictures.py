@@ -13,8 +13,6 @@ from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
-from ..training.data import DataRange
-
 _BACKGROUND = 255
 # Small images are enlarged to about this many pixels, by whole factors, so that their pixels stay square and sharp.
 _DISPLAY_SIZE = 64
@@ -22,7 +20,9 @@ _FRAME_MS = 60
 _LAST_FRAME_MS = 1500
 
 
-def to_pixels(images: Float[Tensor, "count channels height width"], data_range: DataRange) -> UInt8[Tensor, "..."]:
+def to_pixels(
+    images: Float[Tensor, "count channels height width"], data_range: tuple[float, float]
+) -> UInt8[Tensor, "..."]:
     """Return images as 8-bit RGB, (count, height, width, 3). Only here are values outside the range cut off."""
     low, high = data_range
     levels = ((images.detach().cpu().float() - low) / (high - low) * 255).round().clamp(0, 255).to(torch.uint8)
@@ -33,7 +33,7 @@ def to_pixels(images: Float[Tensor, "count channels height width"], data_range: 
 
 
 def grid(
-    images: Float[Tensor, "count channels height width"], data_range: DataRange, *, columns: int | None = None
+    images: Float[Tensor, "count channels height width"], data_range: tuple[float, float], *, columns: int | None = None
 ) -> UInt8[Tensor, "rows columns 3"]:
     """Return images side by side on white, row by row, enlarged if they are small.
 

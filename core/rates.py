@@ -8,6 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from .checks import values_are_readable
+
 # Where 0 times infinity stands at an end of the time axis, the one-sided limit is read off this far inside it: close
 # enough for an error below 1e-9 where rates grow two-hundredfold within [0, 1], as DDPM's do; far enough for fifth
 # powers of it to stay normal numbers in float64, and for 1 minus it to be exact.
@@ -26,8 +28,10 @@ def rate(function: Callable[[Tensor], Tensor], t: Float[Tensor, "*batch"]) -> Fl
     Raises:
         RuntimeError: an operation in `function` has no forward derivative; the message is torch's.
     """
-    within = nudged_inside(t)
     value, slope = _value_and_slope(function, t)
+    if values_are_readable(slope) and not bool(slope.isnan().any()):
+        return slope
+    within = nudged_inside(t)
     near, limit = _value_and_slope(function, within)
     # d log y = dy / y is 0 / 0 where y is 0. Where y is about to leave 0 the slope next to it will not do: however
     # large, it would be finite, and y times it 0.
@@ -39,6 +43,8 @@ def rate(function: Callable[[Tensor], Tensor], t: Float[Tensor, "*batch"]) -> Fl
 def with_limits(function: Callable[[Tensor], Tensor], t: Float[Tensor, "*batch"]) -> Float[Tensor, "..."]:
     """Return function(t), and where that is 0 times infinity its limit from within [0, 1]."""
     value = function(t)
+    if values_are_readable(value) and not bool(value.isnan().any()):
+        return value
     return torch.where(value.isnan(), function(nudged_inside(t)), value)
 
 

@@ -4,6 +4,7 @@ from .bases import (
     Basis,
     CosineBasis,
     EigenBasis,
+    FittedPCA,
     FourierBasis,
     HaarBasis,
     MatrixBasis,
@@ -12,6 +13,7 @@ from .bases import (
     ProductBasis,
     SeparableBasis,
     SineBasis,
+    opponent_basis,
     opponent_colours,
 )
 from .composition import ChangedBasis, ChannelGroups, WithNoise
@@ -41,6 +43,7 @@ from .families import (
 )
 from .gaussian import SpectralGaussian
 from .level import Level, Transition, log_snr_change, log_transition
+from .noise_spectra import EqualSNR, FlippedSNR, GivenVariance, NoiseSpectrum, PowerLaw
 from .predictions import (
     Conversion,
     PredictEpsilon,
@@ -57,6 +60,7 @@ from .schedules import (
     Convention,
     CosineSchedule,
     EDMSchedule,
+    EqualVarianceBlur,
     GeometricNoise,
     Interpolating,
     LinearSchedule,
@@ -75,7 +79,7 @@ from .schedules import (
     repeated_blur,
     shifted_cosine,
 )
-from .spectra import DataSpectrum, SpectrumEstimator, estimate_spectrum
+from .spectra import DataSpectrum, FittedSpectrum, SpectrumEstimator, estimate_spectrum
 from .step import PosteriorCoefficients, Step, posterior_coefficients
 
 __all__ = [
@@ -95,10 +99,16 @@ __all__ = [
     "Deterministic",
     "EDMSchedule",
     "EigenBasis",
+    "EqualSNR",
+    "EqualVarianceBlur",
     "Eta",
+    "FittedPCA",
+    "FittedSpectrum",
+    "FlippedSNR",
     "FourierBasis",
     "GaussianBlur",
     "GeometricNoise",
+    "GivenVariance",
     "GraphHeat",
     "HaarBasis",
     "HeatDissipation",
@@ -113,12 +123,14 @@ __all__ = [
     "LogSpacedBlur",
     "Markov",
     "MatrixBasis",
+    "NoiseSpectrum",
     "PCABasis",
     "PixelBasis",
     "PixelMask",
     "Pixelation",
     "PosteriorCoefficients",
     "PowerBlur",
+    "PowerLaw",
     "PredictEpsilon",
     "PredictPreviousLevel",
     "PredictScore",
@@ -150,6 +162,7 @@ __all__ = [
     "estimate_spectrum",
     "log_snr_change",
     "log_transition",
+    "opponent_basis",
     "opponent_colours",
     "posterior_coefficients",
     "radial_onset",

@@ -1,7 +1,7 @@
 """Draws any process on any image.
 
 On the command line, `python -m unmelt.degradations 'HeatDissipation(blur_sigma_max=12)' --image photo.jpg`, or
-`python -m unmelt.degradations fog.py:Fog` for a class of one's own.
+`python -m unmelt.degradations fog.py:Fog` for a user's class.
 """
 
 from __future__ import annotations

@@ -6,23 +6,5 @@ from .process import LinearGaussianProcess
 
 
 def check_same_process(ours: LinearGaussianProcess, theirs: LinearGaussianProcess, *, whose: str, where: str) -> None:
-    """Check that `theirs` is the process `ours`, or a copy of it.
-
-    Args:
-        ours: the process of what is being made or called.
-        theirs: the process of what it was given.
-        whose: what that is, such as "the denoiser".
-        where: what is being made or called, such as "this loss".
-
-    Raises:
-        ValueError: it is another one; the message says which.
-    """
-    if ours is theirs or ours.agrees_with(theirs):
-        return
-    msg = (
-        f"{whose} was made for another process ({type(theirs).__name__} of shape {theirs.shape}) than {where}"
-        f" ({type(ours).__name__} of shape {ours.shape}), or with other settings: build both from one process"
-    )
-    raise ValueError(msg)
-
-
+    """Check that `theirs` is the process `ours`: `ours.require_same`, under its former name."""
+    ours.require_same(theirs, whose=whose, where=where)

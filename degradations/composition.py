@@ -1,17 +1,29 @@
-"""Processes made of other processes: another noise, another basis, another schedule for each group of channels."""
+"""Processes made of other processes: another noise, another basis, another schedule for each group of channels.
+
+Each is made of parts, or by `of` from a shape and of what makes its parts from a shape: a class such as
+`HeatDissipation`, or a call that waits for its shape.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from typing_extensions import override
 
-from ..core.checks import check_instance
-from .bases import Basis
+from ..core.checks import Shape, as_shape, check_instance
+from ..core.from_data import FromData
+from ..core.makers import made
+from .bases import Basis, CosineBasis
 from .process import LinearGaussianProcess, Time
 from .schedules import Schedule
+
+MakesProcess = Callable[[Shape], LinearGaussianProcess]
+MakesBasis = Callable[[Shape], Basis]
+
+_HEAT = "HeatDissipation(shape) for example"
 
 
 class WithNoise(LinearGaussianProcess):
@@ -27,17 +39,22 @@ class WithNoise(LinearGaussianProcess):
     """
 
     def __init__(self, process: LinearGaussianProcess, noise: Schedule) -> None:
-        check_instance("process", process, LinearGaussianProcess, "HeatDissipation(shape) for example")
+        check_instance("process", process, LinearGaussianProcess, _HEAT)
         super().__init__(process.basis)
         check_instance("noise", noise, Schedule, "ConstantNoise(0.01) for example")
         self.process, self.noise, self.levels = process, noise, process.levels
 
+    @classmethod
+    def of(cls, shape: Sequence[int], *, process: MakesProcess, noise: Schedule) -> WithNoise:
+        """Return `WithNoise(process(shape), noise)`."""
+        return cls(made("process", process, as_shape(shape), LinearGaussianProcess, _HEAT), noise)
+
+    @override
     def log_alpha(self, t: Time) -> Float[Tensor, "..."]:
-        """See `LinearGaussianProcess.log_alpha`."""
         return self.process.batched_log_alpha(t) + self.noise.log_alpha(self.expand_times(t))
 
+    @override
     def log_sigma(self, t: Time) -> Float[Tensor, "..."]:
-        """See `LinearGaussianProcess.log_sigma`."""
         return self.noise.log_sigma(self.expand_times(t))
 
 
@@ -56,23 +73,32 @@ class ChangedBasis(LinearGaussianProcess):
 
     def __init__(self, process: LinearGaussianProcess, basis: Basis) -> None:
         super().__init__(basis)
-        check_instance("process", process, LinearGaussianProcess, "HeatDissipation(shape) for example")
+        check_instance("process", process, LinearGaussianProcess, _HEAT)
         if basis.shape != process.shape:
             msg = f"the basis must have the process's shape {process.shape}, got {basis.shape}"
             raise ValueError(msg)
         self.process, self.levels = process, process.levels
 
+    @classmethod
+    def of(
+        cls, shape: Sequence[int], *, process: MakesProcess, basis: Callable[[Shape], Basis] | FromData
+    ) -> ChangedBasis:
+        """Return `ChangedBasis(process(shape), basis(shape))`."""
+        shape = as_shape(shape)
+        inner = made("process", process, shape, LinearGaussianProcess, _HEAT)
+        return cls(inner, made("basis", basis, shape, Basis, "HaarBasis for example"))
+
+    @override
     def log_alpha(self, t: Time) -> Float[Tensor, "..."]:
-        """See `LinearGaussianProcess.log_alpha`."""
         return self.process.batched_log_alpha(t)
 
+    @override
     def log_sigma(self, t: Time) -> Float[Tensor, "..."]:
-        """See `LinearGaussianProcess.log_sigma`."""
         return self.process.batched_log_sigma(t)
 
 
 class ChannelGroups(LinearGaussianProcess):
-    """A process of its own for each group of channels, the first axis of the spectrum.
+    """One process for each group of channels, the first axis of the spectrum.
 
     With a rotation of colours in the basis the groups are luminance and colour, say:
 
@@ -103,12 +129,43 @@ class ChannelGroups(LinearGaussianProcess):
         levels = {process.levels for process in processes}
         self.levels = levels.pop() if len(levels) == 1 else None
 
+    @classmethod
+    def of(
+        cls,
+        shape: Sequence[int],
+        *,
+        channels: Sequence[int],
+        processes: Sequence[MakesProcess],
+        basis: MakesBasis | FromData = CosineBasis,
+    ) -> ChannelGroups:
+        """Return one process for each group of channels, made from the group's shape.
+
+        Args:
+            shape: shape of the whole signal.
+            channels: number of channels of each group, in their order: `(1, 2)` for luminance and colour.
+            processes: what makes each group's process from its shape, (channels, *shape[1:]).
+            basis: what makes the basis of the whole signal: `opponent_basis` turns red, green and blue to luminance and
+                colour.
+
+        Raises:
+            ValueError: there are not as many processes as groups, or the groups do not make up the shape.
+        """
+        shape = as_shape(shape)
+        if len(channels) != len(processes):
+            msg = f"need one process for each group of channels, got {len(processes)} for channels={tuple(channels)}"
+            raise ValueError(msg)
+        parts = [
+            made("each of processes", process, (count, *shape[1:]), LinearGaussianProcess, _HEAT)
+            for count, process in zip(channels, processes, strict=True)
+        ]
+        return cls(made("basis", basis, shape, Basis, "CosineBasis for example"), parts)
+
+    @override
     def log_alpha(self, t: Time) -> Float[Tensor, "..."]:
-        """See `LinearGaussianProcess.log_alpha`."""
         return self._together([process.batched_log_alpha(t) for process in self._processes()])
 
+    @override
     def log_sigma(self, t: Time) -> Float[Tensor, "..."]:
-        """See `LinearGaussianProcess.log_sigma`."""
         return self._together([process.batched_log_sigma(t) for process in self._processes()])
 
     def _processes(self) -> list[LinearGaussianProcess]:

@@ -93,7 +93,6 @@ class Eta(Coupling):
     eta: float
 
     def __post_init__(self) -> None:
-        """Refuse an eta that does not interpolate."""
         if not 0.0 <= self.eta <= 1.0:
             msg = f"eta must lie in [0, 1] (0 is Deterministic, 1 is Markov), got {self.eta}"
             raise ValueError(msg)
@@ -121,7 +120,6 @@ class ReverseSDE(Coupling):
     eta: float
 
     def __post_init__(self) -> None:
-        """Refuse a share of noise that is none."""
         if not 0.0 <= self.eta < float("inf"):
             msg = f"eta must be at least 0 (0 is Deterministic, 1 is Markov), got {self.eta}"
             raise ValueError(msg)
@@ -129,5 +127,6 @@ class ReverseSDE(Coupling):
     @override
     def log_correlation(self, at_s: Level, at_t: Level) -> Float[Tensor, "..."]:
         change = log_snr_change(at_s, at_t)
-        # Without noise in the coupling even an infinite change leaves the noise alone.
-        return self.eta**2 * change / 2 if self.eta else torch.zeros_like(change)
+        rate = self.eta**2
+        # Without noise in the coupling even an infinite change leaves the noise alone; a square may underflow.
+        return rate * change / 2 if rate else torch.zeros_like(change)

@@ -26,7 +26,7 @@ class SpectralGaussian:
         basis: the orthonormal basis V, on signals of shape `shape`.
         spectral_mean: coefficients m of the mean, (batch, *shape).
         spectral_stddev: standard deviations s >= 0 per coefficient, broadcastable to (batch, *shape), in the data's
-            units. Zero is allowed (a deterministic coefficient), but such a law has no density.
+            units. Zero is allowed (a deterministic coefficient), but such a distribution has no density.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class SpectralGaussian:
             z: signals, (batch, *shape).
 
         Raises:
-            ValueError: a standard deviation is zero (where values are free to read; elsewhere the result
+            ValueError: a standard deviation is zero (where values are readable; elsewhere the result
                 is infinite or NaN).
         """
         self._require_density("log_prob")
@@ -140,7 +140,6 @@ class SpectralGaussian:
             raise ValueError(msg)
 
     def __repr__(self) -> str:
-        """Show shapes, as torch.distributions does."""
         return (
             f"SpectralGaussian(basis: {type(self.basis).__name__}, spectral_mean: {tuple(self.spectral_mean.shape)}, "
             f"spectral_stddev: {tuple(self.spectral_stddev.shape)})"

@@ -1,4 +1,4 @@
-"""Processes by name: a family of unmelt, or a class of one's own in a module or a file."""
+"""Processes by name: a family of unmelt, or a user's class in a module or a file."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def process_from_name(target: str, shape: Sequence[int]) -> LinearGaussianProces
     """Return the process that `target` names, made for signals of `shape`.
 
     Args:
-        target: the name of a family such as `Pixelation` or `SpectralDiffusion.power_law`; or a class or function of
-            one's own, as `module:Name` (importable from here or from the working directory) or `path/to/file.py:Name`.
+        target: the name of a family such as `Pixelation` or `SpectralDiffusion.power_law`; or a user's class or
+            function, as `module:Name` (importable from here or from the working directory) or `path/to/file.py:Name`.
             Settings follow in parentheses: `HeatDissipation(blur_sigma_max=12.0)`,
             `IsotropicDiffusion(schedule=EDMSchedule(rho=5))`. What is named is called with the shape and the settings.
         shape: shape of one signal, such as (3, 32, 32).
@@ -93,7 +93,7 @@ def _value(node: ast.expr) -> object:
     public = importlib.import_module(__package__ or "")
     name = ast.unparse(node.func)
     if name not in public.__all__:
-        msg = f"{name} is no name of unmelt.degradations"
+        msg = f"unmelt.degradations has no {name}"
         raise ValueError(msg)
     made: Callable[..., object] = getattr(public, name)
     settings = {str(keyword.arg): _value(keyword.value) for keyword in node.keywords}

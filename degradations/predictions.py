@@ -112,7 +112,7 @@ class Prediction(ABC):
     def gain(self, process: LinearGaussianProcess) -> float:
         """Return the largest factor by which an error in latent or output is amplified on its way to the data.
 
-        Infinite too where the target is no number.
+        Infinite too where the target is infinite or NaN.
         """
         times = torch.linspace(0, 1, _TIMES_PROBED, dtype=torch.float64)
         levels = [process.at(t) for t in times]
@@ -155,6 +155,15 @@ class PredictX(Prediction):
         self, at: Level, x: Float[Tensor, "batch ..."], noise: Float[Tensor, "batch ..."]
     ) -> Float[Tensor, "batch ..."]:
         return x
+
+    @override
+    def conversion(self, at: Level, log_alpha: Float[Tensor, "..."] | None = None) -> Conversion:
+        # One number for all coefficients, whatever alpha's shape is: it needs no transform.
+        return Conversion(at.constant(0.0), at.constant(1.0) if log_alpha is None else log_alpha.exp())
+
+    @override
+    def error_factor(self, at: Level) -> Float[Tensor, "..."]:
+        return at.constant(1.0)
 
 
 @dataclass(frozen=True)
@@ -231,7 +240,6 @@ class PredictPreviousLevel(Prediction):
     levels: int | None = None
 
     def __post_init__(self) -> None:
-        """Refuse a grid without levels."""
         if self.levels is not None and self.levels < 1:
             msg = f"levels must be at least 1, got {self.levels}"
             raise ValueError(msg)
@@ -300,5 +308,5 @@ def _alternatives(process: LinearGaussianProcess) -> list[Prediction]:
 
 def _largest(conversion: Conversion) -> float:
     largest = max(part.abs().max().item() for part in conversion)
-    # NaN, as from alpha = sigma = 0, is no conversion at all.
+    # NaN, as from alpha = sigma = 0, leaves nothing to convert.
     return largest if largest == largest else float("inf")  # noqa: PLR0124

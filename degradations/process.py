@@ -28,6 +28,7 @@ from collections.abc import Sequence
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from typing_extensions import override
 
 from ..core.checks import (
     Shape,
@@ -38,7 +39,7 @@ from ..core.checks import (
     values_are_readable,
 )
 from ..core.constants import ConstantModule
-from ..core.precision import schedule_dtype, to_compute_dtype
+from ..core.precision import schedule_dtype
 from ..core.randomness import white_noise
 from ..core.rates import nudged_inside, rate, with_limits
 from .bases import Basis
@@ -74,7 +75,7 @@ class LinearGaussianProcess(ConstantModule, ABC):
         super().__init__()
         check_instance("basis", basis, Basis, "super().__init__(CosineBasis(shape)) for example")
         self.basis = basis
-        # Tells the device of a process without tables of its own.
+        # Tells the device of a process without other tables.
         self.register_constant("device_marker", torch.zeros(()))
 
     @property
@@ -87,8 +88,8 @@ class LinearGaussianProcess(ConstantModule, ABC):
         """The device that the process's tables are on."""
         return self.device_marker.device
 
+    @override
     def extra_repr(self) -> str:
-        """Show the shape and the levels; the basis is shown below."""
         return f"shape={self.shape}" + ("" if self.levels is None else f", levels={self.levels}")
 
     # ---- what a subclass writes ---------------------------------------------------------------------------
@@ -121,7 +122,7 @@ class LinearGaussianProcess(ConstantModule, ABC):
 
         Raises:
             TypeError: `t` is an integer tensor.
-            ValueError: `t` has another shape, or lies outside [0, 1] (where values are free to read;
+            ValueError: `t` has another shape, or lies outside [0, 1] (where values are readable;
                 on an accelerator and in compiled graphs such a time becomes NaN instead).
         """
         if not isinstance(t, Tensor):
@@ -142,7 +143,7 @@ class LinearGaussianProcess(ConstantModule, ABC):
             ValueError: the subclass returned a shape that does not broadcast to (batch, *shape).
         """
         t = self.as_times(t, name=name, batch=batch)
-        return Level(self, t, self.batched_log_alpha(t), self.batched_log_sigma(t))
+        return self._level(t)
 
     def ordered_levels(self, s: Time, t: Time, batch: int | None = None) -> tuple[Level, Level]:
         """Return the levels at two times, s <= t; arguments and errors as in `at`.
@@ -151,7 +152,10 @@ class LinearGaussianProcess(ConstantModule, ABC):
             ValueError: s > t (where values are readable; elsewhere such an s becomes NaN).
         """
         s, t = self.as_times(s, name="s", batch=batch), self.as_times(t, batch=batch)
-        return self.at(check_order(s, t)), self.at(t)
+        return self._level(check_order(s, t)), self._level(t)
+
+    def _level(self, t: Tensor) -> Level:
+        return Level(self, t, self.batched_log_alpha(t), self.batched_log_sigma(t))
 
     def to_schedule_dtype(self, t: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
         """Return times known to be right on the process's device, in the precision schedules are computed in."""
@@ -216,6 +220,24 @@ class LinearGaussianProcess(ConstantModule, ABC):
         ours, theirs = self.at(probes), other.at(probes)
         pairs = ((ours.log_alpha, theirs.log_alpha), (ours.log_sigma, theirs.log_sigma))
         return all(torch.equal(a, b.to(a.device)) for a, b in pairs)
+
+    def require_same(self, other: LinearGaussianProcess, *, whose: str, where: str) -> None:
+        """Check that `other` is this process, or a copy of it.
+
+        Args:
+            other: the process of a part that was given.
+            whose: what that part is, such as "the denoiser".
+            where: what it was given to, such as "this loss".
+
+        Raises:
+            ValueError: it is another one; the message says which.
+        """
+        if not self.agrees_with(other):
+            msg = (
+                f"{whose} was made for another process ({type(other).__name__} of shape {other.shape}) than {where}"
+                f" ({type(self).__name__} of shape {self.shape}), or with other settings: build both from one process"
+            )
+            raise ValueError(msg)
 
     def alpha(self, t: Time) -> Float[Tensor, "..."]:
         """Return alpha_t per coefficient, broadcastable to (batch, *shape); times and errors as in `as_times`."""
@@ -352,7 +374,7 @@ class LinearGaussianProcess(ConstantModule, ABC):
         Raises:
             TypeError: an argument is not floating-point.
             ValueError: a shape is wrong, a time lies outside [0, 1], or sigma_t = 0 somewhere, where q has no density
-                (where values are free to read; elsewhere the result is infinite or NaN).
+                (where values are readable; elsewhere the result is infinite or NaN).
         """
         return self.marginal(x, t).score(z_t)
 
@@ -397,7 +419,7 @@ class LinearGaussianProcess(ConstantModule, ABC):
         noise = white_noise(u.shape, like=u, generator=generator)
         path, later = [], None
         for t in grid.flip(0):
-            here = self.at(t)
+            here = self._level(t)
             if later is not None:
                 log_rho = (coupling or Markov()).log_correlation(here, later)
                 fresh = white_noise(u.shape, like=u, generator=generator)
@@ -424,7 +446,7 @@ class LinearGaussianProcess(ConstantModule, ABC):
         self, x: Float[Tensor, "batch ..."], noise: Float[Tensor, "batch ..."], t: Time
     ) -> Float[Tensor, "batch ..."]:
         """Return z_t = A_t x + V diag(sigma_t) V^T noise for white `noise` in the data's axes, (batch, *shape)."""
-        return self.at(t, batch=len(x)).corrupt(to_compute_dtype(x), noise)
+        return self.at(t, batch=len(x)).corrupt(x, noise)
 
     # ---- helpers ------------------------------------------------------------------------------------------
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from typing_extensions import override
 
-from ..core.checks import check_instance, check_signal
+from ..core.checks import Shape, check_instance, check_signal
+from ..core.from_data import Batches, FromData, first_examples
+from ..core.makers import made
 from ..core.moments import Moments
 from ..core.precision import schedule_dtype
-from .bases import Basis
+from .bases import Basis, FourierBasis
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +35,6 @@ class DataSpectrum:
     count: int
 
     def __repr__(self) -> str:
-        """Show sizes, not numbers."""
         low, high = self.variance.min().item(), self.variance.max().item()
         return f"DataSpectrum(basis={self.basis}, variance from {low:.3g} to {high:.3g}, count={self.count})"
 
@@ -126,3 +128,33 @@ def estimate_spectrum(
     for batch in data.split(batch_size) if isinstance(data, Tensor) else data:
         estimator.update(batch)
     return estimator.spectrum()
+
+
+@dataclass(frozen=True)
+class FittedSpectrum(FromData):
+    """A `DataSpectrum`: mean and variance of every coefficient.
+
+    Attributes:
+        basis: the basis, or what makes it from a shape or from the data.
+        images: how many of the first examples are looked at.
+        floor: least variance, in squared data units, for coefficients that do not vary in the data; see
+            `DataSpectrum.floored`. None leaves them alone.
+    """
+
+    basis: Basis | Callable[[Shape], Basis] | FromData = FourierBasis
+    images: int = 2000
+    floor: float | None = None
+
+    @override
+    def fit(self, shape: Shape, data: Batches | None) -> dict[str, Tensor]:
+        spectrum = estimate_spectrum(self._basis(shape), first_examples(self, data, self.images))
+        if self.floor is not None:
+            spectrum = spectrum.floored(self.floor)
+        return {"mean": spectrum.mean, "variance": spectrum.variance, "count": torch.tensor(spectrum.count)}
+
+    @override
+    def build(self, shape: Shape, tensors: Mapping[str, Tensor]) -> DataSpectrum:
+        return DataSpectrum(self._basis(shape), tensors["mean"], tensors["variance"], int(tensors["count"]))
+
+    def _basis(self, shape: Shape) -> Basis:
+        return made("basis", self.basis, shape, Basis, "FourierBasis for example")

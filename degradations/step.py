@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ..core.checks import check_instance
 from .couplings import Coupling
 from .level import Level, log_ratio, log_snr_change
 
@@ -58,8 +59,10 @@ def posterior_coefficients(at_s: Level, at_t: Level, coupling: Coupling) -> Post
     """Return the coefficients of q(z_s | z_t, x) for levels s <= t.
 
     Raises:
+        TypeError: `coupling` is not a coupling, but its class, say.
         ValueError: the log-SNR rises, so that no Markov chain with these marginals exists.
     """
+    check_instance("coupling", coupling, Coupling, "Markov() for example")
     change = log_snr_change(at_s, at_t)
     ratio = log_ratio(at_s.log_sigma, at_t.log_sigma)
     # A latent without noise, after one with noise, has nothing to tell of that noise, whatever the coupling.

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
-
-import tyro
 
 from .bound_report import LikelihoodReport
 from .run_bounds import evaluate_run
@@ -15,27 +12,9 @@ from .run_bounds import evaluate_run
 _WIDTH = 24
 
 
-@dataclass(frozen=True)
-class Options:
-    """Report the bound on a trained run's held-out images in bits per dimension, with its parts."""
-
-    run: Annotated[Path, tyro.conf.Positional]
-    """Folder of the run."""
-    images: int | None = None
-    """Held-out images to evaluate; all of them if not given."""
-    fit_images: int = 1000
-    """Training images that standard deviations are fitted on."""
-    steps: int | None = None
-    """Steps of the reverse process, where it has no levels; the sampler's (or 200) if not given."""
-    batch_size: int = 256
-    """Images at a time."""
-    seed: int = 0
-    """Seed of all random numbers."""
-
-
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     """Evaluate a run and print a line for each of its bounds."""
-    options = tyro.cli(Options, prog="python -m unmelt.evaluation")
+    options = _parser().parse_args(arguments)
     titles = ("total", "prior", "levels", "reconstruction")
     print(f"bits per dimension\n{'reverse standard deviation':28}" + "".join(f"{t:>{_WIDTH}}" for t in titles))  # noqa: T201
     try:
@@ -48,11 +27,28 @@ def main() -> None:
             seed=options.seed,
             progress=sys.stderr.isatty(),
             report=_print,
+            trusted=options.trust,
         )
     except (ConnectionError, FileNotFoundError, FloatingPointError, ValueError) as error:
         sys.exit(f"error: {error}")
     end = "" if options.images is None else f"_{options.images}"
     print(f"\nwritten: {options.run / f'likelihood{end}.json'}, {options.run / f'fitted_bounds{end}.pt'}")  # noqa: T201
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m unmelt.evaluation",
+        description="Report the bound on a trained run's held-out images in bits per dimension, with its parts.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument("run", type=Path, help="folder of the run")
+    parser.add_argument("--images", type=int, help="held-out images to evaluate; all of them if not given")
+    parser.add_argument("--fit-images", type=int, default=1000, help="training images to fit standard deviations on")
+    parser.add_argument("--steps", type=int, help="steps, where the process has no levels; the sampler's (or 200)")
+    parser.add_argument("--batch-size", type=int, default=256, help="images at a time")
+    parser.add_argument("--seed", type=int, default=0, help="seed of all random numbers")
+    parser.add_argument("--trust", nargs="*", default=[], help="modules of yours whose classes the run names")
+    return parser
 
 
 def _print(name: str, report: LikelihoodReport) -> None:

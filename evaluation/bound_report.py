@@ -1,6 +1,6 @@
 """The bound on a data set's log-likelihood, batch by batch: means with standard errors, on one process or several.
 
-Each batch has random numbers of its own, made from the seed and the batch's number, so that the figures do not depend
+Each batch has its random numbers, made from the seed and the batch's number, so that the figures do not depend
 on how many processes share the work (but for the order in which their sums are added).
 """
 
@@ -23,7 +23,7 @@ from ..core.evaluation_mode import evaluating
 from ..core.moments import Moments
 from ..losses import ELBO, Bound, FullSum
 from ..losses.likelihood.bound import bits_of_nats
-from ..models import AbstractDenoiser, GreyLevels
+from ..models import GreyLevels
 
 # Decimals that are still easier to read than a power of ten.
 _MOST_DIGITS = 5
@@ -35,7 +35,7 @@ class Figure(NamedTuple):
 
     Attributes:
         mean: the mean.
-        stderr: its standard error: how far another data set from the same law, and other noise, would move it.
+        stderr: its standard error: how far another data set from the same source, and other noise, would move it.
     """
 
     mean: float
@@ -123,7 +123,6 @@ class LikelihoodReport:
 @torch.no_grad()
 def evaluate_bound(
     bound: ELBO,
-    denoiser: AbstractDenoiser,
     data: Shaped[Tensor, "count ..."] | Iterable[Shaped[Tensor, "..."]],
     *,
     batch_size: int = 128,
@@ -140,7 +139,6 @@ def evaluate_bound(
 
     Args:
         bound: what is computed of each example.
-        denoiser: denoiser of the same process.
         data: all of the data in one tensor, (count, *shape), or batches of it one after the other; integer levels where
             the decoder declares them.
         batch_size: examples at a time, where `data` is one tensor.
@@ -155,19 +153,18 @@ def evaluate_bound(
     if batch_size < 1 or seed < 0:
         msg = f"batch_size must be at least 1 and seed at least 0, got {batch_size} and {seed}"
         raise ValueError(msg)
-    check_instance("bound", bound, ELBO, "ELBO(process, ...)")
-    check_instance("denoiser", denoiser, AbstractDenoiser, "Denoiser(network, process, prediction=...) for example")
+    check_instance("bound", bound, ELBO, "ELBO(denoiser, ...)")
     rank, world = (distributed.get_rank(), distributed.get_world_size()) if distributed.is_initialized() else (0, 1)
     batches: Iterable[Tensor] = data.split(batch_size) if isinstance(data, Tensor) else data
     total = -(-len(data) // batch_size) if isinstance(data, Tensor) else None
     found: _Sums | None = None
     failure: Exception | None = None
     try:
-        with evaluating(denoiser):
+        with evaluating(bound.denoiser):
             for number, batch in enumerate(tqdm(batches, total=total, unit="batch", disable=rank > 0 or not progress)):
                 check_instance("a batch", batch, Tensor, "the images alone: take them out of (image, label) pairs")
                 if number % world == rank and len(batch):
-                    sums = _sums(bound(denoiser, batch, generator=_generator(seed, number)), bound)
+                    sums = _sums(bound(batch, generator=_generator(seed, number)), bound)
                     found = sums if found is None else found.plus(sums)
     except Exception as error:
         if world == 1:

@@ -1,15 +1,15 @@
 r"""Are samples copies? Their distances to the training images, beside those of images that are new for certain.
 
-Held-out images come from the data's own law and were never seen: how near to the training set a *new* image lies is
-what they tell. With d(.) the distance to the nearest training image and c such that held-out images have d < c with
+Held-out images come from the data's distribution and were never seen: they tell how near to the training set a *new*
+image lies. With d(.) the distance to the nearest training image and c such that held-out images have d < c with
 probability q,
 
     share = fraction of samples with d < c,
 
-which is q for samples of the data's own law and 1 for copies. Of n samples and m held-out images it has, if both
-follow one law, the mean q, as far as 1 / (m + 1) <= q <= m / (m + 1), and about the variance q (1 - q) (1 / n + 1 / m):
-the first part from the samples, the second from c. A second figure needs no held-out images: a copy is much nearer to
-one training image than to all others, d_1 <= d_2 / 3 (Yoon et al., 2023).
+which is q for samples of the data's distribution and 1 for copies. Of n samples and m held-out images it has, if both
+follow one distribution, the mean q, as far as 1 / (m + 1) <= q <= m / (m + 1), and about the variance
+q (1 - q) (1 / n + 1 / m): the first part from the samples, the second from c. A second figure needs no held-out images:
+a copy is much nearer to one training image than to all others, d_1 <= d_2 / 3 (Yoon et al., 2023).
 
 Distances are over pixels: an image copied but shifted or recoloured is new to them, and samples that are blurred or
 poor may be nearer to the training images than real ones, or further away, without having been copied.
@@ -99,7 +99,7 @@ def assess_memorisation(
             raise ValueError(msg)
     ours, theirs = (nearest_neighbours(images, training, count=2) for images in (samples, held_out))
     nearest, reference = ours.distances[:, 0], theirs.distances[:, 0]
-    # The k-th smallest of m distances has a share k / (m + 1) of the law below it, in the mean.
+    # The k-th smallest of m distances has a share k / (m + 1) of the distribution below it, in the mean.
     place = (quantile * (len(reference) + 1) - 1) / max(1, len(reference) - 1)
     threshold = torch.quantile(reference, min(max(place, 0.0), 1.0)).item()
     if threshold == 0:

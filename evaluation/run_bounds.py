@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import torch
@@ -32,24 +32,18 @@ from ..models import (
     FittedStd,
     ForwardStd,
     GaussianDecoder,
-    GreyLevels,
-    KernelDivergence,
     PosteriorStd,
     ReverseStd,
 )
-from ..training import (
-    ImageSplits,
-    LoadedRun,
-    build_prior,
-    load_run,
-)
+from ..samplers import Posterior, UniformGrid
+from ..training import ImageSplits, LoadedRun, load_run
 from .bound_report import LikelihoodReport, evaluate_bound
 
 _STEPS = 200
 _FITTED = "fitted"
 
 
-def evaluate_run(
+def evaluate_run(  # noqa: PLR0913  # each is a choice
     folder: Path | str,
     *,
     images: int | None = None,
@@ -59,6 +53,7 @@ def evaluate_run(
     seed: int = 0,
     progress: bool = True,
     report: Callable[[str, LikelihoodReport], None] | None = None,
+    trusted: Iterable[str] = (),
 ) -> dict[str, LikelihoodReport]:
     """Return the bounds of a run on its held-out images, by name, and write them into its folder.
 
@@ -75,6 +70,7 @@ def evaluate_run(
         seed: of all random numbers.
         progress: show progress bars.
         report: called with each name and figure as they come.
+        trusted: as for `load_run`.
 
     Raises:
         ConnectionError, FileNotFoundError, ValueError: as `load_run` and `LoadedRun.data`; a count is below 1; `steps`
@@ -85,12 +81,12 @@ def evaluate_run(
         if count is not None and count < 1:
             msg = f"{name} must be at least 1, got {count}"
             raise ValueError(msg)
-    loaded = load_run(folder)
-    if loaded.config.network.conditional and loaded.config.training.label_dropout == 0:
+    loaded = load_run(folder, trusted=trusted)
+    if loaded.denoiser.classes is not None and loaded.config.training.label_dropout == 0:
         msg = (
-            f"{loaded.run.folder} was trained with labels alone (label_dropout = 0), and the likelihood here is that of"
-            " images without them: train with --training.label-dropout 0.1, or give LabelledDenoiser(loaded.denoiser,"
-            " labels) and the images to a bound of your own"
+            f"{loaded.folder.folder} was trained with labels alone (label_dropout = 0), and the likelihood here is that of"
+            " images without them: train with --training.label-dropout 0.1, or give condition=labels to a bound of your"
+            " own"
         )
         raise ValueError(msg)
     data = loaded.data()
@@ -100,9 +96,9 @@ def evaluate_run(
     held_out, found = data.test.scaled(slice(0, images)), dict[str, LikelihoodReport]()
     for name in made:
         if name in fitted:
-            made[name] = made[name].fitted(loaded.denoiser, training, batch_size=batch_size, generator=generator)
+            made[name] = made[name].fitted(training, batch_size=batch_size, generator=generator)
         found[name] = evaluate_bound(
-            made[name], loaded.denoiser, held_out, batch_size=batch_size, seed=seed, progress=progress
+            made[name], held_out, batch_size=batch_size, seed=seed, progress=progress
         )
         if report is not None:
             report(name, found[name])
@@ -115,34 +111,37 @@ def evaluate_run(
         "bounds": {name: {"bound": _description(made[name]), **found[name].to_json()} for name in made},
     }
     text = json.dumps(figures, indent=2) + "\n"
-    states = {name: made[name].state_dict() for name in fitted}
-    write_atomically(loaded.run.folder / f"likelihood{end}.json", text)
-    write_tensors_atomically(loaded.run.folder / f"fitted_bounds{end}.pt", states)
+    states = {name: made[name].fitted_state() for name in fitted}
+    write_atomically(loaded.folder.folder / f"likelihood{end}.json", text)
+    write_tensors_atomically(loaded.folder.folder / f"fitted_bounds{end}.pt", states)
     return found
 
 
-def load_fitted_bound(folder: Path | str, name: str = _FITTED, *, steps: int | None = None) -> ELBO:
+def load_fitted_bound(
+    folder: Path | str, name: str = _FITTED, *, steps: int | None = None, trusted: Iterable[str] = ()
+) -> ELBO:
     """Return a fitted bound that `evaluate_run` left in a run's folder.
 
     Args:
         folder: the run's folder.
         name: its name in the report.
         steps: as it was given to `evaluate_run`.
+        trusted: as for `load_run`.
 
     Raises:
         ConnectionError, FileNotFoundError, ValueError: as `evaluate_run`; or there is no such bound.
     """
-    loaded = load_run(folder)
-    path = loaded.run.folder / "fitted_bounds.pt"
+    loaded = load_run(folder, trusted=trusted)
+    path = loaded.folder.folder / "fitted_bounds.pt"
     if not path.is_file():
-        msg = f"{loaded.run.folder} holds no fitted bounds (no {path.name}): python -m unmelt.evaluation makes them"
+        msg = f"{loaded.folder.folder} holds no fitted bounds (no {path.name}): python -m unmelt.evaluation makes them"
         raise FileNotFoundError(msg)
     states = torch.load(path, map_location="cpu", weights_only=True)
     if name not in states:
         msg = f"{path} holds no bound {name!r}: there is {' and '.join(map(repr, states))}"
         raise ValueError(msg)
     bound = run_bounds(loaded, loaded.data(), steps)[name]
-    bound.load_state_dict(states[name])
+    bound.load_fitted_state(states[name])
     return bound
 
 
@@ -157,44 +156,50 @@ def run_bounds(loaded: LoadedRun, data: ImageSplits, steps: int | None = None) -
     Raises:
         ValueError: `steps` are given to a process with levels, or the process has no bound (no noise).
     """
-    process, sampling = loaded.denoiser.process, loaded.config.sampling
+    denoiser, process, config = loaded.denoiser, loaded.denoiser.process, loaded.config
     if steps is not None and process.levels is not None:
         msg = f"steps={steps} are for processes without levels, and {type(process).__name__} has {process.levels}"
         raise ValueError(msg)
-    grid = None if process.levels else steps or sampling.steps or _STEPS
-    levels = GreyLevels(count=data.train.levels, low=data.train.data_range.low, high=data.train.data_range.high)
-    integers = DiscretisedGaussianDecoder(process, levels)
-    # The closed-form bound where the prior is a kernel density, as the paper reports it.
-    prior = build_prior(process, data.train, divergence=KernelDivergence.VARIATIONAL)
+    own = config.grid.steps if isinstance(config.grid, UniformGrid) else None
+    grid = None if process.levels else steps or own or _STEPS
+    grey_levels = data.train.grey_levels
+    integers = DiscretisedGaussianDecoder(process, grey_levels)
 
     def made(coupling: Coupling, width: ReverseStd, decoder: Decoder) -> ELBO:
-        return ELBO(process, prior=prior, decoder=decoder, coupling=coupling, reverse_std=width, steps=grid)
+        return ELBO(denoiser, prior=loaded.prior, decoder=decoder, coupling=coupling, reverse_std=width, steps=grid)
 
     chain = made(Markov(), PosteriorStd(), integers)
-    chain_fitted = made(Markov(), _unfitted(chain, Markov()), DiscretisedGaussianDecoder(process, levels, 1.0))
-    if isinstance(sampling.coupling.build(), Independent):
+    chain_fitted = made(Markov(), _unfitted(chain, Markov()), DiscretisedGaussianDecoder(process, grey_levels, 1.0))
+    stepper = config.sampler
+    if isinstance(stepper, Posterior) and isinstance(stepper.coupling, Independent):
         bounds: dict[str, ELBO] = {}
-        for name, width in _widths(process, sampling.delta).items():
-            density = GaussianDecoder(process, width, grey_levels=levels)
+        for name, width in _widths(process, stepper.reverse_std).items():
+            density = GaussianDecoder(process, width, grey_levels=grey_levels)
             bounds[f"{name} = {width:.4g}"] = made(Independent(), ConstantStd(width), density)
-        density = GaussianDecoder(process, torch.ones(process.shape), grey_levels=levels)
+        density = GaussianDecoder(process, torch.ones(process.shape), grey_levels=grey_levels)
         bounds[_FITTED] = made(Independent(), _unfitted(chain, Independent()), density)
         return bounds | {f"Markov levels, {_FITTED}": chain_fitted}
     bounds = {"posterior's": chain, "forward's": made(Markov(), ForwardStd(), integers)}
     if process.levels is None:
         bounds["continuous time"] = ELBO(
-            process, prior=prior, decoder=integers, steps=math.inf, first=chain.first, summation=MonteCarlo(draws=32)
+            denoiser,
+            prior=loaded.prior,
+            decoder=integers,
+            steps=math.inf,
+            first=chain.first,
+            summation=MonteCarlo(draws=32),
         )
     return bounds | {_FITTED: chain_fitted}
 
 
-def _widths(process: LinearGaussianProcess, delta: float | None) -> dict[str, float]:
+def _widths(process: LinearGaussianProcess, reverse_std: ReverseStd) -> dict[str, float]:
     """Return constant standard deviations by name: sigma where there is one, and that of the samples."""
     times = torch.linspace(0, 1, 9, dtype=torch.float64)
     sigma = process.sigma(times)
     constant = sigma.max().item() - sigma.min().item() <= 1e-9 * sigma.max().item()
     widths = {"delta = sigma": sigma.max().item()} if constant and sigma.max() > 0 else {}
-    if delta is not None and delta > 0 and not math.isclose(delta, widths.get("delta = sigma", 0.0)):
+    delta = reverse_std.delta if isinstance(reverse_std, ConstantStd) else 0.0
+    if delta > 0 and not math.isclose(delta, widths.get("delta = sigma", 0.0)):
         widths["the samples' delta"] = delta
     return widths
 

@@ -80,7 +80,7 @@ class DenoisingLoss(nn.Module):
         super().__init__()
         check_instance("denoiser", denoiser, AbstractDenoiser, "Denoiser(network, process, prediction=...) for example")
         weighting, reduction = weighting or SimpleWeighting(), reduction or _SUM
-        times = times or default_times(denoiser.process)
+        times = times or default_times(denoiser.process.levels)
         check_instance("times", times, TimeDistribution, "Stratified(UniformTimes()) for example")
         check_instance("weighting", weighting, Weighting, "MinSNRWeighting() for example")
         check_instance("reduction", reduction, Reduction, "MeanOverDimensions() for example")
@@ -101,8 +101,8 @@ class DenoisingLoss(nn.Module):
     ) -> Float[Tensor, " batch"]:
         """Return the loss of each example, (batch,).
 
-        Times that are drawn here tell `times` their losses in training mode, and are corrected for where `times`
-        prefers some of them, so that the mean loss keeps its expectation; times that are given are neither.
+        In training mode, `times` learn from the losses at times that are drawn here; where they prefer some times, the
+        losses are corrected, so that their mean keeps its expectation. Times that are given are neither.
 
         Args:
             x: data, (batch, *shape), floating-point. The network is called once.

@@ -14,6 +14,8 @@ from .priors import (
     OraclePrior,
     Prior,
     StandardNormalPrior,
+    ends_in_standard_normal,
+    fit_prior,
 )
 from .reverse_std import ConstantStd, FittedStd, ForwardStd, PosteriorStd, ReverseStd
 from .unet import UNet
@@ -45,4 +47,6 @@ __all__ = [
     "StandardNormalPrior",
     "UNet",
     "drop_labels",
+    "ends_in_standard_normal",
+    "fit_prior",
 ]

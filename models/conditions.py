@@ -5,7 +5,7 @@ travels beside the latents, through denoiser, loss, sampler and guidance, and on
 
 Labels are integers 0 .. classes - 1, and `classes` itself stands for "no label". A network learns p(x) beside
 p(x | label) where some examples of a batch come without their label (Ho & Salimans, 2022): "no label" is then one more
-class, with an embedding of its own.
+class, with its embedding.
 """
 
 from __future__ import annotations
@@ -91,11 +91,11 @@ def check_labels(labels: Int[Tensor, "..."], classes: int, *, batch: int | None 
         batch: number of examples; any if None.
 
     Returns:
-        Which of them lie in that interval: all, where values are free to read.
+        Which of them lie in that interval: all, where values are readable.
 
     Raises:
         TypeError: they are not integers.
-        ValueError: their shape is not (batch,), or one lies outside 0 .. classes (where values are free to read).
+        ValueError: their shape is not (batch,), or one lies outside 0 .. classes (where values are readable).
     """
     check_instance("labels", labels, Tensor, "torch.tensor([3, 1, 4]) for example")
     if labels.dtype not in (torch.int64, torch.int32):

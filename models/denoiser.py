@@ -79,12 +79,15 @@ class HasJacobianDiagonal(Protocol):
     Any denoiser may have the method; likelihoods then need no automatic differentiation and no random probes.
     """
 
-    def jacobian_diagonal(self, z_t: Float[Tensor, "batch ..."], t: Time) -> Float[Tensor, "batch ..."]:
+    def jacobian_diagonal(
+        self, z_t: Float[Tensor, "batch ..."], t: Time, condition: Condition | None = None
+    ) -> Float[Tensor, "batch ..."]:
         """Return d (V^T y)_k / d (V^T z_t)_k for the output y of `AbstractDenoiser.output`, (batch, *shape).
 
         Args:
             z_t: latents, (batch, *shape).
             t: times in [0, 1], a number, () or (batch,).
+            condition: what the network is told of each row; None where there is nothing.
         """
         ...
 

@@ -1,4 +1,4 @@
-"""An exponential moving average of a model's parameters, kept as a model of its own."""
+"""An exponential moving average of a model's parameters, kept as a second model."""
 
 from __future__ import annotations
 

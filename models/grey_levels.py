@@ -71,6 +71,11 @@ class GreyLevels:
         """Distance between neighbouring levels, in the data's units."""
         return (self.high - self.low) / (self.count - 1)
 
+    @property
+    def range(self) -> tuple[float, float]:
+        """Values of the lowest and the highest level."""
+        return self.low, self.high
+
     def indices(self, x: Shaped[Tensor, "*shape"]) -> Int[Tensor, "*shape"]:
         """Return the levels 0..L-1 of data.
 

@@ -18,12 +18,15 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
+from typing_extensions import override
 
 from ..core.checks import values_are_readable
+from ..core.constants import ConstantModule
+from ..core.precision import schedule_dtype
 from ..degradations import Step, log_snr_change
 
-# Times of levels are computed in more than one way, each right to a few roundings in float64.
+# Two times this near are one.
 _SAME_TIME = 1e-9
 
 
@@ -42,8 +45,8 @@ class PosteriorStd(ReverseStd):
     The lower choice of Ho et al. (2020, section 3.2), and the one that the bound's limit of ever finer grids has.
     """
 
+    @override
     def stddev(self, step: Step) -> Float[Tensor, "..."]:
-        """See `ReverseStd.stddev`."""
         return step.posterior.stddev
 
 
@@ -52,7 +55,8 @@ class ConstantStd(ReverseStd):
     """One number for all levels and coefficients, as in inverse heat dissipation (Rissanen et al., 2023, section 2).
 
     Attributes:
-        delta: the standard deviation in the data's units; 0 for samplers whose steps add no noise, not for a bound.
+        delta: the standard deviation in the data's units; 0 is a step without noise, which samplers take and no bound
+            has.
 
     Raises:
         ValueError: delta is negative or not finite.
@@ -63,11 +67,11 @@ class ConstantStd(ReverseStd):
     def __post_init__(self) -> None:
         """Refuse what is no standard deviation."""
         if not 0 <= self.delta < math.inf:
-            msg = f"delta must be a standard deviation >= 0 in the data's units, got {self.delta}"
+            msg = f"delta must be a finite standard deviation of at least 0, in the data's units, got {self.delta}"
             raise ValueError(msg)
 
+    @override
     def stddev(self, step: Step) -> Float[Tensor, "..."]:
-        """See `ReverseStd.stddev`."""
         return torch.full_like(step.posterior.stddev, self.delta)
 
 
@@ -79,13 +83,13 @@ class ForwardStd(ReverseStd):
     coefficient that a step leaves alone gets no noise, so that `Independent` posteriors need another one.
     """
 
+    @override
     def stddev(self, step: Step) -> Float[Tensor, "..."]:
-        """See `ReverseStd.stddev`."""
         change = log_snr_change(step.at_s, step.at_t)
         return step.at_t.sigma * (-torch.expm1(change)).sqrt()
 
 
-class FittedStd(nn.Module, ReverseStd):
+class FittedStd(ConstantModule, ReverseStd):
     """A standard deviation for every step of one grid and every coefficient; `ELBO.fitted` makes the best one.
 
     Args:
@@ -104,26 +108,29 @@ class FittedStd(nn.Module, ReverseStd):
         if len(log_stddev) != len(times) - 1:
             msg = f"a grid of {len(times)} times has {len(times) - 1} steps, got log_stddev for {len(log_stddev)}"
             raise ValueError(msg)
-        self.register_buffer("times", times.to(torch.float64))
+        self.register_buffer("times", times.detach().to(schedule_dtype(times.device)))
         # Near the best value the bound is flat: the rounding of a float32 logarithm changes it by 1e-12.
-        self.register_buffer("log_stddev", log_stddev.float())
+        self.register_buffer("log_stddev", log_stddev.detach().float())
 
+    @override
     def stddev(self, step: Step) -> Float[Tensor, "..."]:
-        """See `ReverseStd.stddev`.
+        """Return the standard deviation that was fitted for a step of the grid.
 
         Raises:
-            ValueError: the step is not one of the grid's (where values are free to read; elsewhere NaN).
+            ValueError: the step is not one of the grid's (where values are readable; elsewhere NaN).
         """
         s, t = step.at_s.t, step.at_t.t
         times = self.times.to(t.dtype)
-        index = torch.searchsorted(times, (t - _SAME_TIME).contiguous()).clamp(1, len(times) - 1)
-        known = ((times[index] - t).abs() <= _SAME_TIME) & ((times[index - 1] - s).abs() <= _SAME_TIME)
+        # Times of levels are computed in more than one way, each right to a few roundings.
+        near = max(_SAME_TIME, 4 * torch.finfo(t.dtype).eps)
+        index = torch.searchsorted(times, (t - near).contiguous()).clamp(1, len(times) - 1)
+        known = ((times[index] - t).abs() <= near) & ((times[index - 1] - s).abs() <= near)
         if values_are_readable(known) and not bool(known.all()):
             worst = (~torch.as_tensor(known)).flatten().nonzero()[0, 0]
             s, t = (time.expand(known.shape).flatten()[worst].item() for time in (s, t))
             msg = (
                 f"no standard deviation was fitted for a step from t = {t:.6g} to {s:.6g}, only for the"
-                f" {len(self.log_stddev)} steps of the grid it was fitted on: use that grid, or fit anew"
+                f" {len(self.log_stddev)} steps of the grid it was fitted on: use that grid, or fit again"
             )
             raise ValueError(msg)
         stddev = self.log_stddev[index - 1].to(t.dtype).exp()

@@ -118,7 +118,7 @@ class UNet(nn.Module):
         Raises:
             TypeError: the labels are not integers.
             ValueError: the images have another shape than the network was made for, it was made without classes, the
-                labels are not one for each image, or one lies outside 0 .. classes (where values are free to read;
+                labels are not one for each image, or one lies outside 0 .. classes (where values are readable;
                 elsewhere that image's output is NaN).
         """
         if tuple(z.shape[1:]) != self.shape:

@@ -2,51 +2,44 @@
 
 After training it draws 256 samples and reports how many a classifier of real digits recognises, beside the same figure
 for held-out digits, and how close samples lie to their nearest training image.
+
+To reach: at least 84 % recognised (held-out digits: 98 %).
 """
 
 import torch
 
+from unmelt.core import later
+from unmelt.degradations import HeatDissipation, Independent, PredictPreviousLevel
 from unmelt.evaluation import Recogniser
-from unmelt.training import (
-    CouplingKind,
-    DataConfig,
-    DataSource,
-    HeatConfig,
-    NetworkConfig,
-    OptimizerConfig,
-    PredictionKind,
-    ReductionKind,
-    RunConfig,
-    SamplingConfig,
-    Trainer,
-    TrainingConfig,
-    build_sampler,
-    launch,
-)
+from unmelt.losses import SumOverDimensions
+from unmelt.models import ConstantStd, UNet
+from unmelt.samplers import Posterior
+from unmelt.training import Digits, RunConfig, Trainer, Training, launch
 
 RECIPE = RunConfig(
     name="digits_heat",
-    process=HeatConfig(blur_sigma_min=0.3, blur_sigma_max=6.0, levels=50, sigma=0.03),
-    prediction=PredictionKind.LESS_DEGRADED,
-    reduction=ReductionKind.SUM,
-    data=DataConfig(DataSource.DIGITS),
-    network=NetworkConfig(channels=32, multipliers=(1, 2), blocks=1, attention_levels=(1,)),
-    optimizer=OptimizerConfig(learning_rate=2e-3, warmup=100, cosine_decay=True, ema_decay=0.999),
-    training=TrainingConfig(steps=1400, log_every=20, checkpoint_every=700, sample_every=700, cpu=True),
-    sampling=SamplingConfig(count=64, coupling=CouplingKind.INDEPENDENT, delta=0.033),
+    data=Digits(),
+    process=later(HeatDissipation, levels=50, blur_sigma_min=0.3, blur_sigma_max=6.0, sigma=0.03),
+    network=later(UNet, channels=32, multipliers=(1, 2), blocks=1, attention_levels=(1,)),
+    prediction=PredictPreviousLevel(),
+    reduction=SumOverDimensions(),
+    sampler=Posterior(coupling=Independent(), reverse_std=ConstantStd(0.033)),
+    optimizer=later(torch.optim.AdamW, lr=2e-3, weight_decay=0.0, fused=True),
+    training=Training(
+        steps=1400, warmup=100, cosine_decay=True, log_every=20, checkpoint_every=700, sample_every=700, cpu=True
+    ),
 )
 REPORTED = 256
 
 
 def report(trainer: Trainer) -> None:
     """Print how recognisable samples are, and how new, beside held-out digits."""
-    if trainer.data.train_labels is None:
+    data = trainer.data
+    if data.train_labels is None:
         print("\nno classifier without labels: the report is for the digits")
         return
-    data, labels = trainer.data, trainer.sample_labels(REPORTED)
-    sampler = build_sampler(trainer.config, trainer.ema.model, trainer.prior, labels=labels)
-    samples = sampler.sample(REPORTED, generator=torch.Generator().manual_seed(1)).clamp(*data.train.data_range)
-    recogniser = Recogniser(data.train.scaled(), trainer.data.train_labels)
+    samples = trainer.draw(REPORTED, seed=1).clamp(*data.train.grey_levels.range)
+    recogniser = Recogniser(data.train.scaled(), data.train_labels)
     print("\n                    recognised  classes  distance to nearest training digit")
     for name, images in {
         f"{REPORTED} samples": samples,

@@ -1,4 +1,4 @@
-"""Tests for processes of your own: every law in one call, and hypothesis strategies (`unmelt.testing.strategies`)."""
+"""Tests for your processes: every law in one call, and hypothesis strategies (`unmelt.testing.strategies`)."""
 
 from .broken import BrokenLaw
 from .check import check_process

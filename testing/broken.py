@@ -8,9 +8,10 @@ class BrokenLaw(AssertionError):  # noqa: N818  (reads as what it says)
 
     Attributes:
         law: the law's name.
-        times: the times of the smallest example found, rising: (t,), (s, t) or (r, s, t); empty if time is no matter.
+        times: the times of the smallest example found, rising: (t,), (s, t) or (r, s, t); empty where time does
+            not matter.
         coefficient: index of the coefficient that is worst there, or None where the law is not about single ones.
-        amount: by how much the law is broken there, in the unit of the message's numbers; None if that is no number.
+        amount: by how much the law is broken there, in the unit of the message's numbers; None if that is not a number.
     """
 
     def __init__(

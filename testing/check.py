@@ -47,7 +47,7 @@ def check_process(
     override.
 
     No law can tell whether alpha and sigma are the ones you mean: a process with sigma^2 for sigma, or with a forgotten
-    factor, is another process that is just as right. The formulas can, so give them as they stand in your paper:
+    factor, is another process that is just as right. The formulas can, so give them as your paper has them:
 
         def test_fog():
             check_process(Fog((1, 8, 8)), sigma=lambda t: 0.02 * math.exp(t))

@@ -19,7 +19,7 @@ class Example:
         times: as many as the law asks for, rising.
         seed: seed of the signals.
         batch: number of signals, or of times, in a batch.
-        coupling: how the noises of two levels hang together.
+        coupling: correlation of the noises of two levels.
     """
 
     times: tuple[float, ...] = ()

@@ -63,8 +63,8 @@ def tables(process: LinearGaussianProcess) -> None:
         if name in saved:
             msg = f"the buffer {name} is in the state_dict"
             advice = (
-                "Use register_constant(name, tensor) for register_buffer(name, tensor): a table keeps its precision under "
-                ".half() and follows from the constructor's arguments, so that checkpoints need not hold it."
+                "Use register_constant(name, tensor) for register_buffer(name, tensor): a constant keeps its precision "
+                "under .half() and follows from the constructor's arguments, so that checkpoints need not hold it."
             )
             raise Violation(msg, advice=advice)
     for name, module in process.named_modules():
@@ -105,8 +105,8 @@ def insides(value: object, path: str) -> list[tuple[str, object]]:
 
 @law_at_once(
     "rounding a model leaves its process alone",
-    "model.half() is meant for the network. Register tables with register_constant on the process or on a ConstantModule; a "
-    "plain nn.Module inside rounds its buffers.",
+    "model.half() is meant for the network. Register tables with register_constant on the process or on a "
+    "ConstantModule; a plain nn.Module inside rounds its buffers.",
 )
 def unrounded(process: LinearGaussianProcess) -> None:
     """.half() and .to(torch.float32) change no coefficient; learned parameters are rounded, and exempt."""

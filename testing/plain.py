@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..degradations import LinearGaussianProcess
+from ..degradations import Level, LinearGaussianProcess
 from .law import Example
 
 # How many numbers a batch of signals may hold, unless two signals hold more.
@@ -61,6 +61,12 @@ def plain(process: LinearGaussianProcess, t: float) -> Plain:
         widen(process, value, time)[0] for value in (process.log_alpha(time), process.log_sigma(time))
     )
     return Plain(log_alpha, log_sigma)
+
+
+def plain_level(process: LinearGaussianProcess, t: float) -> Level:
+    """Return the level at one time, made of the plain coefficients, (1, *shape)."""
+    at = plain(process, t)
+    return Level(process, as_time(process, t), at.log_alpha[None], at.log_sigma[None])
 
 
 def minus(a: Float[Tensor, "..."], b: Float[Tensor, "..."]) -> Float[Tensor, "..."]:

@@ -19,12 +19,7 @@ from .compare import (
     require_stddev,
 )
 from .law import Example, law
-from .plain import (
-    minus,
-    plain,
-    signals,
-    spread,
-)
+from .plain import plain, plain_level, signals, spread
 
 
 class Shares(NamedTuple):
@@ -76,9 +71,8 @@ def correlating(process: LinearGaussianProcess, example: Example) -> None:
     """C sigma_t = rho sigma_s."""
     s, t = example.pair
     early, late, rank = plain(process, s), plain(process, t), len(process.shape)
-    fade = minus(late.log_alpha, early.log_alpha)
-    change = torch.where(fade == -torch.inf, fade, 2 * (fade - minus(late.log_sigma, early.log_sigma))).clamp(max=0.0)
-    rho = example.coupling.log_correlation(change).exp()
+    rho = example.coupling.log_correlation(plain_level(process, s), plain_level(process, t)).exp()
+    rho = rho.expand(1, *process.shape)[0]
     what = f"{example.coupling}'s posterior: the noise at s that is told by z_t"
     latent = shares(process, example).latent
     room = ROUNDING * (early.sigma + late.sigma)

@@ -18,6 +18,7 @@ from ..degradations import (
     Independent,
     LinearGaussianProcess,
     Markov,
+    ReverseSDE,
 )
 from .law import Example, Law, Violation
 
@@ -31,7 +32,7 @@ except ModuleNotFoundError as error:  # pragma: no cover
 
 Result = TypeVar("Result")
 
-COUPLINGS: tuple[Coupling, ...] = (Markov(), Deterministic(), Independent(), Eta(0.5))
+COUPLINGS: tuple[Coupling, ...] = (Markov(), Deterministic(), Independent(), Eta(0.5), ReverseSDE(0.5))
 
 
 def smallest_violation(law: Law, process: LinearGaussianProcess, max_examples: int) -> tuple[Example, Violation] | None:

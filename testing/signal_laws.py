@@ -81,8 +81,8 @@ def methods(process: LinearGaussianProcess, example: Example) -> dict[str, Metho
 
 @law(
     "methods on signals take a time for each example",
-    "s and t are one number, or (batch,) with a time for each example: call self.log_coefficients(self.as_times(t)), "
-    "which returns (batch, *shape), and do not look at t as a whole.",
+    "s and t are one number, or (batch,) with a time for each example: call self.at(t), whose coefficients broadcast "
+    "to (batch, *shape), and do not look at t as a whole.",
     times=3,
 )
 def timing(process: LinearGaussianProcess, example: Example) -> None:

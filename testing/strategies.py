@@ -1,4 +1,4 @@
-"""Hypothesis strategies for tests of your own: shapes, times, images, couplings, schedules, processes.
+"""Hypothesis strategies for your tests: shapes, times, images, couplings, schedules, processes.
 
     from hypothesis import given
     from unmelt.testing.strategies import images, ordered_times, processes
@@ -19,7 +19,9 @@ import torch
 from hypothesis import strategies as st
 from jaxtyping import Float
 from torch import Tensor
+from typing_extensions import override
 
+from ..core import Shape
 from ..degradations import (
     Basis,
     BlurringDiffusion,
@@ -48,6 +50,7 @@ from ..degradations import (
     PixelBasis,
     PowerBlur,
     RectifiedFlowSchedule,
+    ReverseSDE,
     Schedule,
     SequentialMasking,
     SigmoidSchedule,
@@ -59,8 +62,6 @@ from ..degradations import (
     VariancePreservingBlur,
     repeated_blur,
 )
-
-Shape = tuple[int, ...]
 
 # The precisions that signals are computed in.
 DTYPES = (torch.float32, torch.float64)
@@ -140,9 +141,9 @@ def seeds() -> st.SearchStrategy[int]:
 
 
 def couplings() -> st.SearchStrategy[Coupling]:
-    """Draw couplings: `Markov`, `Deterministic`, `Independent`, and `Eta` between the first two."""
+    """Draw couplings: `Markov`, `Deterministic`, `Independent`, and `Eta` and `ReverseSDE` of any share of noise."""
     named: st.SearchStrategy[Coupling] = st.sampled_from((Markov(), Deterministic(), Independent()))
-    return st.one_of(named, st.floats(0.0, 1.0).map(Eta))
+    return st.one_of(named, st.floats(0.0, 1.0).map(Eta), st.floats(0.0, 2.0).map(ReverseSDE))
 
 
 def _log_snr_schedules() -> st.SearchStrategy[Schedule]:
@@ -178,7 +179,7 @@ def schedules() -> st.SearchStrategy[Schedule]:
 
 
 class Anisotropic(LinearGaussianProcess):
-    """A process with numbers of its own for every coefficient, signal and noise alike: no symmetry hides a mistake.
+    """A process with different numbers for every coefficient, signal and noise alike: no symmetry hides a mistake.
 
     log alpha_t falls and log sigma_t rises or falls along a straight line; the log-SNR falls.
 
@@ -200,17 +201,17 @@ class Anisotropic(LinearGaussianProcess):
         # The noise may fall, but slower than the signal, so that the log-SNR still falls.
         self.register_constant("growth", -0.9 * self.decay + 3 * draw[2])
 
+    @override
     def log_alpha(self, t: Float[Tensor, "*batch"] | float) -> Float[Tensor, "..."]:
-        """See `LinearGaussianProcess.log_alpha`."""
         return -self.decay * self.expand_times(t)
 
+    @override
     def log_sigma(self, t: Float[Tensor, "*batch"] | float) -> Float[Tensor, "..."]:
-        """See `LinearGaussianProcess.log_sigma`."""
         return self.floor + self.growth * self.expand_times(t)
 
 
 def processes_in(basis: Basis) -> st.SearchStrategy[Anisotropic]:
-    """Draw processes in `basis`, a basis of yours say, with random numbers of its own for every coefficient."""
+    """Draw processes in `basis`, one that you wrote say, with random numbers for every coefficient."""
     return st.builds(Anisotropic, st.just(basis), seeds())
 
 

@@ -1,4 +1,4 @@
-"""What holds for every test: shapes checked at run time, offline hubs, reproducible examples."""
+"""What holds for every test: offline hubs, reproducible examples, and shapes checked at run time where asked for."""
 
 import os
 
@@ -9,8 +9,8 @@ from hypothesis import HealthCheck, settings
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
+# With UNMELT_CHECK_SHAPES=1 every annotation of the library is checked on every call, which takes longer.
 if os.environ.get("UNMELT_CHECK_SHAPES") == "1":
-    # Every annotation of the library is checked on every call.
     jaxtyping.install_import_hook("unmelt", "beartype.beartype")
 
 # Examples are drawn from a fixed seed, so that a failure here is a failure everywhere.

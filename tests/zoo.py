@@ -1,7 +1,9 @@
 """One small process of every family, and the plain arithmetic that their tests share."""
 
 import numpy as np
+import pytest
 import torch
+from support import SHAPE, draw, seeded
 
 from unmelt.degradations import (
     BlurringDiffusion,
@@ -40,12 +42,7 @@ from unmelt.degradations import (
     opponent_colours,
 )
 
-SHAPE = (2, 4, 6)
-
-
-def draw(shape, *, batch=2, seed=0):
-    """Data with no symmetry, float64."""
-    return torch.randn((batch, *shape), generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+__all__ = ["EVERY_PROCESS", "SHAPE", "draw", "every_process", "heat_rates", "isotropic", "onsets", "path_laplacian"]
 
 
 def heat_rates(*sizes):
@@ -76,7 +73,7 @@ def isotropic(schedule):
 
 
 def onsets():
-    return torch.rand(SHAPE, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    return torch.rand(SHAPE, generator=seeded(3), dtype=torch.float64)
 
 
 EVERY_PROCESS = {
@@ -110,3 +107,12 @@ EVERY_PROCESS = {
     "groups": colour_groups(),
     "no noise": GaussianBlur(SHAPE, PowerBlur(2.0), ConstantNoise(0.0)),
 }
+
+# What a law is proved on all day. The others repeat it over the whole cross product.
+REPRESENTATIVE = {"heat", "blurring", "mask", "power law", "graph", "unbounded cosine", "groups", "no noise"}
+
+
+def every_process(names=tuple(EVERY_PROCESS)):
+    """Parametrise a test over the names of processes, all but the representative ones marked as `full`."""
+    marks = {name: () if name in REPRESENTATIVE else pytest.mark.full for name in names}
+    return pytest.mark.parametrize("name", [pytest.param(name, marks=mark) for name, mark in marks.items()])

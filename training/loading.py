@@ -1,25 +1,25 @@
-"""From a run's folder back to its denoiser, for everything that is done with a trained model."""
+"""From a run's folder back to its model, for everything that is done with a trained model."""
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
-from ..models import EMA, Denoiser, Prior, StandardNormalPrior
-from .build import build_denoiser, load_data
+from ..models import EMA, Condition, Denoiser, Prior
+from ..samplers import Grid, Sampler, Stepper, UniformGrid
+from .building import build_denoiser, build_process, build_sampler, guided
 from .checkpoints import latest_checkpoint
-from .config import RunConfig
 from .data import ImageSplits
-from .run import RunFolder
-from .stored_prior import (
-    ends_in_standard_normal,
-    fit_prior,
-    read_prior,
-    write_prior,
-)
+from .manifest import Manifest
+from .prior_file import read_prior
+from .run_config import RunConfig
+from .run_folder import RunFolder
 
 # Where accelerate puts what was first registered for checkpointing: the moving average.
 _AVERAGE = "custom_checkpoint_0.pkl"
@@ -30,87 +30,104 @@ class LoadedRun:
     """A trained model.
 
     Attributes:
-        run: its folder.
+        folder: its folder.
         config: how it was trained.
+        manifest: versions, data and size of the network.
         denoiser: the moving average of its weights, in evaluation mode, on the CPU.
         checkpoint: the checkpoint that was read.
     """
 
-    run: RunFolder
+    folder: RunFolder
     config: RunConfig
+    manifest: Manifest
     denoiser: Denoiser
     checkpoint: Path
+
+    @cached_property
+    def prior(self) -> Prior:
+        """What samples start from, read from the run's folder.
+
+        Raises:
+            ValueError: it was fitted to other images, or for another process.
+        """
+        prior = read_prior(self.folder.prior, self.config, self.denoiser.process, self.manifest.train_fingerprint)
+        prior.grey_levels = self.denoiser.grey_levels
+        return prior
 
     def data(self) -> ImageSplits:
         """Return the images it was trained on, and those held out.
 
         Raises:
-            ConnectionError, FileNotFoundError: as `load_data`.
+            ConnectionError, FileNotFoundError: as `DataSet.load`.
             ValueError: they are not the ones it was trained on.
         """
-        data = load_data(self.config.data)
-        self.run.check_data(data)
+        data = self.config.data.load()
+        self.manifest.check_data(data, labels=self.denoiser.classes is not None)
         return data
 
-    def prior(self) -> Prior:
-        """Return a prior to start sampling from that needs no images, only the run's folder.
+    def sampler(
+        self,
+        stepper: Stepper | None = None,
+        *,
+        steps: int | None = None,
+        grid: Grid | None = None,
+        guidance: float | None = None,
+    ) -> Sampler:
+        """Return a sampler of this model.
 
-        It is the Gaussian that the run stored, and the standard normal where the process ends in that. (Likelihoods of
-        the run, and its own pictures unless told otherwise, have another where it stored one: degraded training images,
-        `build_prior`.)
-
-        Raises:
-            FileNotFoundError: the run stored none and its process needs one.
-            ValueError: the stored one was fitted to other images, or for another process.
-        """
-        process = self.denoiser.process
-        if self.run.prior.is_file():
-            prior = read_prior(self.run.prior, process, self.run.train_fingerprint())
-            prior.data_range = self.denoiser.data_range
-            return prior
-        if ends_in_standard_normal(process):
-            return StandardNormalPrior(process)
-        msg = (
-            f"{self.run.folder} holds no prior (no {self.run.prior.name}), having been trained before runs stored one,"
-            f" and {type(process).__name__} does not end in noise: call store_prior() once where the images are"
-        )
-        raise FileNotFoundError(msg)
-
-    def store_prior(self) -> Prior:
-        """Fit the prior that `prior` returns to the run's images and store it, for a run that has none.
+        Args:
+            stepper: how steps are taken; as in the run's own pictures if None.
+            steps: number of steps on a uniform grid; or give `grid`.
+            grid: where the steps lie; as in the run's own pictures if None, the stepper's own if that is another.
+            guidance: scale of classifier-free guidance; as in the run's own pictures if None.
 
         Raises:
-            ConnectionError, FileNotFoundError: as `data`.
-            FileExistsError: the run has one, which is not overwritten.
-            ValueError: as `data`.
+            ValueError: both steps and a grid are given, or the process allows no such sampler.
         """
-        if self.run.prior.is_file():
-            msg = f"{self.run.prior} is there already and is not overwritten: prior() reads it"
-            raise FileExistsError(msg)
-        train = self.data().train
-        fitted = fit_prior(self.denoiser.process, train)
-        write_prior(self.run.prior, fitted, train.fingerprint())
-        return fitted
+        if steps is not None and grid is not None:
+            msg = f"give steps or a grid, not both: got steps={steps} and {grid}"
+            raise ValueError(msg)
+        config = self.config
+        if guidance is not None:
+            config = replace(config, pictures=replace(config.pictures, guidance=guidance))
+        if stepper is None and steps is None and grid is None:
+            return build_sampler(config, self.denoiser, self.prior)
+        chosen = UniformGrid(steps) if steps is not None else grid
+        if stepper is None:
+            return build_sampler(replace(config, grid=chosen), self.denoiser, self.prior)
+        return Sampler(guided(config, self.denoiser), stepper, grid=chosen, prior=self.prior)
+
+    def sample(
+        self,
+        count: int,
+        *,
+        condition: Condition | None = None,
+        generator: torch.Generator | Sequence[int] | None = None,
+        batch_size: int | None = None,
+    ) -> Float[Tensor, "count ..."]:
+        """Draw samples as the run's own pictures do; arguments and errors as in `Sampler.sample`."""
+        return self.sampler().sample(count, condition=condition, generator=generator, batch_size=batch_size)
 
 
-def load_run(folder: Path | str) -> LoadedRun:
-    """Return the model that a run's newest checkpoint holds.
+def load_run(folder: Path | str, *, trusted: Iterable[str] = ()) -> LoadedRun:
+    """Return the model that a run's newest checkpoint holds. Neither data nor images are needed.
 
     Args:
         folder: the run's folder.
+        trusted: modules of the user's, such as "my_file", whose classes the run's settings may name. Of others nothing
+            is imported, whatever a folder that came from elsewhere says.
 
     Raises:
         FileNotFoundError: there is no run, or it has no checkpoint yet.
-        ValueError: its files are of another version, or its process gives other coefficients than it was trained with.
+        ValueError: its files are of another version, its settings name a module that is not trusted, or its process
+            gives other coefficients than it was trained with.
     """
     run = RunFolder(Path(folder))
-    if not run.config.is_file():
-        msg = f"{run.folder} holds no run (no {run.config.name}): give the folder of one, such as runs/digits_heat"
-        raise FileNotFoundError(msg)
-    config = run.load_config()
-    data = json.loads(run.manifest.read_text())["data"]
-    average = EMA(build_denoiser(config, tuple(data["shape"]), data.get("classes"), data_range=tuple(data["range"])))
-    run.check_process(average.model.process)
+    config = run.load_config(trusted)
+    manifest = run.load_manifest()
+    process = build_process(config, manifest.shape)
+    manifest.check_process(process)
+    average = EMA(build_denoiser(config, process, manifest.grey_levels))
     checkpoint = latest_checkpoint(run.checkpoints)
     average.load_state_dict(torch.load(checkpoint / _AVERAGE, map_location="cpu", weights_only=True))
-    return LoadedRun(run, config, average.model, checkpoint)
+    return LoadedRun(run, config, manifest, average.model, checkpoint)

@@ -4,58 +4,28 @@ from __future__ import annotations
 
 import math
 import os
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, cast
 
 import torch
 from accelerate import Accelerator, DataLoaderConfiguration
 from accelerate.utils import set_seed
-from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from ..core.pictures import grid, save_png
-from ..losses import DenoisingLoss
-from ..models import EMA, Denoiser, drop_labels
-from .build import (
-    build_denoiser,
-    build_loss,
-    build_prior,
-    build_sampler,
-)
+from ..models import EMA, Prior, drop_labels
+from .building import build_denoiser, build_loss, build_process, build_sampler, class_columns, classes_in_order
 from .checkpoints import latest_checkpoint, save_checkpoint
-from .config import OptimizerConfig, RunConfig
 from .data import Images, ImageSplits, LabelledImages
 from .interrupts import StopRequest
-from .kinds import Precision, PriorKind
-from .labels import class_columns, classes_in_order
-from .records import Records
-from .run import RunFolder
-from .stored_prior import prior_to_store, write_prior
-
-_LAST_RATE = 0.01
-
-
-class Objective(nn.Module):
-    """Images (and labels) in, mean loss out: the whole step that is differentiated, to be compiled or distributed.
-
-    Args:
-        denoiser: the denoiser that is trained.
-        loss: the training loss of the same process.
-    """
-
-    def __init__(self, denoiser: Denoiser, loss: DenoisingLoss) -> None:
-        super().__init__()
-        self.denoiser = denoiser
-        self.loss = loss
-
-    def forward(
-        self, x: Float[Tensor, "batch channels height width"], labels: Int[Tensor, " batch"] | None = None
-    ) -> Float[Tensor, ""]:
-        """Return the mean loss over the batch, whose labels a conditional network is told."""
-        return self.loss(self.denoiser, x, labels=labels).mean()
+from .learning_rate import learning_rate_factor
+from .manifest import write_manifest
+from .metrics import Records, Window
+from .prior_file import read_prior, write_prior
+from .run_config import Precision, RunConfig
+from .run_folder import RunFolder
 
 
 class Progress:
@@ -87,18 +57,22 @@ class Trainer:
         data: its images.
         resume: go on with the run's newest checkpoint instead of starting a new run.
 
+    Attributes:
+        denoiser: the denoiser that is trained.
+        ema: the moving average of its parameters, which samples are drawn from.
+        prior: what samples start from.
+        sampler: draws samples from the moving average.
+
     Raises:
         FileExistsError: the run exists and is not to be resumed.
         FileNotFoundError: the run is to be resumed but there is none, or it has no checkpoint.
         RuntimeError: several processes were started that do not know of each other.
-        ValueError: a setting is out of range, or contradicts the run to be resumed.
+        ValueError: a setting is out of range, or contradicts the data or the run to be resumed.
     """
 
     def __init__(self, config: RunConfig, data: ImageSplits, *, resume: bool = False) -> None:
         settings = config.training
-        _check_counts(config)
-        self.config, self.data = config, data
-        self.run = RunFolder(config.folder)
+        self.config, self.data, self.run = config, data, RunFolder(config.folder)
         self.accelerator = Accelerator(
             cpu=settings.cpu,
             mixed_precision="bf16" if settings.precision is Precision.BF16 else "no",
@@ -106,69 +80,37 @@ class Trainer:
             step_scheduler_with_optimizer=False,
         )
         self._check_processes()
-        needed = settings.batch_size * self.accelerator.num_processes
-        if needed > len(data.train):
-            msg = (
-                f"batch_size={settings.batch_size} exceeds the {len(data.train)} training images"
-                f" (shared by {self.accelerator.num_processes} processes): lower it"
-            )
-            raise ValueError(msg)
+        self._check_batch()
         # The same start on every process, and noise of its own once everything is built.
         set_seed(settings.seed)
 
         # Everything is built, and thereby checked, before anything is written.
-        self.denoiser = build_denoiser(config, data.train.shape, data.classes, data_range=data.train.data_range).to(
-            self.accelerator.device
-        )
-        self.ema = EMA(self.denoiser, config.optimizer.ema_decay)
-        process, kind = self.denoiser.process, config.sampling.prior
+        process = build_process(config, data.train.shape).to(self.accelerator.device)
+        self.denoiser = build_denoiser(config, process, data.train.grey_levels).to(self.accelerator.device)
+        self.ema = EMA(self.denoiser, settings.ema_decay)
+        self._check_labels()
         if resume and self.accelerator.is_main_process:
-            self.run.check_resumable(config, data, process)
-        stored = prior_to_store(self.run, process, data.train, kind, resume=resume)
-        self.prior = (
-            stored
-            if stored is not None and kind is PriorKind.LOW_DIMENSIONAL
-            else build_prior(process, data.train, kind=kind)
-        )
-        build_sampler(config, self.ema.model, self.prior, labels=self.sample_labels(config.sampling.count))
-        images = self._training_images()
-        loss = build_loss(config, self.denoiser.process)
-        if self.accelerator.is_main_process:
-            if not resume:
-                self.run.start(config)
-                parameters = sum(p.numel() for p in self.denoiser.parameters())
-                self.run.write_manifest(data, self.denoiser.process, parameters)
-            if stored is not None and not self.run.prior.is_file():
-                write_prior(self.run.prior, stored, data.train.fingerprint())
+            self.run.check_resumable(config)
+            manifest = self.run.load_manifest()
+            manifest.check_process(process)
+            manifest.check_data(data, labels=self.denoiser.classes is not None)
+        self.prior = self._prior(resume=resume)
+        self.sampler = build_sampler(config, self.ema.model, self.prior)
+        loss = build_loss(config, self.denoiser).to(self.accelerator.device)
+        if self.accelerator.is_main_process and not resume:
+            self.run.start(config)
+            write_manifest(self.run.manifest, data, process, sum(p.numel() for p in self.denoiser.parameters()))
+        if self.accelerator.is_main_process and not self.run.prior.is_file():
+            write_prior(self.run.prior, self.prior, data.train.fingerprint())
         self.accelerator.wait_for_everyone()
 
         self.progress = Progress()
-        objective = Objective(self.denoiser, loss.to(self.accelerator.device))
         if settings.compile:
-            objective.compile()
-        optimizer = torch.optim.AdamW(
-            objective.parameters(),
-            lr=config.optimizer.learning_rate,
-            weight_decay=config.optimizer.weight_decay,
-            fused=True,
-        )
-        scheduler = torch.optim.lr_scheduler.LambdaLR(
-            optimizer, lambda step: learning_rate_factor(step, settings.steps, config.optimizer)
-        )
-        loader = DataLoader(
-            images,
-            batch_size=settings.batch_size,
-            shuffle=True,
-            drop_last=True,
-            num_workers=settings.workers,
-            collate_fn=_as_batch,
-            pin_memory=self.accelerator.device.type == "cuda",
-            # A generator of its own: starting a pass must not take a number from the one that noise is drawn from, or a
-            # run resumed in the middle of a pass would go on with other noise.
-            generator=torch.Generator(),
-        )
-        self.objective, self.optimizer, self.scheduler, self.loader = self.accelerator.prepare(
-            objective, optimizer, scheduler, loader
+            loss.compile()
+        optimizer = config.optimizer(loss.parameters())
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: learning_rate_factor(step, settings))
+        self.loss, self.optimizer, self.scheduler, self.loader = self.accelerator.prepare(
+            loss, optimizer, scheduler, self._loader()
         )
         set_seed(settings.seed, device_specific=True)
         self.accelerator.register_for_checkpointing(self.ema, self.progress)
@@ -176,10 +118,6 @@ class Trainer:
             self.accelerator.load_state(str(latest_checkpoint(self.run.checkpoints)))
             if self.accelerator.is_main_process:
                 self.run.store_config(config)
-
-    def sample_labels(self, count: int) -> Tensor | None:
-        """Return the classes that a grid of `count` samples shows, in order; None for a network without classes."""
-        return classes_in_order(self.denoiser.classes, count)
 
     def train(self) -> RunFolder:
         """Train to the configured number of steps, from wherever the run is.
@@ -198,7 +136,7 @@ class Trainer:
             StopRequest() as stop,
             tqdm(total=settings.steps, initial=done, unit="step", disable=not self.accelerator.is_main_process) as bar,
         ):
-            window = _Window(self.accelerator.device)
+            window = Window(self.accelerator.device)
             saved = done
             for x, labels in self._batches():
                 window.add(*self._step(x, labels))
@@ -225,11 +163,41 @@ class Trainer:
                     raise KeyboardInterrupt(msg)
         return self.run
 
-    def _training_images(self) -> Images | LabelledImages:
-        """Return what batches are drawn from."""
-        if self.denoiser.classes is None:
-            return self.data.train
-        return LabelledImages(self.data.train, cast("Tensor", self.data.train_labels))
+    def draw(self, count: int, *, seed: int) -> Tensor:
+        """Return samples of the moving average as it is, all classes in turn where the network knows any."""
+        return self.sampler.sample(
+            count,
+            condition=classes_in_order(self.denoiser, count),
+            generator=torch.Generator().manual_seed(seed),
+        )
+
+    def _prior(self, *, resume: bool) -> Prior:
+        """Return the prior that the run has if it is resumed, else one fitted to its images."""
+        process, train = self.denoiser.process, self.data.train
+        if resume and self.run.prior.is_file():
+            prior = read_prior(self.run.prior, self.config, process, train.fingerprint())
+        else:
+            prior = self.config.prior(process, train.blocks())
+        prior.grey_levels = train.grey_levels
+        return prior
+
+    def _loader(self) -> DataLoader[Any]:
+        settings, train = self.config.training, self.data.train
+        images: Images | LabelledImages = train
+        if self.denoiser.classes is not None:
+            images = LabelledImages(train, cast("Tensor", self.data.train_labels))
+        return DataLoader(
+            images,
+            batch_size=settings.batch_size,
+            shuffle=True,
+            drop_last=True,
+            num_workers=settings.workers,
+            collate_fn=_as_batch,
+            pin_memory=self.accelerator.device.type == "cuda",
+            # A generator of its own: starting a pass must not take a number from the one that noise is drawn from, or a
+            # run resumed in the middle of a pass would go on with other noise.
+            generator=torch.Generator(),
+        )
 
     def _batches(self) -> Iterator[tuple[Tensor, Tensor | None]]:
         """Yield images, and labels for a conditional network, until the last step.
@@ -254,14 +222,15 @@ class Trainer:
 
     def _step(self, x: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
         """Take one optimizer step; return its loss and gradient norm without waiting for them."""
-        if self.config.data.flip:
+        if self.config.training.flip:
             mirrored = torch.rand(len(x), 1, 1, 1, device=x.device) < 0.5
             x = torch.where(mirrored, x.flip(-1), x)
         if labels is not None:
-            labels = drop_labels(labels, self.denoiser.known_classes(), self.config.training.label_dropout)
-        loss = self.objective(x, labels)
+            assert self.denoiser.classes is not None
+            labels = drop_labels(labels, self.denoiser.classes, self.config.training.label_dropout)
+        loss = self.loss(x, condition=labels).mean()
         self.accelerator.backward(loss)
-        norm = self.accelerator.clip_grad_norm_(self.objective.parameters(), self.config.optimizer.clip)
+        norm = self.accelerator.clip_grad_norm_(self.loss.parameters(), self.config.training.clip)
         self.optimizer.step()
         self.scheduler.step()
         self.optimizer.zero_grad()
@@ -285,12 +254,9 @@ class Trainer:
         """Draw a grid of samples from the moving average, with a generator of its own."""
         if not self.accelerator.is_main_process:
             return
-        settings = self.config.sampling
-        labels = self.sample_labels(settings.count)
-        sampler = build_sampler(self.config, self.ema.model, self.prior, labels=labels)
-        samples = sampler.sample(settings.count, generator=torch.Generator().manual_seed(settings.seed))
-        columns = class_columns(self.denoiser.classes, settings.count)
-        picture = grid(samples, self.data.train.data_range, columns=columns)
+        settings = self.config.pictures
+        samples = self.draw(settings.count, seed=settings.seed)
+        picture = grid(samples, self.data.train.grey_levels.range, columns=class_columns(self.denoiser, settings.count))
         save_png(self.run.samples / f"step_{self.progress.step:08d}.png", picture)
         records.picture(self.progress.step, "samples", picture)
 
@@ -304,6 +270,25 @@ class Trainer:
                 )
                 raise FloatingPointError(msg)
 
+    def _check_batch(self) -> None:
+        size, processes = self.config.training.batch_size, self.accelerator.num_processes
+        if size * processes > len(self.data.train):
+            msg = (
+                f"batch_size={size} exceeds the {len(self.data.train)} training images (shared by {processes}"
+                " processes): lower it"
+            )
+            raise ValueError(msg)
+
+    def _check_labels(self) -> None:
+        classes, known = self.denoiser.classes, self.data.classes
+        if classes is not None and (known is None or known > classes):
+            has = "no labels" if known is None else f"{known} classes"
+            msg = (
+                f"the network is told of {classes} classes, and the data ({self.config.data}) has {has}: leave the"
+                " network's classes out, give as many as there are, or take data with labels, such as --data Digits"
+            )
+            raise ValueError(msg)
+
     def _check_processes(self) -> None:
         started = int(os.environ.get("WORLD_SIZE", "1"))
         if started != self.accelerator.num_processes:
@@ -312,69 +297,6 @@ class Trainer:
                 " CUDA add --training.cpu to the command that torchrun starts"
             )
             raise RuntimeError(msg)
-
-
-class _Window:
-    """Losses and gradient norms since the last line of metrics, summed on the device."""
-
-    def __init__(self, device: torch.device) -> None:
-        self._sums = torch.zeros(2, device=device)
-        self._count = 0
-        self.restart_clock()
-
-    def restart_clock(self) -> None:
-        """Leave the time since the last line out of the rate."""
-        self._started, self._timed = time.perf_counter(), 0
-
-    def add(self, loss: Tensor, norm: Tensor) -> None:
-        """Add one step's numbers without waiting for them."""
-        self._sums += torch.stack([loss, norm.to(loss)])
-        self._count += 1
-        self._timed += 1
-
-    def check(self, check_finite: Callable[[float, float], None]) -> None:
-        """Pass loss and gradient norm summed so far to `check_finite`."""
-        if self._count:
-            check_finite(*self._sums.tolist())
-
-    def close(self, images_per_step: int) -> dict[str, float]:
-        """Return the means and the rate, and start over."""
-        loss, norm = (self._sums / self._count).tolist()
-        elapsed = time.perf_counter() - self._started
-        rate = self._timed * images_per_step / elapsed
-        self._sums.zero_()
-        self._count = 0
-        self.restart_clock()
-        return {"loss": loss, "gradient_norm": norm, "images_per_second": rate}
-
-
-def _check_counts(config: RunConfig) -> None:
-    """Refuse counts below 1, which would divide by zero or never end, and a dropout that leaves no label."""
-    training, sampling = config.training, config.sampling
-    counts = {
-        "training.steps": training.steps,
-        "training.batch_size": training.batch_size,
-        "training.log_every": training.log_every,
-        "training.checkpoint_every": training.checkpoint_every,
-        "training.keep_checkpoints": training.keep_checkpoints,
-        "training.sample_every": training.sample_every,
-        "sampling.count": sampling.count,
-    }
-    for name, value in counts.items():
-        if value < 1:
-            msg = f"{name.split('.')[-1]} must be at least 1, got {value} for {name}"
-            raise ValueError(msg)
-    if not 0 <= training.label_dropout < 1:
-        msg = f"label_dropout must lie in [0, 1), got {training.label_dropout}: with 1 no label would ever be seen"
-        raise ValueError(msg)
-
-
-def learning_rate_factor(step: int, steps: int, config: OptimizerConfig) -> float:
-    """Return the learning rate of a step, as a share of its peak: linear warm-up, then constant or a cosine's half."""
-    warm = min(1.0, (step + 1) / max(1, config.warmup))
-    if not config.cosine_decay:
-        return warm
-    return warm * (_LAST_RATE + (1 - _LAST_RATE) * (1 + math.cos(math.pi * min(1.0, step / steps))) / 2)
 
 
 def _as_batch(batch: Any) -> Any:

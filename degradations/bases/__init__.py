@@ -1,13 +1,13 @@
 """Orthonormal bases in which processes are diagonal."""
 
 from .base import Basis
-from .colours import opponent_colours
+from .colours import opponent_basis, opponent_colours
 from .cosine import CosineBasis
 from .eigen import EigenBasis
 from .fourier import FourierBasis
 from .haar import HaarBasis
 from .matrix import MatrixBasis
-from .pca import PCABasis
+from .pca import FittedPCA, PCABasis
 from .pixel import PixelBasis
 from .product import ProductBasis
 from .separable import SeparableBasis
@@ -17,6 +17,7 @@ __all__ = [
     "Basis",
     "CosineBasis",
     "EigenBasis",
+    "FittedPCA",
     "FourierBasis",
     "HaarBasis",
     "MatrixBasis",
@@ -25,5 +26,6 @@ __all__ = [
     "ProductBasis",
     "SeparableBasis",
     "SineBasis",
+    "opponent_basis",
     "opponent_colours",
 ]

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from typing_extensions import override
 
 from ...core.checks import as_shape, check_signal
 from ...core.constants import ConstantModule
@@ -30,8 +31,8 @@ class Basis(ConstantModule, ABC):
         super().__init__()
         self.shape = as_shape(shape)
 
+    @override
     def extra_repr(self) -> str:
-        """Show the shape."""
         return f"shape={self.shape}"
 
     @abstractmethod
@@ -78,9 +79,13 @@ class Basis(ConstantModule, ABC):
             terms: pairs (x_i, c_i) of signals (batch, *shape) and coefficients that broadcast against them. A
                 coefficient that is one number per example commutes with V and needs no transform.
             noise: coefficients n, (batch, *shape).
+
+        Returns:
+            Signals in float64 if a term is, and in float32 otherwise.
         """
-        plain = [c.to(x.dtype) * x for x, c in terms if is_isotropic(c)]
-        filtered = [(x, c) for x, c in terms if not is_isotropic(c)]
+        computed = [(to_compute_dtype(x), c) for x, c in terms]
+        plain = [c.to(x.dtype) * x for x, c in computed if is_isotropic(c)]
+        filtered = [(x, c) for x, c in computed if not is_isotropic(c)]
         spectrum = noise
         if filtered:
             # One transform of all signals stacked is faster than one each.

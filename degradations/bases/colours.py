@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Float64
 from torch import Tensor
+
+from .cosine import CosineBasis
+from .matrix import MatrixBasis
+from .product import ProductBasis
 
 
 def opponent_colours() -> Float64[Tensor, "3 3"]:
@@ -16,3 +22,8 @@ def opponent_colours() -> Float64[Tensor, "3 3"]:
     """
     columns = torch.tensor([[1, 1, 1], [1, -1, 0], [1, 1, -2]], dtype=torch.float64).mT
     return columns / columns.square().sum(0).sqrt()
+
+
+def opponent_basis(shape: Sequence[int]) -> ProductBasis:
+    """Return opponent colours of the first axis, of size 3, and cosines of all others."""
+    return ProductBasis(MatrixBasis(shape[:1], opponent_colours()), CosineBasis(shape[1:], axes=len(shape) - 1))

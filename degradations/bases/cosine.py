@@ -15,6 +15,7 @@ import torch
 import torch_dct
 from jaxtyping import Float
 from torch import Tensor
+from typing_extensions import override
 
 from .separable import SeparableBasis
 
@@ -46,21 +47,22 @@ class CosineBasis(SeparableBasis):
     longest_matrix_axis = LONGEST_MATRIX_AXIS
 
     @staticmethod
+    @override
     def matrix_of(size: int) -> Float[Tensor, "size size"]:
-        """See `SeparableBasis.matrix_of`."""
         return cosine_matrix(size)
 
     @staticmethod
+    @override
     def eigenvalues_of(size: int) -> Float[Tensor, " size"]:
         """Return (pi n / N)^2 for n = 0 .. N-1, float64, in pixel^-2."""
         return (math.pi / size * torch.arange(size, dtype=torch.float64)) ** 2
 
     @staticmethod
+    @override
     def analyse_axis(x: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
-        """See `SeparableBasis.analyse_axis`."""
         return torch_dct.dct(x, norm="ortho")
 
     @staticmethod
+    @override
     def synthesise_axis(u: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
-        """See `SeparableBasis.synthesise_axis`."""
         return torch_dct.idct(u, norm="ortho")

@@ -17,6 +17,7 @@ import math
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from typing_extensions import override
 
 from .separable import SeparableBasis
 
@@ -52,25 +53,26 @@ class FourierBasis(SeparableBasis):
     longest_matrix_axis = LONGEST_MATRIX_AXIS
 
     @staticmethod
+    @override
     def matrix_of(size: int) -> Float[Tensor, "size size"]:
-        """See `SeparableBasis.matrix_of`."""
         return fourier_matrix(size)
 
     @staticmethod
+    @override
     def eigenvalues_of(size: int) -> Float[Tensor, " size"]:
         """Return (2 pi k / N)^2 for the frequencies k = 0, 1, 1, 2, 2, ..., float64, in pixel^-2."""
         return (2 * math.pi / size * _frequencies(size).double()) ** 2
 
     @staticmethod
+    @override
     def analyse_axis(x: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
-        """See `SeparableBasis.analyse_axis`."""
         # Real and imaginary parts in turn; the imaginary ones of frequencies 0 and N / 2 are zero and left out.
         parts = torch.view_as_real(torch.fft.rfft(x, norm="ortho")).flatten(-2)
         return torch.cat([parts[..., :1], parts[..., 2 : x.shape[-1] + 1]], -1) * _weights(x)
 
     @staticmethod
+    @override
     def synthesise_axis(u: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
-        """See `SeparableBasis.synthesise_axis`."""
         size = u.shape[-1]
         parts = u / _weights(u)
         zero = torch.zeros_like(u[..., :1])

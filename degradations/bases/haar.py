@@ -25,6 +25,7 @@ from types import EllipsisType
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
+from typing_extensions import override
 
 from .axes import trailing_axes
 from .base import Basis
@@ -59,8 +60,8 @@ class HaarBasis(Basis):
             )
             raise ValueError(msg)
 
+    @override
     def agrees_with(self, other: nn.Module) -> bool:
-        """See `Basis.agrees_with`."""
         return (
             super().agrees_with(other)
             and isinstance(other, HaarBasis)
@@ -78,8 +79,8 @@ class HaarBasis(Basis):
             scales[self._corner(level)] = level + 1
         return scales
 
+    @override
     def analyse(self, x: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
-        """See `Basis.analyse`."""
         u = x.clone()
         for level in range(self.levels):
             sums = u[self._corner(level)]
@@ -89,8 +90,8 @@ class HaarBasis(Basis):
             u[self._corner(level)] = sums
         return u
 
+    @override
     def synthesise(self, u: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
-        """See `Basis.synthesise`."""
         x = u.clone()
         for level in reversed(range(self.levels)):
             sums = x[self._corner(level)]

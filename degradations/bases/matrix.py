@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from typing_extensions import override
 
 from ...core.checks import Shape
 from .base import Basis
@@ -49,12 +50,12 @@ class MatrixBasis(Basis):
         self.register_constant("matrix", matrix)
         self.register_constant("matrix_single", matrix.float())
 
+    @override
     def analyse(self, x: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
-        """See `Basis.analyse`."""
         return self._multiply(x, self._matrix(x.dtype))
 
+    @override
     def synthesise(self, u: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
-        """See `Basis.synthesise`."""
         return self._multiply(u, self._matrix(u.dtype).mT)
 
     def _matrix(self, dtype: torch.dtype) -> Tensor:

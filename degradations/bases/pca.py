@@ -8,12 +8,16 @@ variance as any other k numbers linear in x.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from typing_extensions import override
 
-from ...core.checks import as_shape
+from ...core.checks import Shape, as_shape
+from ...core.from_data import Batches, FromData, first_examples
 from .axes import trailing_axes
 from .eigen import eigenvectors_of
 from .matrix import MatrixBasis
@@ -56,10 +60,26 @@ class PCABasis(MatrixBasis):
         axes = trailing_axes(shape, len(shape) if axes is None else axes, most=len(shape))
         mean, covariance = _moments(data.detach().reshape(-1, math.prod(shape[-axes:])))
         variances, components = eigenvectors_of(covariance)
-        super().__init__(shape, components.flip(1))
-        plane = self.shape[-self.axes :]
         # A covariance has no negative variances; rounding has.
-        self.register_constant("spectrum", variances.flip(0).clamp(min=0).reshape(plane))
+        self._set(shape, components.flip(1), variances.flip(0).clamp(min=0), mean)
+
+    @classmethod
+    def from_components(
+        cls,
+        shape: Sequence[int],
+        components: Float[Tensor, "n n"],
+        variances: Float[Tensor, "..."],
+        mean: Float[Tensor, "..."],
+    ) -> PCABasis:
+        """Return the basis of components found before: another basis's `matrix`, `variances()` and `mean()`."""
+        basis = cls.__new__(cls)
+        basis._set(as_shape(shape), components, variances, mean)  # noqa: SLF001  (its own class)
+        return basis
+
+    def _set(self, shape: Shape, components: Tensor, variances: Tensor, mean: Tensor) -> None:
+        super().__init__(shape, components)
+        plane = self.shape[-self.axes :]
+        self.register_constant("spectrum", variances.reshape(plane))
         self.register_constant("centre", mean.reshape(plane))
 
     def variances(self) -> Float[Tensor, "..."]:
@@ -88,3 +108,25 @@ def _moments(samples: Tensor) -> tuple[Tensor, Tensor]:
         msg = "data must be finite, got NaN, infinite or overflowing values: leave out the samples that hold them"
         raise ValueError(msg)
     return mean, covariance
+
+
+@dataclass(frozen=True)
+class FittedPCA(FromData):
+    """A `PCABasis` of the data.
+
+    Attributes:
+        images: how many of the first examples are looked at.
+        axes: how many trailing axes are one signal; None means all axes.
+    """
+
+    images: int = 2000
+    axes: int | None = None
+
+    @override
+    def fit(self, shape: Shape, data: Batches | None) -> dict[str, Tensor]:
+        basis = PCABasis(torch.cat(list(first_examples(self, data, self.images))), self.axes)
+        return {"components": basis.matrix, "variances": basis.variances(), "mean": basis.mean()}
+
+    @override
+    def build(self, shape: Shape, tensors: Mapping[str, Tensor]) -> PCABasis:
+        return PCABasis.from_components(shape, tensors["components"], tensors["variances"], tensors["mean"])

@@ -1,10 +1,11 @@
-"""The tensor product of bases, each on axes of its own: a rotation of colours with a cosine transform of the plane."""
+"""The tensor product of bases, each on different axes: a rotation of colours with a cosine transform of the plane."""
 
 from __future__ import annotations
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from typing_extensions import override
 
 from .base import Basis
 
@@ -38,8 +39,8 @@ class ProductBasis(Basis):
         super().__init__([size for basis in bases for size in basis.shape])
         self.factors = nn.ModuleList(bases)
 
+    @override
     def agrees_with(self, other: nn.Module) -> bool:
-        """See `Basis.agrees_with`."""
         return (
             super().agrees_with(other)
             and isinstance(other, ProductBasis)
@@ -47,14 +48,14 @@ class ProductBasis(Basis):
             and all(ours.agrees_with(theirs) for ours, theirs in zip(self._bases(), other.factors, strict=True))
         )
 
+    @override
     def analyse(self, x: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
-        """See `Basis.analyse`."""
         for basis, axes, last in self._places():
             x = torch.movedim(basis.analyse(torch.movedim(x, axes, last)), last, axes)
         return x
 
+    @override
     def synthesise(self, u: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
-        """See `Basis.synthesise`."""
         for basis, axes, last in self._places():
             u = torch.movedim(basis.synthesise(torch.movedim(u, axes, last)), last, axes)
         return u

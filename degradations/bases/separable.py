@@ -15,6 +15,7 @@ from typing import ClassVar
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from typing_extensions import override
 
 from .axes import multiply_axis, trailing_axes
 from .base import Basis
@@ -68,8 +69,8 @@ class SeparableBasis(Basis):
     def synthesise_axis(u: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
         """Return V u along the last axis, by FFT."""
 
+    @override
     def agrees_with(self, other: nn.Module) -> bool:
-        """See `Basis.agrees_with`."""
         return super().agrees_with(other) and isinstance(other, SeparableBasis) and self.axes == other.axes
 
     def axis_eigenvalues(self) -> list[Float[Tensor, " size"]]:
@@ -87,8 +88,8 @@ class SeparableBasis(Basis):
         """Return V^T of an axis of `size` pixels, frequency by pixel, in float64 or float32 as `dtype` says."""
         return getattr(self, f"axis_{size}" if dtype == torch.float64 else f"axis_{size}_single")
 
+    @override
     def analyse(self, x: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
-        """See `Basis.analyse`."""
         if x.numel() == 0:  # which torch's FFT would refuse on CPUs
             return x
         for axis in range(-self.axes, 0):
@@ -99,8 +100,8 @@ class SeparableBasis(Basis):
                 x = multiply_axis(self.axis_matrix(size, x.dtype), x, axis)
         return x
 
+    @override
     def synthesise(self, u: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
-        """See `Basis.synthesise`."""
         if u.numel() == 0:
             return u
         for axis in range(-self.axes, 0):

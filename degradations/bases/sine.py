@@ -20,6 +20,7 @@ import torch
 import torch_dct
 from jaxtyping import Float
 from torch import Tensor
+from typing_extensions import override
 
 from .separable import SeparableBasis
 
@@ -50,23 +51,24 @@ class SineBasis(SeparableBasis):
     longest_matrix_axis = LONGEST_MATRIX_AXIS
 
     @staticmethod
+    @override
     def matrix_of(size: int) -> Float[Tensor, "size size"]:
-        """See `SeparableBasis.matrix_of`."""
         return sine_matrix(size)
 
     @staticmethod
+    @override
     def eigenvalues_of(size: int) -> Float[Tensor, " size"]:
         """Return (pi (n + 1) / N)^2 for n = 0 .. N-1, float64, in pixel^-2."""
         return (math.pi / size * torch.arange(1, size + 1, dtype=torch.float64)) ** 2
 
     @staticmethod
+    @override
     def analyse_axis(x: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
-        """See `SeparableBasis.analyse_axis`."""
         return torch_dct.dct(_alternating(x) * x, norm="ortho").flip(-1)
 
     @staticmethod
+    @override
     def synthesise_axis(u: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
-        """See `SeparableBasis.synthesise_axis`."""
         return _alternating(u) * torch_dct.idct(u.flip(-1), norm="ortho")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ...core.from_data import FromData
 from ..schedules import ConstantNoise
 from ..schedules.blur import BlurSchedule, repeated_blur
 from .gaussian_blur import GaussianBlur
@@ -26,6 +27,6 @@ class ColdBlur(GaussianBlur):
             widths of single steps.
     """
 
-    def __init__(self, shape: Sequence[int], *, blur: BlurSchedule | None = None) -> None:
+    def __init__(self, shape: Sequence[int], *, blur: BlurSchedule | FromData | None = None) -> None:
         paper = repeated_blur([0.35 + i / 100 for i in range(50)])
         super().__init__(shape, blur or paper, ConstantNoise(0.0))

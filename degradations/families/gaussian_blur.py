@@ -2,7 +2,7 @@ r"""Gaussian blur under any noise: what heat dissipation, blurring diffusion, so
 
     alpha_k(t) = a(t) d_k(t),   d_k(t) = (1 - d_min) exp(-lambda_k sigma_B(t)^2 / 2) + d_min,   sigma_k(t) = sigma(t),
 
-with a blur width sigma_B(t) in pixels (`blur_schedules.py`), a noise schedule a(t), sigma(t) (`schedules/`), and
+with a blur width sigma_B(t) in pixels (`schedules/blur.py`), a noise schedule a(t), sigma(t) (`schedules/`), and
 lambda_k = sum over axes of s_i^2 times the Laplacian's eigenvalue along that axis, s_i being its relative width.
 """
 
@@ -15,8 +15,10 @@ from typing import cast
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from typing_extensions import override
 
 from ...core.checks import check_instance, check_signal
+from ...core.from_data import FromData
 from ...core.precision import full_precision, to_compute_dtype
 from ..bases import CosineBasis, SeparableBasis
 from ..level import Level
@@ -31,7 +33,7 @@ class GaussianBlur(LinearGaussianProcess):
     Args:
         shape: shape of one signal: (channels, length) for sound, (channels, height, width) for images, (channels,
             depth or time, height, width) for volumes and video. All axes but the first are blurred.
-        blur: the blur's width over time, in pixels; its levels are the process's.
+        blur: the blur's width over time, in pixels; its levels are the process's. `EqualVarianceBlur` fits one to data.
         noise: a(t) and sigma(t); `ConstantNoise(sigma)` leaves the signal to the blur alone.
         anisotropy: relative width of the blur along each blurred axis, such as (1.0, 0.1) for a tenth along the rows;
             0 leaves an axis sharp. None blurs all alike.
@@ -49,7 +51,7 @@ class GaussianBlur(LinearGaussianProcess):
     def __init__(
         self,
         shape: Sequence[int],
-        blur: BlurSchedule,
+        blur: BlurSchedule | FromData,
         noise: Schedule,
         *,
         anisotropy: Sequence[float] | None = None,
@@ -58,12 +60,12 @@ class GaussianBlur(LinearGaussianProcess):
     ) -> None:
         basis = _separable(boundary)(shape)
         super().__init__(basis)
-        check_instance("blur", blur, BlurSchedule, "LogSpacedBlur(maximum=12.0) for example")
+        self.blur = check_instance("blur", blur, BlurSchedule, "LogSpacedBlur(maximum=12.0) for example")
         check_instance("noise", noise, Schedule, "ConstantNoise(0.01) for example")
         if not 0 <= min_scale <= 1:
             msg = f"min_scale must lie in [0, 1] (0 lets blurring take all, 1 does not blur at all), got {min_scale}"
             raise ValueError(msg)
-        self.blur, self.noise, self.min_scale, self.levels = blur, noise, min_scale, blur.levels
+        self.noise, self.min_scale, self.levels = noise, min_scale, self.blur.levels
         self.anisotropy = _relative_widths(anisotropy, basis.axes)
         total = torch.zeros((), dtype=torch.float64)
         for axis, (width, eigenvalues) in enumerate(zip(self.anisotropy, basis.axis_eigenvalues(), strict=True)):
@@ -71,8 +73,8 @@ class GaussianBlur(LinearGaussianProcess):
             total = total[..., None] + width**2 * eigenvalues
         self.register_constant("eigenvalues", total)
 
+    @override
     def extra_repr(self) -> str:
-        """Show the blur and the noise."""
         # A blur that is a module is shown below.
         blur = "" if isinstance(self.blur, nn.Module) else f", blur={self.blur}"
         return f"{super().extra_repr()}{blur}, noise={self.noise}"
@@ -81,8 +83,8 @@ class GaussianBlur(LinearGaussianProcess):
         """Return the blur's width sigma_B(t) in pixels, of t's shape."""
         return self.blur.width(self.as_times(t))
 
+    @override
     def log_alpha(self, t: Time) -> Float[Tensor, "..."]:
-        """See `LinearGaussianProcess.log_alpha`."""
         t = self.expand_times(t)
         fade = -self.eigenvalues * (self.blur.width(t).square() / 2)
         if self.min_scale:
@@ -90,10 +92,11 @@ class GaussianBlur(LinearGaussianProcess):
             fade = torch.log1p((1 - self.min_scale) * torch.expm1(fade))
         return self.noise.log_alpha(t) + fade
 
+    @override
     def log_sigma(self, t: Time) -> Float[Tensor, "..."]:
-        """See `LinearGaussianProcess.log_sigma`."""
         return self.noise.log_sigma(self.expand_times(t))
 
+    @override
     def degrade(self, x: Float[Tensor, "batch ..."], *times: Time | Level) -> tuple[Float[Tensor, "batch ..."], ...]:
         """Return the blurred signals A_t x, one for each of `times`; see `LinearGaussianProcess.degrade`.
 

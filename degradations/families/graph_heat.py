@@ -12,8 +12,10 @@ from collections.abc import Sequence
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from typing_extensions import override
 
 from ...core.checks import check_instance
+from ...core.from_data import FromData
 from ..bases import EigenBasis
 from ..process import LinearGaussianProcess, Time
 from ..schedules import ConstantNoise, Schedule
@@ -49,14 +51,14 @@ class GraphHeat(LinearGaussianProcess):
     def __init__(
         self,
         shape: Sequence[int],
-        laplacian: Float[Tensor, "rows columns"],
+        laplacian: Float[Tensor, "rows columns"] | FromData,
         *,
         time_max: float = 100.0,
         time_min: float = 0.1,
         levels: int = 200,
         noise: Schedule | None = None,
     ) -> None:
-        check_instance("laplacian", laplacian, Tensor, "torch.as_tensor(matrix) makes one")
+        laplacian = check_instance("laplacian", laplacian, Tensor, "torch.as_tensor(matrix) makes one")
         if laplacian.layout != torch.strided:
             msg = f"laplacian must be a dense matrix, got one of layout {laplacian.layout}: pass laplacian.to_dense()"
             raise TypeError(msg)
@@ -79,11 +81,11 @@ class GraphHeat(LinearGaussianProcess):
         check_instance("noise", self.noise, Schedule, "ConstantNoise(0.01) for example")
         self.register_constant("eigenvalues", eigenvalues.clamp(min=0))
 
+    @override
     def log_alpha(self, t: Time) -> Float[Tensor, "..."]:
-        """See `LinearGaussianProcess.log_alpha`."""
         t = self.expand_times(t)
         return self.noise.log_alpha(t) - self.eigenvalues * (self._width.width(t).square() / 2)
 
+    @override
     def log_sigma(self, t: Time) -> Float[Tensor, "..."]:
-        """See `LinearGaussianProcess.log_sigma`."""
         return self.noise.log_sigma(self.expand_times(t))

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from typing_extensions import override
 
 from ..bases import CosineBasis
 from ..process import LinearGaussianProcess, Time
@@ -45,10 +46,10 @@ class HeatFlow(LinearGaussianProcess):
         self.rate, self.noise_scale = rate, noise_scale
         self.register_constant("power", 1 + rate * basis.laplacian_eigenvalues())
 
+    @override
     def log_alpha(self, t: Time) -> Float[Tensor, "..."]:
-        """See `LinearGaussianProcess.log_alpha`."""
         return self.power * torch.log1p(-self.expand_times(t))
 
+    @override
     def log_sigma(self, t: Time) -> Float[Tensor, "..."]:
-        """See `LinearGaussianProcess.log_sigma`."""
         return torch.log(self.noise_scale * self.expand_times(t))

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from jaxtyping import Float
 from torch import Tensor
+from typing_extensions import override
 
 from ...core.checks import check_instance
 from ..bases import PixelBasis
@@ -28,10 +29,10 @@ class IsotropicDiffusion(LinearGaussianProcess):
         self.schedule = schedule or CosineSchedule()
         check_instance("schedule", self.schedule, Schedule, "CosineSchedule() for example")
 
+    @override
     def log_alpha(self, t: Time) -> Float[Tensor, "..."]:
-        """See `LinearGaussianProcess.log_alpha`."""
         return self.schedule.log_alpha(self.expand_times(t))
 
+    @override
     def log_sigma(self, t: Time) -> Float[Tensor, "..."]:
-        """See `LinearGaussianProcess.log_sigma`."""
         return self.schedule.log_sigma(self.expand_times(t))

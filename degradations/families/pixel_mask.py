@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ...core.checks import as_shape
+from ...core.from_data import FromData
 from ..bases import PixelBasis
 from ..schedules import Schedule
 from .sequential_masking import SequentialMasking
@@ -20,7 +21,7 @@ class PixelMask(SequentialMasking):
     """Pixels fade in a given order: a hole that grows, a curtain that falls, any map of times.
 
     Cold diffusion's inpainting (Bansal et al., 2023, section 4) is of this kind, with a hole that grows from the
-    middle; there the mask is a product of Gaussians, here each pixel fades along a cosine in a stretch of its own.
+    middle; there the mask is a product of Gaussians, here each pixel fades along a cosine during its stretch of time.
 
     Args:
         shape: shape of one signal, such as (3, 32, 32).
@@ -36,7 +37,7 @@ class PixelMask(SequentialMasking):
     def __init__(
         self,
         shape: Sequence[int],
-        onset: Float[Tensor, "..."] | None = None,
+        onset: Float[Tensor, "..."] | FromData | None = None,
         *,
         duration: float = _DURATION,
         noise: Schedule | None = None,

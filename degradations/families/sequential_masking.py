@@ -8,19 +8,23 @@ so coefficient k is whole until onset_k and gone for good a `duration` later.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from typing_extensions import override
 
-from ...core.checks import check_instance
+from ...core.checks import Shape, as_shape, check_instance
+from ...core.from_data import FromData
+from ...core.makers import made
 from ..bases import Basis
 from ..process import LinearGaussianProcess, Time
 from ..schedules import ConstantNoise, Schedule
 
 
 class SequentialMasking(LinearGaussianProcess):
-    """Each coefficient fades from 1 to 0 in a stretch of time of its own.
+    """Each coefficient fades from 1 to 0 during its own stretch of time.
 
     Args:
         basis: the basis.
@@ -36,10 +40,10 @@ class SequentialMasking(LinearGaussianProcess):
     onset: Tensor
 
     def __init__(
-        self, basis: Basis, onset: Float[Tensor, "..."], *, duration: float, noise: Schedule | None = None
+        self, basis: Basis, onset: Float[Tensor, "..."] | FromData, *, duration: float, noise: Schedule | None = None
     ) -> None:
         super().__init__(basis)
-        check_instance("onset", onset, Tensor, "torch.linspace(0, 0.75, n) for example")
+        onset = check_instance("onset", onset, Tensor, "torch.linspace(0, 0.75, n) for example")
         if not 0 < duration <= 1:
             msg = f"duration must be a stretch of time in (0, 1], got {duration}"
             raise ValueError(msg)
@@ -56,8 +60,22 @@ class SequentialMasking(LinearGaussianProcess):
         check_instance("noise", self.noise, Schedule, "ConstantNoise(0.01) for example")
         self.register_constant("onset", onset.clone())
 
+    @classmethod
+    def of(
+        cls,
+        shape: Sequence[int],
+        *,
+        basis: Callable[[Shape], Basis] | FromData,
+        onset: Float[Tensor, "..."] | FromData,
+        duration: float,
+        noise: Schedule | None = None,
+    ) -> SequentialMasking:
+        """Return `SequentialMasking(basis(shape), onset, duration=duration, noise=noise)`."""
+        found = made("basis", basis, as_shape(shape), Basis, "CosineBasis for example")
+        return SequentialMasking(found, onset, duration=duration, noise=noise)
+
+    @override
     def log_alpha(self, t: Time) -> Float[Tensor, "..."]:
-        """See `LinearGaussianProcess.log_alpha`."""
         t = self.expand_times(t)
         progress = ((t - self.onset) / self.duration).clamp(0, 1)
         # What has gone has gone: cos(pi / 2) is 6e-17 in floating point, and 3 / 5 - 2 / 5 a little less than 1 / 5.
@@ -65,6 +83,6 @@ class SequentialMasking(LinearGaussianProcess):
         fade = torch.where(progress < gone, torch.cos(math.pi / 2 * progress).log(), -torch.inf)
         return self.noise.log_alpha(t) + fade
 
+    @override
     def log_sigma(self, t: Time) -> Float[Tensor, "..."]:
-        """See `LinearGaussianProcess.log_sigma`."""
         return self.noise.log_sigma(self.expand_times(t))

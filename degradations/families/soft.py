@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ...core.from_data import FromData
 from ..schedules import GeometricNoise, Schedule
 from ..schedules.blur import BlurSchedule, PowerBlur
 from .gaussian_blur import GaussianBlur
@@ -25,6 +26,6 @@ class SoftDiffusion(GaussianBlur):
     """
 
     def __init__(
-        self, shape: Sequence[int], *, blur: BlurSchedule | None = None, noise: Schedule | None = None
+        self, shape: Sequence[int], *, blur: BlurSchedule | FromData | None = None, noise: Schedule | None = None
     ) -> None:
         super().__init__(shape, blur or PowerBlur(23.0, 1.0), noise or GeometricNoise(0.01, 0.1, until=0.25))

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from typing_extensions import override
 
+from ...core.from_data import FromData
 from ..process import Time
 from ..schedules import LinearSchedule, Schedule
 from ..schedules.blur import BlurSchedule, PowerBlur
@@ -34,10 +36,10 @@ class VariancePreservingBlur(GaussianBlur):
     """
 
     def __init__(
-        self, shape: Sequence[int], *, blur: BlurSchedule | None = None, schedule: Schedule | None = None
+        self, shape: Sequence[int], *, blur: BlurSchedule | FromData | None = None, schedule: Schedule | None = None
     ) -> None:
         super().__init__(shape, blur or _RELEASED, schedule or LinearSchedule())
 
+    @override
     def log_sigma(self, t: Time) -> Float[Tensor, "..."]:
-        """See `LinearGaussianProcess.log_sigma`."""
         return torch.log(-torch.expm1(2 * self.log_alpha(t))) / 2

@@ -2,7 +2,7 @@
 
 from .base import Schedule
 from .blur import BlurSchedule, LogSpacedBlur, PowerBlur, SineBlur, TabulatedBlur, blur_pixels, repeated_blur
-from .fitted_blur import equal_variance_blur
+from .fitted_blur import EqualVarianceBlur, equal_variance_blur
 from .log_snr import Convention, Interpolating, LogSNRSchedule, VarianceExploding, VariancePreserving
 from .rectified_flow import RectifiedFlowSchedule
 from .variance_exploding import ConstantNoise, EDMSchedule, GeometricNoise
@@ -14,6 +14,7 @@ __all__ = [
     "Convention",
     "CosineSchedule",
     "EDMSchedule",
+    "EqualVarianceBlur",
     "GeometricNoise",
     "Interpolating",
     "LinearSchedule",

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from typing_extensions import override
 
 from ...core.checks import check_instance
 from ...core.constants import ConstantModule
@@ -81,7 +82,6 @@ class LogSpacedBlur(BlurSchedule):
     levels: int = 200  # pyright: ignore[reportIncompatibleVariableOverride]
 
     def __post_init__(self) -> None:
-        """Refuse widths that do not grow."""
         if not 0 < self.minimum < self.maximum < math.inf:
             msg = f"need 0 < blur_sigma_min < blur_sigma_max (pixels), got {self.minimum} and {self.maximum}"
             raise ValueError(msg)
@@ -90,8 +90,8 @@ class LogSpacedBlur(BlurSchedule):
             msg = f"levels must be at least 2, the weakest and the strongest blur, got {self.levels}"
             raise ValueError(msg)
 
+    @override
     def width(self, t: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
-        """See `BlurSchedule.width`."""
         growth = math.log(self.maximum / self.minimum) / (self.levels - 1)
         level = t * self.levels
         return self.minimum * torch.where(level < 1, level, (growth * (level - 1)).exp())
@@ -115,7 +115,6 @@ class SineBlur(BlurSchedule):
     power: float = 2.0
 
     def __post_init__(self) -> None:
-        """Refuse widths that do not grow."""
         if not 0 <= self.maximum < math.inf:
             msg = f"blur_sigma_max must be a width >= 0 in pixels, got {self.maximum}"
             raise ValueError(msg)
@@ -123,8 +122,8 @@ class SineBlur(BlurSchedule):
             msg = f"blur_power must be positive (2 is the paper's sin^2, 1 its sin), got {self.power}"
             raise ValueError(msg)
 
+    @override
     def width(self, t: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
-        """See `BlurSchedule.width`."""
         return self.maximum * torch.sin(math.pi / 2 * t) ** self.power
 
 
@@ -144,7 +143,6 @@ class PowerBlur(BlurSchedule):
     power: float = 0.5
 
     def __post_init__(self) -> None:
-        """Refuse widths that do not grow."""
         if not 0 <= self.maximum < math.inf:
             msg = f"blur_sigma_max must be a width >= 0 in pixels, got {self.maximum}"
             raise ValueError(msg)
@@ -152,8 +150,8 @@ class PowerBlur(BlurSchedule):
             msg = f"power must be at least 1/2 (heat at a constant rate), got {self.power}"
             raise ValueError(msg)
 
+    @override
     def width(self, t: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
-        """See `BlurSchedule.width`."""
         return self.maximum * t**self.power
 
 
@@ -184,12 +182,12 @@ class TabulatedBlur(ConstantModule, BlurSchedule):
         self._range = f"{table[0]:.3g} to {table[-1]:.3g} pixels"
         self.register_constant("log_widths", table.log())
 
+    @override
     def extra_repr(self) -> str:
-        """Show the number of levels and the widths' range."""
         return f"{self.levels} levels, {self._range}"
 
+    @override
     def width(self, t: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
-        """See `BlurSchedule.width`."""
         logs = self.log_widths
         level = t * len(logs)
         # The last level belongs to the interval before it.

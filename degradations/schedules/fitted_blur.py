@@ -7,16 +7,47 @@ j of K has the width at which S has fallen by the share j / K of what the strong
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
-from ...core.checks import check_instance
-from ..bases import SeparableBasis
-from ..spectra import DataSpectrum
+from ...core.checks import Shape, check_instance
+from ...core.from_data import Batches, FromData, first_examples
+from ..bases import CosineBasis, SeparableBasis
+from ..spectra import DataSpectrum, estimate_spectrum
 from .blur import TabulatedBlur
 
 _HALVINGS = 80
+
+
+@dataclass(frozen=True)
+class EqualVarianceBlur(FromData):
+    """A `TabulatedBlur` whose levels each remove an equal share of the data's variance; see `equal_variance_blur`.
+
+    Attributes:
+        maximum: width of the last level, in pixels.
+        levels: number of levels, at least 2.
+        images: how many of the first examples are looked at.
+        boundary: the blur's basis.
+    """
+
+    maximum: float = 24.0
+    levels: int = 200
+    images: int = 2000
+    boundary: type[SeparableBasis] = CosineBasis
+
+    @override
+    def fit(self, shape: Shape, data: Batches | None) -> dict[str, Tensor]:
+        spectrum = estimate_spectrum(self.boundary(shape), first_examples(self, data, self.images))
+        t = torch.arange(1, self.levels + 1, dtype=torch.float64) / self.levels
+        return {"widths": equal_variance_blur(spectrum, maximum=self.maximum, levels=self.levels).width(t)}
+
+    @override
+    def build(self, shape: Shape, tensors: Mapping[str, Tensor]) -> TabulatedBlur:
+        return TabulatedBlur(tensors["widths"])
 
 
 def equal_variance_blur(spectrum: DataSpectrum, *, maximum: float, levels: int) -> TabulatedBlur:

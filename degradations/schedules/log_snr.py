@@ -19,6 +19,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
+from typing_extensions import override
 
 from ...core.checks import check_instance
 from .base import Schedule
@@ -40,12 +41,12 @@ class Convention(ABC):
 class VariancePreserving(Convention):
     """alpha^2 + sigma^2 = 1 (Song et al., 2021)."""
 
+    @override
     def log_alpha(self, log_snr: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
-        """See `Convention.log_alpha`."""
         return functional.logsigmoid(log_snr) / 2
 
+    @override
     def log_sigma(self, log_snr: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
-        """See `Convention.log_sigma`."""
         return functional.logsigmoid(-log_snr) / 2
 
 
@@ -53,12 +54,12 @@ class VariancePreserving(Convention):
 class VarianceExploding(Convention):
     """alpha = 1 (Song et al., 2021)."""
 
+    @override
     def log_alpha(self, log_snr: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
-        """See `Convention.log_alpha`."""
         return torch.zeros_like(log_snr)
 
+    @override
     def log_sigma(self, log_snr: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
-        """See `Convention.log_sigma`."""
         return -log_snr / 2
 
 
@@ -66,12 +67,12 @@ class VarianceExploding(Convention):
 class Interpolating(Convention):
     """alpha + sigma = 1: the straight lines of rectified flow (Liu et al., 2023)."""
 
+    @override
     def log_alpha(self, log_snr: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
-        """See `Convention.log_alpha`."""
         return functional.logsigmoid(log_snr / 2)
 
+    @override
     def log_sigma(self, log_snr: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
-        """See `Convention.log_sigma`."""
         return functional.logsigmoid(-log_snr / 2)
 
 
@@ -89,13 +90,12 @@ class LogSNRSchedule(Schedule):
     convention: Convention = field(default_factory=VariancePreserving)
 
     def __post_init__(self) -> None:
-        """Refuse a convention that is none."""
         check_instance("convention", self.convention, Convention, "VariancePreserving() for example")
 
+    @override
     def log_alpha(self, t: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
-        """See `Schedule.log_alpha`."""
         return self.convention.log_alpha(self.log_snr(t))
 
+    @override
     def log_sigma(self, t: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
-        """See `Schedule.log_sigma`."""
         return self.convention.log_sigma(self.log_snr(t))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from typing_extensions import override
 
 from .base import Schedule
 
@@ -29,15 +30,14 @@ class RectifiedFlowSchedule(Schedule):
     shift: float = 1.0
 
     def __post_init__(self) -> None:
-        """Refuse a shift that turns time around."""
         if not 0 < self.shift < math.inf:
             msg = f"shift must be positive and finite (1 is the plain schedule), got {self.shift}"
             raise ValueError(msg)
 
+    @override
     def log_alpha(self, t: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
-        """See `Schedule.log_alpha`."""
         return torch.log1p(-t) - torch.log1p((self.shift - 1) * t)
 
+    @override
     def log_sigma(self, t: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
-        """See `Schedule.log_sigma`."""
         return torch.log(self.shift * t) - torch.log1p((self.shift - 1) * t)

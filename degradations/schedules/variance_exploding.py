@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from typing_extensions import override
 
 from .base import Schedule
 
@@ -26,17 +27,16 @@ class ConstantNoise(Schedule):
     sigma: float = 0.01
 
     def __post_init__(self) -> None:
-        """Refuse a negative standard deviation."""
         if not 0 <= self.sigma < math.inf:
             msg = f"sigma must be a standard deviation >= 0 in the data's units, got {self.sigma}"
             raise ValueError(msg)
 
+    @override
     def log_alpha(self, t: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
-        """See `Schedule.log_alpha`."""
         return torch.zeros_like(t)
 
+    @override
     def log_sigma(self, t: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
-        """See `Schedule.log_sigma`."""
         return torch.full_like(t, math.log(self.sigma) if self.sigma else -math.inf)
 
 
@@ -60,18 +60,17 @@ class GeometricNoise(Schedule):
     until: float = 1.0
 
     def __post_init__(self) -> None:
-        """Refuse noise that does not grow."""
         _check_growth(self.sigma_min, self.sigma_max)
         if not 0 < self.until <= 1:
             msg = f"until must be a time in (0, 1], got {self.until}"
             raise ValueError(msg)
 
+    @override
     def log_alpha(self, t: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
-        """See `Schedule.log_alpha`."""
         return torch.zeros_like(t)
 
+    @override
     def log_sigma(self, t: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
-        """See `Schedule.log_sigma`."""
         return math.log(self.sigma_min) + (t / self.until).clamp(max=1) * math.log(self.sigma_max / self.sigma_min)
 
 
@@ -95,18 +94,17 @@ class EDMSchedule(Schedule):
     rho: float = 7.0
 
     def __post_init__(self) -> None:
-        """Refuse noise that does not grow."""
         _check_growth(self.sigma_min, self.sigma_max)
         if not 0 < self.rho < math.inf:
             msg = f"rho must be positive and finite (GeometricNoise is its limit), got {self.rho}"
             raise ValueError(msg)
 
+    @override
     def log_alpha(self, t: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
-        """See `Schedule.log_alpha`."""
         return torch.zeros_like(t)
 
+    @override
     def log_sigma(self, t: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
-        """See `Schedule.log_sigma`."""
         low, high = self.sigma_min ** (1 / self.rho), self.sigma_max ** (1 / self.rho)
         return self.rho * torch.log(low + t * (high - low))
 

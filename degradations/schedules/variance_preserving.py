@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from typing_extensions import override
 
 from .base import Schedule
 from .log_snr import VariancePreserving
@@ -34,7 +35,6 @@ class CosineSchedule(Schedule):
     shift: float = 0.0
 
     def __post_init__(self) -> None:
-        """Refuse a schedule that does not fall."""
         if not self.log_snr_min < self.log_snr_max:
             msg = f"log_snr_min must be below log_snr_max, got {self.log_snr_min} and {self.log_snr_max}: swap them"
             raise ValueError(msg)
@@ -50,12 +50,12 @@ class CosineSchedule(Schedule):
         a = math.pi / 2 - b - c
         return self.shift + 2 * torch.log(torch.sin(a * (1 - t) + c) / torch.sin(a * t + b))
 
+    @override
     def log_alpha(self, t: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
-        """See `Schedule.log_alpha`."""
         return VariancePreserving().log_alpha(self.log_snr(t))
 
+    @override
     def log_sigma(self, t: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
-        """See `Schedule.log_sigma`."""
         return VariancePreserving().log_sigma(self.log_snr(t))
 
 
@@ -101,18 +101,17 @@ class LinearSchedule(Schedule):
     beta_max: float = 20.0
 
     def __post_init__(self) -> None:
-        """Refuse rates under which the log-SNR would rise or stand still."""
         rates = (self.beta_min, self.beta_max)
         if not all(0 <= rate < math.inf for rate in rates) or not any(rates):
             msg = f"beta_min and beta_max must be finite, at least 0 and not both 0, got {rates[0]} and {rates[1]}"
             raise ValueError(msg)
 
+    @override
     def log_alpha(self, t: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
-        """See `Schedule.log_alpha`."""
         return -(self.beta_max - self.beta_min) / 4 * t**2 - self.beta_min / 2 * t
 
+    @override
     def log_sigma(self, t: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
-        """See `Schedule.log_sigma`."""
         # sigma^2 = 1 - alpha^2, without the subtraction.
         return torch.log(-torch.expm1(2 * self.log_alpha(t))) / 2
 
@@ -137,7 +136,6 @@ class SigmoidSchedule(Schedule):
     temperature: float = 1.0
 
     def __post_init__(self) -> None:
-        """Refuse a stretch on which alpha would rise."""
         if not -math.inf < self.start < self.end < math.inf:
             msg = f"start must be below end, both finite, got {self.start} and {self.end}: swap them"
             raise ValueError(msg)
@@ -156,10 +154,10 @@ class SigmoidSchedule(Schedule):
         here, rise = (self.start + t * (self.end - self.start)) / unit, part * ((self.end - self.start) / unit)
         return rise + torch.log(-torch.expm1(-2 * rise)) - torch.logaddexp(here, -here)
 
+    @override
     def log_alpha(self, t: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
-        """See `Schedule.log_alpha`."""
         return (self._log_rise(t, 1 - t) - self._log_rise(torch.zeros_like(t), torch.ones_like(t))) / 2
 
+    @override
     def log_sigma(self, t: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
-        """See `Schedule.log_sigma`."""
         return (self._log_rise(t, t) - self._log_rise(torch.ones_like(t), torch.ones_like(t))) / 2

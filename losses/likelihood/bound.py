@@ -75,7 +75,7 @@ class Bound:
                 be these levels dequantised, and the width of one turns the density into a probability.
 
         Raises:
-            ValueError: no quantisation is known, or another one than the decoder's is given.
+            ValueError: no levels are known, or other ones than the decoder's are given.
         """
         unit, shift = bits_of_nats(self.dimensions, known=self.grey_levels, given=grey_levels)
         return BitsPerDim(
@@ -99,7 +99,7 @@ def bits_of_nats(dimensions: int, *, known: GreyLevels | None, given: GreyLevels
         ValueError: neither is there, or they contradict each other.
     """
     if given is not None:
-        check_instance("quantisation", given, GreyLevels, "such as GreyLevels(count=256, low=0.0, high=1.0)")
+        check_instance("grey_levels", given, GreyLevels, "such as GreyLevels(count=256, low=0.0, high=1.0)")
     if known is None and given is None:
         msg = (
             "bits per dimension depend on the number of levels and the range of the data: give both, such as"
@@ -129,7 +129,7 @@ def mean_of(replicates: list[Bound], *, same_terms: bool) -> Bound:
         terms = torch.stack([replicate.terms for replicate in replicates]).mean(0)
         times, fractions, weights = first.times, first.fractions, first.weights
     else:
-        names = ("terms", "times", "ranks")
+        names = ("terms", "times", "fractions")
         terms, times, fractions = (
             torch.cat([getattr(replicate, name) for replicate in replicates], 1) for name in names
         )

@@ -4,7 +4,7 @@ r"""The evidence lower bound (here: an upper bound on -log p(x), in nats), one p
                  + sum_k KL(q(z_{k-1} | z_k, x) || p(z_{k-1} | z_k))                            diffusion, per level
                  + E[-log p(x | z_first)]                                                       reconstruction
 
-p(z_s | z_t) is the posterior with the data replaced by the denoiser's estimate and a standard deviation of its own; the
+p(z_s | z_t) is the posterior with the data replaced by the denoiser's estimate, and any standard deviation; the
 coupling says which posterior. It is the bound of Ho et al. (2020) and Kingma et al. (2021) for isotropic Markov
 processes, of Hoogeboom & Salimans (2023) per frequency, of Rissanen et al. (2023) for heat with `Independent` levels.
 Its limit of infinitely many steps, `steps=math.inf`, is an integral over time (Kingma et al., 2021).
@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 import torch
@@ -26,7 +26,7 @@ from ...core.checks import check_instance, check_signal
 from ...core.evaluation_mode import evaluating
 from ...core.precision import schedule_dtype, to_compute_dtype
 from ...core.randomness import white_noise
-from ...degradations import Coupling, LinearGaussianProcess, Markov, Step
+from ...degradations import Coupling, LinearGaussianProcess, Markov, SpectralGaussian, Step
 from ...degradations.agreement import check_same_process
 from ...models import AbstractDenoiser
 from ...models.conditions import Condition, select_rows
@@ -36,16 +36,13 @@ from ...models.reverse_std import FittedStd, PosteriorStd, ReverseStd
 from .bound import Bound, mean_of
 from .finite_terms import check_continuum, check_grid
 from .latent_times import checked_grid, discrete_grid, start_of_continuum
-from .summation import (
-    Draws,
-    FullSum,
-    MonteCarlo,
-    Summation,
-)
+from .summation import AllTerms, Draws, FullSum, MonteCarlo, SomeTerms, Summation
 from .terms import Term, rate_term, step_term
 
 # Rows of one network call: few examples are evaluated at many levels at once.
 _ROWS = 64
+# What a fitted bound's state holds.
+_FITTED = ("reverse_std.times", "reverse_std.log_stddev", "decoder.stddev")
 
 
 class _Seen(NamedTuple):
@@ -127,7 +124,7 @@ class ELBO(nn.Module):
         if rows < 1:
             msg = f"rows must be at least 1, got {rows}"
             raise ValueError(msg)
-        self.summation.check(self.steps)
+        self.term_sampler = self.summation.bind(process, self.steps)
         if self.times is None:
             check_continuum(process, self.first, self.coupling, self.reverse_std)
         else:
@@ -171,8 +168,16 @@ class ELBO(nn.Module):
         if len(x) == 0:
             msg = "x holds no example: a bound needs at least one"
             raise ValueError(msg)
-        replicates = [self._replicate(x, condition, generator, None) for _ in range(self.summation.replicates)]
+        replicates = []
+        for _ in range(self.summation.replicates):
+            draws = self.term_sampler.draw(len(x), device=self.process.device, generator=generator)
+            replicates.append(self._replicate(x, condition, draws, generator, None))
         return mean_of(replicates, same_terms=isinstance(self.summation, FullSum))
+
+    def update(self, found: Bound) -> None:
+        """Let the times of `MonteCarlo` learn from the terms that a bound found, where they do (`LossAwareTimes`)."""
+        if isinstance(self.term_sampler, SomeTerms):
+            self.term_sampler.times.update(found.fractions.flatten(), found.terms.detach().flatten())
 
     @torch.no_grad()
     def fitted(
@@ -186,7 +191,7 @@ class ELBO(nn.Module):
 
         The denoiser is put into evaluation mode meanwhile. The reverse steps get a `FittedStd`, and the decoder the
         best it can have: one per coefficient for a `GaussianDecoder`. On these data, with these latents, no other
-        choice gives a lower bound. Both are stored in the state_dict.
+        choice gives a lower bound. `fitted_state` stores both.
 
         Args:
             data: all of the data in one tensor, (count, *shape), or batches of it one after the other; data that the
@@ -207,39 +212,76 @@ class ELBO(nn.Module):
             counts=torch.zeros(len(self.times) - 1, dtype=schedule_dtype(device), device=device),
             pairs=[],
         )
-        sweep = copy.copy(self)
-        sweep.summation = FullSum()
+        draws = AllTerms(len(self.times) - 1).draw(1, device=device)
         with evaluating(self.denoiser):
             for batch in data.split(batch_size) if isinstance(data, Tensor) else data:
                 for _ in range(self.summation.replicates if len(batch) else 0):
-                    sweep._replicate(batch, None, generator, seen)  # noqa: SLF001  # of this class
+                    self._replicate(batch, None, draws, generator, seen)
         if not seen.pairs:
             msg = "no data to fit standard deviations to: got no example"
             raise ValueError(msg)
         best = copy.copy(self)
         best._modules = self._modules.copy()  # noqa: SLF001  # copy.copy shares the table of submodules
-        best.reverse_std = FittedStd(self.times, self._best_log_stddev(seen))
+        best.reverse_std = FittedStd(self.times, self._best_log_stddev(seen)).to(device)
         best.decoder = self.decoder.fitted(*(torch.cat(parts).to(device) for parts in zip(*seen.pairs, strict=True)))
         return best
+
+    def fitted_state(self) -> dict[str, Tensor]:
+        """Return what `fitted` found, without the network: to be stored, for `load_fitted_state`.
+
+        Raises:
+            ValueError: nothing was fitted.
+        """
+        width, stddev = self.reverse_std, self.decoder.stddev
+        if not isinstance(width, FittedStd) or stddev is None:
+            msg = "nothing was fitted: bound.fitted(data) returns a bound whose standard deviations can be stored"
+            raise ValueError(msg)
+        return dict(zip(_FITTED, (width.times, width.log_stddev, stddev), strict=True))
+
+    def load_fitted_state(self, state: Mapping[str, Tensor]) -> None:
+        """Take the standard deviations that `fitted_state` of a bound on the same grid returned.
+
+        Raises:
+            ValueError: the state is another one, or of another grid or process.
+        """
+        if state.keys() != set(_FITTED):
+            msg = f"a fitted bound's state holds {', '.join(_FITTED)}, got {', '.join(state) or 'nothing'}"
+            raise ValueError(msg)
+        times, log_stddev, stddev = (state[name] for name in _FITTED)
+        if self.times is None or not torch.equal(times.to(self.times), self.times):
+            grid = "continuous time" if self.steps is None else f"{self.steps} steps from t = {self.first:g}"
+            msg = f"the state is one of {len(times) - 1} steps from t = {times[0].item():g}, this bound has {grid}"
+            raise ValueError(msg)
+        if log_stddev.shape[1:] != self.process.shape:
+            msg = f"the state is one of signals of shape {tuple(log_stddev.shape[1:])}, not {self.process.shape}"
+            raise ValueError(msg)
+        self.reverse_std = FittedStd(times, log_stddev).to(self.process.device)
+        self.decoder = self.decoder.with_stddev(stddev)
 
     # ---- the parts ----------------------------------------------------------------------------------------
 
     def _replicate(
-        self, x: Tensor, condition: Condition | None, generator: torch.Generator | None, seen: _Seen | None
+        self,
+        x: Tensor,
+        condition: Condition | None,
+        draws: Draws,
+        generator: torch.Generator | None,
+        seen: _Seen | None,
     ) -> Bound:
         """Return one independent estimate, all of its noise new."""
         process = self.process
         x = self.decoder.prepare(x, generator=generator)
         check_signal("x", x, process.shape)
         if not torch.compiler.is_compiling() and not bool(x.isfinite().all()):
-            msg = "x holds NaN or infinity, of which there is no likelihood: look at the data"
+            msg = "x holds NaN or infinity, which have no likelihood: look at the data"
             raise ValueError(msg)
         x = to_compute_dtype(x).to(process.device)
         u = process.basis.forward(x)
+        last = process.at(1.0)
+        q = SpectralGaussian(process.basis, last.alpha.to(u.dtype) * u, last.sigma)
         # Sums over many coefficients and levels: in the widest precision that the device has.
-        prior = process.to_schedule_dtype(self.prior.divergence(process.marginal(x, 1.0), generator=generator))
+        prior = process.to_schedule_dtype(self.prior.divergence(q, generator=generator))
         reconstruction = process.to_schedule_dtype(self._reconstruction(x, condition, generator, seen))
-        draws = self.summation.draw(self.steps, len(x), device=process.device, generator=generator)
         terms, times = self._diffusion(u, condition, draws, generator, seen)
         weights = draws.weights.expand_as(terms) * (1 - self.first if self.times is None else 1)
         return Bound(

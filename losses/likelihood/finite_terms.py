@@ -62,8 +62,8 @@ def _infinite(step: Step, reverse_std: ReverseStd) -> ValueError:
         return _no_noise(process, step.at_s.t.item())
     if bool((still & (step.posterior.signal != 0)).any()):
         msg = (
-            f"{coupling} has no variance in the step {where}: its posterior is no density and the bound infinite; take"
-            " a stochastic coupling (Markov, Independent or Eta > 0)"
+            f"{coupling} has no variance in the step {where}: its posterior has no density and the bound is infinite;"
+            " take a stochastic coupling (Markov, Independent or Eta > 0)"
         )
     elif bool((still & (reverse_std.stddev(step) > 0)).any()):
         msg = (
@@ -73,7 +73,7 @@ def _infinite(step: Step, reverse_std: ReverseStd) -> ValueError:
     else:
         msg = (
             f"{_name(reverse_std)} has no noise in the step {where} where the posterior of {coupling} has, at infinite"
-            " cost: take PosteriorStd(), ConstantStd(delta) or the fitted one"
+            " cost: take PosteriorStd(), ConstantStd(delta) with delta > 0, or the fitted one"
         )
     return ValueError(msg)
 

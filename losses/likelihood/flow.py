@@ -14,26 +14,23 @@ V is orthonormal, so that densities of z and of u agree. The sum is exact or est
 from __future__ import annotations
 
 import math
+from types import NoneType
 from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Shaped
-from torch import Tensor
+from torch import Tensor, nn
+from typing_extensions import override
 
 from ...core.checks import check_instance, check_signal
 from ...core.precision import to_compute_dtype
 from ...degradations import LinearGaussianProcess
 from ...degradations.agreement import check_same_process
-from ...models import Decoder, Prior
+from ...models import Condition, Decoder, GaussianDecoder, Prior, StandardNormalPrior
 from ...models.denoiser import AbstractDenoiser, HasJacobianDiagonal
 from ...samplers.probability_flow import FlowCoefficients, FlowField, solve
 from .bound import Bound
-from .traces import (
-    ClosedFormTrace,
-    HutchinsonTrace,
-    Trace,
-    TraceRule,
-)
+from .traces import ClosedFormTrace, HutchinsonTrace, Trace, TraceRule
 
 
 class LogLikelihood(NamedTuple):
@@ -51,11 +48,11 @@ class LogLikelihood(NamedTuple):
     calls: int
 
 
-class FlowLikelihood:
-    """Log-densities under the probability flow of a denoiser, from a prior at t = 1.
+class FlowLikelihood(nn.Module):
+    """The bound on -log p(x) that the probability flow of a denoiser gives, from a prior at t = 1, and its densities.
 
-    A density at t > 0 is one of *noisy* data; `bound` makes it one on data, 8-bit data too, with a decoder. A network
-    that was trained on levels only is asked about times between them.
+    `log_prob` gives densities of latents, at t > 0 of *noisy* data; called, it is a bound on data, 8-bit data too, with
+    a decoder. A network that was trained on levels only is asked about times between them.
 
     The solver, Dormand and Prince's of fifth order, chooses one step for a whole batch such that the root mean square
     of the local errors, over the batch, stays within the tolerances. Errors of single examples may be larger, and add
@@ -64,38 +61,46 @@ class FlowLikelihood:
     processes, and a hundredth where coefficients vanish at once; ten times smaller ones take 1.3 times the calls.
 
     Args:
-        process: the forward process.
-        prior: law of the latents at t = 1.
+        denoiser: the denoiser, which says what the process is; in evaluation mode when it is asked.
+        prior: distribution of the latents at t = 1; standard normal if None, where the process ends in it.
+        decoder: distribution of the data given the latent at `first`; `GaussianDecoder(process)` if None.
         trace: how the trace of the denoiser's Jacobian is found; None takes the denoiser's closed form where it has
             one and `HutchinsonTrace()` elsewhere.
         rtol: relative tolerance per step, > 0, for latents.
         atol: absolute tolerance per step, > 0, for latents in the data's units, and for the log-density in nats per
             coefficient.
         most_calls: the solver gives up after so many calls of the denoiser.
-        first: time in [0, 1] at which densities are taken unless `log_prob` is told another; 0 if None. The process
-            must have noise in every coefficient there.
+        first: time in [0, 1] of the latents unless one is told another; the process must have noise in every
+            coefficient there.
 
     Raises:
         TypeError: an argument is of the wrong kind.
-        ValueError: a tolerance or `most_calls` is not positive, `first` lies outside [0, 1], or the prior's process is
-            another one.
+        ValueError: a tolerance or `most_calls` is not positive, `first` lies outside [0, 1], or a part was made for
+            another process.
     """
 
     def __init__(
         self,
-        process: LinearGaussianProcess,
+        denoiser: AbstractDenoiser,
         *,
-        prior: Prior,
+        prior: Prior | None = None,
+        decoder: Decoder | None = None,
         trace: Trace | None = None,
         rtol: float = 1e-5,
         atol: float = 1e-5,
         most_calls: int = 10_000,
-        first: float | None = None,
+        first: float = 0.0,
     ) -> None:
-        check_instance("prior", prior, Prior, "StandardNormalPrior(process) for example")
-        if trace is not None:
-            check_instance("trace", trace, Trace, "HutchinsonTrace(probes=8) for example")
-        check_same_process(process, prior.process, whose="the prior", where="this likelihood")
+        super().__init__()
+        check_instance("denoiser", denoiser, AbstractDenoiser, "Denoiser(network, process, prediction=...) for example")
+        self.denoiser, process = denoiser, denoiser.process
+        self.prior = prior if prior is not None else StandardNormalPrior(process)
+        self.decoder = decoder if decoder is not None else GaussianDecoder(process)
+        check_instance("prior", self.prior, Prior, "StandardNormalPrior(process) for example")
+        check_instance("decoder", self.decoder, Decoder, "GaussianDecoder(process) for example")
+        check_instance("trace", trace, (Trace, NoneType), "HutchinsonTrace(probes=8) for example")
+        for name, part in (("prior", self.prior), ("decoder", self.decoder)):
+            check_same_process(process, part.process, whose=f"the {name}", where="this likelihood")
         for name, tolerance in (("rtol", rtol), ("atol", atol)):
             if not 0 < tolerance < math.inf:
                 msg = f"{name} must be a finite number > 0, such as 1e-5, got {tolerance}"
@@ -103,83 +108,53 @@ class FlowLikelihood:
         if most_calls < 1:
             msg = f"most_calls must be at least 1, got {most_calls}"
             raise ValueError(msg)
-        self.process, self.prior, self.trace = process, prior, trace
+        closed = isinstance(denoiser, HasJacobianDiagonal)
+        self.trace = trace if trace is not None else ClosedFormTrace() if closed else HutchinsonTrace()
         self.rtol, self.atol, self.most_calls = rtol, atol, most_calls
-        self.first = _time("first", 0.0 if first is None else first)
+        self.first = _time("first", first)
 
-    # Off for callers in inference mode, who could not differentiate the denoiser.
-    @torch.inference_mode(mode=False)
+    @property
+    def process(self) -> LinearGaussianProcess:
+        """The denoiser's process."""
+        return self.denoiser.process
+
+    @override
+    def extra_repr(self) -> str:
+        return f"trace={self.trace}, rtol={self.rtol}, atol={self.atol}, first={self.first:g}"
+
     @torch.no_grad()
-    def log_prob(
+    def forward(
         self,
-        denoiser: AbstractDenoiser,
-        z: Float[Tensor, "batch ..."],
-        *,
-        t: float | None = None,
-        generator: torch.Generator | None = None,
-    ) -> LogLikelihood:
-        """Return log-densities of the flow at latents `z` of time `t`.
-
-        Args:
-            denoiser: denoiser of the same process, in evaluation mode.
-            z: latents, (batch, *shape), floating-point; the equation is solved in float64 if they are, else in float32.
-            t: their time in [0, 1]; `first` if None.
-            generator: source of the trace's randomness; torch's default if None.
-
-        Raises:
-            TypeError: `z` is not floating-point, or the denoiser does not offer what the trace needs.
-            ValueError: a shape is wrong, `t` lies outside [0, 1] or where some coefficient has no noise, the denoiser's
-                process is another one, or what it returns is not finite.
-            RuntimeError: the tolerances cannot be met, or not within `most_calls`.
-        """
-        u, start = self._begin(denoiser, z, t)
-        trace = self.trace or (ClosedFormTrace() if isinstance(denoiser, HasJacobianDiagonal) else HutchinsonTrace())
-        field = _DensityField(denoiser, trace.rule(denoiser, u, generator=generator), self.most_calls)
-        # An error in the log-density counts as it is, however large a sum of unlike terms has grown on the way.
-        state = (u, u.new_zeros(trace.estimates, len(u)))
-        u, growth = solve(field, state, start, 1.0, rtol=(self.rtol, 0.0), atol=self.atol)
-        volume = self.process.to_schedule_dtype(growth) * u[0].numel()
-        at_end = self.prior.log_prob(self.process.basis.inverse(u))
-        return LogLikelihood(at_end + volume.mean(0), trace.standard_error(volume), field.calls)
-
-    def bound(
-        self,
-        denoiser: AbstractDenoiser,
         x: Shaped[Tensor, "batch ..."],
         *,
-        decoder: Decoder,
-        t: float | None = None,
+        condition: Condition | None = None,
         generator: torch.Generator | None = None,
     ) -> Bound:
         """Return an upper bound on -log p(x) of *data*, from the flow's density at one latent z_t of each example.
 
-        -log p(x) <= E[ log q(z_t | x) - log p(z_t) ] + E[ -log p(x | z_t) ], p(z_t) the flow's own density: the bound
-        of a model whose only latent is z_t. Its first part is `prior`; there are no levels, so `diffusion` is 0.
+        -log p(x) <= E[ log q(z_t | x) - log p(z_t) ] + E[ -log p(x | z_t) ], p(z_t) being the flow's density and t
+        `first`: the bound of a model whose only latent is z_t. Its first part is `prior`; there are no levels, so
+        `diffusion` is 0.
 
         Args:
-            denoiser: denoiser of the same process, in evaluation mode.
             x: data, (batch, *shape), floating-point; or integer levels where the decoder declares them.
-            decoder: law of the data given z_t.
-            t: time of the latent in [0, 1]; `first` if None.
+            condition: what the network is told of each example; None where there is nothing.
             generator: source of all randomness; torch's default if None.
 
         Returns:
             The bound in nats; `stderr` is that of the trace alone, the latent being one draw.
 
         Raises:
-            TypeError, ValueError, RuntimeError: as `log_prob`; as the decoder's `prepare`; or the decoder was made for
-                another process.
+            TypeError, ValueError, RuntimeError: as `log_prob`, and as the decoder's `prepare`.
         """
         process = self.process
-        check_same_process(process, decoder.process, whose="the decoder", where="this likelihood")
-        with torch.no_grad():
-            x = decoder.prepare(x, generator=generator).to(process.device)
-            time = self.first if t is None else _time("t", t)
-            q = process.marginal(x, time)
-            z = q.sample(generator=generator)
-            found = self.log_prob(denoiser, z, t=time, generator=generator)
-            reconstruction = decoder.negative_log_likelihood(x, denoiser(z, time), time)
-            prior = q.log_prob(z).to(found.log_prob) - found.log_prob
+        x = self.decoder.prepare(x, generator=generator).to(process.device)
+        q = process.marginal(x, self.first)
+        z = q.sample(generator=generator)
+        found = self.log_prob(z, condition=condition, generator=generator)
+        estimate = self.denoiser(z, self.first, condition)
+        reconstruction = self.decoder.negative_log_likelihood(x, estimate, self.first)
+        prior = q.log_prob(z).to(found.log_prob) - found.log_prob
         nothing = prior.new_zeros(len(prior), 0)
         return Bound(
             prior=prior,
@@ -191,29 +166,63 @@ class FlowLikelihood:
             weights=nothing,
             stderr=process.to_schedule_dtype(found.stderr),
             dimensions=x[0].numel(),
-            grey_levels=decoder.grey_levels,
+            grey_levels=self.decoder.grey_levels,
         )
 
     # Off for callers in inference mode, who could not differentiate the denoiser.
     @torch.inference_mode(mode=False)
     @torch.no_grad()
+    def log_prob(
+        self,
+        z: Float[Tensor, "batch ..."],
+        *,
+        t: float | None = None,
+        condition: Condition | None = None,
+        generator: torch.Generator | None = None,
+    ) -> LogLikelihood:
+        """Return log-densities of the flow at latents `z` of time `t`.
+
+        Args:
+            z: latents, (batch, *shape), floating-point; the equation is solved in float64 if they are, else in float32.
+            t: their time in [0, 1]; `first` if None.
+            condition: what the network is told of each latent; None where there is nothing.
+            generator: source of the trace's randomness; torch's default if None.
+
+        Raises:
+            TypeError: `z` is not floating-point, or the denoiser does not offer what the trace needs.
+            ValueError: a shape is wrong, `t` lies outside [0, 1] or where some coefficient has no noise, or what the
+                denoiser returns is not finite.
+            RuntimeError: the tolerances cannot be met, or not within `most_calls`.
+        """
+        u, start = self._begin(z, t)
+        rule = self.trace.rule(self.denoiser, u, condition, generator=generator)
+        field = _DensityField(self.denoiser, rule, self.most_calls)
+        # An error in the log-density counts as it is, however large a sum of unlike terms has grown on the way.
+        state = (u, u.new_zeros(self.trace.estimates, len(u)))
+        u, growth = solve(field, state, start, 1.0, rtol=(self.rtol, 0.0), atol=self.atol)
+        volume = self.process.to_schedule_dtype(growth) * u[0].numel()
+        at_end = self.prior.log_prob(self.process.basis.inverse(u))
+        return LogLikelihood(at_end + volume.mean(0), self.trace.standard_error(volume), field.calls)
+
+    # Off for callers in inference mode, who could not differentiate the denoiser.
+    @torch.inference_mode(mode=False)
+    @torch.no_grad()
     def encode(
-        self, denoiser: AbstractDenoiser, z: Float[Tensor, "batch ..."], *, t: float | None = None
+        self, z: Float[Tensor, "batch ..."], *, t: float | None = None, condition: Condition | None = None
     ) -> Float[Tensor, "batch ..."]:
         """Return the latents at t = 1, (batch, *shape), to which the flow carries `z`; arguments as in `log_prob`."""
-        u, start = self._begin(denoiser, z, t)
-        field = FlowField(denoiser, self.most_calls)
+        u, start = self._begin(z, t)
+        field = FlowField(self.denoiser, self.most_calls, condition)
         (u,) = solve(field, (u,), start, 1.0, rtol=self.rtol, atol=self.atol)
         return self.process.basis.inverse(u)
 
-    def _begin(self, denoiser: AbstractDenoiser, z: Tensor, t: float | None) -> tuple[Tensor, float]:
+    def _begin(self, z: Tensor, t: float | None) -> tuple[Tensor, float]:
         """Return the checked latents' spectrum, and the checked time."""
         process = self.process
         check_signal("z", z, process.shape)
         if len(z) == 0:
             msg = "z holds no latent: a batch needs at least one"
             raise ValueError(msg)
-        check_same_process(process, denoiser.process, whose="the denoiser", where="this likelihood")
         start = self.first if t is None else _time("t", t)
         log_sigma = process.at(start).log_sigma
         # Reading a value makes a device wait, as every step of the solver does.
@@ -241,8 +250,9 @@ class _DensityField(FlowField):
         super().__init__(denoiser, most_calls)
         self.rule = rule
 
+    @override
     def rates(self, u: Tensor, t: Tensor, coefficients: FlowCoefficients) -> tuple[Tensor, ...]:
-        """See `FlowField.rates`; the second is the growth of the volume's logarithm."""
+        # The second part is the growth of the volume's logarithm.
         latent, output = coefficients
         y, trace = self.rule(u, t, output)
         # Per coefficient, so that a tolerance means the same for signals of any size.

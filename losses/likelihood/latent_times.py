@@ -16,7 +16,7 @@ def discrete_grid(process: LinearGaussianProcess, steps: int, first: float | Non
 
     With `first` it is cut into `steps` equal steps from there. Without, levels are k / steps, and the first latent is
     level 1 where the process has levels (level 0 being the data, as in inverse heat dissipation and DDPM), or where
-    it has no noise at t = 0; else level 0 is a latent of its own, a little noise away from the data (Kingma et al.,
+    it has no noise at t = 0; else level 0 is a latent too, a little noise away from the data (Kingma et al.,
     2021).
 
     Raises:

@@ -1,8 +1,8 @@
 r"""Which terms of the bound are computed: all of its levels, or an unbiased estimate from a few of them.
 
-A law over (0, 1] with distribution function F draws level k = ceil(T r) of T with probability P_k = F(k/T) -
+A distribution over (0, 1] with distribution function F draws level k = ceil(T r) of T with probability P_k = F(k/T) -
 F((k-1)/T), and KL_k / P_k has the sum of all levels as its mean. In continuous time the time itself is drawn, and the
-integrand divided by the law's density.
+integrand divided by the density.
 """
 
 from __future__ import annotations
@@ -13,12 +13,16 @@ from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
+from typing_extensions import override
 
 from ...core.checks import check_instance
-from ..times import Stratified, TimeDistribution, UniformTimes
+from ...core.precision import schedule_dtype
+from ...degradations import LinearGaussianProcess
+from ..times import Stratified, TimeDistribution, TimeSampler, UniformTimes
+from ..times.levels import check_count
 
-# Points between which a law over continuous time must put some of its mass.
+# Points between which a distribution over continuous time must put some of its mass.
 _PROBED = 1024
 
 
@@ -35,34 +39,31 @@ class Draws(NamedTuple):
     weights: Float[Tensor, "rows draws"]
 
 
+class TermSampler(nn.Module, ABC):
+    """Says which terms of one bound are computed. A module: it may hold a distribution that learns."""
+
+    @abstractmethod
+    def draw(self, batch: int, *, device: torch.device, generator: torch.Generator | None = None) -> Draws:
+        """Draw the terms of one replicate for each of `batch` examples."""
+
+
 class Summation(ABC):
-    """Which terms are computed, and how often the whole is repeated to tell its standard error.
+    """Which terms are computed, and how often the whole is repeated to tell its standard error: a value.
 
     Attributes:
-        replicates: independent repetitions, each with noise, prior and reconstruction of its own; the bound is their
-            mean, and from two on they give it a standard error.
+        replicates: independent repetitions, each with its own noise, prior and reconstruction; the bound is their mean,
+            and from two on they give it a standard error.
     """
 
     replicates: int
 
     @abstractmethod
-    def check(self, steps: int | None) -> None:
-        """Check that the sum over `steps` levels (None: the integral over time) can be had this way.
+    def bind(self, process: LinearGaussianProcess, steps: int | None) -> TermSampler:
+        """Return what draws the terms of a bound of `steps` levels (None: of the integral over time).
 
         Raises:
-            ValueError: it cannot.
+            ValueError: the sum, or the integral, cannot be had this way.
         """
-
-    @abstractmethod
-    def draw(
-        self, steps: int | None, batch: int, *, device: torch.device, generator: torch.Generator | None = None
-    ) -> Draws:
-        """Draw the terms of one replicate for each of `batch` examples."""
-
-    def _require_replicates(self) -> None:
-        if self.replicates < 1:
-            msg = f"replicates must be at least 1 (from 2 on there is a standard error), got {self.replicates}"
-            raise ValueError(msg)
 
 
 @dataclass(frozen=True)
@@ -80,34 +81,27 @@ class FullSum(Summation):
 
     def __post_init__(self) -> None:
         """Refuse to do nothing."""
-        self._require_replicates()
+        check_count("replicates", self.replicates)
 
-    def check(self, steps: int | None) -> None:
-        """See `Summation.check`."""
+    @override
+    def bind(self, process: LinearGaussianProcess, steps: int | None) -> TermSampler:
         if steps is None:
             msg = "continuous time has no last level to add up to: take MonteCarlo(draws=...), or a number of steps"
             raise ValueError(msg)
-
-    def draw(
-        self, steps: int | None, batch: int, *, device: torch.device, generator: torch.Generator | None = None
-    ) -> Draws:
-        """See `Summation.draw`."""
-        assert steps is not None
-        fractions = torch.arange(1, steps + 1, dtype=torch.float64, device=device)[None] / steps
-        return Draws(fractions, torch.ones_like(fractions))
+        return AllTerms(steps)
 
 
 @dataclass(frozen=True)
 class MonteCarlo(Summation):
-    """A few levels, or times, drawn for each example: unbiased whatever the law, and the steadier the better it fits.
+    """A few levels, or times, drawn for each example: unbiased whatever the distribution, and steadier if it fits.
 
-    `Stratified` and `Antithetic` laws spread the draws of one example; `LossHistoryTimes` puts them where the terms are
-    large (importance sampling), once it was told: `update(found.fractions.flatten(), found.terms.flatten())` with what
-    an earlier bound found. A law's draws are independent between examples and replicates.
+    `Stratified` and `Antithetic` times spread the draws of one example; `LossAwareTimes` puts them where the terms are
+    large (importance sampling), once `ELBO.update` told it what an earlier bound found. Draws of one example are
+    independent of those of others and of other replicates. Levels are those of the bound, whatever the process has.
 
     Attributes:
         draws: how many in each replicate.
-        times: their law over (0, 1], which reaches every level.
+        times: their distribution over (0, 1], which reaches every level.
         replicates: see `Summation`.
 
     Raises:
@@ -120,51 +114,81 @@ class MonteCarlo(Summation):
 
     def __post_init__(self) -> None:
         """Refuse to do nothing."""
-        self._require_replicates()
+        check_count("replicates", self.replicates)
         check_instance("times", self.times, TimeDistribution, "Stratified(UniformTimes()) for example")
         check_instance("draws", self.draws, int, "a number of terms")
-        if self.draws < 1:
-            msg = f"draws must be at least 1, got {self.draws}"
-            raise ValueError(msg)
+        check_count("draws", self.draws)
 
-    def check(self, steps: int | None) -> None:
-        """See `Summation.check`."""
-        levels = self.times.number_of_levels()
+    @override
+    def bind(self, process: LinearGaussianProcess, steps: int | None) -> TermSampler:
+        sampler = self.times.sampler(process, steps)
+        levels = sampler.number_of_levels()
         if steps is None and levels is not None:
             msg = (
-                f"{self.times} draws {levels} levels only, and continuous time has more: take a law of continuous time,"
-                " such as UniformTimes() or LossHistoryBins(), or a number of steps"
+                f"{self.times} draws {levels} levels only, and continuous time has more: take times of continuous time,"
+                " such as UniformTimes() or LossAwareTimes(), or a number of steps"
             )
             raise ValueError(msg)
         count = steps or _PROBED
-        missed = self._probabilities(torch.arange(1, count + 1, dtype=torch.float64), count) <= 0
+        missed = level_probabilities(sampler, torch.arange(1, count + 1, dtype=torch.float64), count) <= 0
         if bool(missed.any()):
             k = int(missed.int().argmax()) + 1
             what = f"level {k} of {count}" if steps else f"a time between {(k - 1) / count:.4g} and {k / count:.4g}"
             msg = (
-                f"{self.times} never draws {what}, whose term would be missing from every estimate: take a law that "
-                "reaches all of them, such as UniformTimes() or Stratified(UniformTimes())"
+                f"{self.times} never draws {what}, whose term would be missing from every estimate: take times that "
+                "reach all of them, such as UniformTimes() or Stratified(UniformTimes())"
             )
             raise ValueError(msg)
+        return SomeTerms(self.draws, sampler, steps)
 
-    def draw(
-        self, steps: int | None, batch: int, *, device: torch.device, generator: torch.Generator | None = None
-    ) -> Draws:
-        """See `Summation.draw`."""
-        # Drawn for one example at a time: a law spreads what it is asked for at once, and examples are independent.
+
+class AllTerms(TermSampler):
+    """Every one of `steps` levels once."""
+
+    def __init__(self, steps: int) -> None:
+        super().__init__()
+        self.steps = steps
+
+    @override
+    def draw(self, batch: int, *, device: torch.device, generator: torch.Generator | None = None) -> Draws:
+        levels = torch.arange(1, self.steps + 1, dtype=schedule_dtype(device), device=device)
+        fractions = levels[None] / self.steps
+        return Draws(fractions, torch.ones_like(fractions))
+
+
+class SomeTerms(TermSampler):
+    """A few of `steps` levels, or of all times.
+
+    Args:
+        count: how many for each example.
+        times: draws their places in (0, 1].
+        steps: number of levels; None in continuous time.
+    """
+
+    def __init__(self, count: int, times: TimeSampler, steps: int | None) -> None:
+        super().__init__()
+        self.count, self.times, self.steps = count, times, steps
+
+    @override
+    def extra_repr(self) -> str:
+        return f"{self.count} draws" + ("" if isinstance(self.times, nn.Module) else f" of {self.times}")
+
+    @override
+    def draw(self, batch: int, *, device: torch.device, generator: torch.Generator | None = None) -> Draws:
+        # Drawn for one example at a time: times are spread over what is asked for at once, and examples independent.
         fractions = torch.stack(
-            [self.times.sample(self.draws, device=device, generator=generator) for _ in range(batch)]
-        ).to(torch.float64)
-        if steps is None:
-            return Draws(fractions, 1 / (self.draws * self.times.density(fractions.flatten()).reshape(fractions.shape)))
-        # A law over levels k / T may come back from its own division a rounding above k.
-        level = (fractions * steps - 1e-9).ceil().clamp(1, steps)
-        probability = self._probabilities(level.flatten(), steps).reshape(level.shape)
-        return Draws(level / steps, 1 / (self.draws * probability))
+            [self.times.sample(self.count, device=device, generator=generator) for _ in range(batch)]
+        )
+        if self.steps is None:
+            return Draws(fractions, 1 / (self.count * self.times.density(fractions)))
+        # A sampler of levels k / T may come back from its own division a rounding above k.
+        level = (fractions * self.steps - 1e-9).ceil().clamp(1, self.steps)
+        return Draws(level / self.steps, 1 / (self.count * level_probabilities(self.times, level, self.steps)))
 
-    def _probabilities(self, level: Tensor, steps: int) -> Tensor:
-        """Return the probability of each of these levels."""
-        # Half a rounding beside k / T, so that a law over levels counts each of them once.
-        last = torch.where(level == steps, 1.0, (level + 1e-9) / steps)
-        first = torch.where(level == 1, 0.0, (level - 1 + 1e-9) / steps)
-        return self.times.cdf(last) - self.times.cdf(first)
+
+def level_probabilities(times: TimeSampler, level: Float[Tensor, "*n"], steps: int) -> Float[Tensor, "*n"]:
+    """Return the probability of each of these levels 1..steps."""
+    # Half a rounding beside k / T, so that a distribution over levels counts each of them once.
+    last = torch.where(level == steps, 1.0, (level + 1e-9) / steps)
+    first = torch.where(level == 1, 0.0, (level - 1 + 1e-9) / steps)
+    return times.cdf(last) - times.cdf(first)

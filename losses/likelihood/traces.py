@@ -18,7 +18,9 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from typing_extensions import override
 
+from ...models.conditions import Condition
 from ...models.denoiser import AbstractDenoiser, HasJacobianDiagonal
 
 TraceRule = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
@@ -34,7 +36,12 @@ class Trace(ABC):
 
     @abstractmethod
     def rule(
-        self, denoiser: AbstractDenoiser, u: Float[Tensor, "batch ..."], *, generator: torch.Generator | None = None
+        self,
+        denoiser: AbstractDenoiser,
+        u: Float[Tensor, "batch ..."],
+        condition: Condition | None = None,
+        *,
+        generator: torch.Generator | None = None,
     ) -> TraceRule:
         """Return the function to call along one trajectory, for which random signs are drawn here, once.
 
@@ -43,6 +50,7 @@ class Trace(ABC):
         Args:
             denoiser: the denoiser.
             u: spectra of latents, (batch, *shape), of the dtype and device that the function will be called with.
+            condition: what the network is told of each row; None where there is nothing.
             generator: source of randomness; torch's default if None.
 
         Returns:
@@ -63,10 +71,15 @@ class Trace(ABC):
 class ClosedFormTrace(Trace):
     """The diagonal from the denoiser's own formula; see `unmelt.models.denoiser.HasJacobianDiagonal`."""
 
+    @override
     def rule(
-        self, denoiser: AbstractDenoiser, u: Float[Tensor, "batch ..."], *, generator: torch.Generator | None = None
+        self,
+        denoiser: AbstractDenoiser,
+        u: Float[Tensor, "batch ..."],
+        condition: Condition | None = None,
+        *,
+        generator: torch.Generator | None = None,
     ) -> TraceRule:
-        """See `Trace.rule`."""
         if not isinstance(denoiser, HasJacobianDiagonal):
             msg = (
                 f"{type(denoiser).__name__} has no method jacobian_diagonal, which ClosedFormTrace calls: write one,"
@@ -77,8 +90,8 @@ class ClosedFormTrace(Trace):
 
         def evaluate(u_t: Tensor, t: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
             z_t = basis.inverse(u_t)
-            trace = (weight * denoiser.jacobian_diagonal(z_t, t)).flatten(1).sum(1)
-            return basis.forward(denoiser.output(z_t, t)), trace[None].to(u_t.dtype)
+            trace = (weight * denoiser.jacobian_diagonal(z_t, t, condition)).flatten(1).sum(1)
+            return basis.forward(denoiser.output(z_t, t, condition)), trace[None].to(u_t.dtype)
 
         return evaluate
 
@@ -87,14 +100,19 @@ class ClosedFormTrace(Trace):
 class ExactTrace(Trace):
     """All n diagonal entries, one backward pass each: for any denoiser of small signals."""
 
+    @override
     def rule(
-        self, denoiser: AbstractDenoiser, u: Float[Tensor, "batch ..."], *, generator: torch.Generator | None = None
+        self,
+        denoiser: AbstractDenoiser,
+        u: Float[Tensor, "batch ..."],
+        condition: Condition | None = None,
+        *,
+        generator: torch.Generator | None = None,
     ) -> TraceRule:
-        """See `Trace.rule`."""
         entries = torch.eye(u[0].numel(), dtype=u.dtype, device=u.device).reshape(-1, 1, *u.shape[1:])
 
         def evaluate(u_t: Tensor, t: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-            output, forms = _quadratic_forms(denoiser, u_t, t, weight, entries)
+            output, forms = _quadratic_forms(denoiser, condition, u_t, t, weight, entries)
             return output, forms.sum(0, keepdim=True)
 
         return evaluate
@@ -125,28 +143,39 @@ class HutchinsonTrace(Trace):
         """One for each probe."""
         return self.probes
 
+    @override
     def rule(
-        self, denoiser: AbstractDenoiser, u: Float[Tensor, "batch ..."], *, generator: torch.Generator | None = None
+        self,
+        denoiser: AbstractDenoiser,
+        u: Float[Tensor, "batch ..."],
+        condition: Condition | None = None,
+        *,
+        generator: torch.Generator | None = None,
     ) -> TraceRule:
-        """See `Trace.rule`."""
         source = u.device if generator is None else generator.device
         signs = 2 * torch.randint(2, (self.probes, *u.shape), generator=generator, device=source) - 1
         signs = signs.to(u.device, u.dtype)
 
         def evaluate(u_t: Tensor, t: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-            return _quadratic_forms(denoiser, u_t, t, weight, signs)
+            return _quadratic_forms(denoiser, condition, u_t, t, weight, signs)
 
         return evaluate
 
+    @override
     def standard_error(self, estimates: Float[Tensor, "estimates batch"]) -> Float[Tensor, " batch"]:
-        """See `Trace.standard_error`; NaN for a single probe."""
+        # A single probe tells nothing of its error.
         if len(estimates) == 1:
             return torch.full_like(estimates[0], torch.nan)
         return estimates.std(0) / len(estimates) ** 0.5
 
 
 def _quadratic_forms(
-    denoiser: AbstractDenoiser, u_t: Tensor, t: Tensor, weight: Tensor, directions: Tensor
+    denoiser: AbstractDenoiser,
+    condition: Condition | None,
+    u_t: Tensor,
+    t: Tensor,
+    weight: Tensor,
+    directions: Tensor,
 ) -> tuple[Tensor, Tensor]:
     """Return the spectrum of the output, and e^T diag(weight) J e for each e of `directions`, (directions, batch).
 
@@ -156,7 +185,7 @@ def _quadratic_forms(
     basis = denoiser.process.basis
     with torch.enable_grad():
         u_t = u_t.detach().requires_grad_()
-        output = basis.forward(denoiser.output(basis.inverse(u_t), t))
+        output = basis.forward(denoiser.output(basis.inverse(u_t), t, condition))
     forms: list[Tensor] = []
     for direction in directions:
         # Networks treat examples apart, so one pass back serves the whole batch.

@@ -1,13 +1,8 @@
-"""Laws of the times that a denoiser is trained at, and ways to draw a batch of them."""
+"""Distributions of the times that a denoiser is trained at, and ways to draw a batch of them."""
 
-from .base import TimeDistribution
-from .joint import (
-    Antithetic,
-    JointTimes,
-    LowDiscrepancy,
-    Stratified,
-)
-from .loss_aware import LossHistory, LossHistoryBins, LossHistoryTimes
+from .base import TimeDistribution, TimeSampler
+from .joint import Antithetic, JointTimes, LowDiscrepancy, Stratified
+from .loss_aware import LossAwareTimes
 from .noise_level import LogNormalTimes, LogSNRTimes, NoiseLevelTimes
 from .uniform import LevelTimes, UniformTimes, default_times
 
@@ -17,13 +12,12 @@ __all__ = [
     "LevelTimes",
     "LogNormalTimes",
     "LogSNRTimes",
-    "LossHistory",
-    "LossHistoryBins",
-    "LossHistoryTimes",
+    "LossAwareTimes",
     "LowDiscrepancy",
     "NoiseLevelTimes",
     "Stratified",
     "TimeDistribution",
+    "TimeSampler",
     "UniformTimes",
     "default_times",
 ]

@@ -1,11 +1,11 @@
-r"""Laws of training times that are laws of the noise level.
+r"""Distributions of training times that are distributions of the noise level.
 
 What a time means depends on the schedule; how noisy a latent is does not. With l_t the process's log-SNR let
 
     y(t) = mean over coefficients of -l_t / 2 = mean of log(sigma_t / alpha_t),
 
-the logarithm of EDM's noise level. It never falls in t, so a law of y becomes a law of t: F(t) = G(y(t)), where G is
-y's distribution function, cut to the values from y(0) to y(1) that the process covers. Its density is g(y) dy/dt.
+the logarithm of EDM's noise level. It never falls in t, so a distribution of y becomes one of t: F(t) = G(y(t)), where
+G is y's distribution function, cut to the values from y(0) to y(1) that the process covers. Its density is g(y) dy/dt.
 
 The mean weighs all coefficients alike. Where their log-SNRs lie far apart, as under blurs, few coefficients decide it:
 heat's log alpha goes down to thousands at high frequencies. Constants made for white noise mean nothing there.
@@ -15,30 +15,41 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
+from typing_extensions import override
 
-from ...core.checks import check_instance
 from ...core.precision import schedule_dtype
 from ...core.root_finding import invert_distribution
 from ...degradations import LinearGaussianProcess
-from .base import (
-    TimeDistribution,
-    checked_times,
-    checked_uniforms,
-    largest_below_one,
-)
+from .base import TimeDistribution, TimeSampler, checked_times, checked_uniforms, largest_below_one
 
 
-class NoiseLevelTimes(nn.Module, TimeDistribution, ABC):
-    """A law of y = mean of log(sigma / alpha), turned into one of time. A subclass writes `_share` and `_slope`.
+class NoiseLevelTimes(TimeDistribution, ABC):
+    """A distribution of y = mean of log(sigma / alpha), cut to a range. A subclass writes `share` and `slope`."""
 
-    A module, so that its process moves with the loss that holds it.
+    @abstractmethod
+    def share(self, y: Float[Tensor, " n"], low: float, high: float) -> Float[Tensor, " n"]:
+        """Return G(y), the probability of at most y, for y from `low` to `high`."""
+
+    @abstractmethod
+    def slope(self, y: Float[Tensor, " n"], low: float, high: float) -> Float[Tensor, " n"]:
+        """Return g(y) = dG / dy."""
+
+    @override
+    def sampler(self, process: LinearGaussianProcess, levels: int | None) -> NoiseLevelSampler:
+        return NoiseLevelSampler(process, self)
+
+
+class NoiseLevelSampler(TimeSampler):
+    """A distribution of the noise level as one of a process's times.
 
     Args:
-        process: the forward process that says which noise each time has.
+        process: says which noise each time has.
+        of: the distribution of y.
 
     Attributes:
         first: the first time with a finite y: 0, or 2^-53 (in double precision) where y(0) is infinite.
@@ -47,14 +58,11 @@ class NoiseLevelTimes(nn.Module, TimeDistribution, ABC):
         highest: y(last).
 
     Raises:
-        TypeError: `process` is none.
         ValueError: y is infinite at times between 0 and 1, or constant.
     """
 
-    def __init__(self, process: LinearGaussianProcess) -> None:
-        super().__init__()
-        check_instance("process", process, LinearGaussianProcess, "IsotropicDiffusion((3, 32, 32)) for example")
-        self.process = process
+    def __init__(self, process: LinearGaussianProcess, of: NoiseLevelTimes) -> None:
+        self.process, self.of = process, of
         almost = largest_below_one(schedule_dtype(process.device))
         self.first, self.lowest = self._finite_end(0.0, 1 - almost)
         self.last, self.highest = self._finite_end(1.0, almost)
@@ -66,43 +74,36 @@ class NoiseLevelTimes(nn.Module, TimeDistribution, ABC):
             )
             raise ValueError(msg)
 
+    def __repr__(self) -> str:
+        """Show the distribution and what the process covers of it."""
+        return f"{self.of}, mean log-SNR {-2 * self.lowest:.4g} to {-2 * self.highest:.4g}"
+
     def log_noise(self, t: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
         """Return y(t), the mean over coefficients of log(sigma_t / alpha_t), (n,), for times (n,)."""
         mean = self.process.log_snr(t).flatten(1).mean(1) / -2
         return mean.to(t.device).expand(len(t))
 
+    @override
     def quantile(self, u: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
-        """See `TimeDistribution.quantile`; `invert_distribution` says how precisely the times are found."""
+        # `invert_distribution` says how precisely the times are found.
         with torch.no_grad():
             return invert_distribution(self._cdf, checked_uniforms(u).flatten()).reshape(u.shape)
 
+    @override
     def cdf(self, t: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
-        """See `TimeDistribution.cdf`."""
         return self._cdf(checked_times(t).flatten()).reshape(t.shape)
 
+    @override
     def density(self, t: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
-        """See `TimeDistribution.density`."""
         times = checked_times(t).flatten()
         rate = self.process.log_snr_rate(times).flatten(1).mean(1) / -2
-        density = self._slope(self.log_noise(times)) * rate.to(times.device)
+        density = self.of.slope(self.log_noise(times), self.lowest, self.highest) * rate.to(times.device)
         outside = (times < self.first) | (times > self.last)
         return torch.where(outside, 0.0, density).reshape(t.shape)
 
-    def extra_repr(self) -> str:
-        """Show what the process covers."""
-        return f"mean log-SNR {-2 * self.lowest:.4g} to {-2 * self.highest:.4g}"
-
-    @abstractmethod
-    def _share(self, y: Tensor) -> Tensor:
-        """Return G(y), the probability of at most y, for y from `lowest` to `highest`."""
-
-    @abstractmethod
-    def _slope(self, y: Tensor) -> Tensor:
-        """Return g(y) = dG / dy."""
-
     def _cdf(self, t: Tensor) -> Tensor:
         # y lies past its finite values at the ends where it is infinite there, or by rounding.
-        return self._share(self.log_noise(t)).clamp(0.0, 1.0)
+        return self.of.share(self.log_noise(t), self.lowest, self.highest).clamp(0.0, 1.0)
 
     def _finite_end(self, end: float, inside: float) -> tuple[float, float]:
         """Return the time next to `end` with a finite y, and that y."""
@@ -118,90 +119,102 @@ class NoiseLevelTimes(nn.Module, TimeDistribution, ABC):
         raise ValueError(msg)
 
 
+@dataclass(frozen=True)
 class LogSNRTimes(NoiseLevelTimes):
     """Times at which the mean log-SNR is uniform between its values at t = 0 and t = 1.
 
     They give every noise level the same share of training whatever the schedule, which then only counts through its
-    ends. Kingma & Gao (2023) write training losses by the law of the log-SNR that they draw.
-
-    Args:
-        process: a process whose mean log-SNR is finite at both ends.
+    ends. Kingma & Gao (2023) write training losses by the distribution of the log-SNR that they draw.
 
     Raises:
-        TypeError: `process` is none.
-        ValueError: the mean log-SNR is infinite at an end, or constant.
+        ValueError: when it is bound: the process's mean log-SNR is infinite at an end, or constant.
     """
 
-    def __init__(self, process: LinearGaussianProcess) -> None:
-        super().__init__(process)
-        if self.first > 0 or self.last < 1:
-            where = "at t = 0, without noise" if self.first > 0 else "at t = 1, without signal"
+    @override
+    def sampler(self, process: LinearGaussianProcess, levels: int | None) -> NoiseLevelSampler:
+        found = super().sampler(process, levels)
+        if found.first > 0 or found.last < 1:
+            where = "at t = 0, without noise" if found.first > 0 else "at t = 1, without signal"
             msg = (
-                f"the mean log-SNR of {type(process).__name__} is infinite {where}, and no law is uniform over an"
-                " infinite range: bound the schedule, as CosineSchedule(log_snr_min=-10.0, log_snr_max=10.0) does, or"
-                " use LogNormalTimes(process)"
+                f"the mean log-SNR of {type(process).__name__} is infinite {where}, and no distribution is uniform over"
+                " an infinite range: bound the schedule, as CosineSchedule(log_snr_min=-10.0, log_snr_max=10.0) does,"
+                " or use LogNormalTimes()"
             )
             raise ValueError(msg)
+        return found
 
-    def _share(self, y: Tensor) -> Tensor:
-        return (y - self.lowest) / (self.highest - self.lowest)
+    @override
+    def share(self, y: Float[Tensor, " n"], low: float, high: float) -> Float[Tensor, " n"]:
+        return (y - low) / (high - low)
 
-    def _slope(self, y: Tensor) -> Tensor:
-        return torch.full_like(y, 1 / (self.highest - self.lowest))
+    @override
+    def slope(self, y: Float[Tensor, " n"], low: float, high: float) -> Float[Tensor, " n"]:
+        return torch.full_like(y, 1 / (high - low))
 
 
+@dataclass(frozen=True)
 class LogNormalTimes(NoiseLevelTimes):
     """Times at which y = mean of log(sigma / alpha) is normal, *cut to the range that the process covers*.
 
     Source: Karras et al. (2022), table 1: the logarithm of the noise level is normal with mean -1.2 and standard
-    deviation 1.2, for data in [-1, 1]. Nothing is clamped to the ends of the range: what the normal law has beyond them
-    is left out and the rest scaled up, so that `cdf`, `quantile` and `density` are those of the truncated law. Where y
-    is infinite at an end, the range goes to the time next to that end, 2^-53 from it in double precision.
+    deviation 1.2, for data in [-1, 1]. Nothing is clamped to the ends of the range: what the normal distribution has
+    beyond them is left out and the rest scaled up, so that `cdf`, `quantile` and `density` are those of the truncated
+    one. Where y is infinite at an end, the range goes to the time next to that end, 2^-53 from it in double precision.
 
-    Args:
-        process: the forward process that says which noise each time has.
+    Attributes:
         mean: mean of y before it is cut.
         std: standard deviation of y before it is cut.
 
-    Attributes:
-        covered: the probability that the uncut normal law gives to the range.
-
     Raises:
-        TypeError: `process` is none.
-        ValueError: std is not positive; y is infinite between 0 and 1, or constant; or the law has nothing where y is.
+        ValueError: mean is not finite, or std not positive and finite. When it is bound: y is infinite between 0 and 1,
+            or constant, or the normal distribution has nothing where y is.
     """
 
-    def __init__(self, process: LinearGaussianProcess, mean: float = -1.2, std: float = 1.2) -> None:
-        if not (math.isfinite(mean) and 0 < std < math.inf):
-            msg = f"mean must be finite and std positive and finite, got {mean} and {std}"
+    mean: float = -1.2
+    std: float = 1.2
+
+    def __post_init__(self) -> None:
+        """Refuse what is not a normal distribution."""
+        if not (math.isfinite(self.mean) and 0 < self.std < math.inf):
+            msg = f"mean must be finite and std positive and finite, got {self.mean} and {self.std}"
             raise ValueError(msg)
-        super().__init__(process)
-        self.mean, self.std = mean, std
-        # The normal law's upper tail has no digits below 2^-53, its lower tail has all of them: a range above the mean
-        # is turned around.
-        self._sign = -1.0 if self.lowest > mean else 1.0
-        ends = torch.tensor([self.lowest, self.highest], dtype=torch.float64)
-        self._start, end = self._normal(ends).tolist()
-        self.covered = abs(end - self._start)
-        if self.covered == 0:
+
+    @override
+    def sampler(self, process: LinearGaussianProcess, levels: int | None) -> NoiseLevelSampler:
+        found = super().sampler(process, levels)
+        if self.covered(found.lowest, found.highest) == 0:
             msg = (
-                f"y = mean of log(sigma / alpha) of {type(process).__name__} goes from {self.lowest:.4g} to"
-                f" {self.highest:.4g}, where a normal law of mean {mean} and standard deviation {std} has nothing:"
-                " choose a mean between these, or UniformTimes()"
+                f"y = mean of log(sigma / alpha) of {type(process).__name__} goes from {found.lowest:.4g} to"
+                f" {found.highest:.4g}, where a normal distribution of mean {self.mean} and standard deviation"
+                f" {self.std} has nothing: choose a mean between these, or UniformTimes()"
             )
             raise ValueError(msg)
+        return found
 
-    def extra_repr(self) -> str:
-        """Show the law and what is left of it."""
-        return f"mean={self.mean}, std={self.std}, {super().extra_repr()}, {self.covered:.4g} of the law"
+    def covered(self, low: float, high: float) -> float:
+        """Return the probability that the uncut normal distribution gives to the range."""
+        sign = self._sign(low)
+        return sign * (_normal_cdf(sign * self._scaled(high)) - _normal_cdf(sign * self._scaled(low)))
 
-    def _normal(self, y: Tensor) -> Tensor:
-        # torch.special.ndtr has no digits in the lower tail either, and is 0 from -8.3 on.
-        return torch.special.erfc(-self._sign * (y - self.mean) / (self.std * math.sqrt(2))) / 2
+    @override
+    def share(self, y: Float[Tensor, " n"], low: float, high: float) -> Float[Tensor, " n"]:
+        sign = self._sign(low)
+        start, z = _normal_cdf(sign * self._scaled(low)), sign * (y - self.mean) / self.std
+        return sign * (torch.special.erfc(-z / math.sqrt(2)) / 2 - start) / self.covered(low, high)
 
-    def _share(self, y: Tensor) -> Tensor:
-        return self._sign * (self._normal(y) - self._start) / self.covered
-
-    def _slope(self, y: Tensor) -> Tensor:
+    @override
+    def slope(self, y: Float[Tensor, " n"], low: float, high: float) -> Float[Tensor, " n"]:
         z = (y - self.mean) / self.std
-        return (-z.square() / 2).exp() / (math.sqrt(2 * math.pi) * self.std * self.covered)
+        return (-z.square() / 2).exp() / (math.sqrt(2 * math.pi) * self.std * self.covered(low, high))
+
+    def _sign(self, low: float) -> float:
+        # The upper tail of Phi has no digits below 2^-53, the lower has all: a range above the mean is turned around.
+        return -1.0 if low > self.mean else 1.0
+
+    def _scaled(self, y: float) -> float:
+        return (y - self.mean) / self.std
+
+
+def _normal_cdf(z: float) -> float:
+    # torch.special.ndtr has no digits in the lower tail either, and is 0 from -8.3 on.
+    return math.erfc(-z / math.sqrt(2)) / 2

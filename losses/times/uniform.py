@@ -1,4 +1,4 @@
-"""Uniform laws: in continuous time, and on levels."""
+"""Uniform distributions: in continuous time, and on levels."""
 
 from __future__ import annotations
 
@@ -7,89 +7,104 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from typing_extensions import override
 
 from ...core.precision import schedule_dtype
 from ...degradations import LinearGaussianProcess
-from .base import (
-    TimeDistribution,
-    above_zero,
-    checked_times,
-    checked_uniforms,
-)
+from .base import TimeDistribution, TimeSampler, above_zero, checked_times, checked_uniforms
 from .levels import as_level, check_count
 
 
 @dataclass(frozen=True)
-class UniformTimes(TimeDistribution):
-    """t uniform in (0, 1], for processes in continuous time: F(t) = t."""
+class UniformTimes(TimeDistribution, TimeSampler):
+    """t uniform in (0, 1], whether the process has levels or not: F(t) = t."""
 
+    @override
+    def sampler(self, process: LinearGaussianProcess, levels: int | None) -> UniformTimes:
+        return self
+
+    @override
     def quantile(self, u: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
-        """See `TimeDistribution.quantile`."""
         return above_zero(checked_uniforms(u))
 
+    @override
     def cdf(self, t: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
-        """See `TimeDistribution.cdf`."""
         return checked_times(t)
 
+    @override
     def density(self, t: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
-        """See `TimeDistribution.density`."""
         return torch.ones_like(checked_times(t))
 
+    @override
     def sample(
         self, batch: int, *, device: torch.device, generator: torch.Generator | None = None
     ) -> Float[Tensor, " batch"]:
-        """See `TimeDistribution.sample`."""
         source = generator.device if generator is not None else device
         # torch.rand draws from [0, 1): turned around it never gives t = 0, where there is nothing to learn.
         return (1 - torch.rand(batch, generator=generator, device=source)).to(device, schedule_dtype(device))
 
 
 @dataclass(frozen=True)
-class LevelTimes(TimeDistribution):
+class LevelTimes(TimeDistribution, TimeSampler):
     """t = k / K with k uniform over *all* of 1..K, the last one included: sampling starts from it.
 
     Attributes:
-        levels: number K of levels.
+        levels: number K of levels; None takes the process's.
 
     Raises:
-        ValueError: levels < 1.
+        ValueError: levels < 1. When it is bound: neither it nor the process says how many levels there are.
     """
 
-    levels: int
+    levels: int | None = None
 
     def __post_init__(self) -> None:
         """Refuse a grid without levels."""
-        check_count("levels", self.levels)
+        if self.levels is not None:
+            check_count("levels", self.levels)
 
-    def number_of_levels(self) -> int | None:
-        """See `TimeDistribution.number_of_levels`."""
+    @override
+    def sampler(self, process: LinearGaussianProcess, levels: int | None) -> LevelTimes:
+        if self.levels is None and levels is None:
+            msg = (
+                f"LevelTimes() takes its levels from the process, and {type(process).__name__} has none: give a number,"
+                " such as LevelTimes(100), or use UniformTimes()"
+            )
+            raise ValueError(msg)
+        return LevelTimes(self.levels or levels)
+
+    @override
+    def number_of_levels(self) -> int:
+        if self.levels is None:
+            msg = "LevelTimes() takes its number of levels from a process: LevelTimes().bind(process), or give a number"
+            raise ValueError(msg)
         return self.levels
 
+    @override
     def quantile(self, u: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
-        """See `TimeDistribution.quantile`."""
+        levels = self.number_of_levels()
         # u K may be rounded up to K.
-        return ((checked_uniforms(u) * self.levels).floor() + 1).clamp(max=self.levels) / self.levels
+        return ((checked_uniforms(u) * levels).floor() + 1).clamp(max=levels) / levels
 
+    @override
     def cdf(self, t: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
-        """See `TimeDistribution.cdf`."""
-        t = checked_times(t)
-        return as_level(t, self.levels)[0].to(t.dtype) / self.levels
+        t, levels = checked_times(t), self.number_of_levels()
+        return torch.where(t.isnan(), t, as_level(t.nan_to_num(), levels)[0].to(t.dtype) / levels)
 
+    @override
     def density(self, t: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
-        """See `TimeDistribution.density`."""
         t = checked_times(t)
-        level, at_level = as_level(t, self.levels)
-        return ((level > 0) & at_level).to(t.dtype)
+        level, at_level = as_level(t.nan_to_num(), self.number_of_levels())
+        return torch.where(t.isnan(), t, ((level > 0) & at_level).to(t.dtype))
 
+    @override
     def sample(
         self, batch: int, *, device: torch.device, generator: torch.Generator | None = None
     ) -> Float[Tensor, " batch"]:
-        """See `TimeDistribution.sample`."""
         source = generator.device if generator is not None else device
-        levels = torch.randint(1, self.levels + 1, (batch,), generator=generator, device=source)
-        return levels.to(device, schedule_dtype(device)) / self.levels
+        drawn = torch.randint(1, self.number_of_levels() + 1, (batch,), generator=generator, device=source)
+        return drawn.to(device, schedule_dtype(device)) / self.number_of_levels()
 
 
-def default_times(process: LinearGaussianProcess) -> TimeDistribution:
-    """Return the uniform distribution over levels 1..K where the process has them, else over (0, 1]."""
-    return LevelTimes(process.levels) if process.levels else UniformTimes()
+def default_times(levels: int | None) -> TimeDistribution:
+    """Return the uniform distribution over levels 1..K where there are levels, else over (0, 1]."""
+    return LevelTimes(levels) if levels else UniformTimes()

@@ -23,7 +23,7 @@ class BoundWeighting(Weighting):
 
     @override
     def weight(self, at: Level) -> Float[Tensor, "..."]:
-        """See `Weighting.weight`; infinite where the log-SNR falls infinitely fast, NaN where it rises."""
+        """Infinite where the log-SNR falls infinitely fast, NaN where it rises."""
         rate = at.process.log_snr_rate(at.t)
         # A rate that is positive only by rounding, as in `check_falling`, is one of a log-SNR that rests.
         rests = (rate > 0) & (rate <= 1e4 * torch.finfo(rate.dtype).eps)

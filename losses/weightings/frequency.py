@@ -137,7 +137,7 @@ def _eigenvalues(basis: Basis) -> Tensor:
     if not isinstance(basis, (SeparableBasis, EigenBasis)):
         msg = (
             f"a power law needs eigenvalues, which {type(basis).__name__} does not have: use a cosine, sine, Fourier or"
-            " eigenbasis, or pass factors of your own to FrequencyWeighting"
+            " eigenbasis, or pass factors to FrequencyWeighting"
         )
         raise TypeError(msg)
     values = basis.laplacian_eigenvalues() if isinstance(basis, SeparableBasis) else basis.eigenvalues()
@@ -147,7 +147,7 @@ def _eigenvalues(basis: Basis) -> Tensor:
     if bool((values < 0).any()) or not bool((values > 0).any()):
         msg = (
             "a power law needs eigenvalues of at least 0, one of them positive, got values from"
-            f" {values.min().item():.6g} to {values.max().item():.6g}: pass factors of your own to FrequencyWeighting"
+            f" {values.min().item():.6g} to {values.max().item():.6g}: pass factors to FrequencyWeighting"
         )
         raise ValueError(msg)
     return values

@@ -1,4 +1,4 @@
-r"""Learned weights of times: every time's loss in units of its own mean.
+r"""Learned weights of times: every time's loss in units of its mean.
 
 With a learned number v(t) an example's loss L becomes
 

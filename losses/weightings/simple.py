@@ -31,7 +31,7 @@ class SimpleWeighting(Weighting):
     in_terms_of: Prediction | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what is no prediction."""
+        """Refuse anything but a prediction."""
         if self.in_terms_of is not None:
             check_instance("in_terms_of", self.in_terms_of, Prediction, "PredictX() for example")
 

@@ -1,4 +1,4 @@
-"""Decoders: the law of the data given the first latent."""
+"""Decoders: the distribution of the data given the first latent."""
 
 from .base import Decoder
 from .discretised import DiscretisedGaussianDecoder

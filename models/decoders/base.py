@@ -1,14 +1,16 @@
-r"""The law of the data given the first latent, p(x | z_first): the last step of the generative model.
+r"""The distribution of the data given the first latent, p(x | z_first): the last step of the generative model.
 
-It is centred on the denoiser's estimate x_hat, and its own width is for the decoder to say. The first latent's noise
+It is centred on the denoiser's estimate x_hat, and how wide it is is for the decoder to say. The first latent's noise
 leaves u = u_t / alpha_t open by sigma_t / alpha_t per coefficient: that is the posterior's width under a flat prior,
 and what a decoder takes when it is told nothing else.
 """
 
 from __future__ import annotations
 
+import copy
 import math
 from abc import ABC, abstractmethod
+from typing import Self
 
 import torch
 from jaxtyping import Float, Shaped
@@ -23,7 +25,7 @@ from ..grey_levels import GreyLevels
 
 
 class Decoder(ConstantModule, ABC):
-    """A law of the data given the denoiser's estimate from the first latent.
+    """A distribution of the data given the denoiser's estimate from the first latent.
 
     A subclass writes `negative_log_likelihood`, `from_levels` (what quantised data become) and `fitted`.
 
@@ -42,7 +44,7 @@ class Decoder(ConstantModule, ABC):
         check_instance("process", process, LinearGaussianProcess, "IsotropicDiffusion(shape) for example")
         if grey_levels is not None:
             declared = "GreyLevels(count=256, low=0.0, high=1.0) for example"
-            check_instance("quantisation", grey_levels, GreyLevels, declared)
+            check_instance("grey_levels", grey_levels, GreyLevels, declared)
         self.process = process
         self.grey_levels = grey_levels
 
@@ -56,15 +58,15 @@ class Decoder(ConstantModule, ABC):
         """Return the floating-point data that latents are made of and that `negative_log_likelihood` takes.
 
         Args:
-            x: data, (batch, *shape): floating-point; where a quantisation is declared, its levels as integers or the
-                values of the levels.
+            x: data, (batch, *shape): floating-point; where levels are declared, these as integers or their
+                values.
             generator: source of the noise of dequantisation, where there is any; torch's default if None.
 
         Returns:
             (batch, *shape), float64 if `x` is and float32 otherwise.
 
         Raises:
-            TypeError: `x` is integer data and no quantisation is declared.
+            TypeError: `x` is integer data and no levels are declared.
             ValueError: `x` has another shape, or is not on the declared levels.
         """
         check_instance("x", x, Tensor, "torch.as_tensor(...) makes one")
@@ -97,11 +99,11 @@ class Decoder(ConstantModule, ABC):
 
         Raises:
             TypeError: an argument is not floating-point.
-            ValueError: a shape is wrong, a time lies outside [0, 1], or there is no such law at t.
+            ValueError: a shape is wrong, a time lies outside [0, 1], or there is no such distribution at t.
         """
 
     @abstractmethod
-    def fitted(self, x: Float[Tensor, "batch ..."], x_hat: Float[Tensor, "batch ..."]) -> Decoder:
+    def fitted(self, x: Float[Tensor, "batch ..."], x_hat: Float[Tensor, "batch ..."]) -> Self:
         """Return this decoder with the standard deviation under which `x`, given `x_hat`, is most probable.
 
         Args:
@@ -112,6 +114,20 @@ class Decoder(ConstantModule, ABC):
             TypeError: an argument is not floating-point.
             ValueError: a shape is wrong, or an error is 0 in all examples, where no width is the best.
         """
+
+    def with_stddev(self, stddev: float | Float[Tensor, "..."]) -> Self:
+        """Return this decoder with another standard deviation, one that was fitted say.
+
+        Args:
+            stddev: in the data's units, a number or broadcastable to the process's shape.
+
+        Raises:
+            TypeError, ValueError: as the decoder's constructor.
+        """
+        made = copy.copy(self)
+        made._buffers = self._buffers.copy()  # noqa: SLF001  # copy.copy shares the table of buffers
+        made._register_stddev(stddev)  # noqa: SLF001
+        return made
 
     def _register_stddev(self, stddev: float | Tensor | None) -> None:
         """Register a standard deviation as a table that is saved with the model: it may have been fitted.
@@ -147,11 +163,11 @@ class Decoder(ConstantModule, ABC):
         at = self.process.at(t)
         return at.log_sigma - at.log_alpha
 
-    def _require_law(self, log_stddev: Tensor, t: Tensor) -> Tensor:
+    def _require_width(self, log_stddev: Tensor, t: Tensor) -> Tensor:
         """Return the log of a standard deviation made from sigma_t / alpha_t, checked to be a positive number's.
 
         Raises:
-            ValueError: it is zero, infinite or undefined (where values are free to read; elsewhere it becomes NaN).
+            ValueError: it is zero, infinite or undefined (where values are readable; elsewhere it becomes NaN).
         """
         # Logs of numbers that only overflow are no obstacle: nothing here needs the number itself.
         allowed = (log_stddev > math.log(torch.finfo(log_stddev.dtype).tiny)) & (log_stddev < torch.inf)

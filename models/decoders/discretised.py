@@ -20,11 +20,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Self
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.special import erfc, erfcx
+from typing_extensions import override
 
 from ...core.checks import check_instance
 from ...degradations import LinearGaussianProcess
@@ -58,22 +60,17 @@ class DiscretisedGaussianDecoder(Decoder):
     """
 
     def __init__(self, process: LinearGaussianProcess, grey_levels: GreyLevels, stddev: float | None = None) -> None:
-        declared = "which this law is about: GreyLevels(count=256, low=0.0, high=1.0) for example"
-        check_instance("quantisation", grey_levels, GreyLevels, declared)
+        declared = "which this distribution is over: GreyLevels(count=256, low=0.0, high=1.0) for example"
+        check_instance("grey_levels", grey_levels, GreyLevels, declared)
         super().__init__(process, grey_levels)
-        if stddev is not None:
-            check_instance("stddev", stddev, (float, int), "one for all pixels, or None")
         self._register_stddev(stddev)
 
+    @override
     def negative_log_likelihood(
         self, x: Float[Tensor, "batch ..."], x_hat: Float[Tensor, "batch ..."], t: Time
     ) -> Float[Tensor, " batch"]:
-        """See `Decoder.negative_log_likelihood`: here -log P of integer data.
-
-        Raises:
-            TypeError, ValueError: as there, and where `x` is not on the levels. Without a stddev there is no law where
-                alpha_t = 0 somewhere or sigma_t = 0 everywhere (where values are free to read; elsewhere NaN).
-        """
+        # Here -log P of integer data. Without a stddev there is none where alpha_t = 0 somewhere or sigma_t = 0
+        # everywhere.
         self._check_pair(x, x_hat)
         times = self.process.as_times(t, batch=len(x))
         log_stddev = self._log_stddev(times)
@@ -87,15 +84,16 @@ class DiscretisedGaussianDecoder(Decoder):
             level == 0,
             log_normal_cdf((half + residual) / stddev),
             torch.where(
-                level == grey_levels.levels - 1,
+                level == grey_levels.count - 1,
                 log_normal_cdf((half - residual) / stddev),
                 log_bin_mass(residual.abs(), half, log_stddev),
             ),
         )
         return -log_mass.flatten(1).sum(1)
 
-    def fitted(self, x: Float[Tensor, "batch ..."], x_hat: Float[Tensor, "batch ..."]) -> DiscretisedGaussianDecoder:
-        """See `Decoder.fitted`: the best number between a 64th of a level's width and four times the range.
+    @override
+    def fitted(self, x: Float[Tensor, "batch ..."], x_hat: Float[Tensor, "batch ..."]) -> Self:
+        """Return this decoder with the best number between a 64th of a level's width and four times the range.
 
         The cost is taken from evenly spaced examples, about 2^20 numbers of them, where there are more.
         """
@@ -107,11 +105,17 @@ class DiscretisedGaussianDecoder(Decoder):
         x, x_hat = self.process.to_schedule_dtype(x), self.process.to_schedule_dtype(x_hat)
 
         def cost(log_stddev: float) -> float:
-            made = DiscretisedGaussianDecoder(self.process, grey_levels, math.exp(log_stddev))
-            return made.negative_log_likelihood(x, x_hat, 0.0).mean().item()
+            return self.with_stddev(math.exp(log_stddev)).negative_log_likelihood(x, x_hat, 0.0).mean().item()
 
-        lowest, highest = math.log(grey_levels.width / 64), math.log(4 * grey_levels.levels * grey_levels.width)
-        return DiscretisedGaussianDecoder(self.process, grey_levels, math.exp(_minimum(cost, lowest, highest)))
+        lowest, highest = math.log(grey_levels.width / 64), math.log(4 * grey_levels.count * grey_levels.width)
+        return self.with_stddev(math.exp(_minimum(cost, lowest, highest)))
+
+    @override
+    def _register_stddev(self, stddev: float | Tensor | None) -> None:
+        if isinstance(stddev, Tensor) and stddev.ndim:
+            msg = f"stddev must be one number for all pixels, or None, got shape {tuple(stddev.shape)}"
+            raise ValueError(msg)
+        super()._register_stddev(stddev)
 
     def _log_stddev(self, t: Tensor) -> Tensor:
         """Return the log of a pixel's standard deviation at checked times, broadcastable to (batch, *shape)."""
@@ -121,10 +125,11 @@ class DiscretisedGaussianDecoder(Decoder):
         # Each number of a broadcast table stands for equally many coefficients, so that its mean is theirs.
         flat = log_variance.flatten(1)
         mean = flat.logsumexp(1) - math.log(flat.shape[1])
-        return self._require_law(mean.reshape(-1, *(1,) * len(self.process.shape)) / 2, t)
+        return self._require_width(mean.reshape(-1, *(1,) * len(self.process.shape)) / 2, t)
 
+    @override
     def from_levels(self, x: Tensor, grey_levels: GreyLevels, generator: torch.Generator | None) -> Tensor:
-        """See `Decoder.prepare`: nothing is drawn."""
+        # Nothing is drawn.
         return grey_levels.on_levels(x)
 
 

@@ -10,10 +10,12 @@ It is a density of continuous data. Of integer data it bounds the probability, o
 from __future__ import annotations
 
 import math
+from typing import Self
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from typing_extensions import override
 
 from ...core.precision import to_compute_dtype
 from ...degradations import LinearGaussianProcess
@@ -25,7 +27,7 @@ from .base import Decoder
 class GaussianDecoder(Decoder):
     """N(x | x_hat, V diag(stddev^2) V^T), as in inverse heat dissipation (Rissanen et al., 2023, section 2).
 
-    With a quantisation, `prepare` dequantises the data and -n log width is part of the negative log-likelihood, whose
+    With grey levels, `prepare` dequantises the data and -n log width is part of the negative log-likelihood, whose
     mean over the dequantising noise bounds -log P of the integers. Without, it is that of a density.
 
     Args:
@@ -51,18 +53,14 @@ class GaussianDecoder(Decoder):
         super().__init__(process, grey_levels)
         self._register_stddev(stddev)
 
+    @override
     def negative_log_likelihood(
         self, x: Float[Tensor, "batch ..."], x_hat: Float[Tensor, "batch ..."], t: Time
     ) -> Float[Tensor, " batch"]:
-        """See `Decoder.negative_log_likelihood`.
-
-        Raises:
-            TypeError, ValueError: as there. Without a stddev there is no law where alpha_t = 0 or sigma_t = 0 (where
-                values are free to read; elsewhere the result is NaN).
-        """
+        # Without a stddev there is no density where alpha_t = 0 or sigma_t = 0.
         self._check_pair(x, x_hat)
         times = self.process.as_times(t, batch=len(x))
-        log_stddev = self._require_law(self._log_open(times), times) if self.stddev is None else self.stddev.log()
+        log_stddev = self._require_width(self._log_open(times), times) if self.stddev is None else self.stddev.log()
         error = self.process.basis.forward(to_compute_dtype(x) - to_compute_dtype(x_hat))
         error = error.to(log_stddev.dtype)
         # 1 / s from the log of s: where almost no signal is left s overflows, and the term is 0.
@@ -70,12 +68,13 @@ class GaussianDecoder(Decoder):
         constant = math.log(2 * math.pi) / 2 - (math.log(self.grey_levels.width) if self.grey_levels else 0.0)
         return terms.flatten(1).sum(1) + constant * error[0].numel()
 
-    def fitted(self, x: Float[Tensor, "batch ..."], x_hat: Float[Tensor, "batch ..."]) -> GaussianDecoder:
-        """See `Decoder.fitted`: the root mean square error of each coefficient."""
+    @override
+    def fitted(self, x: Float[Tensor, "batch ..."], x_hat: Float[Tensor, "batch ..."]) -> Self:
+        """Return this decoder with the root mean square error of each coefficient."""
         self._check_pair(x, x_hat)
         error = self.process.basis.forward(self.process.to_schedule_dtype(x) - self.process.to_schedule_dtype(x_hat))
-        return GaussianDecoder(self.process, error.square().mean(0).sqrt(), grey_levels=self.grey_levels)
+        return self.with_stddev(error.square().mean(0).sqrt())
 
+    @override
     def from_levels(self, x: Tensor, grey_levels: GreyLevels, generator: torch.Generator | None) -> Tensor:
-        """See `Decoder.prepare`."""
         return grey_levels.dequantise(x, generator=generator)

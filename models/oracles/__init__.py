@@ -1,4 +1,4 @@
-"""Exact denoisers, for data whose law is known: what losses, bounds and samplers are proved with."""
+"""Exact denoisers, for data whose distribution is known: what losses, bounds and samplers are proved with."""
 
 from .base import Oracle
 from .empirical import EmpiricalOracle

@@ -13,10 +13,11 @@ from abc import ABC, abstractmethod
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from typing_extensions import override
 
 from ...core.checks import check_signal, values_are_readable
 from ...core.precision import to_compute_dtype
-from ...degradations import Level, LinearGaussianProcess
+from ...degradations import Level
 from ...degradations.process import Time
 from ..conditions import Condition
 from ..denoiser import AbstractDenoiser
@@ -27,16 +28,13 @@ _LARGEST = 2**24
 
 
 class Oracle(AbstractDenoiser, ABC):
-    """The posterior mean E[x | z_t] of data whose law is known, hence the best denoiser there is.
+    """The posterior mean E[x | z_t] of data whose distribution is known, hence the best denoiser there is.
 
     A subclass writes mean, variance and density per coefficient, in the spectrum.
 
     Args:
         process: the forward process.
     """
-
-    def __init__(self, process: LinearGaussianProcess) -> None:
-        super().__init__(process)
 
     @abstractmethod
     def spectral_mean(self, u_t: Float[Tensor, "batch ..."], at: Level) -> Float[Tensor, "batch ..."]:
@@ -54,6 +52,7 @@ class Oracle(AbstractDenoiser, ABC):
     def sample(self, count: int, *, generator: torch.Generator | None = None) -> Float[Tensor, "count ..."]:
         """Draw `count` independent examples of the data, (count, *shape), float64 where the device has it."""
 
+    @override
     def forward(
         self,
         z_t: Float[Tensor, "batch ..."],
@@ -76,17 +75,20 @@ class Oracle(AbstractDenoiser, ABC):
         u_t, at = self._spectrum(z_t, t)
         return self.process.basis.inverse(self.spectral_mean(u_t, at).to(to_compute_dtype(z_t).dtype))
 
-    def jacobian_diagonal(self, z_t: Float[Tensor, "batch ..."], t: Time) -> Float[Tensor, "batch ..."]:
+    def jacobian_diagonal(
+        self, z_t: Float[Tensor, "batch ..."], t: Time, condition: Condition | None = None
+    ) -> Float[Tensor, "batch ..."]:
         """Return d E[u_k | u_t] / d u_{t,k}, (batch, *shape), float64 where the device has it.
 
         Args:
             z_t: latents, (batch, *shape).
             t: times in [0, 1], a number, () or (batch,).
+            condition: ignored: the data's distribution is one.
 
         Raises:
             TypeError: an argument is not floating-point.
             ValueError: a shape is wrong, a time outside [0, 1], or a coefficient has no noise, where the formula is
-                infinity times 0 (where values are free to read; elsewhere the result is NaN).
+                infinity times 0 (where values are readable; elsewhere the result is NaN).
         """
         u_t, at = self._spectrum(z_t, t)
         if values_are_readable(at.log_sigma) and bool((at.log_sigma == -torch.inf).any()):
@@ -106,7 +108,7 @@ class Oracle(AbstractDenoiser, ABC):
 
         Raises:
             TypeError: an argument is not floating-point.
-            ValueError: a shape is wrong, a time outside [0, 1], or z_t has no density (where values are free to read).
+            ValueError: a shape is wrong, a time outside [0, 1], or z_t has no density (where values are readable).
         """
         return self.spectral_log_prob(*self._spectrum(z_t, t))
 

@@ -14,6 +14,7 @@ import math
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from typing_extensions import override
 
 from ...core.checks import check_signal, values_are_readable
 from ...degradations import Level, LinearGaussianProcess
@@ -39,19 +40,19 @@ class EmpiricalOracle(Oracle):
         super().__init__(process)
         check_signal("data", data, process.shape)
         if len(data) == 0:
-            msg = "data holds no example: an empirical law needs at least one"
+            msg = "data holds no example: an empirical distribution needs at least one"
             raise ValueError(msg)
         u = process.basis.forward(process.to_schedule_dtype(data.detach()))
         self.register_buffer("mean", u.mean(0), persistent=False)
         self.register_buffer("residuals", (u - u.mean(0)).flatten(1), persistent=False)
 
+    @override
     def spectral_mean(self, u_t: Float[Tensor, "batch ..."], at: Level) -> Float[Tensor, "batch ..."]:
-        """See `Oracle.spectral_mean`."""
         shares = torch.softmax(self._joint(u_t, at), dim=1)
         return self.mean + (shares @ self.residuals).reshape(u_t.shape)
 
+    @override
     def spectral_variance(self, u_t: Float[Tensor, "batch ..."], at: Level) -> Float[Tensor, "batch ..."]:
-        """See `Oracle.spectral_variance`."""
         shares = torch.softmax(self._joint(u_t, at), dim=1)
         mean = (shares @ self.residuals)[:, None]
         variance = torch.zeros_like(u_t.flatten(1))
@@ -61,17 +62,14 @@ class EmpiricalOracle(Oracle):
             variance += torch.einsum("bi,bik->bk", shares[:, block], spread)
         return variance.reshape(u_t.shape)
 
+    @override
     def spectral_log_prob(self, u_t: Float[Tensor, "batch ..."], at: Level) -> Float[Tensor, " batch"]:
-        """See `Oracle.spectral_log_prob`.
-
-        Raises:
-            ValueError: a coefficient has no noise (where values are free to read).
-        """
+        # `_joint` refuses a coefficient without noise.
         volume = (at.log_sigma + math.log(2 * math.pi) / 2).expand_as(u_t).flatten(1).sum(1)
         return torch.logsumexp(self._joint(u_t, at), dim=1) - volume - math.log(len(self.residuals))
 
+    @override
     def sample(self, count: int, *, generator: torch.Generator | None = None) -> Float[Tensor, "count ..."]:
-        """See `Oracle.sample`."""
         source = self.mean.device if generator is None else generator.device
         chosen = torch.randint(len(self.residuals), (count,), generator=generator, device=source)
         u = self.mean + self.residuals[chosen.to(self.mean.device)].reshape(count, *self.process.shape)

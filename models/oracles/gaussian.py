@@ -11,6 +11,7 @@ from __future__ import annotations
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from typing_extensions import override
 
 from ...degradations import DataSpectrum, Level, LinearGaussianProcess, SpectralGaussian
 from .base import Oracle
@@ -56,27 +57,27 @@ class GaussianOracle(Oracle):
         mean = (at.log_alpha.exp() * self.mean).expand(batch, *self.process.shape)
         return SpectralGaussian(self.process.basis, mean, (self._log_variance(at) / 2).exp())
 
+    @override
     def spectral_mean(self, u_t: Float[Tensor, "batch ..."], at: Level) -> Float[Tensor, "batch ..."]:
-        """See `Oracle.spectral_mean`."""
         log_variance = self._log_variance(at)
         gain = (at.log_alpha + self.variance.log() - log_variance).exp()
         # Without variance and noise there is nothing to learn from u_t that is not known.
         gain = torch.where(log_variance == -torch.inf, 0.0, gain)
         return self.mean + gain * (u_t - at.log_alpha.exp() * self.mean)
 
+    @override
     def spectral_variance(self, u_t: Float[Tensor, "batch ..."], at: Level) -> Float[Tensor, "batch ..."]:
-        """See `Oracle.spectral_variance`."""
         log_variance = self._log_variance(at)
         variance = (self.variance.log() + 2 * at.log_sigma - log_variance).exp()
         # Without noise and either signal or variance, u_t tells nothing that is not known.
         return torch.where(log_variance == -torch.inf, self.variance, variance).expand_as(u_t)
 
+    @override
     def spectral_log_prob(self, u_t: Float[Tensor, "batch ..."], at: Level) -> Float[Tensor, " batch"]:
-        """See `Oracle.spectral_log_prob`."""
         return self.marginal(at, len(u_t)).log_prob(self.process.basis.inverse(u_t))
 
+    @override
     def sample(self, count: int, *, generator: torch.Generator | None = None) -> Float[Tensor, "count ..."]:
-        """See `Oracle.sample`."""
         mean = self.mean.expand(count, *self.process.shape)
         return SpectralGaussian(self.process.basis, mean, self.variance.sqrt()).sample(generator=generator)
 

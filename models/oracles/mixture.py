@@ -11,6 +11,7 @@ import math
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from typing_extensions import override
 
 from ...core.checks import values_are_readable
 from ...core.randomness import white_noise
@@ -57,15 +58,13 @@ class MixtureOracle(Oracle):
         self.register_buffer("means", wide[1].clone(), persistent=False)
         self.register_buffer("variances", wide[2].expand(means.shape).clone(), persistent=False)
 
+    @override
     def spectral_mean(self, u_t: Float[Tensor, "batch ..."], at: Level) -> Float[Tensor, "batch ..."]:
-        """See `Oracle.spectral_mean`; raises what `spectral_log_prob` does."""
         return self._mean(u_t, at, torch.softmax(self._joint(u_t, at), dim=1))
 
+    @override
     def spectral_variance(self, u_t: Float[Tensor, "batch ..."], at: Level) -> Float[Tensor, "batch ..."]:
-        """See `Oracle.spectral_variance`: the components' mean variance, and the variance of their means around `mean`.
-
-        Raises what `spectral_log_prob` does.
-        """
+        # The components' mean variance, and the variance of their means around `mean`.
         shares = torch.softmax(self._joint(u_t, at), dim=1)
         mean = self._mean(u_t, at, shares)
         variance = torch.zeros_like(u_t)
@@ -76,16 +75,13 @@ class MixtureOracle(Oracle):
             variance += torch.einsum("bj,bj...->b...", shares[:, block], spread)
         return variance
 
+    @override
     def spectral_log_prob(self, u_t: Float[Tensor, "batch ..."], at: Level) -> Float[Tensor, " batch"]:
-        """See `Oracle.spectral_log_prob`.
-
-        Raises:
-            ValueError: a coefficient has neither variance nor noise (where values are free to read).
-        """
+        # `_joint` refuses a coefficient with neither variance nor noise.
         return torch.logsumexp(self._joint(u_t, at), dim=1)
 
+    @override
     def sample(self, count: int, *, generator: torch.Generator | None = None) -> Float[Tensor, "count ..."]:
-        """See `Oracle.sample`."""
         weights = self.log_weights.exp()
         source = weights.device if generator is None else generator.device
         chosen = torch.multinomial(weights.to(source), count, replacement=True, generator=generator)

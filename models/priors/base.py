@@ -9,10 +9,13 @@ bound ends in
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import ClassVar, Self
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from typing_extensions import override
 
 from ...core.checks import check_instance, check_signal
 from ...core.constants import ConstantModule
@@ -20,10 +23,15 @@ from ...degradations import LinearGaussianProcess, SpectralGaussian
 from ...degradations.agreement import check_same_process
 from ..denoiser import AbstractDenoiser
 from ..grey_levels import GreyLevels
+from .blocks import Data
 
 
 class Prior(ConstantModule, ABC):
-    """A law over latents at t = 1. A subclass writes `sample` and `log_prob`.
+    """A distribution of latents at t = 1. A subclass writes `sample` and `log_prob`.
+
+    `fit` makes one from a process and data, whatever the class, and `from_state_dict` from what a fitted one left: its
+    `state_dict` holds all that was fitted, and no data are needed again. A subclass whose constructor takes more than
+    the process writes `fit`, and names in `tables` the buffers that its constructor takes beside the process.
 
     Its buffers keep their precision when the module is sent to another dtype. Densities and divergences are computed,
     and returned, in the precision of schedules: float64 where the device has it, whatever the latents' own.
@@ -35,12 +43,45 @@ class Prior(ConstantModule, ABC):
         grey_levels: levels and range of the data it was fitted to; None where they are not known, or there are none.
     """
 
+    tables: ClassVar[tuple[str, ...]] = ()
     grey_levels: GreyLevels | None = None
 
     def __init__(self, process: LinearGaussianProcess) -> None:
         super().__init__()
         check_instance("process", process, LinearGaussianProcess, "such as HeatDissipation((3, 32, 32))")
         self.process = process
+
+    @classmethod
+    def fit(cls, process: LinearGaussianProcess, data: Data) -> Self:
+        """Return the prior fitted to data of a process; here, one that needs none of it.
+
+        Args:
+            process: the forward process.
+            data: all of the data in one tensor, (count, *shape), or batches of it that can be gone through more than
+                once.
+
+        Raises:
+            TypeError: the data are not floating-point, or can be gone through only once.
+            ValueError: they have another shape or are too few, or the process has no such prior.
+        """
+        del data
+        return cls(process)
+
+    @classmethod
+    def from_state_dict(cls, process: LinearGaussianProcess, state: Mapping[str, Tensor]) -> Self:
+        """Return the prior whose `state_dict` this is.
+
+        Raises:
+            ValueError: a table is missing, or they do not fit the process.
+        """
+        missing = [name for name in cls.tables if name not in state]
+        if missing:
+            msg = (
+                f"not the state of a {cls.__name__}: it lacks {', '.join(missing)} and holds"
+                f" {', '.join(state) or 'nothing'}"
+            )
+            raise ValueError(msg)
+        return cls(process, **{name: state[name] for name in cls.tables})
 
     @abstractmethod
     def sample(self, count: int, *, generator: torch.Generator | None = None) -> Float[Tensor, "count ..."]:
@@ -92,8 +133,9 @@ class Prior(ConstantModule, ABC):
             )
             raise ValueError(msg)
 
+    @override
     def agrees_with(self, other: nn.Module) -> bool:
-        """Tell whether `other` is this prior, or one of the same class, process and tables (a copy, say)."""
+        # The tables alone may be those of two processes.
         return self is other or (
             isinstance(other, Prior) and super().agrees_with(other) and self.process.agrees_with(other.process)
         )

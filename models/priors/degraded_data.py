@@ -21,24 +21,23 @@ from __future__ import annotations
 
 import math
 from enum import Enum, auto
+from typing import Self
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from typing_extensions import override
 
 from ...core.checks import check_instance, check_signal
-from ...core.precision import to_compute_dtype
 from ...core.randomness import white_noise
 from ...degradations import LinearGaussianProcess, SpectralGaussian
 from ...degradations.bases.base import is_isotropic
 from .base import Prior
-
-# Numbers in the largest tensor that a comparison with the data makes of its own accord (32 MB in float64).
-_LARGEST = 2**22
+from .blocks import Data, blocks, check_data, rows_of
 
 
 class KernelDivergence(Enum):
-    """How far a Gaussian is from a kernel density: by one of two figures, neither of which stands for the other."""
+    """How far a Gaussian is from a kernel density: one of two figures, neither of which stands for the other."""
 
     MONTE_CARLO = auto()
     """Unbiased estimate of the exact KL, from a draw of the noise and its mirror image."""
@@ -51,26 +50,26 @@ class DegradedDataPrior(Prior):
     """Training data degraded to t = 1, plus noise: a kernel density estimate (Rissanen et al., 2023, section 2).
 
     A draw is one of the images at random, degraded, plus Gaussian noise: without it the network would meet latents
-    smoother than any it was trained on. Densities compare every latent with every image.
+    smoother than any it was trained on. Densities compare every latent with every image. The images are its state.
 
     Args:
         process: the forward process.
-        data: training data, (count, *shape), floating-point; kept degraded, in float32.
-        stddev: standard deviation of the kernel in the data's units; None takes the process's own sigma at t = 1. (The
-            released code of inverse heat dissipation takes delta, the step that samples are drawn with.)
-            With 0 there are draws, but no density.
+        degraded: A_1 x_i, (count, *shape), floating-point; kept in float32.
+        kernel: standard deviation of the kernel in the data's units, at least 0: a number, or one per coefficient of
+            the process's basis, broadcastable to the process's shape. None takes the process's sigma at t = 1. (The
+            released code of inverse heat dissipation takes delta, the step that samples are drawn with.) With 0 there
+            are draws, but no density.
         divergence: what `divergence` returns.
         rows: images compared with at a time; None takes as many as fit a tensor of 2^22 numbers (32 MB). Results do
             not depend on it, but for rounding. Where gradients are asked for, all blocks' are kept.
 
-    Attributes:
-        degraded: A_1 x_i, (count, *shape), float32.
-
     Raises:
-        TypeError: `data` is not floating-point.
-        ValueError: `data` has another shape or is empty, stddev is negative or not finite, or rows < 1.
+        TypeError: `degraded` is not floating-point.
+        ValueError: `degraded` has another shape or is empty, a kernel is negative or not finite or does not fit, or
+            rows < 1.
     """
 
+    tables = ("degraded", "kernel")
     degraded: Tensor
     centre: Tensor
     kernel: Tensor
@@ -78,59 +77,78 @@ class DegradedDataPrior(Prior):
     def __init__(
         self,
         process: LinearGaussianProcess,
-        data: Float[Tensor, "count ..."],
         *,
-        stddev: float | None = None,
+        degraded: Float[Tensor, "count ..."],
+        kernel: float | Float[Tensor, "..."] | None = None,
         divergence: KernelDivergence = KernelDivergence.MONTE_CARLO,
         rows: int | None = None,
     ) -> None:
         super().__init__(process)
-        check_signal("data", data, process.shape)
+        check_signal("degraded", degraded, process.shape)
         check_instance("divergence", divergence, KernelDivergence, "such as KernelDivergence.MONTE_CARLO")
-        if len(data) == 0:
+        if len(degraded) == 0:
             msg = "data holds no example: a kernel density needs at least one"
-            raise ValueError(msg)
-        if stddev is not None and not 0 <= stddev < math.inf:
-            msg = f"stddev must be at least 0 and finite, in the data's units, got {stddev}"
             raise ValueError(msg)
         if rows is not None and rows < 1:
             msg = f"rows must be at least 1, or None for as many as fit 32 MB, got {rows}"
             raise ValueError(msg)
-        with torch.no_grad():
-            blocks = data.split(_rows(data[0].numel()))
-            degraded = [process.degrade(to_compute_dtype(b).to(process.device), 1.0)[0].float() for b in blocks]
-        self.stddev = stddev
         self.kernel_divergence = divergence
         self.rows = rows
-        # Blurred and kept in single precision, for memory is what limits this prior. At the released settings that
-        # moves log-densities of 10^4 nats by up to 0.03.
-        self.register_buffer("degraded", torch.cat(degraded), persistent=False)
+        # Not `register_constant`: these are fitted, and a run is restored from its state_dict. Images are kept in
+        # single precision, for memory is what limits this prior: at the released settings that moves log-densities of
+        # 10^4 nats by up to 0.03.
+        self.register_buffer("degraded", degraded.detach().to(process.device, torch.float32))
         self.register_constant("centre", process.to_schedule_dtype(self.degraded.mean(0)))
-        # A width of its own is one number, whatever the process's noise is: no transform is needed to add it.
-        isotropic = torch.full((1,) * data.ndim, stddev or 0.0, dtype=torch.float64)
-        self.register_constant("kernel", process.sigma(1.0) if stddev is None else process.to_schedule_dtype(isotropic))
+        self.register_buffer("kernel", _kernel(process, kernel))
         self._has_density = bool((self.kernel > 0).all())
 
-    def extra_repr(self) -> str:
-        """Show the number of images and the kernel's width."""
-        width = "process.sigma(1)" if self.stddev is None else f"{self.stddev:g}"
-        return f"count={len(self.degraded)}, stddev={width}, divergence={self.kernel_divergence}"
+    @classmethod
+    @override
+    def fit(
+        cls,
+        process: LinearGaussianProcess,
+        data: Data,
+        *,
+        stddev: float | None = None,
+        divergence: KernelDivergence = KernelDivergence.MONTE_CARLO,
+        rows: int | None = None,
+    ) -> Self:
+        """Return the kernel density on `data` degraded to t = 1.
 
+        Args:
+            process: the forward process.
+            data: all of the data in one tensor, (count, *shape), or batches of it that can be gone through more than
+                once.
+            stddev: standard deviation of the kernel in the data's units; None takes the process's sigma at t = 1.
+            divergence: see the class.
+            rows: see the class.
+
+        Raises:
+            TypeError, ValueError: as `Prior.fit` and the class.
+        """
+        check_data(process, data)
+        with torch.no_grad():
+            degraded = [process.degrade(block, 1.0)[0].float() for block in blocks(process, data)]
+        empty = torch.zeros((0, *process.shape))
+        return cls(process, degraded=torch.cat(degraded or [empty]), kernel=stddev, divergence=divergence, rows=rows)
+
+    @override
+    def extra_repr(self) -> str:
+        low, high = self.kernel.min().item(), self.kernel.max().item()
+        width = f"{low:g}" if low == high else f"{low:g} to {high:g}"
+        return f"count={len(self.degraded)}, kernel={width}, divergence={self.kernel_divergence}"
+
+    @override
     def sample(self, count: int, *, generator: torch.Generator | None = None) -> Float[Tensor, "count ..."]:
-        """See `Prior.sample`."""
         source = self.degraded.device if generator is None else generator.device
         chosen = torch.randint(len(self.degraded), (count,), generator=generator, device=source)
         images = self.degraded[chosen.to(self.degraded.device)]
         noise = white_noise(images.shape, like=images, generator=generator)
         return images + self.process.basis.combine((noise, self.kernel))
 
+    @override
     def log_prob(self, z: Float[Tensor, "batch ..."]) -> Float[Tensor, " batch"]:
-        """See `Prior.log_prob`: by log-sum-exp over all of the data.
-
-        Raises:
-            TypeError: `z` is not floating-point.
-            ValueError: `z` has another shape, or the kernel has width 0.
-        """
+        # By log-sum-exp over all of the data.
         self._require_density("log_prob")
         z = self._latent(z)
         log_volume = (self.kernel.log() + math.log(2 * math.pi) / 2).expand(1, *self.process.shape).sum()
@@ -166,8 +184,10 @@ class DegradedDataPrior(Prior):
     def _log_sum(self, z: Tensor) -> Tensor:
         """Return S = log 1/N sum_i exp(-1/2 |w - w_i|^2) of latents in the schedule's precision, (batch,)."""
         w = self._whitened(z)
-        blocks = self.degraded.split(self.rows or _rows(max(w.shape)))
-        parts = [torch.logsumexp(-_half_squares(w, self._whitened(block.to(z.dtype))), dim=1) for block in blocks]
+        parts = [
+            torch.logsumexp(-_half_squares(w, self._whitened(block.to(z.dtype))), dim=1)
+            for block in self.degraded.split(self.rows or rows_of(max(w.shape)))
+        ]
         return torch.logsumexp(torch.stack(parts), dim=0) - math.log(len(self.degraded))
 
     def _whitened(self, z: Tensor) -> Tensor:
@@ -179,18 +199,28 @@ class DegradedDataPrior(Prior):
 
     def _require_density(self, verb: str) -> None:
         if not self._has_density:
-            width = f"{type(self.process).__name__} has no noise in some coefficient at t = 1"
             msg = (
-                f"{verb} needs a density, but "
-                f"{width if self.stddev is None else f'the kernel has stddev={self.stddev:g}'}: give"
-                " DegradedDataPrior a stddev > 0, such as the width of noise that a network was trained with"
+                f"{verb} needs a density, but the kernel has no width in some coefficient: give DegradedDataPrior a"
+                " stddev > 0, such as that of the noise that a network was trained with"
             )
             raise ValueError(msg)
 
 
-def _rows(numbers: int) -> int:
-    """Return how many rows of so many numbers are taken at a time."""
-    return max(1, _LARGEST // numbers)
+def _kernel(process: LinearGaussianProcess, kernel: float | Tensor | None) -> Tensor:
+    """Return the kernel's standard deviation, checked, (1, ...) of all axes of a signal."""
+    if kernel is None:
+        return process.sigma(1.0).clone()
+    table = kernel.detach() if isinstance(kernel, Tensor) else torch.tensor(float(kernel), dtype=torch.float64)
+    shape = (1, *process.shape)
+    table = table.reshape(*(1,) * (len(shape) - table.ndim), *table.shape)
+    if table.ndim != len(shape) or any(ours not in (1, n) for ours, n in zip(table.shape, shape, strict=True)):
+        msg = f"kernel must be a number or broadcast to one signal's shape {process.shape}, got {tuple(table.shape)}"
+        raise ValueError(msg)
+    if not bool(((table >= 0) & table.isfinite()).all()):
+        msg = f"stddev must be at least 0 and finite, in the data's units, got {table.min().item()}"
+        raise ValueError(msg)
+    # One number, whatever the process's noise is, needs no transform to be added.
+    return process.to_schedule_dtype(table).clone()
 
 
 def _half_squares(a: Tensor, b: Tensor) -> Tensor:

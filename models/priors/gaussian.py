@@ -1,44 +1,83 @@
 r"""The Gaussian prior: the marginal's own mean and variance, per coefficient.
 
 Data whose coefficients have mean m and variance v has at t = 1 the mean alpha_1 m and the variance
-alpha_1^2 v + sigma_1^2, whatever its law. The Gaussian with these two is, of all Gaussians independent per
+alpha_1^2 v + sigma_1^2, whatever their distribution. The Gaussian with these two is, of all Gaussians independent per
 coefficient, the one nearest to the marginal in KL(marginal || prior).
 """
 
 from __future__ import annotations
 
+from typing import Self
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from typing_extensions import override
 
 from ...core.checks import check_instance
-from ...degradations import DataSpectrum, LinearGaussianProcess, SpectralGaussian
+from ...degradations import DataSpectrum, LinearGaussianProcess, SpectralGaussian, estimate_spectrum
 from .base import Prior
+from .blocks import Data, blocks, check_data
 
 
 class GaussianPrior(Prior):
-    """A Gaussian fitted to degraded data, independent in each coefficient: N(alpha_1 m, alpha_1^2 v + sigma_1^2).
+    """A Gaussian, independent in each coefficient: fitted, N(alpha_1 m, alpha_1^2 v + sigma_1^2).
 
-    With m and v the mean and variance of the data's coefficients it has those of the marginal at t = 1, and needs no
-    training images: its two tables, in float64 where the device has it, are its `state_dict`. It is exact for Gaussian
-    data whose coefficients are uncorrelated, and good wherever the process leaves little signal. Red, green and blue
-    are correlated: after heat, which leaves the mean colour, use a basis whose channels are rotated
-    (`opponent_colours`, or `PCABasis` of the channels), or `DegradedDataPrior`.
+    With m and v the mean and variance of the data's coefficients it has those of the marginal at t = 1. It is exact for
+    Gaussian data whose coefficients are uncorrelated, and good wherever the process leaves little signal. Red, green
+    and blue are correlated: after heat, which leaves the mean colour, use a basis whose channels are rotated
+    (`opponent_colours`, or `PCABasis` of the channels), or `LowRankGaussianPrior`.
 
     Args:
         process: the forward process.
-        spectrum: the data's spectrum in the process's basis; see `estimate_spectrum`.
+        spectral_mean: mean of every coefficient at t = 1 in the data's units, broadcastable to the process's shape.
+        spectral_stddev: their standard deviation at t = 1, at least 0, likewise.
 
     Raises:
-        TypeError: `spectrum` is not a `DataSpectrum`.
-        ValueError: the spectrum is in another basis.
+        ValueError: a number is not finite, a standard deviation is negative, or a shape does not fit.
     """
 
+    tables = ("spectral_mean", "spectral_stddev")
     spectral_mean: Tensor
     spectral_stddev: Tensor
 
-    def __init__(self, process: LinearGaussianProcess, spectrum: DataSpectrum) -> None:
+    def __init__(
+        self,
+        process: LinearGaussianProcess,
+        spectral_mean: Float[Tensor, "..."],
+        spectral_stddev: Float[Tensor, "..."],
+    ) -> None:
         super().__init__(process)
+        # Not `register_constant`: these are fitted, and a run is restored from its state_dict.
+        for name, table in zip(self.tables, (spectral_mean, spectral_stddev), strict=True):
+            try:
+                whole = process.to_schedule_dtype(table.detach()).expand(process.shape).clone()
+            except RuntimeError:
+                msg = f"{name} must broadcast to the process's shape {process.shape}, got {tuple(table.shape)}"
+                raise ValueError(msg) from None
+            if not bool(whole.isfinite().all()):
+                msg = f"{name} must be finite: the data hold NaN or infinity, or the tables were spoilt"
+                raise ValueError(msg)
+            self.register_buffer(name, whole)
+        if bool((self.spectral_stddev < 0).any()):
+            msg = f"spectral_stddev must be at least 0, got {self.spectral_stddev.min().item():g}"
+            raise ValueError(msg)
+
+    @classmethod
+    @override
+    def fit(cls, process: LinearGaussianProcess, data: Data) -> Self:
+        """Return the prior with mean and variance of `data` degraded to t = 1, gone through once."""
+        check_data(process, data)
+        return cls.of_spectrum(process, estimate_spectrum(process.basis, blocks(process, data)))
+
+    @classmethod
+    def of_spectrum(cls, process: LinearGaussianProcess, spectrum: DataSpectrum) -> Self:
+        """Return the prior of data with this spectrum in the process's basis.
+
+        Raises:
+            TypeError: `spectrum` is not a `DataSpectrum`.
+            ValueError: the spectrum is in another basis.
+        """
         check_instance("spectrum", spectrum, DataSpectrum, "estimate_spectrum(process.basis, data) makes one")
         if not process.basis.agrees_with(spectrum.basis):
             msg = (
@@ -46,34 +85,29 @@ class GaussianPrior(Prior):
                 f"diagonal in {type(process.basis).__name__}{process.shape}: use estimate_spectrum(process.basis, x)"
             )
             raise ValueError(msg)
-        alpha, sigma = process.alpha(1.0)[0], process.sigma(1.0)[0]
-        mean = alpha * process.to_schedule_dtype(spectrum.mean)
-        variance = alpha.square() * process.to_schedule_dtype(spectrum.variance) + sigma.square()
-        # Not `register_constant`: these are fitted, and a run is restored from its state_dict.
-        self.register_buffer("spectral_mean", mean.expand(process.shape).clone())
-        self.register_buffer("spectral_stddev", variance.sqrt().expand(process.shape).clone())
+        last = process.at(1.0)
+        mean, variance = (process.to_schedule_dtype(table) for table in (spectrum.mean, spectrum.variance))
+        variance = last.alpha[0].square() * variance + last.sigma[0].square()
+        return cls(process, last.alpha[0] * mean, variance.sqrt())
 
-    def law(self, count: int = 1) -> SpectralGaussian:
+    def gaussian(self, count: int = 1) -> SpectralGaussian:
         """Return the prior as a batch of `count` equal Gaussians, in float64 where the device has it."""
-        return self._law(count, self.spectral_mean.dtype)
+        return self._gaussian(count, self.spectral_mean.dtype)
 
+    @override
     def sample(self, count: int, *, generator: torch.Generator | None = None) -> Float[Tensor, "count ..."]:
-        """See `Prior.sample`."""
-        return self._law(count, torch.float32).sample(generator=generator)
+        return self._gaussian(count, torch.float32).sample(generator=generator)
 
+    @override
     def log_prob(self, z: Float[Tensor, "batch ..."]) -> Float[Tensor, " batch"]:
-        """See `Prior.log_prob`; there is no density where a coefficient has neither variance nor noise."""
-        return self.law(len(z)).log_prob(self._latent(z))
+        # There is no density where a coefficient has neither variance nor noise.
+        return self.gaussian(len(z)).log_prob(self._latent(z))
 
+    @override
     def divergence(self, q: SpectralGaussian, *, generator: torch.Generator | None = None) -> Float[Tensor, " batch"]:
-        """See `Prior.divergence`; exact.
-
-        Raises:
-            ValueError: as there, or `q` is diagonal in another basis.
-        """
         q = self._widened(q)
-        return q.kl_divergence(self.law(len(q.spectral_mean)))
+        return q.kl_divergence(self.gaussian(len(q.spectral_mean)))
 
-    def _law(self, count: int, dtype: torch.dtype) -> SpectralGaussian:
+    def _gaussian(self, count: int, dtype: torch.dtype) -> SpectralGaussian:
         mean = self.spectral_mean.to(dtype).expand(count, *self.process.shape)
         return SpectralGaussian(self.process.basis, mean, self.spectral_stddev)

@@ -17,17 +17,17 @@ Gaussians less what the directions explain, plus their volume,
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from typing_extensions import override
 
-from ...core.checks import check_instance
 from ...core.randomness import white_noise
 from ...degradations import LinearGaussianProcess, SpectralGaussian
 from .base import Prior
+from .blocks import Data, check_data
 from .principal import PrincipalParts, principal_parts
 
 
@@ -36,12 +36,11 @@ class LowRankGaussianPrior(Prior):
 
     It has the mean and the variance of the degraded data in every coefficient, as `GaussianPrior` does, and their
     correlations too, those of colours say. It keeps no images and holds no draw of one: four small tables are its
-    `state_dict`. `fit` makes one from data, `from_state_dict` from what a fitted one left. It is Gaussian: where
-    degraded data fall into clusters, it draws between them too.
+    `state_dict`. It is Gaussian: where degraded data fall into clusters, it draws between them too.
 
     Args:
         process: the forward process.
-        indices: the coefficients that have a mean or variance of their own, along the flattened spectrum, (active,).
+        indices: the coefficients that data still have a mean or variance in, along the flattened spectrum, (active,).
         mean: their mean at t = 1, in the data's units, (active,).
         remainder: their variance at t = 1 outside the directions and without the process's noise, (active,).
         factor: the directions F in the first `correlated` of these coefficients, in the data's units,
@@ -51,6 +50,7 @@ class LowRankGaussianPrior(Prior):
         ValueError: the tables do not fit each other or the process, or a variance is negative or not finite.
     """
 
+    tables = PrincipalParts._fields
     indices: Tensor
     mean: Tensor
     remainder: Tensor
@@ -76,16 +76,17 @@ class LowRankGaussianPrior(Prior):
         self._has_density = bool((noise > 0).all())
 
     @classmethod
+    @override
     def fit(
         cls,
         process: LinearGaussianProcess,
-        data: Float[Tensor, "count ..."] | Iterable[Float[Tensor, "..."]],
+        data: Data,
         *,
         negligible: float = 1e-3,
         share: float = 1e-2,
         most: int | None = None,
         correlated: int = 2048,
-    ) -> LowRankGaussianPrior:
+    ) -> Self:
         """Return the prior with mean and variance of `data` degraded to t = 1, and the directions that matter.
 
         Data are gone through twice, a block at a time. Which coefficients survive is the process's and the data's
@@ -106,25 +107,9 @@ class LowRankGaussianPrior(Prior):
             TypeError: the data are not floating-point, or can be gone through only once.
             ValueError: there are fewer than two examples, they have another shape, or a setting is out of range.
         """
-        check_instance("process", process, LinearGaussianProcess, "such as HeatDissipation((3, 32, 32))")
+        check_data(process, data)
         parts = principal_parts(process, data, negligible=negligible, share=share, most=most, correlated=correlated)
         return cls(process, *parts)
-
-    @classmethod
-    def from_state_dict(cls, process: LinearGaussianProcess, state: Mapping[str, Tensor]) -> LowRankGaussianPrior:
-        """Return the prior whose `state_dict` this is, of whatever rank.
-
-        Raises:
-            ValueError: a table is missing, or they do not fit the process.
-        """
-        missing = [name for name in PrincipalParts._fields if name not in state]
-        if missing:
-            msg = (
-                f"not the state of a LowRankGaussianPrior: it lacks {', '.join(missing)} and holds"
-                f" {', '.join(state) or 'nothing'}"
-            )
-            raise ValueError(msg)
-        return cls(process, *(state[name] for name in PrincipalParts._fields))
 
     @property
     def rank(self) -> int:
@@ -146,8 +131,8 @@ class LowRankGaussianPrior(Prior):
         """Show sizes."""
         return f"rank={self.rank}, correlated={len(self.factor)}, active={len(self.indices)}"
 
+    @override
     def sample(self, count: int, *, generator: torch.Generator | None = None) -> Float[Tensor, "count ..."]:
-        """See `Prior.sample`."""
         like = torch.empty(0, device=self.factor.device, dtype=torch.float32)
         noise = white_noise((count, *self.process.shape), like=like, generator=generator)
         along = white_noise((count, self.rank), like=like, generator=generator)
@@ -156,20 +141,16 @@ class LowRankGaussianPrior(Prior):
         u = u.flatten(1).index_add(1, chosen, along @ self.factor.float().mT).reshape(u.shape)
         return self.process.basis.inverse(u)
 
+    @override
     def log_prob(self, z: Float[Tensor, "batch ..."]) -> Float[Tensor, " batch"]:
-        """See `Prior.log_prob`; there is no density where the process has no noise in some coefficient at t = 1."""
         self._require_density("log_prob")
         parts, u = self._parts(), self.process.basis.forward(self._latent(z))
         w = ((u - self.spectral_mean) / parts.stddev).flatten(1)
         volume = parts.stddev.log().sum() + w.shape[1] * math.log(2 * math.pi) / 2 + parts.log_volume
         return (self._explained(w, parts) - w.square().sum(1)) / 2 - volume
 
+    @override
     def divergence(self, q: SpectralGaussian, *, generator: torch.Generator | None = None) -> Float[Tensor, " batch"]:
-        """See `Prior.divergence`; exact.
-
-        Raises:
-            ValueError: as there, or `q` is diagonal in another basis.
-        """
         self._require_density("divergence")
         q, parts = self._widened(q), self._parts()
         mean = self.spectral_mean.expand_as(q.spectral_mean)
@@ -184,7 +165,7 @@ class LowRankGaussianPrior(Prior):
         return (w[:, parts.chosen] @ parts.mixing.mT).square().sum(1)
 
     def _parts(self) -> _Parts:
-        """Return what densities are made of, computed anew: tables may have been loaded since."""
+        """Return what densities are made of, computed each time: tables may have been loaded since."""
         chosen = self.indices[: len(self.factor)]
         stddev = self._independent_variance().sqrt()
         whitened = self.factor / stddev.flatten()[chosen, None]

@@ -1,10 +1,11 @@
-"""The exact prior of data whose law is known."""
+"""The exact prior of data whose distribution is known."""
 
 from __future__ import annotations
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from typing_extensions import override
 
 from ...core.checks import check_instance
 from ...core.randomness import white_noise
@@ -27,12 +28,13 @@ class OraclePrior(Prior):
         super().__init__(oracle.process)
         self.oracle = oracle
 
+    @override
     def sample(self, count: int, *, generator: torch.Generator | None = None) -> Float[Tensor, "count ..."]:
-        """See `Prior.sample`."""
         x = self.oracle.sample(count, generator=generator)
         noise = white_noise(x.shape, like=x, generator=generator)
         return self.process.corrupt(x, noise, 1.0).float()
 
+    @override
     def log_prob(self, z: Float[Tensor, "batch ..."]) -> Float[Tensor, " batch"]:
-        """See `Prior.log_prob`; there is none where the oracle's data and the process leave a coefficient without."""
+        # There is no density where a coefficient has neither variance nor noise.
         return self.oracle.log_prob(self._latent(z), 1.0)

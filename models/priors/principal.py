@@ -6,25 +6,22 @@ eigenvalues l_j are variances in units of the noise's, the covariance is split i
 
     C = F F^T + R,    F = W^-1 [sqrt(l_1) e_1, ..., sqrt(l_r) e_r],
 
-and of R, what the left-out directions hold, the diagonal is kept: every coefficient has its own variance, whatever r.
+and of R, what the left-out directions hold, the diagonal is kept: each coefficient keeps its variance, whatever r.
 A direction left out wholly, of l times the noise's variance, would cost (l - log(1 + l)) / 2 nats, about l^2 / 4.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ...core.checks import check_instance, check_signal
 from ...core.moments import Moments
 from ...degradations import LinearGaussianProcess
-
-# Numbers in a block of data's spectra (32 MB in float64).
-_LARGEST = 2**22
+from .blocks import Data, blocks
 
 
 class PrincipalParts(NamedTuple):
@@ -42,9 +39,6 @@ class PrincipalParts(NamedTuple):
     mean: Float[Tensor, " active"]
     remainder: Float[Tensor, " active"]
     factor: Float[Tensor, "correlated rank"]
-
-
-Data = Float[Tensor, "count ..."] | Iterable[Float[Tensor, "..."]]
 
 
 @torch.no_grad()
@@ -100,14 +94,6 @@ def _check_settings(negligible: float, share: float, most: int | None, correlate
 
 def _moments(process: LinearGaussianProcess, data: Data) -> Moments:
     """Return the moments of the data's own coefficients, not yet degraded."""
-    if not isinstance(data, Tensor):
-        check_instance("data", data, Iterable, "a tensor (count, *shape) or a list of batches")
-        if iter(data) is data:
-            msg = (
-                f"data is gone through twice, and a {type(data).__name__} can be once: give a tensor, a list of"
-                " batches, or an object whose __iter__ starts anew, such as a DataLoader"
-            )
-            raise TypeError(msg)
     seen: Moments | None = None
     for u in _spectra(process, data):
         found = Moments.of(u)
@@ -122,14 +108,9 @@ def _moments(process: LinearGaussianProcess, data: Data) -> Moments:
 
 
 def _spectra(process: LinearGaussianProcess, data: Data) -> Iterator[Tensor]:
-    """Yield the data's coefficients, (rows, *shape), in the schedule's precision, a bounded number at a time."""
-    rows = max(1, _LARGEST // torch.Size(process.shape).numel())
-    for batch in (data,) if isinstance(data, Tensor) else data:
-        check_instance("data", batch, Tensor, "a batch of data alone: take the images out of (image, label) pairs")
-        check_signal("data", batch, process.shape)
-        for block in batch.split(rows):
-            if len(block):
-                yield process.basis.forward(process.to_schedule_dtype(block))
+    """Yield the data's coefficients, (rows, *shape), in the schedule's precision."""
+    for block in blocks(process, data):
+        yield process.basis.forward(process.to_schedule_dtype(block))
 
 
 def _residuals(

@@ -7,6 +7,7 @@ import math
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from typing_extensions import override
 
 from ...core.randomness import white_noise
 from ...degradations import LinearGaussianProcess, SpectralGaussian
@@ -26,30 +27,41 @@ class StandardNormalPrior(Prior):
 
     def __init__(self, process: LinearGaussianProcess) -> None:
         super().__init__(process)
-        alpha, sigma = process.alpha(1.0), process.sigma(1.0)
-        left, off = alpha.abs().max().item(), (sigma - 1).abs().max().item()
-        if not (left <= _TOLERANCE and off <= _TOLERANCE):
+        if not ends_in_standard_normal(process):
+            left, off = _distance(process)
             msg = (
                 f"{type(process).__name__} does not end in standard normal noise: at t = 1 alpha reaches {left:.3g} and"
-                f" sigma lies {off:.3g} away from 1; start from data degraded to t = 1 with"
-                " DegradedDataPrior(process, images), or from a Gaussian fitted to it, which keeps no images, with"
-                " LowRankGaussianPrior.fit(process, images), or independent in every coefficient with"
-                " GaussianPrior(process, estimate_spectrum(process.basis, images))"
+                f" sigma lies {off:.3g} away from 1; fit a prior to data degraded to t = 1: a Gaussian, with"
+                " LowRankGaussianPrior.fit(process, images), one independent in every coefficient, with"
+                " GaussianPrior.fit(process, images), or the degraded images themselves, with"
+                " DegradedDataPrior.fit(process, images)"
             )
             raise ValueError(msg)
 
+    @override
     def sample(self, count: int, *, generator: torch.Generator | None = None) -> Float[Tensor, "count ..."]:
-        """See `Prior.sample`."""
         like = torch.empty(0, device=self.process.device)
         return white_noise((count, *self.process.shape), like=like, generator=generator)
 
+    @override
     def log_prob(self, z: Float[Tensor, "batch ..."]) -> Float[Tensor, " batch"]:
-        """See `Prior.log_prob`."""
         square = self._latent(z).square().flatten(1)
         return -(square + math.log(2 * math.pi)).sum(1) / 2
 
+    @override
     def divergence(self, q: SpectralGaussian, *, generator: torch.Generator | None = None) -> Float[Tensor, " batch"]:
-        """See `Prior.divergence`; exact, for q in any basis, in each of which N(0, I) looks the same."""
+        """Return the exact KL(q || prior), for q in any basis, in each of which N(0, I) looks the same."""
         q = self._widened(q)
         mean = torch.zeros_like(q.spectral_mean)
         return q.kl_divergence(SpectralGaussian(q.basis, mean, mean.new_ones(())))
+
+
+def ends_in_standard_normal(process: LinearGaussianProcess) -> bool:
+    """Tell whether a standard normal stands for the process's marginal at t = 1."""
+    return max(_distance(process)) <= _TOLERANCE
+
+
+def _distance(process: LinearGaussianProcess) -> tuple[float, float]:
+    """Return the largest alpha_1, and how far a sigma_1 is from 1."""
+    last = process.at(1.0)
+    return last.alpha.max().item(), (last.sigma - 1).abs().max().item()

@@ -170,24 +170,3 @@ def test_autocast_does_not_touch_the_transform(make):
     assert u.dtype == torch.float32
     torch.testing.assert_close(u, basis.forward(x), rtol=0, atol=0)
     torch.testing.assert_close(restored, x, rtol=0, atol=1e-5)
-
-
-@pytest.mark.parametrize("basis_type", [CosineBasis, SineBasis, FourierBasis, HaarBasis])
-def test_impossible_axes_are_refused(basis_type):
-    for axes in (0, 4, -1):
-        with pytest.raises(ValueError, match=f"axes must be between 1 and 3.*got {axes}$"):
-            basis_type((3, 4, 4), axes)
-    with pytest.raises(ValueError, match="between 1 and 3.*got 4 .None transforms all axes but the first"):
-        basis_type((3, 4, 4, 4, 4))
-
-
-@pytest.mark.parametrize("shape", [(), (3, 0, 4)])
-def test_empty_shapes_are_refused(shape):
-    with pytest.raises(ValueError, match="every size at least 1"):
-        CosineBasis(shape)
-
-
-@pytest.mark.usefixtures("as_in_production")
-def test_a_shape_that_is_no_sequence_of_integers_is_refused():
-    with pytest.raises(TypeError, match="sequence of integers"):
-        PixelBasis((3, 4.0, 4))

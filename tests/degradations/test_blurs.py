@@ -16,7 +16,6 @@ from unmelt.degradations import (
     FourierBasis,
     GaussianBlur,
     LogSpacedBlur,
-    PixelBasis,
     PowerBlur,
     SineBasis,
     SineBlur,
@@ -117,7 +116,7 @@ def test_tables_keep_their_precision_and_leave_no_trace_in_checkpoints():
 
 @given(widths=WIDTHS, seed=st.integers(0, 99))
 def test_repeated_blur_is_the_blurs_one_after_the_other(widths, seed):
-    """Each single blur as a matrix of its own, multiplied up, against the process at every level."""
+    """Each single blur as a matrix, multiplied up, against the process at every level."""
     size = 7
     waves = CosineBasis.matrix_of(size).numpy()
     process = GaussianBlur((1, size), repeated_blur(widths), ConstantNoise(0.0))
@@ -190,52 +189,3 @@ def test_a_fit_to_one_frequency_is_known_in_closed_form():
 
 def spectrum_of(basis):
     return estimate_spectrum(basis, draw(basis.shape, batch=5))
-
-
-@pytest.mark.parametrize(
-    ("build", "error", "message"),
-    [
-        (lambda: LogSpacedBlur(0.0, 1.0), ValueError, "need 0 < blur_sigma_min < blur_sigma_max.*got 0.0 and 1.0"),
-        (lambda: LogSpacedBlur(0.5, math.inf), ValueError, "blur_sigma_max.*got 0.5 and inf"),
-        (lambda: LogSpacedBlur(levels=1), ValueError, "levels must be at least 2.*got 1"),
-        (lambda: SineBlur(-1.0), ValueError, "blur_sigma_max must be a width >= 0.*got -1.0"),
-        (lambda: SineBlur(1.0, 0.0), ValueError, "blur_power must be positive.*got 0.0"),
-        (lambda: PowerBlur(math.nan), ValueError, "blur_sigma_max must be a width >= 0.*got nan"),
-        (lambda: PowerBlur(1.0, 0.4), ValueError, "power must be at least 1/2.*got 0.4"),
-        (lambda: TabulatedBlur([1.0]), ValueError, r"at least 2 numbers in a row.*got \(1,\)"),
-        (lambda: TabulatedBlur([2.0, 1.0]), ValueError, r"positive, finite and rising.*got \[2.0, 1.0\]"),
-        (lambda: TabulatedBlur([0.0, 1.0]), ValueError, "positive, finite and rising"),
-        (lambda: TabulatedBlur([1.0, math.inf]), ValueError, "positive, finite and rising"),
-        (lambda: repeated_blur([1.0, 0.0]), ValueError, r"widths must be positive and finite.*got \[1.0, 0.0\]"),
-        (lambda: repeated_blur([1.0]), ValueError, "at least 2 numbers in a row"),
-        (
-            lambda: equal_variance_blur(spectrum_of(PixelBasis((1, 4))), maximum=1.0, levels=4),
-            TypeError,
-            "fitted to a spectrum in a CosineBasis.*got PixelBasis",
-        ),
-        (
-            lambda: equal_variance_blur(spectrum_of(CosineBasis((1, 4))), maximum=0.0, levels=4),
-            ValueError,
-            "maximum must be a positive width.*got 0.0",
-        ),
-        (
-            lambda: equal_variance_blur(spectrum_of(CosineBasis((1, 4))), maximum=1.0, levels=1),
-            ValueError,
-            "levels must be at least 2, got 1",
-        ),
-        (
-            lambda: equal_variance_blur(spectrum_of(CosineBasis((3, 1))), maximum=1.0, levels=4),
-            ValueError,
-            "blurring takes no variance away",
-        ),
-    ],
-)
-def test_impossible_blurs_are_refused(build, error, message):
-    with pytest.raises(error, match=message):
-        build()
-
-
-@pytest.mark.usefixtures("as_in_production")
-def test_tables_of_more_than_one_row_are_refused():
-    with pytest.raises(ValueError, match=r"in a row.*got \(2, 2\)"):
-        TabulatedBlur(torch.ones(2, 2))

@@ -102,7 +102,7 @@ def test_a_function_that_makes_a_process(mist):
         ("builtins:min", "builtins:min makes a int, not a LinearGaussianProcess"),
         ("HeatDissipation(levels", "cannot read the settings of 'HeatDissipation.levels'"),
         ("HeatDissipation(3.0)", "cannot read the settings"),
-        ("IsotropicDiffusion(schedule=open('x'))", "open is no name of unmelt.degradations"),
+        ("IsotropicDiffusion(schedule=open('x'))", "unmelt.degradations has no open"),
         ("IsotropicDiffusion(schedule='cosine')", "IsotropicDiffusion cannot be made.*schedule"),
         ("IsotropicDiffusion(schedule=EDMSchedule(row=5.0))", "cannot read the settings.*row"),
         ("HeatDissipation(levels=1)", "levels must be at least 2"),

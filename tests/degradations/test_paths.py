@@ -1,33 +1,20 @@
 """Joint paths of latents against the dense joint covariance, and the score against densities."""
 
-import math
-
 import numpy as np
 import pytest
 import torch
 from dense_reference import Dense
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from zoo import EVERY_PROCESS, draw
+from support import COUPLINGS, TINY, draw, every_coupling, seeded
+from zoo import EVERY_PROCESS, every_process
 
 from unmelt.degradations import (
-    BlurringDiffusion,
-    CosineSchedule,
     Deterministic,
-    Eta,
-    HeatDissipation,
     Independent,
-    LinearSchedule,
     Markov,
-    SpectralDiffusion,
 )
 
-COUPLINGS = [Markov(), Deterministic(), Independent(), Eta(0.6)]
-TINY = {
-    "blurring": BlurringDiffusion((1, 2, 2), blur_sigma_max=0.6, schedule=CosineSchedule(-4.0, 4.0)),
-    "heat": HeatDissipation((1, 3), blur_sigma_max=1.0, blur_sigma_min=0.3, levels=5, sigma=0.4),
-    "coloured": SpectralDiffusion.power_law((1, 3), -1.0, schedule=LinearSchedule(0.1, 5.0)),
-}
 TIMES = [0.15, 0.4, 0.85]
 SAMPLES = 40_000
 
@@ -53,14 +40,14 @@ def joint_covariance(process, times, coupling):
 def sampled(process, coupling):
     """Noises of all levels side by side, (samples, times * n)."""
     x = draw(process.shape, batch=1).expand(SAMPLES, *process.shape)
-    path = process.sample_path(x, TIMES, coupling, generator=torch.Generator().manual_seed(7))
+    path = process.sample_path(x, TIMES, coupling, generator=seeded(7))
     noises = path - torch.stack(process.degrade(x, *TIMES))
     return torch.cat([noise.flatten(1) for noise in noises], 1).numpy()
 
 
-@pytest.mark.parametrize("coupling", COUPLINGS, ids=lambda c: type(c).__name__)
+@every_coupling
 @pytest.mark.parametrize("name", TINY)
-def test_the_joint_law_of_a_path_is_the_dense_one(name, coupling):
+def test_the_joint_distribution_of_a_path_is_the_dense_one(name, coupling):
     """Means, marginals, neighbours and non-neighbours, all at once."""
     process = TINY[name]
     noises, expected = sampled(process, coupling), joint_covariance(process, TIMES, coupling).numpy()
@@ -73,8 +60,8 @@ def test_the_joint_law_of_a_path_is_the_dense_one(name, coupling):
 
 
 @pytest.mark.parametrize("name", TINY)
-def test_levels_apart_hang_together_as_the_markov_chain_has_it(name):
-    """For the forward chain the joint law of any two levels is the transition between them, whatever lies between."""
+def test_levels_apart_are_correlated_as_in_the_markov_chain(name):
+    """For the forward chain, any two levels are joined by the transition between them, whatever lies between."""
     dense = Dense(TINY[name])
     expected = dense.cross_covariance(TIMES[0], TIMES[2], Markov())
     n = len(expected)
@@ -82,8 +69,8 @@ def test_levels_apart_hang_together_as_the_markov_chain_has_it(name):
     torch.testing.assert_close(joint[:n, 2 * n :], expected, rtol=1e-10, atol=1e-12)
 
 
-@pytest.mark.parametrize("name", EVERY_PROCESS)
-@pytest.mark.parametrize("coupling", COUPLINGS, ids=lambda c: type(c).__name__)
+@every_process()
+@every_coupling
 def test_paths_of_every_process_are_finite_from_end_to_end(name, coupling):
     process = EVERY_PROCESS[name]
     path = process.sample_path(draw(process.shape), [0.0, 0.0, 0.3, 0.5, 1.0, 1.0], coupling)
@@ -99,8 +86,8 @@ def test_paths_of_every_process_are_finite_from_end_to_end(name, coupling):
 def test_deterministic_carries_one_noise_through_all_levels(seed, times):
     process = TINY["blurring"]
     x = draw(process.shape, seed=seed)
-    path = process.sample_path(x, times, Deterministic(), generator=torch.Generator().manual_seed(seed))
-    noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    path = process.sample_path(x, times, Deterministic(), generator=seeded(seed))
+    noise = torch.randn(x.shape, generator=seeded(seed), dtype=torch.float64)
     for z, t in zip(path, times, strict=True):
         q = process.marginal(x, t)
         expected = q.mean + process.basis.inverse(q.spectral_stddev * noise)
@@ -130,34 +117,11 @@ def test_shapes_and_dtypes(dtype):
 
 def test_a_generator_makes_a_path_reproducible():
     process, x = TINY["blurring"], draw((1, 2, 2))
-    first, second = (process.sample_path(x, TIMES, generator=torch.Generator().manual_seed(5)) for _ in range(2))
-    other = process.sample_path(x, TIMES, generator=torch.Generator().manual_seed(6))
+    first, second = (process.sample_path(x, TIMES, generator=seeded(5)) for _ in range(2))
+    other = process.sample_path(x, TIMES, generator=seeded(6))
     assert torch.equal(first, second)
     assert not torch.equal(first, other)
-    assert torch.equal(first, process.sample_path(x, TIMES, Markov(), generator=torch.Generator().manual_seed(5)))
-
-
-def test_wrong_times_are_refused():
-    process, x = TINY["heat"], draw((1, 3))
-    for times, message in (
-        ([0.5, 0.2], r"times must not fall, got \[0.5, 0.2\]"),
-        ([], r"times must be at least one time in a row.*got shape \(0,\)"),
-        ([0.5, 1.2], r"times must lie in \[0, 1\].*got 1.2"),
-        ([-0.1, 0.5], r"times must lie in \[0, 1\].*got -0.1"),
-        ([0.1, math.nan], r"times must lie in \[0, 1\].*got nan"),
-    ):
-        with pytest.raises(ValueError, match=message):
-            process.sample_path(x, times)
-    with pytest.raises(ValueError, match=r"x must have shape \(batch, 1, 3\)"):
-        process.sample_path(draw((1, 4)), [0.5])
-
-
-@pytest.mark.usefixtures("as_in_production")
-def test_times_of_another_shape_and_integer_data_are_refused():
-    with pytest.raises(ValueError, match=r"times in a row|one time in a row.*got shape \(2, 1\)"):
-        TINY["heat"].sample_path(draw((1, 3)), torch.rand(2, 1))
-    with pytest.raises(TypeError, match="got torch.int64"):
-        TINY["heat"].sample_path(torch.zeros(2, 1, 3, dtype=torch.int64), [0.5])
+    assert torch.equal(first, process.sample_path(x, TIMES, Markov(), generator=seeded(5)))
 
 
 # ---- the score ----------------------------------------------------------------------------------------------
@@ -165,7 +129,8 @@ def test_times_of_another_shape_and_integer_data_are_refused():
 NOISY = [name for name in EVERY_PROCESS if name not in ("cold", "no noise")]
 
 
-@pytest.mark.parametrize("name", NOISY)
+@every_process(NOISY)
+@settings(max_examples=10)
 @given(t=st.floats(0.05, 1), seed=st.integers(0, 99))
 def test_the_score_is_the_gradient_of_the_log_density(name, t, seed):
     process = EVERY_PROCESS[name]

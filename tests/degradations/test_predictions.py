@@ -1,100 +1,217 @@
-"""Conversions between what networks predict."""
+"""Conversions between what networks predict: the table in predictions.py, its limits, and what is refused."""
+
+import math
+from dataclasses import dataclass
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from zoo import EVERY_PROCESS
 
 from unmelt.degradations import (
     BlurringDiffusion,
+    ConstantNoise,
+    GaussianBlur,
     HeatDissipation,
     IsotropicDiffusion,
     PredictEpsilon,
+    Prediction,
     PredictPreviousLevel,
     PredictScore,
     PredictV,
     PredictX,
+    RectifiedFlowSchedule,
+    SineBlur,
+    WithNoise,
 )
+from unmelt.degradations.bases.base import is_isotropic
 from unmelt.degradations.predictions import LARGEST_GAIN
 from unmelt.testing.strategies import DTYPES, processes, random_images
 
-PREDICTIONS = [PredictX(), PredictEpsilon(), PredictV(), PredictScore(), PredictPreviousLevel(levels=1)]
+
+@dataclass(frozen=True)
+class PredictMixture(Prediction):
+    """As a user writes one: two formulas. Half of the data and a third of the residual, heavier where it is noisy."""
+
+    weight: float = 0.3
+
+    def signal(self, at):
+        return 0.5 - self.weight * at.sigma
+
+    def residual(self, at):
+        return at.constant(self.weight)
 
 
-@settings(max_examples=60)
-@given(
-    process=processes(),
-    prediction=st.sampled_from(PREDICTIONS),
-    t=st.floats(0.01, 1),
-    seed=st.integers(0, 99),
-    dtype=st.sampled_from(DTYPES),
-)
-def test_the_exact_target_gives_the_data_back(process, prediction, t, seed, dtype):
-    x, noise = (
-        random_images(process.shape, seed=seed, dtype=dtype),
-        random_images(process.shape, seed=seed + 1, dtype=dtype),
-    )
-    times = torch.full((2,), t, dtype=torch.float64)
-    z_t, target = prediction.training_pair(process, x, noise, times)
-    latent, output = prediction.conversion(process, times)
-    restored = process.basis.combine((z_t, latent), (target, output))
-    # Rounding in latent and target, amplified by the conversion's own coefficients.
+PREDICTIONS = [
+    PredictX(),
+    PredictEpsilon(),
+    PredictV(),
+    PredictScore(),
+    PredictPreviousLevel(levels=1),
+    PredictMixture(),
+]
+every_prediction = pytest.mark.parametrize("prediction", PREDICTIONS, ids=lambda p: type(p).__name__)
+
+
+def restored(prediction, process, x, noise, t, log_alpha=None):
+    """The estimate that the exact target is converted to, and how much conversion amplifies rounding in it."""
+    at = process.at(t, batch=len(x))
+    z_t, target = prediction.training_pair(at, x, noise)
+    latent, output = prediction.conversion(at, log_alpha)
     gain = max(1.0, latent.abs().max().item(), (output.abs().max() * target.abs().max()).item())
-    torch.testing.assert_close(restored, x, rtol=0, atol=64 * torch.finfo(dtype).eps * gain)
+    return process.basis.combine((z_t, latent), (target, output)), gain
 
 
+@settings(max_examples=8)
+@given(process=processes(), t=st.floats(0.01, 1), seed=st.integers(0, 99), dtype=st.sampled_from(DTYPES))
+@every_prediction
+def test_the_exact_target_gives_the_data_back(prediction, process, t, seed, dtype):
+    x, noise = (random_images(process.shape, seed=seed + k, dtype=dtype) for k in (0, 1))
+    found, gain = restored(prediction, process, x, noise, torch.full((2,), t, dtype=torch.float64))
+    torch.testing.assert_close(found, x, rtol=0, atol=64 * torch.finfo(dtype).eps * gain)
+
+
+@settings(max_examples=8)
 @given(process=processes(), t=st.floats(0.01, 1), s=st.floats(0, 1), seed=st.integers(0, 99))
-@pytest.mark.parametrize("prediction", PREDICTIONS)
+@every_prediction
 def test_the_exact_target_gives_degraded_data_too(prediction, process, t, s, seed):
     """Folding alpha_s into the conversion is what the sampler does at every step."""
     x, noise = random_images(process.shape, seed=seed), random_images(process.shape, seed=seed + 1)
     times = torch.full((2,), t, dtype=torch.float64)
-    z_t, target = prediction.training_pair(process, x, noise, times)
-    log_alpha = process.log_coefficients(process.as_times(s)).log_alpha
-    latent, output = prediction.conversion(process, times, log_alpha)
-    degraded = process.basis.combine((z_t, latent), (target, output))
-    gain = max(1.0, latent.abs().max().item(), (output.abs().max() * target.abs().max()).item())
-    torch.testing.assert_close(degraded, process.degrade(x, s)[0], rtol=0, atol=1e-13 * gain)
+    found, gain = restored(prediction, process, x, noise, times, process.at(s).log_alpha)
+    torch.testing.assert_close(found, process.degrade(x, s)[0], rtol=0, atol=1e-13 * gain)
+
+
+# ---- the table --------------------------------------------------------------------------------------------------
+
+# What predictions.py's table says, typed once more: (alpha, sigma, alpha of the previous level) -> (latent, output).
+TABLE = {
+    PredictX(): lambda alpha, sigma, before: (0 * alpha, 1 + 0 * alpha),
+    PredictEpsilon(): lambda alpha, sigma, before: (1 / alpha, -sigma / alpha),
+    PredictV(): lambda alpha, sigma, before: (alpha / (alpha**2 + sigma**2), -sigma / (alpha**2 + sigma**2)),
+    PredictScore(): lambda alpha, sigma, before: (1 / alpha, sigma**2 / alpha),
+    PredictPreviousLevel(levels=5): lambda alpha, sigma, before: (1 / before, 1 / before),
+}
+
+
+@pytest.mark.parametrize("name", ["heat", "blurring", "cosine", "mask", "power law", "groups", "no noise"])
+@pytest.mark.parametrize("t", [0.0, 0.3, 0.77, 1.0])
+@pytest.mark.parametrize("prediction", TABLE, ids=lambda p: type(p).__name__)
+def test_the_exact_conversion_is_the_table_s(prediction, t, name):
+    """Wherever the table has numbers, at sigma = 0 and where alpha vanishes or underflows too."""
+    process = EVERY_PROCESS[name]
+    at = process.at(t)
+    before = process.at(max(0.0, (torch.tensor(5 * t).ceil().item() - 1) / 5)).alpha
+    shape = (1, *process.shape)
+    expected = TABLE[prediction](*(c.expand(shape) for c in (at.alpha, at.sigma, before)))
+    conversion = Prediction.conversion(prediction, at)
+    for ours, theirs in zip(conversion, expected, strict=True):
+        known = theirs.isfinite()
+        # 1 / alpha where alpha is a hundredth of the smallest normal number is beyond float64 by any route.
+        torch.testing.assert_close(ours.expand(shape)[known], theirs[known], rtol=1e-12, atol=1e-300)
+    factor = prediction.error_factor(at).expand(shape)
+    known = expected[1].isfinite()
+    torch.testing.assert_close(factor[known], expected[1].abs()[known], rtol=1e-12, atol=1e-300)
+
+
+def test_limits_of_the_table():
+    """No noise: epsilon and v are forgotten and the latent is divided by alpha. No signal: v is -sigma x."""
+    clean, lost = (IsotropicDiffusion((1, 2), RectifiedFlowSchedule()).at(t) for t in (0.0, 1.0))
+    for prediction in (PredictEpsilon(), PredictV(), PredictScore()):
+        assert [c.item() for c in prediction.conversion(clean)] == [1.0, 0.0]
+    assert [c.item() for c in PredictV().conversion(lost)] == [0.0, -1.0]
+    assert [c.item() for c in PredictX().conversion(lost)] == [0.0, 1.0]
+    assert not any(c.isnan().any() for p in PREDICTIONS for c in p.conversion(lost))
+
+
+def test_a_ratio_of_alphas_is_formed_in_logarithms():
+    """alpha_s / alpha_t is 1 / 2 where both are exp(-400000)."""
+    process = HeatDissipation((1, 16), blur_sigma_max=300.0, levels=10)
+    at = process.at(1.0)
+    assert at.alpha[..., -1].item() == 0
+    for prediction in (PredictEpsilon(), PredictScore()):
+        latent, _ = prediction.conversion(at, at.log_alpha - math.log(2))
+        # A logarithm of size 4e5 is rounded by 6e-11.
+        torch.testing.assert_close(latent, torch.full_like(latent, 0.5), rtol=1e-9, atol=0)
+
+
+@pytest.mark.parametrize("process", [HeatDissipation((1, 4, 4)), IsotropicDiffusion((1, 4, 4))], ids=repr)
+@every_prediction
+def test_no_transform_is_asked_for_where_one_number_does(prediction, process):
+    """Signal and latent under isotropic diffusion, and predicted data under any process, stay where they are."""
+    at = process.at(torch.tensor([0.3, 0.6]))
+    if isinstance(process, IsotropicDiffusion) or prediction == PredictX():
+        numbers = (*prediction.conversion(at), prediction.error_factor(at), prediction.noise(at), prediction.signal(at))
+        assert all(is_isotropic(number) for number in numbers)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@every_prediction
+def test_half_precision_is_computed_in_single(prediction, dtype):
+    for process in (IsotropicDiffusion((1, 4, 4)), BlurringDiffusion((1, 4, 4), blur_sigma_max=0.5)):
+        x, noise = (random_images(process.shape, seed=seed).to(dtype) for seed in (0, 1))
+        at = process.at(torch.tensor([0.3, 0.6]))
+        z_t, target = prediction.training_pair(at, x, noise)
+        exact = prediction.training_pair(at, x.float(), noise.float())
+        assert z_t.dtype == torch.float32
+        assert torch.equal(z_t, exact[0])
+        torch.testing.assert_close(target.float(), exact[1], rtol=0, atol=0)
+
+
+# ---- the previous level -----------------------------------------------------------------------------------------
 
 
 def test_previous_level_is_the_last_one_strictly_before():
     process = HeatDissipation((1, 4, 4), levels=200)
-    prediction = PredictPreviousLevel()
+    levels = torch.arange(0, 201, dtype=torch.float64)
+    expected = (levels - 1).clamp(min=0)
     for dtype in DTYPES:
-        levels = torch.arange(0, 201, dtype=dtype)
-        previous = prediction.previous(process, levels / 200) * 200
-        expected = (levels - 1).clamp(min=0)
-        torch.testing.assert_close(previous.to(dtype), expected, rtol=1e-6, atol=0)
-        between = prediction.previous(process, (levels[1:] - 0.5) / 200) * 200
-        torch.testing.assert_close(between.to(dtype), expected[1:], rtol=1e-6, atol=0)
+        for times, before in ((levels / 200, expected), ((levels[1:] - 0.5) / 200, expected[1:])):
+            previous = PredictPreviousLevel().previous(process.at(times.to(dtype)))
+            torch.testing.assert_close(previous.t * 200, before, rtol=1e-12, atol=0)
 
 
 @given(level=st.integers(1, 40), seed=st.integers(0, 99))
-def test_less_degraded_is_exact_to_its_level_and_beyond_even_where_alpha_underflows(level, seed):
+def test_it_is_exact_to_its_level_and_beyond_even_where_alpha_underflows(level, seed):
     """IHDM's own step needs no division: the ratio of alphas is 1 at the previous level and below 1 after it."""
     process = HeatDissipation((1, 8, 8), blur_sigma_max=400.0, levels=40, sigma=0.01)
     x, noise = random_images(process.shape, seed=seed), random_images(process.shape, seed=seed + 1)
-    times = torch.full((2,), level / 40, dtype=torch.float64)
-    prediction = PredictPreviousLevel()
-    z_t, target = prediction.training_pair(process, x, noise, times)
+    prediction, t = PredictPreviousLevel(), level / 40
     for s in ((level - 1) / 40, (level - 0.5) / 40, level / 40):
-        log_alpha = process.log_coefficients(process.as_times(s)).log_alpha
-        latent, output = prediction.conversion(process, times, log_alpha)
+        log_alpha = process.at(s).log_alpha
+        latent, output = prediction.conversion(process.at(t), log_alpha)
         assert torch.equal(latent, output)
         assert output.max() <= 1
-        degraded = process.basis.combine((z_t, latent), (target, output))
+        degraded, _ = restored(prediction, process, x, noise, t, log_alpha)
         torch.testing.assert_close(degraded, process.degrade(x, s)[0], rtol=0, atol=1e-12)
         assert s != (level - 1) / 40 or torch.equal(output, torch.ones_like(output))
 
 
-def test_less_degraded_beyond_its_level_stays_bounded_by_the_noise():
+def test_beyond_its_level_it_stays_bounded_by_the_noise():
     process = HeatDissipation((1, 8, 8), blur_sigma_max=400.0, levels=40, sigma=0.01)
-    _, output = PredictPreviousLevel().conversion(process, torch.tensor([1.0], dtype=torch.float64))
+    _, output = PredictPreviousLevel().conversion(process.at(1.0))
     assert output.isfinite().all()
     # alpha / (alpha^2 + sigma^2) is largest at alpha = sigma.
     assert output.max() <= 1 / (2 * 0.01) * (1 + 1e-9)
     # The mean of each channel never fades: nothing to restore, nothing damped.
     assert output[..., 0, 0].item() == 1.0
+
+
+def test_its_training_pair_is_the_latent_and_the_target():
+    """The pair shares one transform, by blur matrices where the process has them; its parts are those made alone."""
+    for name in ("heat", "blurring", "pixelation"):
+        process, prediction = EVERY_PROCESS[name], PredictPreviousLevel(levels=4)
+        x, noise = (random_images(process.shape, seed=seed) for seed in (0, 1))
+        at = process.at(torch.tensor([0.3, 0.8]))
+        z_t, target = prediction.training_pair(at, x, noise)
+        torch.testing.assert_close(z_t, at.corrupt(x, noise), rtol=0, atol=1e-13)
+        torch.testing.assert_close(target, prediction.target(at, x, noise), rtol=0, atol=1e-13)
+
+
+# ---- what is refused --------------------------------------------------------------------------------------------
+
+SHARP = GaussianBlur((1, 32, 32), SineBlur(20.0), ConstantNoise(0.01))
 
 
 @pytest.mark.parametrize(
@@ -103,13 +220,16 @@ def test_less_degraded_beyond_its_level_stays_bounded_by_the_noise():
         (HeatDissipation((1, 32, 32)), PredictEpsilon(), ["PredictX()", "PredictV()", "PredictPreviousLevel()"]),
         (HeatDissipation((1, 32, 32)), PredictScore(), ["PredictX()", "PredictV()", "PredictPreviousLevel()"]),
         (HeatDissipation((1, 32, 32), sigma=0.0), PredictV(), ["PredictX()"]),
+        (SHARP, PredictEpsilon(), ["PredictX()", "PredictV()"]),
+        (IsotropicDiffusion((1, 2), RectifiedFlowSchedule()), PredictScore(), ["PredictX()", "PredictV()"]),
+        (IsotropicDiffusion((1, 2), ConstantNoise(0.0)), PredictScore(), ["PredictX()", "PredictEpsilon()"]),
     ],
 )
 def test_unstable_predictions_are_refused_with_the_stable_ones_named(process, prediction, alternatives):
-    name = f"{type(prediction).__name__} cannot be converted stably by HeatDissipation"
-    with pytest.raises(ValueError, match=name) as error:
+    with pytest.raises(ValueError, match=f"{type(prediction).__name__} cannot be converted stably by") as error:
         prediction.require_stable(process)
-    assert str(error.value).split("; use ")[1].split(" or ") == alternatives
+    named = str(error.value).split("; use ")[1].split(" or ")
+    assert named[: len(alternatives)] == alternatives
 
 
 @pytest.mark.parametrize(
@@ -119,15 +239,10 @@ def test_unstable_predictions_are_refused_with_the_stable_ones_named(process, pr
         (BlurringDiffusion((1, 32, 32)), PredictEpsilon()),
         (HeatDissipation((1, 32, 32)), PredictPreviousLevel()),
         (HeatDissipation((1, 32, 32)), PredictX()),
+        (HeatDissipation((1, 32, 32)), PredictMixture(-0.3)),
+        (WithNoise(HeatDissipation((1, 8, 8)), RectifiedFlowSchedule()), PredictV()),
     ],
 )
 def test_the_papers_own_predictions_are_accepted(process, prediction):
     prediction.require_stable(process)
     assert prediction.gain(process) <= LARGEST_GAIN
-
-
-def test_less_degraded_needs_a_number_of_levels():
-    with pytest.raises(ValueError, match="IsotropicDiffusion is continuous.*levels=200"):
-        PredictPreviousLevel().previous(IsotropicDiffusion((1, 2, 2)), torch.tensor(0.5))
-    with pytest.raises(ValueError, match="levels must be at least 1, got 0"):
-        PredictPreviousLevel(levels=0)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from zoo import EVERY_PROCESS, SHAPE, heat_rates, isotropic, onsets, path_laplacian
+from zoo import EVERY_PROCESS, SHAPE, every_process, heat_rates, isotropic, onsets, path_laplacian
 
 from unmelt.degradations import (
     BlurringDiffusion,
@@ -174,6 +174,7 @@ def matches(process, t, form, *, absolute):
 
 
 @pytest.mark.parametrize("name", CLOSED_FORMS)
+@settings(max_examples=8)
 @given(t=st.floats(0.001, 0.999))
 def test_drift_and_diffusion_are_the_closed_forms(name, t):
     # Sums and products of a few rounded terms; the tangent's argument is rounded by 1e-16 at 1e-3 from its pole.
@@ -243,14 +244,14 @@ def smooth_rates(function, t):
         return fine, np.abs(coarse - fine) <= 1e-7 * (1 + np.abs(fine))
 
 
-@settings(max_examples=80)
+@settings(max_examples=25)
 @given(process=DRAWN, t=st.floats(0.01, 0.99))
 def test_rates_are_the_derivatives_by_differences(process, t):
     def value(name):
         return lambda t: np.broadcast_to(getattr(process, name)(t)[0].numpy(), process.shape)
 
     def log_alpha(t):
-        return process.log_coefficients(process.as_times(t)).log_alpha[0].expand(process.shape).numpy()
+        return process.at(t).log_alpha[0].expand(process.shape).numpy()
 
     f, smooth = smooth_rates(log_alpha, t)
     # The fourth-order remainder of the fine step is a fifteenth of what the steps differ by; logs of size 100 over a
@@ -321,7 +322,7 @@ def runge_kutta(f, g_squared, m, v, h):
 EDGES = [0.0, 1e-12, 0.05, 1 / 3, 0.5, 0.5 + 1e-12, 2 / 3, 0.75, 1 - 1e-12, 1.0]
 
 
-@pytest.mark.parametrize("name", EVERY_PROCESS)
+@every_process()
 def test_no_rate_is_nan_and_all_have_their_sign_at_ends_levels_and_onsets(name):
     process = EVERY_PROCESS[name]
     times = EDGES
@@ -335,7 +336,7 @@ def test_no_rate_is_nan_and_all_have_their_sign_at_ends_levels_and_onsets(name):
     assert (process.diffusion(times) >= -1e-12).all()
 
 
-@pytest.mark.parametrize("name", EVERY_PROCESS)
+@every_process()
 @pytest.mark.parametrize("rate", NAMES)
 def test_each_time_of_a_batch_is_a_time_alone(name, rate):
     process = EVERY_PROCESS[name]

@@ -97,31 +97,11 @@ def test_gradients_are_not_kept():
     assert not estimate_spectrum(CosineBasis(SHAPE), data).variance.requires_grad
 
 
-@pytest.mark.usefixtures("as_in_production")
-def test_integer_data_is_refused():
-    with pytest.raises(TypeError, match=r"x must be a real floating-point tensor, got torch.uint8.*/ 255"):
-        estimate_spectrum(PixelBasis(SHAPE), torch.zeros(4, *SHAPE, dtype=torch.uint8))
-
-
-def test_too_little_and_misshapen_data_is_refused():
-    basis = CosineBasis(SHAPE)
-    for data, seen in ((draw(SHAPE, batch=1), 1), (draw(SHAPE, batch=1)[:0], 0), ([], 0)):
-        with pytest.raises(ValueError, match=f"a variance needs at least 2 examples, got {seen}: call update"):
-            estimate_spectrum(basis, data)
-    with pytest.raises(ValueError, match=r"x must have shape \(batch, 2, 3, 4\), got \(2, 2, 4, 3\)"):
-        estimate_spectrum(basis, draw((2, 4, 3)))
-
-
 def still_spectrum():
     """A border that never changes: coefficients without variance."""
     data = draw((6,), batch=8)
     data[:, :2] = 0.5
     return estimate_spectrum(PixelBasis((6,)), data)
-
-
-def test_coefficients_that_do_not_vary_are_named_with_the_remedy():
-    with pytest.raises(ValueError, match=r"2 of 6 coefficients do not vary in these 8 examples.*floored\(minimum\)"):
-        still_spectrum().require_variance()
 
 
 def test_floored_raises_small_variances_only():
@@ -134,9 +114,3 @@ def test_floored_raises_small_variances_only():
     assert torch.equal(floored.mean, spectrum.mean)
     assert (floored.basis, floored.count) == (spectrum.basis, 8)
     assert not spectrum.variance[:2].any()
-
-
-@pytest.mark.parametrize("minimum", [0.0, -1.0, float("nan")])
-def test_a_floor_must_be_positive(minimum):
-    with pytest.raises(ValueError, match=f"minimum must be a positive variance.*got {minimum}"):
-        still_spectrum().floored(minimum)

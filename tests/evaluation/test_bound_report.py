@@ -31,16 +31,16 @@ import json, os, sys
 import torch
 from torch import distributed
 sys.path.insert(0, {tests!r})
-from test_likelihood import problem
+from test_bound_report import problem
 from unmelt.evaluation import evaluate_bound
 
 torch.set_num_threads(1)
 distributed.init_process_group("gloo")
-bound, oracle, x = problem()
+bound, x = problem()
 if sys.argv[1] == "nan" and distributed.get_rank() == 1:
-    oracle.variance.fill_(torch.nan)
+    bound.denoiser.variance.fill_(torch.nan)
 try:
-    report = evaluate_bound(bound, oracle, x, batch_size=8, progress=False).to_json()
+    report = evaluate_bound(bound, x, batch_size=8, progress=False).to_json()
 except Exception as error:
     report = f"{{type(error).__name__}}: {{error}}"
 with open(f"rank{{distributed.get_rank()}}.json", "w") as file:
@@ -55,15 +55,15 @@ def problem():
     oracle = GaussianOracle(process, torch.rand(SHAPE, generator=generator), torch.rand(SHAPE, generator=generator))
     x = torch.randint(0, 17, (41, *SHAPE), generator=generator, dtype=torch.uint8)
     decoder = GaussianDecoder(process, 0.1, grey_levels=LEVELS)
-    return ELBO(process, prior=OraclePrior(oracle), decoder=decoder, coupling=Independent()), oracle, x
+    return ELBO(oracle, prior=OraclePrior(oracle), decoder=decoder, coupling=Independent()), x
 
 
 def test_the_report_is_of_the_means_over_examples():
-    bound, oracle, x = problem()
-    report = evaluate_bound(bound, oracle, x, batch_size=41, seed=3, progress=False)
-    again = evaluate_bound(bound, oracle, x, batch_size=41, seed=3, progress=False)
+    bound, x = problem()
+    report = evaluate_bound(bound, x, batch_size=41, seed=3, progress=False)
+    again = evaluate_bound(bound, x, batch_size=41, seed=3, progress=False)
     assert report == again
-    assert report != evaluate_bound(bound, oracle, x, batch_size=41, seed=4, progress=False)
+    assert report != evaluate_bound(bound, x, batch_size=41, seed=4, progress=False)
     assert report.count == 41
     assert report.dimensions == 16
     assert report.steps == 4
@@ -76,7 +76,7 @@ def test_the_report_is_of_the_means_over_examples():
 
 
 def test_standard_errors_are_those_of_a_mean_of_examples(monkeypatch):
-    bound, oracle, x = problem()
+    bound, x = problem()
     seen = []
     forward = ELBO.forward
 
@@ -85,7 +85,7 @@ def test_standard_errors_are_those_of_a_mean_of_examples(monkeypatch):
         return seen[-1]
 
     monkeypatch.setattr(ELBO, "forward", watched)
-    report = evaluate_bound(bound, oracle, x, batch_size=10, progress=False)
+    report = evaluate_bound(bound, x, batch_size=10, progress=False)
     assert len(seen) == 5
     for name in ("total", "prior", "diffusion", "reconstruction"):
         values = torch.cat([getattr(found, name) for found in seen])
@@ -96,28 +96,26 @@ def test_standard_errors_are_those_of_a_mean_of_examples(monkeypatch):
 
 def test_no_two_batches_meet_the_same_noise():
     """Shared noise would not average out, and the standard error would not know."""
-    bound, oracle, x = problem()
+    bound, x = problem()
     same = x[:1].expand(400, -1, -1, -1)
-    spread = [
-        evaluate_bound(bound, oracle, same, batch_size=size, progress=False).nats.diffusion.stderr for size in (400, 1)
-    ]
+    spread = [evaluate_bound(bound, same, batch_size=size, progress=False).nats.diffusion.stderr for size in (400, 1)]
     # One image: all spread is the noise's, whatever the batches; standard errors of 400 are right to 3.5 %.
     assert spread[1] == pytest.approx(spread[0], rel=0.25)
 
 
 def test_streams_of_batches_are_data_too():
-    bound, oracle, x = problem()
-    whole = evaluate_bound(bound, oracle, x, batch_size=10, progress=False)
-    assert evaluate_bound(bound, oracle, iter(x.split(10)), progress=False) == whole
+    bound, x = problem()
+    whole = evaluate_bound(bound, x, batch_size=10, progress=False)
+    assert evaluate_bound(bound, iter(x.split(10)), progress=False) == whole
     with pytest.raises(ValueError, match="no data to evaluate"):
-        evaluate_bound(bound, oracle, [], progress=False)
+        evaluate_bound(bound, [], progress=False)
 
 
 def test_estimates_have_no_levels_to_report():
     process = IsotropicDiffusion(SHAPE)
     oracle = GaussianOracle(process, torch.zeros(SHAPE), torch.ones(SHAPE))
-    bound = ELBO(process, summation=MonteCarlo(draws=4, replicates=1))
-    report = evaluate_bound(bound, oracle, torch.rand(6, *SHAPE), progress=False)
+    bound = ELBO(oracle, summation=MonteCarlo(draws=4, replicates=1))
+    report = evaluate_bound(bound, torch.rand(6, *SHAPE), progress=False)
     assert report.nats.per_level == ()
     assert report.steps is None
     # Densities have bits only where levels are given.
@@ -129,12 +127,13 @@ def test_estimates_have_no_levels_to_report():
 
 
 def test_a_nan_ends_it_with_its_level():
-    bound, _, x = problem()
+    exact, x = problem()
     network = torch.nn.Module()
-    network.forward = lambda z, t: z / torch.where(t > 0.9, 0.0, 1.0).reshape(-1, 1, 1, 1) * 0
-    denoiser = Denoiser(network, bound.process, prediction=PredictX())
+    network.forward = lambda z, t, condition: z / torch.where(t > 0.9, 0.0, 1.0).reshape(-1, 1, 1, 1) * 0
+    denoiser = Denoiser(network, exact.process, prediction=PredictX())
+    bound = ELBO(denoiser, prior=exact.prior, decoder=exact.decoder, coupling=Independent())
     with pytest.raises(FloatingPointError, match="at level 5 of 5"):
-        evaluate_bound(bound, denoiser, x, progress=False)
+        evaluate_bound(bound, x, progress=False)
 
 
 def test_figures_show_the_digits_that_their_error_leaves():
@@ -151,27 +150,27 @@ def test_a_denoiser_in_training_mode_is_evaluated_without_dropout_and_left_as_it
     for parameter in network.parameters():
         torch.nn.init.normal_(parameter, std=0.3, generator=torch.Generator().manual_seed(0))
     denoiser = Denoiser(network.train(), process, prediction=PredictX())
-    bound, x = ELBO(process, steps=3), torch.rand(4, *SHAPE)
-    first = evaluate_bound(bound, denoiser, x, progress=False)
+    bound, x = ELBO(denoiser, steps=3), torch.rand(4, *SHAPE)
+    first = evaluate_bound(bound, x, progress=False)
     assert denoiser.training
     assert network.last.training
-    fitted = bound.fitted(denoiser, x, generator=torch.Generator().manual_seed(0))
+    fitted = bound.fitted(x, generator=torch.Generator().manual_seed(0))
     assert denoiser.training
-    assert evaluate_bound(bound, denoiser.eval(), x, progress=False) == first
-    again = bound.fitted(denoiser, x, generator=torch.Generator().manual_seed(0))
+    denoiser.eval()
+    assert evaluate_bound(bound, x, progress=False) == first
+    again = bound.fitted(x, generator=torch.Generator().manual_seed(0))
     assert torch.equal(fitted.reverse_std.log_stddev, again.reverse_std.log_stddev)
     assert not denoiser.training
 
 
-@pytest.mark.usefixtures("as_in_production")
 def test_what_is_no_data_is_told():
-    bound, oracle, x = problem()
+    bound, x = problem()
     with pytest.raises(TypeError, match=r"a batch must be a Tensor.*out of \(image, label\) pairs"):
-        evaluate_bound(bound, oracle, [(x, x)], progress=False)
+        evaluate_bound(bound, [(x, x)], progress=False)
     with pytest.raises(ValueError, match="batch_size must be at least 1 and seed at least 0, got 0 and 0"):
-        evaluate_bound(bound, oracle, x, batch_size=0, progress=False)
+        evaluate_bound(bound, x, batch_size=0, progress=False)
     with pytest.raises(TypeError, match="bound must be an ELBO"):
-        evaluate_bound(oracle, bound, x, progress=False)
+        evaluate_bound(bound.denoiser, x, progress=False)
 
 
 def run_two(folder, mode):
@@ -192,9 +191,10 @@ def run_two(folder, mode):
     return [json.loads((folder / f"rank{rank}.json").read_text()) for rank in (0, 1)]
 
 
+@pytest.mark.full
 def test_two_processes_find_what_one_finds(tmp_path):
-    bound, oracle, x = problem()
-    alone = evaluate_bound(bound, oracle, x, batch_size=8, progress=False).to_json()
+    bound, x = problem()
+    alone = evaluate_bound(bound, x, batch_size=8, progress=False).to_json()
     first, second = run_two(tmp_path, "fine")
     assert first == second
     assert first["count"] == 41
@@ -203,6 +203,7 @@ def test_two_processes_find_what_one_finds(tmp_path):
         assert first["nats"][name] == pytest.approx(alone["nats"][name], rel=1e-12)
 
 
+@pytest.mark.full
 def test_a_process_that_fails_takes_the_other_along(tmp_path):
     failed = run_two(tmp_path, "nan")
     assert failed[0].startswith("RuntimeError: process 1 of 2 failed: ValueError: log_prob needs a density")

@@ -14,7 +14,6 @@ from unmelt.evaluation import (
     nearest_neighbours,
     neighbours,
 )
-from unmelt.training import DataConfig, load_data
 
 
 def some(count, *shape, seed=0, dtype=torch.float32):
@@ -99,11 +98,6 @@ class TestNeighbours:
         assert recogniser.assess(images).nearest == pytest.approx(expected, rel=1e-13)
 
 
-@pytest.fixture(scope="module")
-def digits():
-    return load_data(DataConfig())
-
-
 class TestMemorisation:
     def test_all_figures_are_those_of_plain_arithmetic(self):
         training, held_out, samples = (some(n, 1, 3, 3, seed=n) for n in (40, 31, 25))
@@ -127,7 +121,7 @@ class TestMemorisation:
         assert (found.samples, found.held_out, found.quantile) == (25, 31, 0.2)
 
     def test_copies_of_training_images_are_found(self, digits):
-        training, held_out = digits.train.scaled(), digits.test.scaled()
+        training, held_out = digits.train, digits.test
         copies = training[:300] + 0.02 * some(300, 1, 8, 8)
         found = assess_memorisation(copies, training, held_out)
         assert found.share == 1
@@ -139,7 +133,7 @@ class TestMemorisation:
 
     def test_new_images_are_not_taken_for_copies(self, digits):
         """Held-out digits in two halves: one stands for samples."""
-        training, held_out = digits.train.scaled(), digits.test.scaled()
+        training, held_out = digits.train, digits.test
         shuffled = held_out[torch.randperm(len(held_out), generator=torch.Generator().manual_seed(0))]
         found = assess_memorisation(shuffled[:180], training, shuffled[180:], quantile=0.2)
         # Four standard errors, 0.042 each by the formula for 180 images on either side.
@@ -163,7 +157,7 @@ class TestMemorisation:
         assert abs(shares.mean().item() - 0.2) < 1 / 60 + 4 * shares.std().item() / math.sqrt(400)
 
     def test_images_far_from_the_training_set_are_not_near_it(self, digits):
-        training, held_out = digits.train.scaled(), digits.test.scaled()
+        training, held_out = digits.train, digits.test
         found = assess_memorisation(some(50, 1, 8, 8), training, held_out)
         assert found.share == 0
         # Not certain, though.

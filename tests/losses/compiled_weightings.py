@@ -36,19 +36,19 @@ class Scaled(nn.Module):
         super().__init__()
         self.scale = nn.Parameter(torch.tensor(0.5))
 
-    def forward(self, z, t):
+    def forward(self, z, t, condition=None):
         return self.scale * z * t[:, None, None, None]
 
 
-def check(process, prediction, weighting, uncertainty):
+def check(process, prediction, weighting, log_variance):
     """fullgraph=True raises at the first break; the eager backend then runs the captured graph."""
     denoiser = Denoiser(Scaled(), process, prediction=prediction)
-    loss = DenoisingLoss(process, weighting=weighting, uncertainty=uncertainty)
+    loss = DenoisingLoss(denoiser, weighting=weighting, log_variance=log_variance)
     x = torch.rand(4, *SHAPE)
     torch._dynamo.reset()
-    compiled = torch.compile(lambda x: loss(denoiser, x), fullgraph=True, backend="eager")
+    compiled = torch.compile(loss, fullgraph=True, backend="eager")
     values, gradients = [], []
-    for run in (compiled, lambda x: loss(denoiser, x)):
+    for run in (compiled, loss):
         torch.manual_seed(0)
         denoiser.zero_grad()
         values.append(run(x))
@@ -62,4 +62,4 @@ def check(process, prediction, weighting, uncertainty):
 process = BlurringDiffusion(SHAPE)
 for weighting in WEIGHTINGS:
     check(process, PredictEpsilon(), weighting, None)
-check(process, PredictEpsilon(), SimpleWeighting(), LearnedLogVariance(process))
+check(process, PredictEpsilon(), SimpleWeighting(), LearnedLogVariance())

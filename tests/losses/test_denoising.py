@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support import Wobbly, refuses, seeded
 from torch import nn
 
 from unmelt.degradations import (
@@ -27,6 +28,7 @@ from unmelt.losses import (
     LearnedLogVariance,
     LevelTimes,
     MeanOverDimensions,
+    MinSNRWeighting,
     SimpleWeighting,
     SumOverDimensions,
     UniformTimes,
@@ -38,23 +40,13 @@ SHAPE = (2, 4, 3)
 N = 24
 
 
-class Wobbly(nn.Module):
-    """A small network that depends on latent and time, without being right about anything."""
-
-    def __init__(self):
-        super().__init__()
-        self.mix = nn.Conv2d(2, 2, 3, padding=1, dtype=torch.float64)
-
-    def forward(self, z, t):
-        return torch.tanh(self.mix(z.double())).to(z.dtype) * (0.5 + t.to(z.dtype)[:, None, None, None])
-
-
 def heat(**settings):
     return HeatDissipation(SHAPE, blur_sigma_max=4.0, levels=10, **settings)
 
 
-def seeded():
-    return torch.Generator().manual_seed(7)
+def denoiser(process, prediction=None):
+    """A poor denoiser, in double precision."""
+    return Denoiser(Wobbly().double(), process, prediction=prediction or PredictX())
 
 
 def drawn(process, x, times):
@@ -67,10 +59,10 @@ def drawn(process, x, times):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_inverse_heat_dissipations_loss(dtype):
     """Rissanen et al. (2023), algorithm 1: || u_{k-1} - (u_k + noise + f(u_k + noise, k)) ||^2."""
-    process, network = heat(), Wobbly()
+    process, network = heat(), Wobbly().double()
     x = random_images(SHAPE, batch=5, dtype=dtype)
     t, noise = drawn(process, x, LevelTimes(10))
-    ours = DenoisingLoss(process)(Denoiser(network, process, prediction=PredictPreviousLevel()), x, generator=seeded())
+    ours = DenoisingLoss(Denoiser(network, process, prediction=PredictPreviousLevel()))(x, generator=seeded())
     level = (t * 10).round()
     blurred, less = (process.marginal(x, level_time / 10).mean for level_time in (level, level - 1))
     perturbed = blurred + 0.01 * noise
@@ -84,11 +76,11 @@ def test_inverse_heat_dissipations_loss(dtype):
 @pytest.mark.parametrize("process", [IsotropicDiffusion(SHAPE), BlurringDiffusion(SHAPE)], ids=["ddpm", "blurring"])
 def test_simple_losses(process):
     """Ho et al. (2020), eq. 14, and Hoogeboom & Salimans (2023), section 4: mean squared error of the noise."""
-    network = Wobbly()
+    network = Wobbly().double()
     x = random_images(SHAPE, batch=5)
     t, noise = drawn(process, x, UniformTimes())
-    loss = DenoisingLoss(process, reduction=MeanOverDimensions())
-    ours = loss(Denoiser(network, process, prediction=PredictEpsilon()), x, generator=seeded())
+    loss = DenoisingLoss(Denoiser(network, process, prediction=PredictEpsilon()), reduction=MeanOverDimensions())
+    ours = loss(x, generator=seeded())
     z = process.basis.inverse(process.alpha(t) * process.basis.forward(x)) + process.sigma(t) * noise
     torch.testing.assert_close(ours, (noise - network(z, t.float())).square().mean((1, 2, 3)), rtol=1e-9, atol=0)
 
@@ -97,17 +89,17 @@ def test_simple_losses(process):
 def test_heat_loss_is_its_bound_term_times_two_delta_squared(level, delta, seed):
     """KL of N(A_{k-1} x, sigma^2) from N(mu_hat, delta^2), constants aside: || mu - mu_hat ||^2 / (2 delta^2)."""
     process = heat()
-    denoiser = Denoiser(Wobbly(), process, prediction=PredictPreviousLevel())
+    model = denoiser(process, PredictPreviousLevel())
     x = random_images(SHAPE, seed=seed)
     t, s = level / 10, (level - 1) / 10
-    loss = DenoisingLoss(process)(denoiser, x, t=t, generator=seeded())
+    loss = DenoisingLoss(model)(x, t=t, generator=seeded())
     noise = torch.randn(x.shape, generator=seeded(), dtype=x.dtype)
     z = process.corrupt(x, noise, t)
     true = process.posterior(z, x, s, t, Independent())
-    estimate = z + denoiser.output(z, torch.full((2,), t, dtype=torch.float64))
-    model = type(true)(process.basis, process.basis.forward(estimate), torch.tensor(delta, dtype=torch.float64))
-    same = type(true)(process.basis, true.spectral_mean, model.spectral_stddev)
-    term = true.kl_divergence(model) - true.kl_divergence(same)
+    estimate = z + model.output(z, torch.full((2,), t, dtype=torch.float64))
+    reverse = type(true)(process.basis, process.basis.forward(estimate), torch.tensor(delta, dtype=torch.float64))
+    same = type(true)(process.basis, true.spectral_mean, reverse.spectral_stddev)
+    term = true.kl_divergence(reverse) - true.kl_divergence(same)
     torch.testing.assert_close(loss, 2 * delta**2 * term, rtol=1e-7, atol=1e-9)
 
 
@@ -122,17 +114,17 @@ def test_simple_loss_is_its_bound_term_times_the_stated_weight(t, share, seed, i
         else BlurringDiffusion(SHAPE, blur_sigma_max=1.0, schedule=schedule)
     )
     s = t * share
-    denoiser = Denoiser(Wobbly(), process, prediction=PredictEpsilon())
+    model = denoiser(process, PredictEpsilon())
     x = random_images(SHAPE, seed=seed)
     noise = torch.randn(x.shape, generator=seeded(), dtype=x.dtype)
     z = process.corrupt(x, noise, t)
-    kl = process.posterior(z, x, s, t, Markov()).kl_divergence(process.posterior(z, denoiser(z, t), s, t, Markov()))
+    kl = process.posterior(z, x, s, t, Markov()).kl_divergence(process.posterior(z, model(z, t), s, t, Markov()))
     rate = torch.expm1(process.log_snr(s) - process.log_snr(t)) / 2
     if isotropic:
-        loss = DenoisingLoss(process, reduction=MeanOverDimensions())(denoiser, x, t=t, generator=seeded())
+        loss = DenoisingLoss(model, reduction=MeanOverDimensions())(x, t=t, generator=seeded())
         torch.testing.assert_close(loss, kl / (N * rate.item()), rtol=1e-6, atol=1e-9)
     else:
-        error = process.basis.forward(noise - denoiser.output(z, torch.full((2,), t, dtype=torch.float64)))
+        error = process.basis.forward(noise - model.output(z, torch.full((2,), t, dtype=torch.float64)))
         torch.testing.assert_close(kl, (rate * error.square()).sum((1, 2, 3)), rtol=1e-6, atol=1e-9)
 
 
@@ -142,25 +134,25 @@ PREDICTIONS = [PredictX(), PredictEpsilon(), PredictV(), PredictScore(), Predict
 @settings(max_examples=80)
 @given(
     own=st.sampled_from(PREDICTIONS),
-    measure=st.sampled_from(PREDICTIONS),
+    other=st.sampled_from(PREDICTIONS),
     t=st.floats(0.1, 0.95),
     seed=st.integers(0, 99),
     isotropic=st.booleans(),
 )
-def test_the_error_of_one_prediction_measured_as_another(own, measure, t, seed, isotropic):
+def test_the_error_of_one_prediction_in_terms_of_another(own, other, t, seed, isotropic):
     """The converted loss equals the loss of that other prediction made from the same estimate of the data."""
     process = IsotropicDiffusion(SHAPE) if isotropic else BlurringDiffusion(SHAPE, blur_sigma_max=1.0)
-    denoiser = Denoiser(Wobbly(), process, prediction=own)
+    model = denoiser(process, own)
     x = random_images(SHAPE, seed=seed)
-    ours = DenoisingLoss(process, weighting=SimpleWeighting(measure))(denoiser, x, t=t, generator=seeded())
+    ours = DenoisingLoss(model, weighting=SimpleWeighting(other))(x, t=t, generator=seeded())
     noise = torch.randn(x.shape, generator=seeded(), dtype=x.dtype)
     z = process.corrupt(x, noise, t)
-    estimate = denoiser(z, t)
+    estimate = model(z, t)
     # The noise that the estimate implies, so that (estimate, implied) makes the same latent.
     u, v = process.basis.forward(z), process.basis.forward(estimate)
     implied = process.basis.inverse((u - process.alpha(t) * v) / process.sigma(t))
-    times = torch.full((2,), t, dtype=torch.float64)
-    error = measure.target(process, x, noise, times) - measure.target(process, estimate, implied, times)
+    at = process.at(torch.full((2,), t, dtype=torch.float64))
+    error = other.target(at, x, noise) - other.target(at, estimate, implied)
     torch.testing.assert_close(ours, error.square().sum((1, 2, 3)), rtol=1e-6, atol=1e-12)
 
 
@@ -175,8 +167,8 @@ def test_all_levels_are_trained_and_none_twice_as_often():
 
 
 def test_the_last_level_is_trained_by_default():
-    assert DenoisingLoss(heat()).times == LevelTimes(10)
-    assert DenoisingLoss(IsotropicDiffusion(SHAPE)).times == UniformTimes()
+    assert DenoisingLoss(denoiser(heat())).times == LevelTimes(10)
+    assert DenoisingLoss(denoiser(IsotropicDiffusion(SHAPE))).times == UniformTimes()
 
 
 def test_uniform_times_are_uniform_and_never_zero():
@@ -192,38 +184,34 @@ def test_uniform_times_are_uniform_and_never_zero():
 
 
 def test_reductions_differ_by_the_number_of_dimensions():
-    process = heat()
-    denoiser = Denoiser(Wobbly(), process, prediction=PredictX())
-    x = random_images(SHAPE)
+    model, x = denoiser(heat()), random_images(SHAPE)
     total, mean = (
-        DenoisingLoss(process, reduction=reduction)(denoiser, x, t=0.5, generator=seeded())
+        DenoisingLoss(model, reduction=reduction)(x, t=0.5, generator=seeded())
         for reduction in (SumOverDimensions(), MeanOverDimensions())
     )
     torch.testing.assert_close(total, N * mean, rtol=1e-12, atol=0)
 
 
 def test_a_generator_makes_the_loss_repeatable_and_leaves_the_global_one_alone():
-    process = heat()
-    denoiser, loss, x = Denoiser(Wobbly(), process, prediction=PredictX()), DenoisingLoss(process), random_images(SHAPE)
+    loss, x = DenoisingLoss(denoiser(heat())), random_images(SHAPE)
     before = torch.get_rng_state()
-    first, again = (loss(denoiser, x, generator=seeded()) for _ in range(2))
+    first, again = (loss(x, generator=seeded()) for _ in range(2))
     assert torch.equal(first, again)
     assert torch.equal(before, torch.get_rng_state())
 
 
 def test_gradients_reach_the_network():
-    process = heat()
-    network = Wobbly()
-    DenoisingLoss(process)(
-        Denoiser(network, process, prediction=PredictPreviousLevel()), random_images(SHAPE)
-    ).sum().backward()
-    assert all(p.grad is not None and p.grad.abs().max() > 0 for p in network.parameters())
+    loss = DenoisingLoss(denoiser(heat(), PredictPreviousLevel()))
+    loss(random_images(SHAPE), condition=torch.ones(2)).sum().backward()
+    assert all(p.grad is not None and (p.grad != 0).all() for p in loss.parameters())
 
 
-def test_a_denoiser_of_another_process_is_refused():
-    denoiser = Denoiser(Wobbly(), heat(sigma=0.02), prediction=PredictX())
-    with pytest.raises(ValueError, match="made for another process.*build both from one"):
-        DenoisingLoss(heat())(denoiser, random_images(SHAPE))
+def test_a_condition_goes_to_the_network_with_its_row():
+    """Told 0 in every row but one, the network answers as one that is told nothing, but there."""
+    loss, x = DenoisingLoss(denoiser(heat())), random_images(SHAPE, batch=4)
+    told = torch.tensor([0.0, 0.0, 1.0, 0.0])
+    changed = loss(x, condition=told, t=0.5, generator=seeded()) != loss(x, t=0.5, generator=seeded())
+    assert changed.tolist() == [False, False, True, False]
 
 
 class Remembering(UniformTimes):
@@ -242,54 +230,73 @@ class Remembering(UniformTimes):
 @pytest.mark.parametrize("uncertain", [False, True])
 def test_drawn_times_are_corrected_for_and_told_the_loss_in_training(uncertain):
     process, x = heat(), random_images(SHAPE, batch=20)
-    denoiser = Denoiser(Wobbly(), process, prediction=PredictX())
-    v = LearnedLogVariance(process) if uncertain else None
+    model, v = denoiser(process), LearnedLogVariance() if uncertain else None
     if v is not None:
         nn.init.constant_(v.linear.bias, 0.5)
-    loss = DenoisingLoss(process, times=Remembering(), uncertainty=v)
-    plain = DenoisingLoss(process, times=UniformTimes())(denoiser, x, generator=seeded()).detach()
+    loss = DenoisingLoss(model, times=Remembering(), log_variance=v)
+    plain = DenoisingLoss(model, times=UniformTimes())(x, generator=seeded()).detach()
     t, _ = drawn(process, x, UniformTimes())
     Remembering.told.clear()
     factor = torch.where(t > 0.5, 2.0, 1.0).double()
     expected = factor * (plain * math.exp(-0.5) + 0.5 if uncertain else plain)
     # v is float32.
     close = {"rtol": 1e-6, "atol": 0}
-    torch.testing.assert_close(loss.eval()(denoiser, x, generator=seeded()).detach(), expected, **close)
+    torch.testing.assert_close(loss.eval()(x, generator=seeded()).detach(), expected, **close)
     assert not Remembering.told
-    # The correction is that of the law that the times were drawn from, before it learns from them.
-    torch.testing.assert_close(loss.train()(denoiser, x, generator=seeded()).detach(), expected, **close)
+    # The correction is that of the distribution that the times were drawn from, before it learns from them.
+    torch.testing.assert_close(loss.train()(x, generator=seeded()).detach(), expected, **close)
     ((times, losses),) = Remembering.told
     assert torch.equal(times, t)
     torch.testing.assert_close(losses, plain, rtol=1e-12, atol=0)
-    given = loss(denoiser, x, t=t, generator=seeded()).detach()
+    given = loss(x, t=t, generator=seeded()).detach()
     assert given.shape == (20,)
     assert len(Remembering.told) == 1
 
 
 def test_given_times_are_not_corrected_for():
-    process, x = heat(), random_images(SHAPE)
-    denoiser = Denoiser(Wobbly(), process, prediction=PredictX())
+    model, x = denoiser(heat()), random_images(SHAPE)
     Remembering.told.clear()
     ours, plain = (
-        DenoisingLoss(process, times=times)(denoiser, x, t=0.9, generator=seeded())
-        for times in (Remembering(), UniformTimes())
+        DenoisingLoss(model, times=times)(x, t=0.9, generator=seeded()) for times in (Remembering(), UniformTimes())
     )
     assert torch.equal(ours, plain)
 
 
-def test_an_unstable_measure_is_refused():
-    with pytest.raises(ValueError, match="PredictEpsilon cannot be converted stably by HeatDissipation.*use PredictX"):
-        DenoisingLoss(HeatDissipation((1, 32, 32)), weighting=SimpleWeighting(PredictEpsilon()))
+def test_autocast_rounds_the_network_alone():
+    """Latents, targets and weights stay in single precision: only the network's bfloat16 arithmetic is coarser."""
+    network = nn.Conv2d(2, 2, 3, padding=1)
+    network.forward = lambda z, t, condition: nn.functional.conv2d(z, network.weight, network.bias, padding=1)
+    x = random_images(SHAPE, batch=4).float()
+    loss = DenoisingLoss(Denoiser(network, heat(), prediction=PredictX()), weighting=MinSNRWeighting())
+    plain = loss(x, t=0.3, generator=seeded())
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = loss(x, t=0.3, generator=seeded())
+    assert rounded.dtype == torch.float32
+    assert not torch.equal(rounded, plain)
+    # An error of 2^-8 in the output, of the size of the residual itself.
+    torch.testing.assert_close(rounded, plain, rtol=0.05, atol=0)
+    half = loss(x.half(), t=0.3, generator=seeded())
+    torch.testing.assert_close(half, plain, rtol=0.01, atol=0)
 
 
-@pytest.mark.usefixtures("as_in_production")
-def test_integer_images_are_refused():
-    process = heat()
-    denoiser = Denoiser(Wobbly(), process, prediction=PredictX())
-    with pytest.raises(TypeError, match=r"torch.uint8.*x.float\(\) / 255"):
-        DenoisingLoss(process)(denoiser, torch.zeros((2, *SHAPE), dtype=torch.uint8))
-
-
-def test_levels_below_one_are_refused():
-    with pytest.raises(ValueError, match="levels must be at least 1, got 0"):
-        LevelTimes(0)
+@refuses(
+    [
+        (
+            lambda: DenoisingLoss(denoiser(HeatDissipation((1, 32, 32))), weighting=SimpleWeighting(PredictEpsilon())),
+            ValueError,
+            "PredictEpsilon cannot be converted stably by HeatDissipation.*use PredictX",
+        ),
+        (lambda: DenoisingLoss(heat()), TypeError, "denoiser must be an AbstractDenoiser"),
+        (lambda: DenoisingLoss(denoiser(heat()), weighting=PredictX()), TypeError, "weighting must be a Weighting"),
+        (lambda: DenoisingLoss(denoiser(heat()), times=0.5), TypeError, "times must be a TimeDistribution"),
+        (lambda: DenoisingLoss(denoiser(heat()), reduction="mean"), TypeError, "reduction must be a Reduction"),
+        (
+            lambda: DenoisingLoss(denoiser(heat()))(torch.zeros((2, *SHAPE), dtype=torch.uint8)),
+            TypeError,
+            r"torch.uint8.*x.float\(\) / 255",
+        ),
+    ]
+)
+def test_refusals_say_what_to_do(call, error, words):
+    with pytest.raises(error, match=words):
+        call()

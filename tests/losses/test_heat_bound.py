@@ -25,7 +25,7 @@ N = math.prod(SHAPE)
 class Linear(torch.nn.Module):
     """A fixed tiny network, linear in the latent, another at each level: means over noise are known exactly."""
 
-    def forward(self, z, t):
+    def forward(self, z, t, condition=None):
         level = (t * LEVELS).double().reshape(-1, 1, 1, 1)
         return (0.02 * level * z.roll(1, -1) - 0.1 * z + 0.05 * z.flip(-2)).to(z.dtype)
 
@@ -76,15 +76,16 @@ def problem():
     training, images = generator.random((7, *SHAPE)), generator.random((2, *SHAPE))
     process = HeatDissipation(SHAPE, blur_sigma_min=0.5, blur_sigma_max=3.0, levels=LEVELS, sigma=SIGMA)
     network = Linear()
-    return process, Denoiser(network, process, prediction=PredictPreviousLevel()), training, images, network
+    return Denoiser(network, process, prediction=PredictPreviousLevel()), training, images, network
 
 
-def ours(process, training, **settings):
-    prior = DegradedDataPrior(
+def ours(denoiser, training, **settings):
+    process = denoiser.process
+    prior = DegradedDataPrior.fit(
         process, torch.from_numpy(training), stddev=DELTA, divergence=KernelDivergence.VARIATIONAL
     )
     return ELBO(
-        process,
+        denoiser,
         prior=prior,
         decoder=GaussianDecoder(process, DELTA),
         coupling=Independent(),
@@ -95,7 +96,7 @@ def ours(process, training, **settings):
 
 def test_the_bound_as_published_and_as_released(problem):
     """Published: every level k = 2..K once, and the reconstruction from level 1. Released: k = 1..K-1 instead."""
-    process, denoiser, training, images, network = problem
+    denoiser, training, images, network = problem
     reconstruction = squared_error(images, 1, network) / (2 * DELTA**2) + N * math.log(DELTA * math.sqrt(2 * math.pi))
     last = prior_bound(images, training)
     levels = {k: divergence(images, k, network) for k in range(1, LEVELS + 1)}
@@ -104,7 +105,7 @@ def test_the_bound_as_published_and_as_released(problem):
 
     # Many copies of each image, for a mean over noise.
     x = torch.from_numpy(images).repeat_interleave(COPIES, 0)
-    found = ours(process, training)(denoiser, x, generator=torch.Generator().manual_seed(0))
+    found = ours(denoiser, training)(x, generator=torch.Generator().manual_seed(0))
     np.testing.assert_allclose(found.prior[::COPIES].numpy(), last, rtol=1e-5)
     # Five standard errors; a level too many or too few is hundreds of them.
     tolerance = 5 * found.total.reshape(2, COPIES).std(1).numpy() / math.sqrt(COPIES)
@@ -113,8 +114,8 @@ def test_the_bound_as_published_and_as_released(problem):
 
     # The released figure leaves out the last level, which sampling starts from, and has level 1 twice: as the
     # reconstruction, and as a divergence towards a latent at level 0 that no bound has.
-    from_zero = ours(process, training, times=torch.arange(LEVELS + 1, dtype=torch.float64) / LEVELS)
-    extra = from_zero(denoiser, x, generator=torch.Generator().manual_seed(1)).terms[:, 0]
+    from_zero = ours(denoiser, training, times=torch.arange(LEVELS + 1, dtype=torch.float64) / LEVELS)
+    extra = from_zero(x, generator=torch.Generator().manual_seed(1)).terms[:, 0]
     as_released = (found.total - found.terms[:, -1] + extra).reshape(2, COPIES).mean(1).numpy()
     assert (np.abs(as_released - released) < 2 * tolerance).all()
 
@@ -125,19 +126,19 @@ def test_a_wider_step_than_the_noise_costs_a_constant_at_every_level():
     data = torch.rand(1, *SHAPE, dtype=torch.float64)
 
     class Perfect(torch.nn.Module):
-        def forward(self, z, t):
+        def forward(self, z, t, condition=None):
             level = (t * 200).round().long()
             (less,) = process.degrade(data.expand(len(z), *SHAPE), (level - 1).double() / 200)
             return less.to(z.dtype) - z
 
     denoiser = Denoiser(Perfect(), process, prediction=PredictPreviousLevel())
     found = ELBO(
-        process,
-        prior=DegradedDataPrior(process, data),
+        denoiser,
+        prior=DegradedDataPrior.fit(process, data),
         decoder=GaussianDecoder(process, 0.0125),
         coupling=Independent(),
         reverse_std=ConstantStd(0.0125),
-    )(denoiser, data)
+    )(data)
     assert found.terms.shape == (1, 199)
     bits = found.diffusion.item() / (N * math.log(2))
     assert bits == pytest.approx(12.39, abs=0.005)

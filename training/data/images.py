@@ -1,61 +1,49 @@
-"""Sets of images in memory: stored as integers, served as numbers in a declared range."""
+"""Sets of images in memory: kept as integers, served as numbers in a declared range."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
+import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, int64
 from torch.utils.data import Dataset
 
+from ...models import GreyLevels
 
-class DataRange(NamedTuple):
-    """The interval that the lowest and the highest level of the data are mapped to."""
-
-    low: float
-    high: float
-
-
-UNIT_RANGE = DataRange(0.0, 1.0)
+EIGHT_BITS = GreyLevels(256, 0.0, 1.0)
+# Numbers of images scaled at a time (16 MB in float32).
+_LARGEST = 2**22
 
 
 class Images(Dataset[Tensor]):
     """Images of equal shape, as a data set of float32 tensors (channels, height, width).
 
     Args:
-        values: integer levels 0 .. levels - 1, uint8, (count, channels, height, width).
-        levels: number of grey levels of each channel, such as 256.
-        data_range: the interval that 0 and levels - 1 are mapped to.
+        values: grey levels 0 .. count - 1, uint8, (count, channels, height, width).
+        grey_levels: how many there are of them, and the interval that they are mapped to.
 
     Raises:
-        ValueError: there is no image, a value reaches `levels`, `levels` is not in 2..256, or the range is empty.
+        ValueError: there is no image, a value is not a grey level, or there are more than 256 of them.
     """
 
     def __init__(
-        self,
-        values: UInt8[Tensor, "count channels height width"],
-        *,
-        levels: int = 256,
-        data_range: DataRange = UNIT_RANGE,
+        self, values: UInt8[Tensor, "count channels height width"], grey_levels: GreyLevels = EIGHT_BITS
     ) -> None:
         super().__init__()
-        if not 2 <= levels <= 256:
-            msg = f"levels must lie in 2..256, got {levels}: 256 for 8-bit images"
+        levels = grey_levels.count
+        if levels > EIGHT_BITS.count:
+            msg = f"images are kept as 8-bit numbers, of {EIGHT_BITS.count} levels at most, got {grey_levels}"
             raise ValueError(msg)
         if values.numel() == 0 or int(values.max()) >= levels:
-            msg = f"need at least one image with values below levels={levels}, got shape {tuple(values.shape)}" + (
+            msg = f"need at least one image with values below {levels}, got shape {tuple(values.shape)}" + (
                 f" with a value of {int(values.max())}" if values.numel() else ""
             )
             raise ValueError(msg)
-        if not data_range.low < data_range.high:
-            msg = f"data_range must rise, got {tuple(data_range)}: use (0, 1) or (-1, 1)"
-            raise ValueError(msg)
         self.values = values.contiguous()
-        self.levels = levels
-        self.data_range = data_range
+        self.grey_levels = grey_levels
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -63,13 +51,16 @@ class Images(Dataset[Tensor]):
         return tuple(self.values.shape[1:])
 
     def scaled(self, indices: Sequence[int] | slice = slice(None)) -> Float[Tensor, "count channels height width"]:
-        """Return the images at `indices` as float32 numbers in `data_range`."""
-        low, high = self.data_range
-        return self.values[indices].float() * ((high - low) / (self.levels - 1)) + low
+        """Return the images at `indices` as float32 numbers in the range of their grey levels."""
+        return self.values[indices].float() * self.grey_levels.width + self.grey_levels.low
+
+    def blocks(self) -> Blocks:
+        """Return all images, scaled, some at a time, to be gone through as often as is asked for."""
+        return Blocks(self)
 
     def fingerprint(self) -> str:
         """Return the SHA-256 of shape, levels and values: equal for equal data, whatever loaded it."""
-        header = f"{tuple(self.values.shape)} {self.levels}".encode()
+        header = f"{tuple(self.values.shape)} {self.grey_levels.count}".encode()
         return hashlib.sha256(header + self.values.numpy().tobytes()).hexdigest()
 
     def __len__(self) -> int:
@@ -77,12 +68,29 @@ class Images(Dataset[Tensor]):
         return len(self.values)
 
     def __getitem__(self, index: int) -> Tensor:
-        """Return one image in `data_range`."""
+        """Return one image, scaled."""
         return self.scaled([index])[0]
 
     def __getitems__(self, indices: list[int]) -> Tensor:
         """Return a batch at once, which the data loader asks for instead of single images."""
         return self.scaled(indices)
+
+
+class Blocks:
+    """Images as float32 numbers in their range, some at a time.
+
+    Args:
+        images: the images.
+    """
+
+    def __init__(self, images: Images) -> None:
+        self.images = images
+
+    def __iter__(self) -> Iterator[Tensor]:
+        """Yield blocks, (rows, channels, height, width)."""
+        rows = max(1, _LARGEST // torch.Size(self.images.shape).numel())
+        for start in range(0, len(self.images), rows):
+            yield self.images.scaled(slice(start, start + rows))
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,163 @@
+"""A command line for any frozen dataclass: its fields are flags, and what is given for them is a constructor's call.
+
+    --process HeatDissipation --process.levels 50 --sampler.coupling "Eta(eta=0.5)" --training.batch-size=64
+
+A recipe hands over its configuration and gets it back as changed by whoever runs it. Another class starts from its own
+defaults and inherits no setting of the recipe's.
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, NoReturn, TypeVar, cast
+
+from .changes import change_at, of_record
+from .expressions import names_in
+from .reading import Reader
+from .usage import help_at, overview
+from .writing import write
+
+Config = TypeVar("Config")
+
+_TRUE, _FALSE = ast.Constant(value=True), ast.Constant(value=False)
+
+
+class Flag(NamedTuple):
+    """A flag and what follows it.
+
+    Attributes:
+        word: the flag as it was typed.
+        path: names of the field and of settings inside it.
+        text: what follows; None for a flag alone.
+    """
+
+    word: str
+    path: tuple[str, ...]
+    text: str | None
+
+
+def cli(
+    default: Config, description: str | None = None, *, arguments: Sequence[str] | None = None, prog: str | None = None
+) -> Config:
+    """Return `default` as changed by the program's command line; end the program after --help or an error.
+
+    Args:
+        default: a frozen dataclass, such as a recipe's configuration.
+        description: what --help begins with, a recipe's docstring say.
+        arguments: the arguments; those of the program if None.
+        prog: the program's name for --help; that of the program if None.
+
+    Raises:
+        SystemExit: help was asked for (status 0), or an argument is wrong (status 2): one line on stderr says why.
+    """
+    try:
+        given = sys.argv[1:] if arguments is None else arguments
+        return parse(default, given, description=description, prog=prog or Path(sys.argv[0]).name)
+    except ValueError as error:
+        sys.stderr.write(f"error: {error}\n")
+        sys.exit(2)
+
+
+def parse(
+    default: Config, arguments: Sequence[str], *, description: str | None = None, prog: str | None = None
+) -> Config:
+    """Return `default` as changed by command-line arguments.
+
+    `--field TEXT` or `--field=TEXT` gives a whole field, `--field.setting TEXT` a setting inside it; dashes stand for
+    underscores. A flag alone is true, `--no-field` false. Whole values are taken before settings inside them, and the
+    later of two flags counts. `--config FILE.json`, a record or a part of one, is read before all flags, and may name
+    classes of the user's from modules that `--trust MODULE` names. What is typed is trusted.
+
+    Args:
+        default: a frozen dataclass; what is a frozen dataclass in it, and has no public name, is a group of flags.
+        arguments: what stands after the program's name.
+        description: what --help begins with.
+        prog: the program's name for --help.
+
+    Raises:
+        ValueError: an argument is wrong; one line that says which, what is allowed, and what comes close.
+        SystemExit: help was asked for, and has been printed; status 0.
+    """
+    flags = [*_flags(arguments)]
+    fields = {field.name for field in dataclasses.fields(cast("Any", default))}
+    aside = {name: [f for f in flags if f.path == (name,)] for name in ("config", "trust") if name not in fields}
+    typed = [name for flag in flags for name in names_in(flag.text or "")]
+    trusted = [_needed(flag) for flag in aside.get("trust", [])]
+    reader = Reader([*trusted, *typed, *_names_used(default)])
+    asked = next((flag for flag in flags if flag.path[-1] == "help"), None)
+    if asked is not None:
+        _print_help(default, asked, reader, description, prog)
+    config = default
+    for flag in aside.get("config", []):
+        file = _needed(flag)
+        config = reader.apply(config, type(config), of_record(_json(file), f"{flag.word} {file}: "))
+    rest = [flag for flag in flags if not any(flag in group for group in aside.values())]
+    return reader.apply(config, type(config), change_at(_place(flag, fields) for flag in rest))
+
+
+def _flags(arguments: Sequence[str]) -> Iterator[Flag]:
+    """Yield the flags among arguments, each with what follows it."""
+    rest = ["--help" if word == "-h" else word for word in arguments]
+    while rest:
+        word, equals, text = rest.pop(0).partition("=")
+        if not word.startswith("--") or len(word) == 2:
+            msg = f"{word}{equals}{text}: write --FIELD VALUE, with quotes around a value that has spaces in it"
+            raise ValueError(msg)
+        follows = not equals and word != "--help" and bool(rest) and not rest[0].startswith("--")
+        given = text if equals else rest.pop(0) if follows else None
+        yield Flag(word, tuple(word[2:].replace("-", "_").split(".")), given)
+
+
+def _place(flag: Flag, fields: set[str]) -> tuple[Sequence[str], str | ast.expr, str]:
+    """Return the path, the text and the label of a flag for a field."""
+    if flag.text is not None:
+        return flag.path, flag.text, f"{flag.word} {flag.text}"
+    head = flag.path[0]
+    if head not in fields and head.startswith("no_"):
+        return (head[len("no_") :], *flag.path[1:]), _FALSE, flag.word
+    return flag.path, _TRUE, f"{flag.word} without a value"
+
+
+def _needed(flag: Flag) -> str:
+    if flag.text is None:
+        msg = f"{flag.word} needs a value"
+        raise ValueError(msg)
+    return flag.text
+
+
+def _names_used(config: object) -> Iterator[str]:
+    """Yield the names of the user's that a configuration is made of, which are imported already."""
+    for field in dataclasses.fields(cast("Any", config)):
+        value = getattr(config, field.name)
+        if dataclasses.is_dataclass(value) and not isinstance(value, type):
+            yield from _names_used(value)
+        try:
+            yield from names_in(write(value))
+        except TypeError:
+            # What has no text cannot be named either.
+            continue
+
+
+def _json(file: str) -> Mapping[str, object]:
+    try:
+        record: Any = json.loads(Path(file).expanduser().read_text())
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or " ".join(str(error).split())
+        msg = f"--config {file} cannot be read: {why}"
+        raise ValueError(msg) from None
+    if not isinstance(record, dict):
+        msg = f"--config {file} holds no record, a dictionary of fields"
+        raise ValueError(msg)  # noqa: TRY004
+    return cast("dict[str, object]", record)
+
+
+def _print_help(default: object, asked: Flag, reader: Reader, description: str | None, prog: str | None) -> NoReturn:
+    path = asked.path[:-1]
+    text = help_at(default, path, asked.text, reader) if path else overview(default, description=description, prog=prog)
+    sys.stdout.write(text)
+    sys.exit(0)

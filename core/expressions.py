@@ -1,0 +1,121 @@
+"""Texts as expressions: calls, names, numbers, strings and tuples of them. They are looked at, never run.
+
+Two things are written that are no Python: `path/to/file.py:Haze`, a class in a file; and `inf`, `nan`.
+"""
+
+from __future__ import annotations
+
+import ast
+import math
+import re
+from collections.abc import Iterator
+from functools import partial
+from typing import Any, cast
+
+WORDS: dict[str, float | bool] = {
+    "inf": math.inf,
+    "math.inf": math.inf,
+    "nan": math.nan,
+    "math.nan": math.nan,
+    "true": True,
+    "false": False,
+}
+
+# Strings, which may hold anything, and runs of what a file's path is made of; with spaces in it at the beginning only.
+# Neither can be matched in two ways, so that a long text takes no longer than its length.
+_STRING_OR_RUN = re.compile(
+    r"""(?P<string>'(?:[^'\\]|\\.)*+(?:'|\\?\Z)|"(?:[^"\\]|\\.)*+(?:"|\\?\Z))"""
+    r"""|(?P<run>^[^()='",\[\]]++|[^\s()='",\[\]]++)""",
+    re.DOTALL,
+)
+_NAME_IN_FILE = re.compile(r"(?P<name>.*?\.py:[^\W\d]\w*)(?P<rest>.*)", re.DOTALL)
+_STAND_IN = "file_number_{}_of_this_text"
+
+
+def expression(text: str) -> ast.expr:
+    """Return what a text says, as Python's syntax tree; names in files are names in it.
+
+    Raises:
+        ValueError: it is no expression.
+    """
+    places: dict[str, str] = {}
+
+    try:
+        tree = ast.parse(_STRING_OR_RUN.sub(partial(_stand_in, places), text.strip()), mode="eval").body
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Name):
+                node.id = places.get(node.id, node.id)
+    except (MemoryError, RecursionError, SyntaxError, ValueError):
+        msg = f"{text!r:.80} is neither a number, a string in quotes, a tuple nor a call such as Name(setting=1)"
+        raise ValueError(msg) from None
+    return tree
+
+
+def _stand_in(places: dict[str, str], found: re.Match[str]) -> str:
+    """Return what is found, with a name in place of a name in a file, which goes into `places`."""
+    parts = _NAME_IN_FILE.fullmatch(found["run"]) if found["run"] and ".py:" in found["run"] else None
+    if parts is None:
+        return found[0]
+    name = _STAND_IN.format(len(places))
+    places[name] = parts["name"].strip()
+    return name + parts["rest"]
+
+
+def of_json(value: Any) -> ast.expr:
+    """Return a number, text, truth value, null, list or dictionary of JSON as an expression."""
+    if isinstance(value, list):
+        return ast.List([of_json(item) for item in cast("list[Any]", value)], ast.Load())
+    if isinstance(value, dict):
+        entries = cast("dict[str, Any]", value)
+        return ast.Dict([ast.Constant(key) for key in entries], [of_json(entry) for entry in entries.values()])
+    return ast.Constant(value)
+
+
+def dotted(node: ast.expr) -> str | None:
+    """Return the name that a node is, such as `Haze` or `own.Haze.fitted`, or None."""
+    if isinstance(node, ast.Name):
+        return node.id
+    owner = dotted(node.value) if isinstance(node, ast.Attribute) else None
+    return f"{owner}.{node.attr}" if owner and isinstance(node, ast.Attribute) else None
+
+
+def names_in(text: str) -> Iterator[str]:
+    """Yield the dotted names and the names in files that a text uses, which whoever typed it trusts."""
+    try:
+        nodes = list(ast.walk(expression(text)))
+    except ValueError:
+        return
+    for node in nodes:
+        name = dotted(node) if isinstance(node, ast.Name | ast.Attribute) else None
+        if name and ("." in name or ":" in name):
+            yield name
+
+
+def display(node: ast.expr) -> str:
+    """Return a node as text for messages, shortened."""
+    text = ast.unparse(node)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def constant(node: ast.expr) -> ast.Constant | None:
+    """Return the number, string, truth value or None that a node is, with its sign; None where it is none of these."""
+    if isinstance(node, ast.Constant):
+        return node if node.value is None or isinstance(node.value, bool | int | float | str) else None
+    name = dotted(node)
+    if name is not None:
+        return ast.Constant(WORDS[name]) if name in WORDS else None
+    if not isinstance(node, ast.UnaryOp) or not isinstance(node.op, ast.UAdd | ast.USub):
+        return None
+    inner = constant(node.operand)
+    if inner is None or isinstance(inner.value, bool) or not isinstance(inner.value, int | float):
+        return None
+    return ast.Constant(-inner.value if isinstance(node.op, ast.USub) else inner.value)
+
+
+def says_something(text: str) -> bool:
+    """Tell whether a text is a number, a truth value, None, a string in quotes or a call, and not just a text."""
+    try:
+        node = expression(text)
+    except ValueError:
+        return False
+    return isinstance(node, ast.Call) or constant(node) is not None

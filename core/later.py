@@ -1,0 +1,164 @@
+"""Calls whose first arguments come later: a constructor and its settings, as a value.
+
+    process = later(HeatDissipation, levels=200)
+    process((3, 32, 32))                          # HeatDissipation((3, 32, 32), levels=200)
+
+What a recipe chooses cannot be made where it is chosen: a process needs the data's shape, a prior the process and the
+data. `later` writes the call down without its first arguments. The settings keep the constructor's own names and types,
+so a type checker finds a wrong one; the value can be printed, compared and stored.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import inspect
+import math
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, Concatenate, Generic, NoReturn, ParamSpec, TypeVar, cast, overload
+
+from .signatures import defaults, named, positional, takes_any_name
+
+First = ParamSpec("First")
+Settings = ParamSpec("Settings")
+A = TypeVar("A")
+B = TypeVar("B")
+C = TypeVar("C")
+Made_co = TypeVar("Made_co", covariant=True)
+
+
+class Later(Generic[First, Made_co]):
+    """A call whose first arguments come later: call it with them. Made by `later`, frozen, comparable and hashable.
+
+    Two are equal if they make the same thing of the same arguments: settings that are left out count with their
+    defaults, and a class or function is equal to the call of it without settings.
+
+    Args:
+        make: what is called: a class, a function or a classmethod.
+        settings: its arguments by name; sequences are kept as tuples.
+
+    Attributes:
+        make: what is called.
+        settings: the arguments by name, as given.
+    """
+
+    __slots__ = ("make", "settings")
+
+    make: Callable[..., Made_co]
+    settings: Mapping[str, object]
+
+    def __init__(self, make: Callable[..., Made_co], settings: Mapping[str, object]) -> None:
+        object.__setattr__(self, "make", make)
+        object.__setattr__(self, "settings", MappingProxyType({k: _frozen(v) for k, v in settings.items()}))
+
+    def __call__(self, *first: First.args, **more: First.kwargs) -> Made_co:
+        """Return what is made of these first arguments and the settings."""
+        return self.make(*first, **self.settings, **more)
+
+    def complete(self) -> dict[str, object]:
+        """Return all settings, those left out with their defaults."""
+        return defaults(self.make) | dict(self.settings)
+
+    def __eq__(self, other: object) -> bool:
+        theirs = cast("Later[..., object]", other) if isinstance(other, Later) else None
+        if theirs is None and is_named(other):
+            theirs = Later(cast("Callable[..., object]", other), {})
+        if theirs is None:
+            return NotImplemented
+        if self.make != theirs.make:
+            return False
+        mine, others = self.complete(), theirs.complete()
+        given = self.settings.keys() | theirs.settings.keys()
+        return given <= mine.keys() & others.keys() and all(same(mine[name], others[name]) for name in given)
+
+    def __hash__(self) -> int:
+        # Settings left out and written out are equal, and settings need not be hashable.
+        return hash(self.make)
+
+    def __repr__(self) -> str:
+        from .writing import shown  # noqa: PLC0415 - writing knows what a Later is
+
+        return shown(self)
+
+    def __setattr__(self, name: str, value: object) -> NoReturn:
+        msg = f"cannot set {name} of {self!r}: it is frozen; write another later(...)"
+        raise dataclasses.FrozenInstanceError(msg)
+
+    def __delattr__(self, name: str) -> NoReturn:
+        msg = f"cannot delete {name} of {self!r}: it is frozen"
+        raise dataclasses.FrozenInstanceError(msg)
+
+    def __reduce__(self) -> tuple[type[Later[..., Any]], tuple[Callable[..., Any], dict[str, object]]]:
+        return Later, (self.make, dict(self.settings))
+
+
+@overload
+def later(
+    make: Callable[Concatenate[A, Settings], Made_co], /, *_: Settings.args, **settings: Settings.kwargs
+) -> Later[[A], Made_co]: ...
+@overload
+def later(
+    make: Callable[Concatenate[A, B, Settings], Made_co], /, *_: Settings.args, **settings: Settings.kwargs
+) -> Later[[A, B], Made_co]: ...
+@overload
+def later(
+    make: Callable[Concatenate[A, B, C, Settings], Made_co], /, *_: Settings.args, **settings: Settings.kwargs
+) -> Later[[A, B, C], Made_co]: ...
+def later(make: Callable[..., Any], /, *_: Any, **settings: Any) -> Later[..., Any]:
+    """Return the call of `make` with these settings, whose first argument, or first two or three, come later.
+
+    Args:
+        make: a class, a function or a classmethod, such as `HeatDissipation` or `SpectralDiffusion.power_law`.
+        *_: nothing; settings are given by name.
+        **settings: arguments of `make`, by name.
+
+    Raises:
+        TypeError: `make` cannot be called later, it has no such setting, or one is given by position.
+    """
+    if not is_named(make):
+        got = " ".join(repr(make).split())
+        msg = f"later takes what is called later, such as later(HeatDissipation, levels=200), got {got:.80}"
+        raise TypeError(msg)
+    name = make.__qualname__
+    allowed = [*named(make, first=1)]
+    what = f"its settings are {', '.join(allowed)}" if allowed else "it has no settings"
+    if _:
+        msg = f"{name}: give settings by name, got {', '.join(f'{value!r:.40}' for value in _)}; {what}"
+        raise TypeError(msg)
+    first = positional(make)[:1]
+    for setting in settings:
+        if setting in first:
+            msg = f"{name}: {setting} comes later, when it is called; {what}"
+            raise TypeError(msg)
+        if setting not in allowed and not takes_any_name(make):
+            msg = f"{name} has no setting {setting!r}{guess(setting, allowed)}; {what}"
+            raise TypeError(msg)
+    return Later(make, settings)
+
+
+def is_named(make: object) -> bool:
+    """Tell whether `make` is a class, function or method, all of which have names, and no other callable object."""
+    return inspect.isclass(make) or inspect.isroutine(make)
+
+
+def guess(name: str, known: Sequence[str]) -> str:
+    """Return " (did you mean ...?)" with the known name closest to a misspelt one, or nothing."""
+    lower = {other.lower(): other for other in reversed(known)}
+    close = difflib.get_close_matches(name.lower(), lower, 1)
+    return f" (did you mean {lower[close[0]]}?)" if close else ""
+
+
+def same(one: object, other: object) -> bool:
+    """Tell whether two settings are equal; what gives no plain answer, as tensors do, is equal to itself alone."""
+    # A setting that is no number is the same setting when it is read again.
+    if isinstance(one, float) and isinstance(other, float) and math.isnan(one) and math.isnan(other):
+        return True
+    try:
+        return one is other or bool(one == other)
+    except (RuntimeError, TypeError, ValueError):
+        return False
+
+
+def _frozen(value: object) -> object:
+    return tuple(_frozen(item) for item in cast("list[object]", value)) if isinstance(value, list) else value

@@ -1,0 +1,63 @@
+"""The record of a configuration: a dictionary of texts, one call for each field, that JSON can hold.
+
+    {"process": "HeatDissipation(blur_sigma_max=24.0, ..., levels=50)", "training": {"steps": "1400", "cpu": "True"}}
+
+All settings are written, those left at their defaults too: a record means the same when a default has changed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeVar, cast
+
+from .changes import of_record
+from .hints import options
+from .public_names import public_name
+from .reading import Reader
+from .signatures import hints
+from .writing import write
+
+Config = TypeVar("Config")
+
+
+def to_record(config: object) -> dict[str, Any]:
+    """Return the record of a frozen dataclass: a text for every field, a dictionary for a dataclass inside it.
+
+    Raises:
+        TypeError: a field holds something that does not know its settings; the message names it.
+    """
+    record: dict[str, Any] = {}
+    types_of = hints(type(config))
+    for field in dataclasses.fields(cast("Any", config)):
+        value, hint = getattr(config, field.name), types_of.get(field.name, Any)
+        if not field.init:
+            continue
+        try:
+            record[field.name] = to_record(value) if is_section(value, hint) else write(value, hint, complete=True)
+        except TypeError as error:
+            msg = f"{field.name}: {error}"
+            raise TypeError(msg) from None
+    return record
+
+
+def from_record(kind: type[Config], record: Mapping[str, object], trusted: Iterable[str] = ()) -> Config:
+    """Return the configuration that `to_record` wrote down.
+
+    Args:
+        kind: the dataclass.
+        record: the dictionary; numbers, truth values, null and lists may stand in it as they are, and a dictionary for
+            settings to be changed in the default of a field.
+        trusted: modules and files of the user's that may be imported for it: `own`, `path/to/file.py`.
+
+    Raises:
+        ValueError: a key is unknown, or missing without a default, or its text is no value of the field.
+    """
+    return Reader(trusted).apply(kind, kind, of_record(record))
+
+
+def is_section(value: object, hint: Any) -> bool:
+    """Tell whether a field is a group of fields: a dataclass that is expected as such and has no public name."""
+    if not dataclasses.is_dataclass(value) or isinstance(value, type):
+        return False
+    return type(value) in options(hint) and public_name(type(value)) is None

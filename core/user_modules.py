@@ -1,0 +1,211 @@
+"""Classes and functions of the user's: found by name in the current directory, or in a file; and named so again.
+
+    own.Haze    package.module.Haze    path/to/file.py:Haze    file.py:Haze.fitted
+
+A module is imported as `python -m` would do it, with the current directory on the path. A file is imported under its
+stem, so that its classes can be pickled. Neither is run a second time, be it the script that was started itself.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.machinery
+import importlib.util
+import inspect
+import sys
+import traceback
+from pathlib import Path
+from types import ModuleType
+
+from .later import guess
+
+_IN_FILE = ".py:"
+
+
+def split(name: str) -> tuple[str, str]:
+    """Return the file and what is looked for in it, of a name such as `file.py:Haze`; the file is "" where none is."""
+    file, colon, rest = name.partition(_IN_FILE)
+    return (file + _IN_FILE[:-1], rest) if colon else ("", name)
+
+
+def locate(name: str) -> tuple[ModuleType, list[str]]:
+    """Return the module that a name begins with, imported, and the parts of the name that lie in it.
+
+    Args:
+        name: `module.Name`, `package.module.Name` or `path/to/file.py:Name`.
+
+    Raises:
+        ValueError: there is no such module or file, or it cannot be imported; the message says why.
+    """
+    file, rest = split(name)
+    if file:
+        return _of_file(Path(file)), rest.split(".")
+    head, *parts = rest.split(".")
+    module = _imported(head)
+    while parts and not hasattr(module, parts[0]) and hasattr(module, "__path__"):
+        if importlib.util.find_spec(f"{module.__name__}.{parts[0]}") is None:
+            break
+        module = _imported(f"{module.__name__}.{parts.pop(0)}")
+    while parts and isinstance(inner := getattr(module, parts[0], None), ModuleType):
+        # A package's own modules are on the way to a class; what a module has imported for itself is not.
+        if not inner.__name__.startswith(f"{module.__name__}."):
+            break
+        module = inner
+        del parts[0]
+    return module, parts
+
+
+def member(owner: object, part: str, within: str) -> object:
+    """Return what is called `part` in a module or class: a class, a function or classmethod, a member of an enum.
+
+    Args:
+        owner: a module or a class.
+        part: the name.
+        within: what the owner is called in messages.
+
+    Raises:
+        ValueError: there is nothing of that name, or something else.
+    """
+    there = members(owner)
+    if part not in there:
+        nothing = "it has no other constructors" if inspect.isclass(owner) else "there is no class or function in it"
+        what = f"there {'is' if len(there) == 1 else 'are'} {', '.join(there)}" if there else nothing
+        msg = f"{within} has no {part!r}{guess(part, list(there))}; {what}"
+        raise ValueError(msg)
+    return there[part]
+
+
+def members(owner: object) -> dict[str, object]:
+    """Return what can be named in a module or class, by name: no methods that need an object, nothing private."""
+    if isinstance(owner, ModuleType):
+        named = {
+            name: value for name, value in vars(owner).items() if inspect.isclass(value) or inspect.isroutine(value)
+        }
+        # What the module has itself comes first; what it imports may be named too.
+        own = {name: value for name, value in named.items() if getattr(value, "__module__", "") == owner.__name__}
+        return {name: value for name, value in (own | named).items() if not name.startswith("__")}
+    found: dict[str, object] = {}
+    for base in reversed(inspect.getmro(owner)) if inspect.isclass(owner) else ():
+        for name, value in vars(base).items():
+            inside = inspect.isclass(value) and value.__qualname__ == f"{base.__qualname__}.{name}"
+            if not name.startswith("_") and (isinstance(value, classmethod | staticmethod) or inside):
+                found[name] = getattr(owner, name)
+    return found
+
+
+def name_of(thing: type | object) -> str:
+    """Return the name by which `locate` and `member` find a class, a function or a classmethod again.
+
+    Raises:
+        TypeError: it cannot be found by name: it was made inside a function, or in no file.
+    """
+    owner = getattr(thing, "__self__", None)
+    if inspect.ismethod(thing) and inspect.isclass(owner):
+        return f"{name_of(owner)}.{thing.__name__}"
+    qualname: str = getattr(thing, "__qualname__", repr(thing))
+    module = sys.modules.get(getattr(thing, "__module__", None) or "")
+    if "<" in qualname or module is None:
+        what = "a lambda" if "<lambda>" in qualname else qualname.rpartition(".")[2]
+        msg = f"{what} cannot be found by a name: define it at the top of a module, as a class or with def"
+        raise TypeError(msg)
+    found: object = module
+    for part in qualname.split("."):
+        found = getattr(found, part, None)
+    if found is not thing:
+        msg = f"{module.__name__} holds something else as {qualname}: give what is made there the name it is defined by"
+        raise TypeError(msg)
+    return f"{_name_of_module(module)}{qualname}"
+
+
+def _name_of_module(module: ModuleType) -> str:
+    """Return `module.` or `path/to/file.py:`."""
+    file = getattr(module, "__file__", None)
+    name = module.__name__
+    if name == "__main__":
+        if module.__spec__ is not None:
+            return f"{module.__spec__.name}."
+        if file is None:
+            msg = "what is defined in an interactive session cannot be found again: put it into a file"
+            raise TypeError(msg)
+    elif file is None or "." in name or _is_on_path(name, Path(file)):
+        return f"{name}."
+    path, here = Path(file).resolve(), Path.cwd()
+    return f"{path.relative_to(here) if path.is_relative_to(here) else path}:"
+
+
+def _is_on_path(name: str, file: Path) -> bool:
+    """Tell whether a module is found from the current directory, by programs other than a script beside it as well."""
+    main = getattr(sys.modules.get("__main__"), "__file__", None)
+    aside = Path(main).resolve().parent if main else None
+    path = [str(Path.cwd()), *(entry for entry in sys.path if Path(entry).resolve() != aside)]
+    spec = importlib.machinery.PathFinder.find_spec(name, path)
+    return spec is not None and spec.origin is not None and Path(spec.origin).resolve() == file.resolve()
+
+
+def _imported(name: str) -> ModuleType:
+    # As `python -m` does: what lies in the current directory can be imported, also later on by what is imported now.
+    here = Path.cwd()
+    if "" not in sys.path and str(here) not in sys.path:
+        sys.path.insert(0, str(here))
+    importlib.invalidate_caches()
+    try:
+        if name not in sys.modules:
+            spec = importlib.util.find_spec(name)
+            if spec is not None and spec.origin is not None and (loaded := _loaded(Path(spec.origin))) is not None:
+                return loaded
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name == name:
+            msg = f"there is no module {name!r} in the current directory or installed"
+            raise ValueError(msg) from None
+        raise ValueError(_why(f"module {name}", error)) from error
+    except Exception as error:
+        raise ValueError(_why(f"module {name}", error)) from error
+
+
+def _of_file(file: Path) -> ModuleType:
+    path = file.expanduser().resolve()
+    if not path.is_file():
+        msg = f"there is no file {file}"
+        raise ValueError(msg)
+    if (loaded := _loaded(path)) is not None:
+        return loaded
+    name = path.stem
+    taken = sys.modules.get(name)
+    if taken is not None or name in sys.stdlib_module_names or not name.isidentifier():
+        other = getattr(taken, "__file__", None) or "of Python"
+        why = f"there is another module {name} ({other})" if name.isidentifier() else f"{name} is no name of a module"
+        msg = f"{file} cannot be imported: {why}; rename the file"
+        raise ValueError(msg)
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException as error:
+        del sys.modules[name]
+        if not isinstance(error, Exception):
+            raise
+        raise ValueError(_why(str(file), error)) from error
+    return module
+
+
+def _loaded(path: Path) -> ModuleType | None:
+    """Return the module that a file has been imported as, or run as, whatever its name."""
+    files = ((module, getattr(module, "__file__", None)) for module in list(sys.modules.values()))
+    # The names first: links are followed for a few files instead of thousands.
+    alike = ((module, file) for module, file in files if isinstance(file, str) and file.endswith(path.name))
+    return next((module for module, file in alike if Path(file).resolve() == path.resolve()), None)
+
+
+def _why(what: str, error: Exception) -> str:
+    """Return one line that says why an import failed, and at which line of the user's file."""
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not _is_machinery(frame.filename)]
+    where = f", {frames[-1].filename} line {frames[-1].lineno}" if frames else ""
+    return f"{what} cannot be imported ({type(error).__name__}: {' '.join(str(error).split())}{where})"
+
+
+def _is_machinery(filename: str) -> bool:
+    return filename.startswith("<frozen") or filename in (__file__, importlib.__file__)

@@ -1,0 +1,284 @@
+"""Values as text, and back again."""
+
+import dataclasses
+import enum
+import importlib
+import inspect
+import math
+import runpy
+import sys
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from unmelt.core import Shape, later
+from unmelt.core.public_names import PACKAGES, Names
+from unmelt.core.reading import Reader
+from unmelt.core.writing import write
+from unmelt.degradations import (
+    ConstantNoise,
+    Coupling,
+    EDMSchedule,
+    Eta,
+    FourierBasis,
+    GaussianBlur,
+    HeatDissipation,
+    IsotropicDiffusion,
+    LinearGaussianProcess,
+    LogSpacedBlur,
+    SeparableBasis,
+    SpectralDiffusion,
+)
+from unmelt.losses import Weighting
+from unmelt.models import DegradedDataPrior, KernelDivergence, Prior, UNet
+from unmelt.samplers import Churn, Start
+
+Process = Callable[[Shape], LinearGaussianProcess]
+MakesPrior = Callable[[LinearGaussianProcess, Tensor], Prior]
+
+
+def public():
+    """Yield all that is public in unmelt's packages."""
+    for package in PACKAGES:
+        if package.startswith("unmelt"):
+            try:
+                module = importlib.import_module(package)
+            except ImportError:
+                continue
+            yield from (getattr(module, name) for name in module.__all__)
+
+
+def frozen_values():
+    """Yield one of every public frozen dataclass that needs no arguments and is made of values itself."""
+    for thing in public():
+        if inspect.isclass(thing) and dataclasses.is_dataclass(thing) and not inspect.isabstract(thing):
+            needed = [p for p in inspect.signature(thing).parameters.values() if p.default is p.empty]
+            if not needed and all(map(is_value, vars(thing()).values())):
+                yield thing()
+
+
+def is_value(thing):
+    plain = isinstance(thing, int | float | str | Path | tuple | enum.Enum | None)
+    return plain or (dataclasses.is_dataclass(thing) and all(map(is_value, vars(thing).values())))
+
+
+def enum_members():
+    """Yield all members of public enums."""
+    for thing in public():
+        if inspect.isclass(thing) and issubclass(thing, enum.Enum):
+            yield from thing
+
+
+class TestRoundTrips:
+    @pytest.mark.parametrize("value", [*frozen_values(), *enum_members()], ids=repr)
+    def test_every_public_value(self, value):
+        assert Reader().read(write(value), type(value)) == value
+        assert Reader().read(write(value, complete=True), type(value)) == value
+
+    def test_there_are_such_values(self):
+        assert len([*frozen_values()]) > 20
+        assert len([*enum_members()]) > 5
+
+    @pytest.mark.parametrize("name", [*Reader().choices(Process)])
+    def test_every_public_process_made_from_a_shape(self, name):
+        call = (
+            Reader().read(f"{name}()", Process)
+            if name != "GaussianBlur"
+            else later(GaussianBlur, blur=LogSpacedBlur(), noise=ConstantNoise(), boundary=FourierBasis)
+        )
+        for complete in (False, True):
+            again = Reader().read(write(call, Process, complete=complete), Process)
+            assert again == call
+            assert again.make == Names().find(name)
+        assert isinstance(again((1, 4, 4)), LinearGaussianProcess)
+
+    @pytest.mark.parametrize(
+        ("value", "hint"),
+        [
+            (3, int),
+            (-3, int),
+            (0.1 + 0.2, float),
+            (-1e-300, float),
+            (math.inf, float),
+            (-math.inf, float | None),
+            (True, bool),
+            (None, float | None),
+            ("a b, (c)", str),
+            ("None", str | None),
+            ("5", str | int),
+            ("'quoted'", str | None),
+            (None, str | None),
+            (Path("runs/of mine"), Path),
+            (Path("runs"), Path | None),
+            ((1, 2), tuple[int, ...]),
+            ((1,), Sequence[int]),
+            ((), Sequence[int]),
+            ((0.5, math.inf), tuple[float, float]),
+            (((1, 2), (3,)), tuple[tuple[int, ...], ...]),
+            (("a", "b'c"), tuple[str, ...]),
+            ((Eta(0.5), Eta(1.0)), Sequence[Coupling]),
+            (KernelDivergence.VARIATIONAL, KernelDivergence),
+            (Churn(0.25), Churn | None),
+            (FourierBasis, type[SeparableBasis]),
+            (later(HeatDissipation, levels=50), Process),
+            (later(SpectralDiffusion.power_law, exponent=-1.0), Process),
+            (later(IsotropicDiffusion, schedule=EDMSchedule(rho=5.0)), Process),
+            (later(DegradedDataPrior, divergence=KernelDivergence.VARIATIONAL), MakesPrior),
+            (
+                later(torch.optim.AdamW, lr=2e-3, betas=(0.9, 0.99)),
+                Callable[[list[nn.Parameter]], torch.optim.Optimizer],
+            ),
+            (HeatDissipation, Process),
+        ],
+        ids=repr,
+    )
+    def test_values_of_all_kinds(self, value, hint):
+        for complete in (False, True):
+            text = write(value, hint, complete=complete)
+            again = Reader().read(text, hint)
+            assert again == value
+            assert type(again) is type(value) or value is HeatDissipation
+
+    def test_not_a_number_stays_none(self):
+        assert math.isnan(Reader().read(write(math.nan), float))
+
+    def test_numbers_of_numpy_are_numbers(self):
+        assert write(np.float64(0.1)) == "0.1"
+
+
+class TestText:
+    @pytest.mark.parametrize(
+        ("value", "text"),
+        [
+            (later(HeatDissipation, levels=50), "HeatDissipation(levels=50)"),
+            (Eta(0.5), "Eta(eta=0.5)"),
+            (EDMSchedule(rho=5.0), "EDMSchedule(rho=5.0)"),
+            (EDMSchedule(), "EDMSchedule()"),
+            (KernelDivergence.VARIATIONAL, "KernelDivergence.VARIATIONAL"),
+            (FourierBasis, "FourierBasis"),
+            (-math.inf, "-inf"),
+            ("text", "text"),
+            (("text",), "('text',)"),
+        ],
+    )
+    def test_it_is_what_one_writes_in_python(self, value, text):
+        assert write(value) == text
+
+    def test_complete_text_has_every_setting_in_the_constructor_s_order(self):
+        assert write(later(HeatDissipation, sigma=0.5, levels=50), complete=True) == (
+            "HeatDissipation(blur_sigma_max=24.0, blur_sigma_min=0.5, levels=50, sigma=0.5, anisotropy=None)"
+        )
+        assert write(later(IsotropicDiffusion, schedule=EDMSchedule(rho=5.0)), complete=True) == (
+            "IsotropicDiffusion(schedule=EDMSchedule(sigma_min=0.002, sigma_max=80.0, rho=5.0))"
+        )
+
+    def test_a_class_that_is_made_later_is_written_with_its_defaults_too(self):
+        assert write(HeatDissipation, Process, complete=True) == write(later(HeatDissipation), Process, complete=True)
+
+    def test_arguments_that_come_later_are_no_settings_though_they_have_defaults(self):
+        def as_prior(process: LinearGaussianProcess, data: Tensor | None = None, *, stddev: float = 1.0) -> Prior:
+            raise NotImplementedError
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sys.modules[__name__], "as_prior", as_prior, raising=False)
+            as_prior.__qualname__ = "as_prior"
+            assert "data" not in write(later(as_prior), MakesPrior, complete=True)
+
+    def test_a_default_without_text_is_left_to_be_the_default(self):
+        assert write(later(with_odd_default), complete=True).endswith("with_odd_default(strength=1.0)")
+
+
+ODD = torch.zeros(2)
+
+
+def with_odd_default(shape, *, strength=1.0, odd=ODD):
+    del shape, strength, odd
+
+
+class TestRefusals:
+    @pytest.mark.parametrize(
+        ("value", "words"),
+        [
+            (
+                UNet((1, 8, 8), channels=4, multipliers=(1,), blocks=1, attention_levels=()),
+                ["UNet", "later(UNet, ...)"],
+            ),
+            (torch.zeros(2), ["a Tensor has no text", "what computes it"]),
+            (lambda x: x, ["a lambda cannot be found by a name", "def"]),
+            (partial(later, HeatDissipation), ["partial", "give later(later, ...)"]),
+            (object(), ["object does not know its settings"]),
+            (Start(torch.zeros(1), 0.5), ["Start(images=...)", "Tensor"]),
+            (later(HeatDissipation, levels=torch.ones(2)), ["HeatDissipation(levels=...)", "Tensor"]),
+            ((1, object()), ["object does not know"]),
+        ],
+        ids=lambda value: type(value).__name__,
+    )
+    def test_name_what_knows_no_settings_and_what_to_give_instead(self, value, words):
+        with pytest.raises(TypeError) as refusal:
+            write(value)
+        message = str(refusal.value)
+        assert all(word in message for word in words), message
+        assert "\n" not in message
+
+    def test_a_class_made_inside_a_function(self):
+        @dataclasses.dataclass(frozen=True)
+        class Inner:
+            strength: float = 1.0
+
+        with pytest.raises(TypeError, match="Inner cannot be found by a name: define it at the top of a module"):
+            write(Inner())
+
+
+SCRIPT = '''
+"""A recipe with a class of its own."""
+from __future__ import annotations
+from dataclasses import dataclass
+from unmelt.core.reading import Reader
+from unmelt.core.writing import write
+from unmelt.losses import Weighting
+import helper
+
+@dataclass(frozen=True)
+class Mine(Weighting):
+    """A weighting."""
+    strength: float = 1.0
+    def weight(self, process, t):
+        return t
+
+print("run as", __name__)
+if __name__ == "__main__":
+    text = write(Mine(2.0))
+    print(text)
+    print(Reader(trusted=[text.partition(":")[0]]).read(text, Weighting) == Mine(2.0))
+    print(write(helper.Other()))
+'''
+HELPER = """
+from dataclasses import dataclass
+from unmelt.losses import Weighting
+
+@dataclass(frozen=True)
+class Other(Weighting):
+    def weight(self, process, t):
+        return t
+"""
+
+
+class TestClassesOfAScript:
+    def test_are_written_by_their_file_and_read_again_by_another_program(self, workplace, monkeypatch, capsys):
+        recipes = workplace / "recipes"
+        recipes.mkdir()
+        (recipes / "mine.py").write_text(SCRIPT)
+        (recipes / "helper.py").write_text(HELPER)
+        monkeypatch.syspath_prepend(recipes)
+        runpy.run_path("recipes/mine.py", run_name="__main__")
+        # What lies beside a script is found by that script alone, so it is written by its file as well.
+        mine, other = "recipes/mine.py:Mine(strength=2.0)", "recipes/helper.py:Other()"
+        assert capsys.readouterr().out.splitlines() == ["run as __main__", mine, "True", other]
+        again = [Reader(trusted=[text.partition(":")[0]]).read(text, Weighting) for text in (mine, other)]
+        assert [str(value) for value in again] == ["Mine(strength=2.0)", "Other()"]
+        assert capsys.readouterr().out.splitlines() == ["run as mine"]

@@ -1,0 +1,59 @@
+"""What tests share: seeds, signals, small processes, a network, and tables of what is refused."""
+
+import pytest
+import torch
+from torch import nn
+
+from unmelt.degradations import (
+    BlurringDiffusion,
+    CosineSchedule,
+    Deterministic,
+    Eta,
+    HeatDissipation,
+    Independent,
+    LinearSchedule,
+    Markov,
+    ReverseSDE,
+    SpectralDiffusion,
+)
+
+# Axes of different sizes, of which one divides by two more often than the other.
+SHAPE = (2, 4, 6)
+
+COUPLINGS = [Markov(), Deterministic(), Independent(), Eta(0.6), ReverseSDE(0.7)]
+every_coupling = pytest.mark.parametrize("coupling", COUPLINGS, ids=lambda c: type(c).__name__)
+
+# So few coefficients that covariances of whole paths are small matrices.
+TINY = {
+    "blurring": BlurringDiffusion((1, 2, 2), blur_sigma_max=0.6, schedule=CosineSchedule(-4.0, 4.0)),
+    "heat": HeatDissipation((1, 3), blur_sigma_max=1.0, blur_sigma_min=0.3, levels=5, sigma=0.4),
+    "coloured": SpectralDiffusion.power_law((1, 3), -1.0, schedule=LinearSchedule(0.1, 5.0)),
+}
+
+
+def seeded(seed=0):
+    """A generator of one seed."""
+    return torch.Generator().manual_seed(seed)
+
+
+def draw(shape, *, batch=2, seed=0):
+    """Data with no symmetry, float64."""
+    return torch.randn((batch, *shape), generator=seeded(seed), dtype=torch.float64)
+
+
+class SoftNetwork(nn.Module):
+    """A network with one parameter whose output depends smoothly on latent, time and condition."""
+
+    def __init__(self, weight=0.7):
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor(weight))
+
+    def forward(self, z, t, condition=None):
+        t = t.reshape(-1, *(1,) * (z.ndim - 1)).to(z.dtype)
+        shift = 0 if condition is None else condition.reshape(t.shape).to(z.dtype)
+        return torch.tanh(self.weight * z + t + shift)
+
+
+def refusals(*rows):
+    """Parametrise a test over (call, error, words): the call raises the error, whose message has the words."""
+    return pytest.mark.parametrize(("call", "error", "words"), rows, ids=[words[:50] for _, _, words in rows])

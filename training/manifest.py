@@ -1,0 +1,148 @@
+"""What a result's reader must know of a run: versions, commit, machine, process, data and size of the network."""
+
+from __future__ import annotations
+
+import json
+import math
+import platform
+import subprocess
+import sys
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .. import __version__
+from ..core import Shape
+from ..core.files import write_atomically
+from ..degradations import LinearGaussianProcess
+from ..models import GreyLevels
+from .data import ImageSplits
+
+_VERSIONS = ("torch", "numpy", "accelerate")
+
+
+class Manifest:
+    """The manifest of a run.
+
+    Args:
+        path: its file, written by `write_manifest`.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.folder = path.parent
+        self.content: dict[str, Any] = json.loads(path.read_text())
+
+    @property
+    def shape(self) -> Shape:
+        """Shape of one image."""
+        return tuple(self.content["data"]["shape"])
+
+    @property
+    def grey_levels(self) -> GreyLevels:
+        """Grey levels of the images, and their range."""
+        data = self.content["data"]
+        return GreyLevels(data["grey_levels"], *data["range"])
+
+    @property
+    def train_fingerprint(self) -> str:
+        """SHA-256 of the training images."""
+        return self.content["data"]["train"]["sha256"]
+
+    def check_process(self, process: LinearGaussianProcess) -> None:
+        """Check that `process` has the coefficients that the run was trained with.
+
+        Raises:
+            ValueError: it has others. (The source of a user's process may have been edited since.)
+        """
+        if not _agree(self.content["process"]["coefficients"], _coefficients(process)):
+            msg = (
+                f"{self.folder} was trained with other coefficients than {type(process).__name__} gives now: its source"
+                " has changed since; restore it, or start a new run"
+            )
+            raise ValueError(msg)
+
+    def check_data(self, data: ImageSplits, *, labels: bool) -> None:
+        """Check that `data` holds the training images of the run, and if asked for their labels.
+
+        Raises:
+            ValueError: it holds others.
+        """
+        stored = self.content["data"]
+        if data.train.fingerprint() != self.train_fingerprint:
+            msg = (
+                f"{self.folder} was trained on other images than these (SHA-256 {self.train_fingerprint[:12]}..."
+                f" stored, {data.train.fingerprint()[:12]}... given): restore the data, or start a new run"
+            )
+            raise ValueError(msg)
+        if labels and data.label_fingerprint() != stored.get("labels"):
+            msg = (
+                f"{self.folder} was trained with other labels of these images ({stored.get('classes')} classes stored,"
+                f" {data.classes} given): restore the labels, or start a new run"
+            )
+            raise ValueError(msg)
+
+
+def write_manifest(path: Path, data: ImageSplits, process: LinearGaussianProcess, parameters: int) -> None:
+    """Write a manifest, whole or not at all."""
+    train, grey_levels = data.train, data.train.grey_levels
+    manifest = {
+        "unmelt": __version__,
+        "python": platform.python_version(),
+        **{name: version(name) for name in _VERSIONS},
+        "commit": _commit(),
+        "command": sys.argv,
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "platform": platform.platform(),
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor() or "cpu",
+        "parameters": parameters,
+        "process": {"class": type(process).__name__, "coefficients": _coefficients(process)},
+        "data": {
+            "train": {"images": len(train), "sha256": train.fingerprint()},
+            "test": {"images": len(data.test), "sha256": data.test.fingerprint()},
+            "shape": train.shape,
+            "grey_levels": grey_levels.count,
+            "range": (grey_levels.low, grey_levels.high),
+            **({} if data.classes is None else {"classes": data.classes, "labels": data.label_fingerprint()}),
+        },
+    }
+    write_atomically(path, json.dumps(manifest, indent=2) + "\n")
+
+
+def _coefficients(process: LinearGaussianProcess) -> list[float]:
+    """Return log alpha and log sigma at five times, of sixteen coefficients spread over the spectrum."""
+    found: list[float] = []
+    for t in torch.linspace(0, 1, 5, dtype=torch.float64):
+        at = process.at(t)
+        for value in (at.log_alpha, at.log_sigma):
+            # JSON knows no infinity.
+            flat = value[0].expand(process.shape).flatten().clamp(min=-1e300)
+            found += flat[torch.linspace(0, len(flat) - 1, 16).round().long()].tolist()
+    return found
+
+
+def _agree(stored: list[float], found: list[float]) -> bool:
+    """Tell whether coefficients are equal but for the rounding of another machine."""
+    return len(stored) == len(found) and all(
+        a == b or math.isclose(a, b, rel_tol=1e-9, abs_tol=1e-9) for a, b in zip(stored, found, strict=True)
+    )
+
+
+def _commit() -> str | None:
+    """Return the commit of the checkout that unmelt is imported from, with a + if it has changes; None outside one."""
+    folder = Path(__file__).parents[1]
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(
+            ["git", *arguments], cwd=folder, capture_output=True, text=True, check=True
+        ).stdout.strip()
+
+    try:
+        # Installed into an environment inside someone's repository, that repository's commit says nothing of this code.
+        if Path(git("rev-parse", "--show-toplevel")) != folder.resolve():
+            return None
+        return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "--untracked-files=no") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return None

@@ -1,0 +1,169 @@
+"""What a training run is: a value whose parts are the library's own constructors.
+
+A recipe writes it down, the command line changes it, and the run's folder keeps it, all in the same words:
+
+    process=later(HeatDissipation, levels=200)          --process "HeatDissipation(levels=200)"
+
+What needs something that is only known later (the images' shape, the process, the parameters) is a `later` call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from ..core import Shape, later
+from ..degradations import LinearGaussianProcess, Prediction
+from ..losses import LearnedLogVariance, Reduction, SimpleWeighting, SumOverDimensions, TimeDistribution, Weighting
+from ..models import Prior, fit_prior
+from ..samplers import Grid, Posterior, Stepper
+from .data import DataSet
+
+
+class Precision(Enum):
+    """Arithmetic of the network; processes and losses stay in float32."""
+
+    FLOAT32 = "float32"
+    BF16 = "bf16"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """The training loop.
+
+    Attributes:
+        steps: number of training steps.
+        batch_size: images per step and process.
+        warmup: steps over which the learning rate grows linearly from 0.
+        cosine_decay: let the learning rate fall to a hundredth along a cosine until the last step.
+        clip: largest gradient norm.
+        ema_decay: decay of the parameters' moving average, which samples are drawn from.
+        flip: mirror half of the training images.
+        label_dropout: probability of hiding a label from a network with classes, which guidance needs.
+        precision: arithmetic of the network.
+        compile: compile the training step with torch.compile.
+        cpu: train on the CPU even where there is an accelerator.
+        seed: seed of everything random.
+        workers: data loader processes; images are in memory, so 0 is usually fastest.
+        log_every: steps between two lines of metrics.
+        checkpoint_every: steps between two checkpoints.
+        keep_checkpoints: how many of the latest checkpoints are kept.
+        sample_every: steps between two sample grids.
+
+    Raises:
+        ValueError: a number is out of range.
+    """
+
+    steps: int = 1_300_000
+    batch_size: int = 128
+    warmup: int = 5000
+    cosine_decay: bool = False
+    clip: float = 1.0
+    ema_decay: float = 0.999
+    flip: bool = False
+    label_dropout: float = 0.1
+    precision: Precision = Precision.FLOAT32
+    compile: bool = False
+    cpu: bool = False
+    seed: int = 0
+    workers: int = 0
+    log_every: int = 50
+    checkpoint_every: int = 10_000
+    keep_checkpoints: int = 2
+    sample_every: int = 10_000
+
+    def __post_init__(self) -> None:
+        """Refuse counts of nothing."""
+        for name in ("steps", "batch_size", "log_every", "checkpoint_every", "keep_checkpoints", "sample_every"):
+            if getattr(self, name) < 1:
+                msg = f"{name} must be at least 1, got {getattr(self, name)}"
+                raise ValueError(msg)
+        for name in ("warmup", "workers"):
+            if getattr(self, name) < 0:
+                msg = f"{name} must be at least 0, got {getattr(self, name)}"
+                raise ValueError(msg)
+        if not 0 <= self.label_dropout < 1:
+            msg = f"label_dropout must lie in [0, 1), got {self.label_dropout}: with 1 no label would ever be seen"
+            raise ValueError(msg)
+        if not self.clip > 0:
+            msg = f"clip must be a positive gradient norm (inf does not clip), got {self.clip}"
+            raise ValueError(msg)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pictures:
+    """Samples drawn during training and after it.
+
+    Attributes:
+        count: samples in a grid.
+        seed: seed of the samples.
+        guidance: scale of classifier-free guidance for a network with classes: 1 is without, more exaggerates them.
+
+    Raises:
+        ValueError: count < 1.
+    """
+
+    count: int = 64
+    seed: int = 0
+    guidance: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Refuse a grid of nothing."""
+        if self.count < 1:
+            msg = f"count must be at least 1, got {self.count}"
+            raise ValueError(msg)
+
+
+def _adam() -> Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]:
+    return later(torch.optim.AdamW, lr=2e-4, weight_decay=0.0, fused=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """A training run.
+
+    Attributes:
+        name: name of the run; it becomes the folder ROOT/NAME.
+        data: where the images come from.
+        process: the forward process, from the shape of an image.
+        network: the network, from the shape of an image; called as network(z_t, t, condition).
+        prediction: what the network predicts.
+        weighting: how much errors count at each time.
+        times: how training times are drawn; uniformly if None.
+        reduction: how squared errors add up over an image.
+        log_variance: learned scale of the loss at each time; none if None.
+        prior: what samples start from, from the process and the training images.
+        sampler: how steps are taken.
+        grid: where the steps lie; the sampler's own if None.
+        optimizer: the optimizer, from the parameters.
+        training: the training loop.
+        pictures: samples drawn during training and after it.
+        root: folder that runs are kept in.
+    """
+
+    name: str
+    data: DataSet
+    process: Callable[[Shape], LinearGaussianProcess]
+    network: Callable[[Shape], nn.Module]
+    prediction: Prediction
+    weighting: Weighting = field(default_factory=SimpleWeighting)
+    times: TimeDistribution | None = None
+    reduction: Reduction = field(default_factory=SumOverDimensions)
+    log_variance: Callable[[], LearnedLogVariance] | None = None
+    prior: Callable[[LinearGaussianProcess, Iterable[Tensor]], Prior] = field(default_factory=lambda: later(fit_prior))
+    sampler: Stepper = field(default_factory=Posterior)
+    grid: Grid | None = None
+    optimizer: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer] = field(default_factory=_adam)
+    training: Training = field(default_factory=Training)
+    pictures: Pictures = field(default_factory=Pictures)
+    root: Path = Path("runs")
+
+    @property
+    def folder(self) -> Path:
+        """The run's folder."""
+        return self.root / self.name

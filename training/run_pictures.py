@@ -1,0 +1,63 @@
+"""The pictures of a run: samples, the forward process, samples on their way, and the training loss."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..core.pictures import grid, save_gif, save_loss_curve, save_png
+from ..degradations import LinearGaussianProcess
+from ..models import GreyLevels
+from ..samplers import Trajectory
+from .building import class_columns, classes_in_order
+from .metrics import read_metrics
+from .run_folder import RunFolder
+from .trainer import Trainer
+
+_FORWARD_IMAGES, _FORWARD_LEVELS = 4, 10
+_ANIMATED = 16
+_MOST_FRAMES = 60
+
+
+def draw_pictures(trainer: Trainer, run: RunFolder) -> None:
+    """Draw samples.png, forward.png, trajectory.gif and loss.png into the run's folder, and print where they are."""
+    settings, denoiser, sampler = trainer.config.pictures, trainer.denoiser, trainer.sampler
+    grey_levels, generator = trainer.data.train.grey_levels, torch.Generator().manual_seed(settings.seed)
+    labels = classes_in_order(denoiser, settings.count)
+    samples = sampler.sample(settings.count, condition=labels, generator=generator)
+    save_png(
+        run.folder / "samples.png", grid(samples, grey_levels.range, columns=class_columns(denoiser, settings.count))
+    )
+    melting = forward_strip(denoiser.process, trainer.data.test.scaled(slice(0, _FORWARD_IMAGES)), grey_levels)
+    save_png(run.folder / "forward.png", melting)
+    count = min(_ANIMATED, settings.count)
+    path = sampler.run(count, condition=classes_in_order(denoiser, count), generator=generator).trajectory
+    assert path is not None
+    frames = trajectory_frames(path, grey_levels, columns=class_columns(denoiser, count))
+    save_gif(run.folder / "trajectory.gif", frames)
+    save_loss_curve(run.folder / "loss.png", read_metrics(run.metrics))
+    print(f"\nrun folder: {run.folder}")  # noqa: T201
+    for name, content in {
+        "samples.png": f"{settings.count} samples",
+        "forward.png": "held-out images melting, level by level",
+        "trajectory.gif": "samples unmelting",
+        "loss.png": "the training loss",
+        "metrics.jsonl": "its numbers",
+    }.items():
+        print(f"  {run.folder / name}  {content}")  # noqa: T201
+
+
+def forward_strip(process: LinearGaussianProcess, images: Tensor, grey_levels: GreyLevels) -> Tensor:
+    """Return images, one row each, at evenly spaced times of the forward process with its noise."""
+    rows = images.to(process.device)
+    noise = torch.randn(rows.shape, generator=torch.Generator().manual_seed(0)).to(rows.device)
+    times = torch.linspace(0, 1, _FORWARD_LEVELS).tolist()
+    melting = torch.stack([rows, *(process.corrupt(rows, noise, t) for t in times[1:])], dim=1)
+    return grid(melting.flatten(0, 1), grey_levels.range, columns=_FORWARD_LEVELS)
+
+
+def trajectory_frames(path: Trajectory, grey_levels: GreyLevels, *, columns: int | None = None) -> list[Tensor]:
+    """Return at most 60 frames of a trajectory, evenly spaced, the first and the last among them; see `grid`."""
+    count = min(_MOST_FRAMES, len(path.states))
+    chosen = torch.linspace(0, len(path.states) - 1, count).round().long().tolist()
+    return [grid(path.states[i], grey_levels.range, columns=columns) for i in chosen]
