@@ -115,7 +115,7 @@ class TestFilling:
         torch.testing.assert_close(ours, expected, rtol=0, atol=2 * torch.finfo(torch.float32).eps)
 
     def test_what_has_no_width_is_refused(self):
-        with pytest.raises(ValueError, match="levels must be at least 2, got 0"):
+        with pytest.raises(ValueError, match="count must be at least 2, got 0"):
             GreyLevels.bin_centres(0, 0.0, 1.0)
         with pytest.raises(ValueError, match="low < high, got low = 1.0 and high = 1.0"):
             GreyLevels.bin_centres(4, 1.0, 1.0)
@@ -160,7 +160,7 @@ class TestDequantising:
         levels = torch.randint(grey_levels.count, (1000,), generator=seeded())
         noisy = grey_levels.dequantise(grey_levels.values(levels, dtype), generator=seeded())
         assert noisy.dtype == dtype
-        with pytest.raises(ValueError, match="dequantised already.*give the decoder no quantisation"):
+        with pytest.raises(ValueError, match="dequantised already.*give the decoder no grey levels"):
             grey_levels.indices(noisy)
 
 
@@ -231,7 +231,7 @@ class TestRefused:
 
     @pytest.mark.usefixtures("as_in_production")
     def test_numbers_of_levels(self):
-        with pytest.raises(ValueError, match="levels must be at least 2, got 1"):
+        with pytest.raises(ValueError, match="count must be at least 2, got 1"):
             GreyLevels(1, 0.0, 1.0)
-        with pytest.raises(TypeError, match="levels must be an int.*got 256.0"):
+        with pytest.raises(TypeError, match="count must be an int.*got 256.0"):
             GreyLevels(256.0, 0.0, 1.0)

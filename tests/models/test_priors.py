@@ -16,6 +16,7 @@ from unmelt.degradations import (
     CosineBasis,
     CosineSchedule,
     DataSpectrum,
+    GeometricNoise,
     HeatDissipation,
     IsotropicDiffusion,
     LinearGaussianProcess,
@@ -29,10 +30,13 @@ from unmelt.models import (
     GaussianOracle,
     GaussianPrior,
     KernelDivergence,
+    LowRankGaussianPrior,
     MixtureOracle,
     OraclePrior,
     Prior,
     StandardNormalPrior,
+    ends_in_standard_normal,
+    fit_prior,
 )
 from unmelt.models.priors import blocks
 from unmelt.testing.strategies import random_images
@@ -242,6 +246,78 @@ class TestEveryPrior:
 
         with pytest.raises(TypeError, match="abstract.*log_prob"):
             Half(heat())
+
+
+FITTED = {
+    "standard normal": (StandardNormalPrior, IsotropicDiffusion(PAIR), {}),
+    "Gaussian": (GaussianPrior, heat(0.3, PAIR), {}),
+    "low rank": (LowRankGaussianPrior, heat(0.3, PAIR), {"most": 1}),
+    "kernels": (DegradedDataPrior, Rough(PAIR), {}),
+    "kernels of another width": (DegradedDataPrior, Rough(PAIR), {"stddev": 0.15}),
+}
+
+
+@pytest.mark.parametrize(("kind", "process", "settings"), FITTED.values(), ids=FITTED)
+class TestFitting:
+    """Every prior is made from a process and data in one way, and restored without data in another."""
+
+    def test_a_tensor_and_its_batches_make_one_prior(self, kind, process, settings, monkeypatch):
+        data, z = 2 * random_images(PAIR, batch=5), 2 * random_images(PAIR)
+        whole = kind.fit(process, data, **settings)
+        assert isinstance(whole, kind)
+        parts = kind.fit(process, [data[:2], data[2:2], data[2:]], **settings)
+        # Moments are merged in another order, and a direction of few numbers decomposed: a few roundings.
+        torch.testing.assert_close(parts.log_prob(z), whole.log_prob(z), rtol=1e-12, atol=1e-12)
+        monkeypatch.setattr(blocks, "LARGEST", 2)
+        one_by_one = kind.fit(process, data, **settings)
+        torch.testing.assert_close(one_by_one.log_prob(z), whole.log_prob(z), rtol=1e-12, atol=1e-12)
+        assert not data.requires_grad
+
+    def test_it_is_restored_from_its_state_alone(self, kind, process, settings, tmp_path):
+        prior = kind.fit(process, 2 * random_images(PAIR, batch=5), **settings)
+        torch.save(prior.half().state_dict(), tmp_path / "prior.pt")
+        state = torch.load(tmp_path / "prior.pt", weights_only=True)
+        assert set(state) == set(kind.tables)
+        twin, z = kind.from_state_dict(process, state), 2 * random_images(PAIR)
+        assert twin.agrees_with(prior)
+        assert torch.equal(twin.log_prob(z), prior.log_prob(z))
+        assert torch.equal(twin.sample(3, generator=seeded()), prior.sample(3, generator=seeded()))
+
+    def test_what_cannot_be_fitted_to_is_refused(self, kind, process, settings):
+        if kind is StandardNormalPrior:
+            assert kind.fit(process, iter([])).agrees_with(kind(process))
+            return
+        for data, error, words in (
+            (iter([random_images(PAIR)]), TypeError, "gone through more than once.*DataLoader"),
+            (3, TypeError, "data must be an Iterable, a tensor"),
+            ([(random_images(PAIR), 1)], TypeError, r"take the images out of \(image, label\) pairs"),
+            (torch.zeros((3, *PAIR), dtype=torch.uint8), TypeError, r"torch.uint8.*x.float\(\) / 255"),
+            (random_images((1, 2, 1)), ValueError, r"data must have shape \(batch, 1, 1, 2\)"),
+            (random_images(PAIR)[:0], ValueError, "at least (one|2)"),
+        ):
+            with pytest.raises(error, match=words):
+                kind.fit(process, data, **settings)
+        with pytest.raises(TypeError, match="process must be a LinearGaussianProcess"):
+            kind.fit("heat", random_images(PAIR))
+        with pytest.raises(ValueError, match=f"not the state of a {kind.__name__}: it lacks .* holds nothing"):
+            kind.from_state_dict(process, {})
+
+
+class TestDefaultPrior:
+    def test_standard_normal_where_the_process_ends_in_it_else_fitted(self):
+        data = random_images(SHAPE, batch=9)
+        for process, kind in (
+            (IsotropicDiffusion(SHAPE), StandardNormalPrior),
+            (BlurringDiffusion(SHAPE), StandardNormalPrior),
+            (heat(), LowRankGaussianPrior),
+            (Rough(SHAPE), LowRankGaussianPrior),
+            # Noise of another variance, and signal that is left, are each told.
+            (IsotropicDiffusion(SHAPE, CosineSchedule(-5.0, 5.0)), LowRankGaussianPrior),
+            (IsotropicDiffusion(SHAPE, GeometricNoise(0.01, 50.0)), LowRankGaussianPrior),
+        ):
+            assert ends_in_standard_normal(process) == (kind is StandardNormalPrior)
+            assert type(fit_prior(process, data)) is kind
+        assert fit_prior(heat(), data).agrees_with(LowRankGaussianPrior.fit(heat(), data))
 
 
 class TestStandardNormalPrior:
