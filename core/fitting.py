@@ -27,7 +27,8 @@ def why_not(make: Any, name: str, option: Any) -> str | None:
     """
     if inspect.isclass(make) and issubclass(make, Enum):
         return f"{name} is a choice: give {' or '.join(f'{name}.{member}' for member in make.__members__)}"
-    if inspect.isabstract(make) or is_protocol(make):
+    owner = make.__self__ if inspect.ismethod(make) else make
+    if inspect.isabstract(owner) or is_protocol(owner):
         return f"{name} is abstract"
     if type in (option, get_origin(option)):
         fits = inspect.isclass(make) and all(accepts(inner, make) for inner in get_args(option))
@@ -119,7 +120,7 @@ def _is_base(make: Any, result: Any) -> bool:
 
 def _needs_tensor(make: Any, option: Any) -> bool:
     types_of = hints(make)
-    return any(is_tensor(inner) for name in required(make, option) for inner in options(types_of[name])[:1])
+    return any(all(map(is_tensor, options(types_of[name]))) for name in required(make, option))
 
 
 def allowed(make: Any, option: Any) -> dict[str, Parameter]:
