@@ -103,14 +103,28 @@ def choices(names: Mapping[str, Any], hint: Any) -> dict[str, Any]:
         # Where anything will do there is nothing to choose, and a function that makes a number is no choice of numbers.
         if Any in options(result) or option in _PLAIN:
             continue
-        classes = type in (option, get_origin(option))
+        classes, here = type in (option, get_origin(option)), dict[str, Any]()
         for name, make in names.items():
             # Most classes are something else altogether; that is found out before all the rest.
             if not classes and inspect.isclass(make) and not accepts(result, make):
                 continue
             if why_not(make, name, option) is None and not _is_base(make, result) and not _needs_tensor(make, option):
-                found[name] = make
+                here[name] = make
+        if not classes and not any(kind in names.values() for kind in options(result)):
+            here = {name: make for name, make in here.items() if not _is_of_another_kind(make, names)}
+        found |= here
     return found
+
+
+def _is_of_another_kind(make: Any, names: Mapping[str, Any]) -> bool:
+    """Tell whether something is named by a kind of unmelt's, where just any module is expected, a network say.
+
+    Processes, bases and schedules are modules, and nobody looks for them there; nor for what they derive from.
+    """
+    kinds = [kind for kind in names.values() if inspect.isclass(kind)]
+    bases = [kind for kind in kinds if any(other is not kind and issubclass(other, kind) for other in kinds)]
+    made = made_by(make)
+    return inspect.isclass(made) and any(issubclass(made, kind) for kind in bases)
 
 
 def _is_base(make: Any, result: Any) -> bool:

@@ -630,5 +630,9 @@ class TestChoices:
         assert [*Reader().choices(type[SeparableBasis])] == ["CosineBasis", "FourierBasis", "SineBasis"]
         assert Reader().choices(int | float | None) == {}
 
+    def test_where_any_module_will_do_are_those_of_no_other_kind(self):
+        assert [*Reader().choices(Callable[[Shape], nn.Module])] == ["UNet"]
+        assert "AdamW" in Reader().choices(Optimizer)
+
     def test_a_protocol_asks_for_methods(self):
         assert Reader().choices(Callable[[Shape], Named]) == {}
