@@ -107,7 +107,9 @@ def first_examples(value: FromData, data: Batches | None, count: int) -> Iterato
         ValueError: there are no data to fit `value` to.
     """
     if data is None:
-        msg = f"{shown(value)} is fitted to data, and there are none: pass batches of them, or the tensors stored before"
+        msg = (
+            f"{shown(value)} is fitted to data, and there are none: pass batches of them, or the tensors stored before"
+        )
         raise ValueError(msg)
     for batch in data.split(_BATCH) if isinstance(data, Tensor) else data:
         yield batch[:count]

@@ -195,7 +195,10 @@ class TestCommand:
             (["HeatDissipation(levels=1)"], "levels must be at least 2"),
             (["ChannelGroups.of"], "ChannelGroups.of lacks channels, processes"),
             (["SpectralDiffusion.equal_snr"], "SpectralDiffusion has no 'equal_snr'; there is power_law"),
-            (["SpectralDiffusion(noise=EqualSNR(FittedSpectrum()))"], r"FittedSpectrum\(.* is fitted to data, and there are none"),
+            (
+                ["SpectralDiffusion(noise=EqualSNR(FittedSpectrum()))"],
+                r"FittedSpectrum\(.* is fitted to data, and there are none",
+            ),
             (["HeatDissipation", "--image", "nowhere.png"], "nowhere.png"),
             (["HeatDissipation", "--size", "1"], "--size must be at least 2 pixels, got 1"),
             (["Pixelation", "--size", "9"], "divide by 2"),

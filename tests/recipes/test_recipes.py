@@ -61,7 +61,7 @@ class TestRecipes:
             pictures=Pictures(count=2),
             grid=None if config.grid is None else UniformGrid(3),
             root=tmp_path,
-            **{"steps": 2, "batch_size": 4, "log_every": 1, "checkpoint_every": 2, "sample_every": 1, "cpu": True},
+            steps=2, batch_size=4, log_every=1, checkpoint_every=2, sample_every=1, cpu=True,
         )
         run = Trainer(config, photos).train()
         assert [line["step"] for line in read_metrics(run.metrics)] == [1, 2]
@@ -81,9 +81,7 @@ class TestRecipes:
 class TestReleasedSettings:
     def test_heat_on_cifar10_is_as_released(self):
         config = load(ROOT / "recipes" / "cifar10_heat.py").RECIPE
-        assert config.process == later(
-            HeatDissipation, levels=200, blur_sigma_min=0.5, blur_sigma_max=24.0, sigma=0.01
-        )
+        assert config.process == later(HeatDissipation, levels=200, blur_sigma_min=0.5, blur_sigma_max=24.0, sigma=0.01)
         assert config.network == later(
             UNet, channels=128, multipliers=(1, 2, 2, 2), blocks=4, attention_levels=(2, 3), dropout=0.1
         )
@@ -169,7 +167,13 @@ class Fog(LinearGaussianProcess):
         return -self.speed * (1 - t)
 '''
 TWO_STEPS = ["--training.steps=2", "--training.batch-size=2", "--training.cpu", "--pictures.count=2"]
-FOG = ["--process=my_file.Fog", "--process.speed=3", "--prediction=PredictX", "--sampler=Multistep", "--grid=UniformGrid(2)"]
+FOG = [
+    "--process=my_file.Fog",
+    "--process.speed=3",
+    "--prediction=PredictX",
+    "--sampler=Multistep",
+    "--grid=UniformGrid(2)",
+]
 
 
 class TestPartsOfTheUsersOwn:
