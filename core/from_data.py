@@ -26,7 +26,6 @@ from torch import Tensor
 from typing_extensions import override
 
 from .checks import Shape, check_instance
-from .writing import shown
 
 Batches = Iterable[Float[Tensor, "..."]]
 Value = TypeVar("Value")
@@ -107,9 +106,9 @@ def first_examples(value: FromData, data: Batches | None, count: int) -> Iterato
         ValueError: there are no data to fit `value` to.
     """
     if data is None:
-        msg = (
-            f"{shown(value)} is fitted to data, and there are none: pass batches of them, or the tensors stored before"
-        )
+        from .writing import shown  # noqa: PLC0415 - writing knows what follows from data
+
+        msg = f"{shown(value)} is fitted to data, and there are none: pass batches of it, or the tensors stored before"
         raise ValueError(msg)
     for batch in data.split(_BATCH) if isinstance(data, Tensor) else data:
         yield batch[:count]
@@ -183,6 +182,8 @@ class _Resolver:
             own = {name.removeprefix(prefix): t for name, t in self.stored.items() if name.startswith(prefix)}
             tensors = {name: tensor for name, tensor in own.items() if "." not in name}
             if not tensors:
+                from .writing import shown  # noqa: PLC0415 - likewise
+
                 held = ", ".join(self.stored) or "nothing"
                 msg = f"nothing is stored for {path or 'the value'}, {shown(value)}: there is {held}"
                 raise ValueError(msg)

@@ -189,7 +189,7 @@ class TestCommand:
             (["HeatDisipation"], r"no 'HeatDisipation' \(did you mean HeatDissipation\?\); there are "),
             (["HeatDissipation(levels)"], "give settings by name; its settings are blur_sigma_max"),
             (["HeatDissipation(levels=many)"], r"HeatDissipation\(levels=...\): expected int, got many"),
-            (["GraphHeat"], r"GraphHeat lacks laplacian: a tensor: write GraphHeat\(laplacian=FromFile"),
+            (["GraphHeat"], r"GraphHeat lacks laplacian: a tensor is read from a file, GraphHeat\(laplacian=FromFile"),
             (["builtins.list"], "list.* makes no LinearGaussianProcess|list does not say what it makes"),
             (["nowhere.Fog"], "there is no module 'nowhere' in the current directory or installed"),
             (["HeatDissipation(levels=1)"], "levels must be at least 2"),

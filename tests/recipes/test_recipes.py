@@ -61,7 +61,12 @@ class TestRecipes:
             pictures=Pictures(count=2),
             grid=None if config.grid is None else UniformGrid(3),
             root=tmp_path,
-            steps=2, batch_size=4, log_every=1, checkpoint_every=2, sample_every=1, cpu=True,
+            steps=2,
+            batch_size=4,
+            log_every=1,
+            checkpoint_every=2,
+            sample_every=1,
+            cpu=True,
         )
         run = Trainer(config, photos).train()
         assert [line["step"] for line in read_metrics(run.metrics)] == [1, 2]
@@ -193,10 +198,13 @@ class TestPartsOfTheUsersOwn:
         [
             ["--data=my_file.Stripes", "--data.count=14", "--network=my_file.Patches", "--network.patch=4", *FOG],
             # The same, in a file that is given by its path.
-            [
-                *("--data", "my_file.py:Stripes", "--network", "my_file.py:Patches(patch=4)", *FOG[2:]),
-                *("--process", "my_file.py:Fog(speed=3)"),
-            ],
+            pytest.param(
+                [
+                    *("--data", "my_file.py:Stripes", "--network", "my_file.py:Patches(patch=4)", *FOG[2:]),
+                    *("--process", "my_file.py:Fog(speed=3)"),
+                ],
+                marks=pytest.mark.full,
+            ),
         ],
         ids=["modules", "files"],
     )

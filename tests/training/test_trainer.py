@@ -4,12 +4,13 @@ import itertools
 import math
 import os
 import signal
+from shutil import copytree
 
 import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
-from small_runs import assert_identical, assert_same_run, begin, metrics, parameters, train
+from small_runs import assert_identical, assert_same_run, begin, images, metrics, parameters, small_run, train
 
 from unmelt.core import later
 from unmelt.losses import LearnedLogVariance, LossAwareTimes
@@ -44,10 +45,10 @@ def checkpoints(trainer_or_config):
     return [path.name for path in list_checkpoints(folder / "checkpoints")]
 
 
-@pytest.fixture
-def straight(training, splits):
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory):
     """Return a run of eight steps, across the end of the first pass, that nothing stopped."""
-    return train(training("straight", steps=8), hooked(splits))
+    return train(small_run(tmp_path_factory.mktemp("runs"), "straight", steps=8), hooked(images()))
 
 
 class TestResume:
@@ -85,7 +86,8 @@ class TestResume:
                 image.load()
 
     def test_a_finished_run_stays_as_it_is(self, training, splits, straight):
-        assert_same_run(train(training("straight", steps=8), splits, resume=True), straight)
+        copytree(straight.run.path, training("copy").folder)
+        assert_same_run(train(training("copy", steps=8), splits, resume=True), straight)
 
     def test_records_of_a_stretch_that_is_repeated_are_dropped(self, training, splits, straight):
         trainer = train(training("broken", steps=8), splits)
