@@ -16,7 +16,7 @@ import ast
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -55,7 +55,7 @@ class RunFolder:
         self.samples = path / "samples"
 
     @contextmanager
-    def made(self) -> Iterator[RunFolder]:
+    def made(self) -> Generator[RunFolder, None, None]:
         """Yield a folder beside this one to write a new run into, which becomes this one if that succeeds.
 
         Raises:

@@ -68,9 +68,10 @@ class ImageFolder(DataSet):
 
 
 def _load(path: Path, size: tuple[int, int]) -> Tensor:
+    height, width = size
     try:
         with Image.open(path) as image:
-            fitted = ImageOps.fit(_to_rgb(image), size[::-1], method=Image.Resampling.LANCZOS)
+            fitted = ImageOps.fit(_to_rgb(image), (width, height), method=Image.Resampling.LANCZOS)
     # Pillow reports a damaged PNG as a SyntaxError.
     except (OSError, SyntaxError, ValueError) as error:
         msg = f"{path} cannot be read as an image ({error}): remove or replace it"
