@@ -9,6 +9,7 @@ from inspect import Parameter
 from typing import Any, get_origin
 
 from .fitting import check_name, required, settings_of, why_not
+from .from_data import FromData
 from .hints import deferred, describe, is_tensor, options
 from .later import Later
 from .signatures import hints, parameters, positional
@@ -127,10 +128,12 @@ def _check_complete(call: Call) -> None:
     lacking = [name for name in required(call.make, call.option) if name not in given]
     if lacking:
         name, title = lacking[0], call.make.__qualname__
-        tensor = all(is_tensor(option) for option in options(hints(call.make)[name]))
+        there = options(hints(call.make)[name])
         remedy = f"write {title}({name}=...)"
-        if tensor:
+        if any(is_tensor(option) for option in there) and FromData in there:
             remedy = f"a tensor is read from a file, {title}({name}=FromFile('table.npy'))"
+        elif all(is_tensor(option) for option in there):
+            remedy = f"no text can give a tensor, so write a function that calls {title}"
         msg = f"{title} lacks {', '.join(lacking)}: {remedy}"
         raise LackingError(msg)
 

@@ -70,8 +70,9 @@ def parse(
 
     `--field TEXT` or `--field=TEXT` gives a whole field, `--field.setting TEXT` a setting inside it; dashes stand for
     underscores. A flag alone is true, `--no-field` and `--field.no-setting` false. Whole values are taken before
-    settings inside them, and the later of two flags counts. `--config FILE.json`, a record or a part of one, is read before all flags, and may name
-    classes of the user's from modules that `--trust MODULE` names. What is typed is trusted.
+    settings inside them, and the later of two flags counts. `--config FILE.json`, a record or a part of one, is read
+    before all flags, and may name classes of the user's from modules that `--trust MODULE` names. What is typed is
+    trusted.
 
     Args:
         default: a frozen dataclass; what is a frozen dataclass in it, and has no public name, is a group of flags.
@@ -117,10 +118,11 @@ def _place(flag: Flag, fields: set[str]) -> tuple[Sequence[str], str | ast.expr,
     """Return the path, the text and the label of a flag for a field."""
     if flag.text is not None:
         return flag.path, flag.text, f"{flag.word} {flag.text}"
-    *groups, name = flag.path
-    # A field of that very name comes first.
-    if name.startswith("no_") and (groups or name not in fields):
-        return (*groups, name[len("no_") :]), _FALSE, flag.word
+    # `--no-field.setting` and `--field.no-setting`; a field of that very name comes first.
+    if flag.path[0] not in fields and flag.path[0].startswith("no_"):
+        return (flag.path[0].removeprefix("no_"), *flag.path[1:]), _FALSE, flag.word
+    if len(flag.path) > 1 and flag.path[-1].startswith("no_"):
+        return (*flag.path[:-1], flag.path[-1].removeprefix("no_")), _FALSE, flag.word
     return flag.path, _TRUE, f"{flag.word} without a value"
 
 

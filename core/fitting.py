@@ -27,7 +27,8 @@ def why_not(make: Any, name: str, option: Any) -> str | None:
     """
     if inspect.isclass(make) and issubclass(make, Enum):
         return f"{name} is a choice: give {' or '.join(f'{name}.{member}' for member in make.__members__)}"
-    if inspect.isabstract(make) or is_protocol(make):
+    owner = make.__self__ if inspect.ismethod(make) else make
+    if inspect.isabstract(owner) or is_protocol(owner):
         return f"{name} is abstract"
     if type in (option, get_origin(option)):
         fits = inspect.isclass(make) and all(accepts(inner, make) for inner in get_args(option))
@@ -102,14 +103,28 @@ def choices(names: Mapping[str, Any], hint: Any) -> dict[str, Any]:
         # Where anything will do there is nothing to choose, and a function that makes a number is no choice of numbers.
         if Any in options(result) or option in _PLAIN:
             continue
-        classes = type in (option, get_origin(option))
+        classes, here = type in (option, get_origin(option)), dict[str, Any]()
         for name, make in names.items():
             # Most classes are something else altogether; that is found out before all the rest.
             if not classes and inspect.isclass(make) and not accepts(result, make):
                 continue
             if why_not(make, name, option) is None and not _is_base(make, result) and not _needs_tensor(make, option):
-                found[name] = make
+                here[name] = make
+        if not classes and not any(kind in names.values() for kind in options(result)):
+            here = {name: make for name, make in here.items() if not _is_of_another_kind(make, names)}
+        found |= here
     return found
+
+
+def _is_of_another_kind(make: Any, names: Mapping[str, Any]) -> bool:
+    """Tell whether something is named by a kind of unmelt's, where just any module is expected, a network say.
+
+    Processes, bases and schedules are modules, and nobody looks for them there; nor for what they derive from.
+    """
+    kinds = [kind for kind in names.values() if inspect.isclass(kind)]
+    bases = [kind for kind in kinds if any(other is not kind and issubclass(other, kind) for other in kinds)]
+    made = made_by(make)
+    return inspect.isclass(made) and any(issubclass(made, kind) for kind in bases)
 
 
 def _is_base(make: Any, result: Any) -> bool:
@@ -119,7 +134,7 @@ def _is_base(make: Any, result: Any) -> bool:
 
 def _needs_tensor(make: Any, option: Any) -> bool:
     types_of = hints(make)
-    return any(is_tensor(inner) for name in required(make, option) for inner in options(types_of[name])[:1])
+    return any(all(map(is_tensor, options(types_of[name]))) for name in required(make, option))
 
 
 def allowed(make: Any, option: Any) -> dict[str, Parameter]:

@@ -15,10 +15,12 @@ from enum import Enum
 from pathlib import PurePath
 from typing import Annotated, Any, Literal, NamedTuple, NewType, TypeVar, Union, get_args, get_origin
 
+from .from_data import FromData
 from .later import Later
 from .signatures import hints, made_by, parameters
 
 _CALLABLE = get_origin(Callable[..., Any])
+_TENSOR = "a tensor (not from text)"
 _WORDS: dict[object, str] = {Any: "a value", type(None): "None"}
 _HIDDEN = {"__annotations__", "__dict__", "__doc__", "__module__", "__parameters__", "__slots__", "__weakref__"}
 
@@ -145,7 +147,14 @@ def takes_text(hint: Any) -> list[Any]:
 
 def describe(hint: Any) -> str:
     """Return what a hint expects, in words for messages."""
-    return " or ".join(dict.fromkeys(_describe(option) for option in options(hint)))
+    there = options(hint)
+    words = dict.fromkeys(_describe(option) for option in there)
+    # A tensor that can be read from a file can be given as text all the same.
+    if _TENSOR in words and FromData in there:
+        return ", or ".join(
+            ["a tensor, FromFile('table.npy') say", *(w for w in words if w not in (_TENSOR, "FromData"))]
+        )
+    return " or ".join(words)
 
 
 def _describe(option: Any) -> str:
@@ -161,7 +170,7 @@ def _describe(option: Any) -> str:
         return " or ".join(kind.__members__)
     if inspect.isclass(kind) and issubclass(kind, Sequence) and kind is not str:
         return _describe_sequence(kind, inner)
-    return _WORDS.get(kind) or ("a tensor, FromFile('table.npy') say," if is_tensor(option) else _name(kind))
+    return _WORDS.get(kind) or (_TENSOR if is_tensor(option) else _name(kind))
 
 
 def _describe_sequence(kind: Any, inner: Sequence[Any]) -> str:

@@ -16,6 +16,7 @@ from typing import Any
 
 from . import user_modules
 from .later import guess
+from .signatures import made_by
 
 PACKAGES = (
     "unmelt.core",
@@ -84,7 +85,8 @@ class Names:
             for name, thing in found.items()
             if inspect.isclass(thing) and not issubclass(thing, Enum)
             for part, value in user_modules.members(thing).items()
-            if inspect.ismethod(value) and part in vars(thing)
+            # Inherited ones too, if they make the class that they are called on.
+            if inspect.ismethod(value) and (part in vars(thing) or made_by(value) is thing)
         }
         return dict(sorted((found | inner).items()))
 

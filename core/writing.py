@@ -10,13 +10,13 @@ Numbers are written exactly. What keeps no settings that a call could be made of
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 from pathlib import PurePath
 from typing import Any, cast
 
 from .expressions import says_something
-from .hints import deferred, options, takes_text
+from .hints import deferred, element_hints, options, takes_text
 from .later import Later, is_named, same
 from .public_names import name_of
 from .signatures import defaults, hints, named
@@ -84,9 +84,22 @@ def _text(value: object, hint: Any, *, complete: bool) -> str:
     if call is not None:
         return _call(*call, hint, complete=complete, later=isinstance(value, Later) or is_named(value))
     if isinstance(value, tuple | list):
-        items = [_text(item, None, complete=complete) for item in cast("list[object]", value)]
-        return f"({', '.join(items)}{',' if len(items) == 1 else ''})"
+        items = cast("list[object]", value)
+        texts = [_text(item, of, complete=complete) for item, of in zip(items, _hints_within(hint, items), strict=True)]
+        return f"({', '.join(texts)}{',' if len(texts) == 1 else ''})"
     raise TypeError(_remedy(value))
+
+
+def _hints_within(hint: Any, items: Sequence[object]) -> list[Any]:
+    """Return the types that the elements of a sequence are expected to have; None where that is not known."""
+    for option in options(hint):
+        try:
+            found = element_hints(option, len(items))
+        except ValueError:
+            continue
+        if found is not None:
+            return found
+    return [None] * len(items)
 
 
 def _plain(value: object) -> str | None:
@@ -146,7 +159,7 @@ def _remedy(value: object) -> str:
         name = getattr(cast("Any", value).func, "__name__", "...")
         return f"a {kind} cannot be compared or stored: give later({name}, ...)"
     if hasattr(value, "dtype") and hasattr(value, "shape"):
-        return f"a {kind} has no text: give what computes it, as a function or class with settings of its own"
+        return f"a {kind} has no text: give what computes it, a function or a frozen dataclass"
     return (
         f"{kind} does not know its settings, so they cannot be stored: make it a frozen dataclass, or give "
         f"later({kind}, ...) where it can be made later"

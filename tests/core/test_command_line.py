@@ -30,8 +30,8 @@ from unmelt.degradations import (
     SpectralDiffusion,
 )
 from unmelt.losses import MeanOverDimensions, MinSNRWeighting, Reduction, SimpleWeighting, SumOverDimensions, Weighting
-from unmelt.models import AbstractDenoiser, DegradedDataPrior, KernelDivergence, Prior, UNet
-from unmelt.samplers import Churn, PosteriorSampler, Sampler
+from unmelt.models import ConstantStd, DegradedDataPrior, KernelDivergence, Prior, UNet
+from unmelt.samplers import Churn, Posterior, Stepper
 
 
 @dataclass(frozen=True)
@@ -80,8 +80,8 @@ class Run:
     weighting: Weighting = field(default_factory=SimpleWeighting)
     """Weight of the error at each time."""
     reduction: Reduction = field(default_factory=SumOverDimensions)
-    prior: Callable[[LinearGaussianProcess, Tensor], Prior] = DegradedDataPrior
-    sampler: Callable[[AbstractDenoiser], Sampler] = PosteriorSampler
+    prior: Callable[[LinearGaussianProcess, Tensor], Prior] = DegradedDataPrior.fit
+    sampler: Stepper = field(default_factory=Posterior)
     optimizer: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer] = torch.optim.AdamW
     sizes: Sequence[int] = (8, 8)
     churn: Churn | None = None
@@ -95,7 +95,7 @@ RECIPE = Run(
     process=later(HeatDissipation, levels=50, sigma=0.03),
     network=later(UNet, channels=32),
     prediction=PredictX(),
-    sampler=later(PosteriorSampler, coupling=Independent()),
+    sampler=Posterior(Independent()),
     optimizer=later(torch.optim.AdamW, lr=2e-3),
 )
 
@@ -133,28 +133,29 @@ class TestFlags:
             ),
             (
                 ["--sampler.coupling", "Eta(eta=0.5)"],
-                {"sampler": later(PosteriorSampler, coupling=Eta(0.5))},
+                {"sampler": Posterior(Eta(0.5))},
             ),
-            # A setting that a class cannot do without, by a flag of its own.
+            # A setting that a class cannot do without, by a second flag.
             (
                 ["--sampler.coupling", "Eta", "--sampler.coupling.eta", "0.5"],
-                {"sampler": later(PosteriorSampler, coupling=Eta(0.5))},
+                {"sampler": Posterior(Eta(0.5))},
             ),
             (["--churn", "Churn(0.5)"], {"churn": Churn(0.5)}),
             (["--churn", "Churn", "--churn.amount", "0.5"], {"churn": Churn(0.5)}),
-            (["--weighting.measure", "PredictX"], {"weighting": SimpleWeighting(PredictX())}),
+            (["--weighting.in-terms-of", "PredictX"], {"weighting": SimpleWeighting(PredictX())}),
             (["--weighting", "MinSNRWeighting(5)"], {"weighting": MinSNRWeighting(5.0)}),
             (["--reduction", "MeanOverDimensions"], {"reduction": MeanOverDimensions()}),
             (["--optimizer", "SGD", "--optimizer.lr", "1"], {"optimizer": later(torch.optim.SGD, lr=1.0)}),
             (
                 ["--prior.divergence", "variational"],
-                {"prior": later(DegradedDataPrior, divergence=KernelDivergence["VARIATIONAL"])},
+                {"prior": later(DegradedDataPrior.fit, divergence=KernelDivergence["VARIATIONAL"])},
             ),
             (["--training.batch-size", "64"], {"training": Training(batch_size=64)}),
             (["--training.batch_size", "64", "--training.cpu"], {"training": Training(batch_size=64, cpu=True)}),
             (["--training.cpu", "--name", "a"], {"training": Training(cpu=True), "name": "a"}),
             (["--training.cpu", "true", "--no-training.compile"], {"training": Training(cpu=True, compile=False)}),
             (["--training.compile=false"], {"training": Training(compile=False)}),
+            (["--training.no-compile"], {"training": Training(compile=False)}),
             (["--training.warmup.steps", "5"], {"training": Training(warmup=Warmup(5))}),
             # Neither is allowed alone.
             (["--training.low", "2", "--training.high", "3"], {"training": Training(low=2.0, high=3.0)}),
@@ -309,13 +310,13 @@ class TestRecords:
             "process": "HeatDissipation",
             "network": "UNet",
             "prediction": "PredictX",
-            "sampler": {"steps": 5, "coupling": "Eta(0.5)"},
+            "sampler": {"reverse_std": "ConstantStd(1)", "coupling": "Eta(0.5)"},
             "sizes": [3, 4],
             "churn": None,
             "training": {"cpu": True, "high": 2, "warmup": {"steps": 7}},
         }
         run = from_record(Run, record)
-        assert run.sampler == later(PosteriorSampler, steps=5, coupling=Eta(0.5))
+        assert run.sampler == Posterior(Eta(0.5), ConstantStd(1.0))
         assert run.sizes == (3, 4)
         assert run.training == Training(cpu=True, high=2.0, warmup=Warmup(7))
 

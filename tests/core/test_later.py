@@ -22,7 +22,7 @@ from unmelt.degradations import (
 )
 from unmelt.losses import MonteCarlo
 from unmelt.models import DegradedDataPrior, UNet
-from unmelt.samplers import End, PosteriorSampler
+from unmelt.samplers import Posterior, Stepper, Variable
 
 SHAPE = (1, 8, 8)
 
@@ -35,6 +35,10 @@ def open_ended(shape, **settings):
     return shape, settings
 
 
+def stepped(denoiser, *, stepper: Stepper, variable: Variable):
+    return denoiser, stepper, variable
+
+
 class TestCalling:
     def test_the_first_argument_is_all_that_it_waits_for(self):
         process = later(HeatDissipation, levels=5, sigma=0.03)(SHAPE)
@@ -44,7 +48,7 @@ class TestCalling:
 
     def test_two_first_arguments(self):
         process = HeatDissipation(SHAPE, levels=5)
-        prior = later(DegradedDataPrior, stddev=0.25, rows=2)(process, torch.zeros(3, *SHAPE))
+        prior = later(DegradedDataPrior.fit, stddev=0.25, rows=2)(process, torch.zeros(3, *SHAPE))
         assert isinstance(prior, DegradedDataPrior)
 
     def test_functions_and_classmethods_are_called_as_classes_are(self):
@@ -175,8 +179,8 @@ class TestText:
             ),
             (later(SpectralDiffusion.power_law, exponent=-1.0), "SpectralDiffusion.power_law(exponent=-1.0)"),
             (
-                later(PosteriorSampler, coupling=Eta(0.5), end=End.ESTIMATE),
-                "PosteriorSampler(coupling=Eta(eta=0.5), end=End.ESTIMATE)",
+                later(stepped, stepper=Posterior(Eta(0.5)), variable=Variable.LOG_SNR),
+                f"{__name__}.stepped(stepper=Posterior(coupling=Eta(eta=0.5)), variable=LOG_SNR)",
             ),
             (
                 later(GaussianBlur, blur=SineBlur(), noise=ConstantNoise()),

@@ -16,16 +16,20 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from unmelt.core import Later, Shape, later
+from unmelt.core import FromData, FromFile, Later, Shape, later
 from unmelt.core.reading import Reader
 from unmelt.core.writing import write
 from unmelt.degradations import (
     BlurSchedule,
     ConstantNoise,
+    CosineBasis,
     CosineSchedule,
     Coupling,
     EDMSchedule,
+    EqualVarianceBlur,
     Eta,
+    FittedPCA,
+    FittedSpectrum,
     FourierBasis,
     GaussianBlur,
     HeatDissipation,
@@ -34,6 +38,7 @@ from unmelt.degradations import (
     LinearGaussianProcess,
     LogSNRSchedule,
     Markov,
+    PixelMask,
     PredictX,
     Schedule,
     SeparableBasis,
@@ -42,8 +47,16 @@ from unmelt.degradations import (
     WithNoise,
 )
 from unmelt.losses import MinSNRWeighting, SimpleWeighting, Weighting
-from unmelt.models import AbstractDenoiser, ConstantStd, KernelDivergence, LowRankGaussianPrior, Prior, UNet
-from unmelt.samplers import End, PosteriorSampler, Sampler
+from unmelt.models import (
+    AbstractDenoiser,
+    ConstantStd,
+    KernelDivergence,
+    LowRankGaussianPrior,
+    Prior,
+    StandardNormalPrior,
+    UNet,
+)
+from unmelt.samplers import FixedGrid, Posterior, Sampler
 
 if TYPE_CHECKING:
     from somewhere_else import Unknown
@@ -51,6 +64,7 @@ if TYPE_CHECKING:
 Process = Callable[[Shape], LinearGaussianProcess]
 Optimizer = Callable[[Sequence[nn.Parameter]], torch.optim.Optimizer]
 MakesSampler = Callable[[AbstractDenoiser], Sampler]
+MakesPrior = Callable[[LinearGaussianProcess, Tensor], Prior]
 
 
 Pixels = NewType("Pixels", float)
@@ -61,6 +75,9 @@ class TakesPrior(Protocol):
     """Makes a sampler of a denoiser, and of a prior given by name."""
 
     def __call__(self, denoiser: AbstractDenoiser, *, prior: Prior) -> Sampler: ...
+
+
+FITTED_BLUR = later(GaussianBlur, blur=EqualVarianceBlur(), noise=ConstantNoise())
 
 
 class Named(Protocol):
@@ -144,8 +161,8 @@ class TestReading:
             ("EDMSchedule(0.5, rho=3)", Schedule, EDMSchedule(0.5, rho=3.0)),
             ("shifted_cosine(128, reference=64)", Schedule, CosineSchedule(shift=2 * math.log(0.5))),
             ("SineBlur(maximum=3)", BlurSchedule, SineBlur(3.0)),
-            ("SimpleWeighting(measure=PredictX())", Weighting, SimpleWeighting(PredictX())),
-            ("unmelt.losses.SimpleWeighting(measure=PredictX)", Weighting, SimpleWeighting(PredictX())),
+            ("SimpleWeighting(in_terms_of=PredictX())", Weighting, SimpleWeighting(PredictX())),
+            ("unmelt.losses.SimpleWeighting(in_terms_of=PredictX)", Weighting, SimpleWeighting(PredictX())),
             ("FourierBasis", type[SeparableBasis], FourierBasis),
             ("HeatDissipation", Process, later(HeatDissipation)),
             ("HeatDissipation()", Process | None, later(HeatDissipation)),
@@ -164,14 +181,19 @@ class TestReading:
                 later(GaussianBlur, blur=SineBlur(), noise=ConstantNoise(0.1), boundary=FourierBasis),
             ),
             (
-                "PosteriorSampler(coupling=Independent(), delta=0.03, end=ESTIMATE)",
+                "Sampler(stepper=Posterior(coupling=Independent(), reverse_std=ConstantStd(0.03)), denoise_last=False)",
                 MakesSampler,
-                later(PosteriorSampler, coupling=Independent(), delta=0.03, end=End.ESTIMATE),
+                later(Sampler, stepper=Posterior(Independent(), ConstantStd(0.03)), denoise_last=False),
             ),
-            ("PosteriorSampler(steps=4)", TakesPrior, later(PosteriorSampler, steps=4)),
+            ("PixelMask(onset=FromFile('a.npy'))", Process, later(PixelMask, onset=FromFile("a.npy"))),
+            ("GaussianBlur(blur=EqualVarianceBlur(), noise=ConstantNoise())", Process, FITTED_BLUR),
+            ("FittedSpectrum(basis=CosineBasis)", FromData, FittedSpectrum(CosineBasis)),
+            ("FittedSpectrum(basis=FittedPCA(images=5))", FromData, FittedSpectrum(FittedPCA(5))),
+            ("Sampler(grid=FixedGrid((1, 0.5, 0)))", TakesPrior, later(Sampler, grid=FixedGrid((1.0, 0.5, 0.0)))),
+            ("StandardNormalPrior.fit", MakesPrior, later(StandardNormalPrior.fit)),
             (
                 "LowRankGaussianPrior.fit(most=5)",
-                Callable[[LinearGaussianProcess, Tensor], Prior],
+                MakesPrior,
                 later(LowRankGaussianPrior.fit, most=5),
             ),
             ("AdamW(lr=1e-3)", Optimizer, later(torch.optim.AdamW, lr=1e-3)),
@@ -229,7 +251,7 @@ REFUSED = [
     # Choices and tuples.
     ("LEAST", KernelDivergence, ["expected MONTE_CARLO or VARIATIONAL", "got LEAST"]),
     ("KernelDivergence.LEAST", KernelDivergence, ["KernelDivergence has no 'LEAST'", "VARIATIONAL"]),
-    ("End.ESTIMATE", KernelDivergence, ["expected MONTE_CARLO or VARIATIONAL", "got End.ESTIMATE"]),
+    ("Variable.TIME", KernelDivergence, ["expected MONTE_CARLO or VARIATIONAL", "got Variable.TIME"]),
     ("KernelDivergence(1)", KernelDivergence, ["give KernelDivergence.MONTE_CARLO or"]),
     ("fold", Literal["reflect", "wrap"], ["expected 'reflect' or 'wrap', got fold"]),
     ("1", tuple[int, ...], ["expected a sequence of int, got 1"]),
@@ -247,11 +269,11 @@ REFUSED = [
     ("unmelt.losses.Simple", Weighting, ["unmelt.losses has no 'Simple'"]),
     ("UNet", Process, ["UNet makes no LinearGaussianProcess", "there are BlurringDiffusion"]),
     ("LinearGaussianProcess", Process, ["LinearGaussianProcess is abstract"]),
-    ("SpectralDiffusion", Process, ["SpectralDiffusion is made from basis, Basis, not from a sequence of int"]),
+    ("ChangedBasis", Process, ["ChangedBasis is made from process, LinearGaussianProcess, not from a sequence of int"]),
     (
         "StandardNormalPrior",
         Callable[[LinearGaussianProcess, Tensor], Prior],
-        ["StandardNormalPrior is made from process, not from LinearGaussianProcess, a tensor", "DegradedDataPrior"],
+        ["StandardNormalPrior is made from process, not from LinearGaussianProcess, a tensor", "DegradedDataPrior.fit"],
     ),
     ("UNet", type[SeparableBasis], ["UNet is not a class of SeparableBasis; there are CosineBasis"]),
     ("FourierBasis(axes=2)", type[SeparableBasis], ["write FourierBasis alone"]),
@@ -259,7 +281,8 @@ REFUSED = [
     ("HeatDissipation(level=3)", Process, ["no setting 'level' (did you mean levels?)", "blur_sigma_max"]),
     ("HeatDissipation(shape=(1, 8, 8))", Process, ["shape comes later"]),
     ("HeatDissipation(50)", Process, ["comes later, so give settings by name", "levels"]),
-    ("PosteriorSampler(prior=None)", TakesPrior, ["prior comes later"]),
+    ("Sampler(prior=None)", TakesPrior, ["prior comes later"]),
+    ("Prior.fit", MakesPrior, ["Prior.fit is abstract", "StandardNormalPrior.fit"]),
     ("HeatDissipation(levels=2.5)", Process, ["HeatDissipation(levels=...): expected int, got 2.5"]),
     (
         "IsotropicDiffusion(schedule=EDMSchedule(rho='a'))",
@@ -276,12 +299,12 @@ REFUSED = [
     (
         "GraphHeat",
         Process,
-        ["GraphHeat lacks laplacian: no text can give a tensor, so write a function that calls GraphHeat"],
+        ["GraphHeat lacks laplacian: a tensor is read from a file, GraphHeat(laplacian=FromFile('table.npy'))"],
     ),
     (
-        "PosteriorSampler(times=(1, 0))",
-        MakesSampler,
-        ["PosteriorSampler(times=...)", "a tensor (not from text) or None"],
+        "PixelMask(onset=(1, 0))",
+        Process,
+        ["PixelMask(onset=...): expected a tensor, FromFile('table.npy') say, or None, got (1, 0)"],
     ),
     ("PixelMask(onset=radial_onset((1, 8, 8)))", Process, ["PixelMask(onset=...)", "radial_onset is no tensor"]),
     ("Eta(eta=2)", Coupling, ["eta must lie in [0, 1]", "got 2.0"]),
@@ -560,7 +583,7 @@ class TestChange:
             (later(HeatDissipation, sigma=0.5), Process, [], "IsotropicDiffusion", later(IsotropicDiffusion)),
             (later(HeatDissipation, sigma=0.5), Process, [], "HeatDissipation", later(HeatDissipation)),
             (later(GaussianBlur, blur=SineBlur(), noise=ConstantNoise()), Process, ["noise"], "CosineSchedule", None),
-            (SimpleWeighting(), Weighting, ["measure"], "PredictX()", SimpleWeighting(PredictX())),
+            (SimpleWeighting(), Weighting, ["in_terms_of"], "PredictX()", SimpleWeighting(PredictX())),
         ],
     )
     def test_one_setting_and_nothing_else(self, old, hint, path, text, new):
@@ -597,11 +620,19 @@ class TestChange:
 class TestChoices:
     def test_are_what_makes_the_right_thing_of_the_right_arguments(self):
         choices = Reader().choices(Process)
-        assert {"HeatDissipation", "SpectralDiffusion.power_law"} <= choices.keys()
-        # Made from a basis or from a table; abstract.
-        assert not {"SpectralDiffusion", "GraphHeat", "LinearGaussianProcess"} & choices.keys()
+        assert {"HeatDissipation", "SpectralDiffusion.power_law", "WithNoise.of"} <= choices.keys()
+        # Made from other parts; abstract.
+        assert not {"WithNoise", "SequentialMasking", "LinearGaussianProcess"} & choices.keys()
+        priors = Reader().choices(MakesPrior)
+        # Inherited from the class that it says how to make; not that of the abstract class, nor from a table.
+        assert {"StandardNormalPrior.fit", "DegradedDataPrior.fit"} <= priors.keys()
+        assert not {"Prior.fit", "DegradedDataPrior", "StandardNormalPrior"} & priors.keys()
         assert [*Reader().choices(type[SeparableBasis])] == ["CosineBasis", "FourierBasis", "SineBasis"]
         assert Reader().choices(int | float | None) == {}
+
+    def test_where_any_module_will_do_are_those_of_no_other_kind(self):
+        assert [*Reader().choices(Callable[[Shape], nn.Module])] == ["UNet"]
+        assert "AdamW" in Reader().choices(Optimizer)
 
     def test_a_protocol_asks_for_methods(self):
         assert Reader().choices(Callable[[Shape], Named]) == {}
