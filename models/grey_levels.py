@@ -39,8 +39,8 @@ class GreyLevels:
         high: value of level L - 1.
 
     Raises:
-        TypeError: levels is not an integer.
-        ValueError: levels < 2, or low and high are not finite numbers with low < high.
+        TypeError: count is not an integer.
+        ValueError: count < 2, or low and high are not finite numbers with low < high.
     """
 
     count: int
@@ -49,19 +49,19 @@ class GreyLevels:
 
     def __post_init__(self) -> None:
         """Refuse what has no width."""
-        _check_levels(self.count)
+        _check_count(self.count)
         _check_range(self.low, self.high)
 
     @classmethod
     def bin_centres(cls, count: int, low: float, high: float) -> GreyLevels:
         """Return levels in the middle of equal bins that fill [low, high], as normalising flows place them.
 
-        8-bit data dequantised to (k + U) / 256 is `filling(256, 0.0, 1.0)`: its levels have the values (k + 1/2) / 256.
+        8-bit data dequantised to (k + U) / 256 is `GreyLevels.bin_centres(256, 0.0, 1.0)`: its levels have the values (k + 1/2) / 256.
 
         Raises:
             TypeError, ValueError: as the class does.
         """
-        _check_levels(count)
+        _check_count(count)
         _check_range(low, high)
         half = (high - low) / count / 2
         return cls(count, low + half, high - half)
@@ -119,7 +119,7 @@ class GreyLevels:
             ValueError: a level lies outside 0..L-1 (in a compiled graph its value is NaN).
         """
         if indices.dtype.is_floating_point:
-            msg = f"levels are integers, got {indices.dtype}: quantisation.indices(x) tells the levels of values"
+            msg = f"levels are integers, got {indices.dtype}: grey_levels.indices(x) tells the levels of values"
             raise TypeError(msg)
         level = self.indices(indices)
         value = self._value(level.to(schedule_dtype(level.device)))
@@ -190,7 +190,7 @@ class GreyLevels:
             half = self.width / 2 + tolerance
             noisy = least >= self.low - half and most <= self.high + half
             remedy = (
-                "dequantised already? give the decoder no quantisation"
+                "dequantised already? give the decoder no grey levels"
                 if noisy
                 else "scale the data to that range, or declare the range that it has"
             )
@@ -204,17 +204,17 @@ class GreyLevels:
         return (
             f"data off its levels: {value:.9g} lies {abs(value - level) / self.width:.3g} of a level's width from the"
             f" nearest of {self._described()}, which is {level:.9g}; dequantised already? give the decoder no"
-            " quantisation; other levels? declare those"
+            " grey levels; other levels? declare those"
         )
 
     def _described(self) -> str:
         return f"{self.count} levels from {self.low:g} to {self.high:g}"
 
 
-def _check_levels(count: int) -> None:
-    check_instance("levels", count, int, "256 for 8-bit data")
+def _check_count(count: int) -> None:
+    check_instance("count", count, int, "256 for 8-bit data")
     if count < 2:
-        msg = f"levels must be at least 2, got {count}: 256 for 8-bit data"
+        msg = f"count must be at least 2, got {count}: 256 for 8-bit data"
         raise ValueError(msg)
 
 

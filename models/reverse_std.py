@@ -55,8 +55,7 @@ class ConstantStd(ReverseStd):
     """One number for all levels and coefficients, as in inverse heat dissipation (Rissanen et al., 2023, section 2).
 
     Attributes:
-        delta: the standard deviation in the data's units; 0 is a step without noise, which samplers take and no bound
-            has.
+        delta: the standard deviation in the data's units; 0 for samplers whose steps add no noise, not for a bound.
 
     Raises:
         ValueError: delta is negative or not finite.
@@ -67,7 +66,7 @@ class ConstantStd(ReverseStd):
     def __post_init__(self) -> None:
         """Refuse what is no standard deviation."""
         if not 0 <= self.delta < math.inf:
-            msg = f"delta must be a finite standard deviation of at least 0, in the data's units, got {self.delta}"
+            msg = f"delta must be a standard deviation >= 0 in the data's units, got {self.delta}"
             raise ValueError(msg)
 
     @override

@@ -1,7 +1,8 @@
 """Problems that the flow's likelihood is known for: oracles, their latents, and processes with moderate noise."""
 
 import torch
-from support import cosine, seeded
+from problems import cosine
+from support import seeded
 from torch import nn
 
 from unmelt.degradations import BlurringDiffusion, ConstantNoise, CosineSchedule, HeatDissipation, Pixelation, PredictV

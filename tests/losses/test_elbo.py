@@ -4,7 +4,8 @@ import math
 
 import pytest
 import torch
-from support import Wobbly, few, gaussian, seeded, some
+from problems import Wobbly, few, gaussian, some
+from support import seeded
 from zoo import EVERY_PROCESS
 
 from unmelt.core.randomness import white_noise

@@ -4,7 +4,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support import Wobbly, gaussian, seeded
+from problems import Wobbly, gaussian
+from support import seeded
 from zoo import EVERY_PROCESS
 
 from unmelt.degradations import (

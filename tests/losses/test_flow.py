@@ -18,7 +18,8 @@ from flow_cases import (
     mixture,
     network_denoiser,
 )
-from support import EPS, cosine, few, refuses, seeded, some
+from problems import EPS, cosine, few, some
+from support import refusals, seeded
 from torch import nn
 from torch.nn import functional
 from zoo import EVERY_PROCESS
@@ -322,8 +323,8 @@ QUIET = gaussian(IsotropicDiffusion(SHAPE, LinearSchedule()))
 WEIGHT = nn.Parameter(torch.ones(SHAPE))
 
 
-@refuses(
-    [
+@refusals(
+    *[
         (
             lambda: flow_of(ANY).log_prob(torch.zeros(3, 5)),
             ValueError,

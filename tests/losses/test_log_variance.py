@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from support import refuses, seeded
+from support import refusals, seeded
 from torch import nn
 from weighting_cases import SHAPE, Fixed, batch_times
 
@@ -129,8 +129,8 @@ def test_autocast_leaves_it_its_digits():
     assert torch.equal(inside, v(at))
 
 
-@refuses(
-    [
+@refusals(
+    *[
         (lambda: LearnedLogVariance(features=0), ValueError, "features must be at least 1, got 0"),
         (
             lambda: DenoisingLoss(Fixed(PROCESS, PredictX(), None), log_variance=1.0),

@@ -4,7 +4,8 @@ import math
 
 import pytest
 import torch
-from support import Wobbly, gaussian, seeded
+from problems import Wobbly, gaussian
+from support import seeded
 
 from unmelt.degradations import (
     BlurringDiffusion,

@@ -13,7 +13,8 @@ from flow_cases import (
     mixture,
     network_denoiser,
 )
-from support import EPS, cosine, seeded
+from problems import EPS, cosine
+from support import seeded
 
 from unmelt.degradations import BlurringDiffusion, HeatDissipation, PredictEpsilon, PredictPreviousLevel
 from unmelt.losses import ClosedFormTrace, ExactTrace, FlowLikelihood, HutchinsonTrace

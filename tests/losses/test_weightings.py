@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from hypothesis import assume, given, settings
-from support import refuses, seeded
+from support import refusals, seeded
 from weighting_cases import (
     ALL,
     ON_X,
@@ -220,8 +220,8 @@ def test_a_weight_per_example_needs_the_signals_axes():
         DenoisingLoss(Fixed(process, PredictX(), x), weighting=PerExample())(x, t=batch_times(0.5))
 
 
-@refuses(
-    [
+@refusals(
+    *[
         (lambda: MinSNRWeighting(0.0), ValueError, "gamma must be positive.*got 0.0"),
         (lambda: MinSNRWeighting(math.nan), ValueError, "gamma must be positive.*got nan"),
         (lambda: P2Weighting(gamma=-1.0), ValueError, "gamma must be finite and at least 0.*got -1.0"),

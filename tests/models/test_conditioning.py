@@ -1,27 +1,26 @@
-"""Labels: what a network does with them, what it does without, and denoisers of labelled batches."""
+"""Conditions: labels in a network, with them and without, and how conditions travel with their rows."""
 
-import copy
+from typing import ClassVar
 
 import pytest
 import torch
+from support import seeded
 
 from unmelt.degradations import (
     CosineSchedule,
-    HeatDissipation,
     IsotropicDiffusion,
     PredictEpsilon,
     PredictV,
     PredictX,
 )
-from unmelt.losses import DenoisingLoss, SumOverDimensions
+from unmelt.losses import DenoisingLoss
 from unmelt.models import (
     EMA,
     Denoiser,
-    GaussianOracle,
-    LabelledDenoiser,
     UNet,
     drop_labels,
 )
+from unmelt.models.conditions import check_rows, select_rows
 
 SHAPE = (1, 8, 8)
 SMALL = {"channels": 8, "multipliers": (1, 2), "blocks": 1, "attention_levels": (1,), "dropout": 0.0}
@@ -71,7 +70,7 @@ class TestNetworkWithoutClasses:
 
     def test_labels_are_refused(self):
         z, t = inputs()
-        with pytest.raises(ValueError, match=r"made without classes, but got 3 labels: make it with UNet\(.*classes=N"):
+        with pytest.raises(ValueError, match=r"made without classes, but is told a condition.*classes=N"):
             UNet(SHAPE, **SMALL)(z, t, torch.zeros(3, dtype=torch.int64))
 
 
@@ -120,7 +119,7 @@ class TestNetworkWithClasses:
         with pytest.raises(ValueError, match=rf"labels must lie in 0\.\.3, or be 4 for no label, got {wrong}"):
             network(*inputs(), torch.tensor([0, wrong, CLASSES]))
 
-    @pytest.mark.usefixtures("unchecked")
+    @pytest.mark.full
     def test_labels_out_of_range_are_nan_where_reading_them_would_break_a_graph(self, network):
         z, t = inputs()
         compiled = torch.compile(network, fullgraph=True, backend="aot_eager")
@@ -131,13 +130,11 @@ class TestNetworkWithClasses:
             assert found[1].isnan().all()
             assert found[[0, 2]].isfinite().all()
 
-    @pytest.mark.usefixtures("as_in_production")
     @pytest.mark.parametrize("shape", [(2,), (3, 1), ()])
     def test_as_many_labels_as_images(self, network, shape):
         with pytest.raises(ValueError, match=r"labels must have shape \(3,\), one for each example, got \("):
             network(*inputs(), torch.zeros(shape, dtype=torch.int64))
 
-    @pytest.mark.usefixtures("as_in_production")
     @pytest.mark.parametrize("labels", [torch.zeros(3), torch.zeros(3, dtype=torch.bool), [0, 1, 2]])
     def test_labels_that_are_no_integers(self, network, labels):
         with pytest.raises(TypeError, match="labels must be"):
@@ -183,124 +180,63 @@ class TestDropLabels:
             drop_labels(torch.zeros(7, dtype=torch.int64), CLASSES, wrong)
 
 
-class TestLabelledDenoiser:
-    def test_it_is_the_network_under_those_labels(self, denoiser, network):
-        z, t = inputs()
-        labels = torch.tensor([2, CLASSES, 0])
-        labelled = LabelledDenoiser(denoiser, labels)
-        assert torch.equal(labelled.output(z, t), network(z, t, labels))
-        assert labelled.process is denoiser.process
-        assert labelled.prediction == denoiser.prediction
-        assert labelled.network_calls == 1
-
+class TestDenoiser:
     @pytest.mark.parametrize("prediction", [PredictX(), PredictEpsilon(), PredictV()], ids=str)
-    def test_its_estimate_is_converted_as_the_denoiser_s(self, network, prediction):
+    def test_a_condition_goes_to_the_network_and_its_output_is_converted(self, network, prediction):
         z, t = inputs()
         denoiser = Denoiser(network, IsotropicDiffusion(SHAPE, CosineSchedule(-6.0, 6.0)), prediction=prediction)
-        none = LabelledDenoiser(denoiser, torch.full((3,), CLASSES))
-        assert torch.equal(none(z, t), denoiser(z, t))
+        assert torch.equal(denoiser(z, t, torch.full((3,), CLASSES)), denoiser(z, t))
         labels = torch.tensor([2, 0, 1])
-        found = LabelledDenoiser(denoiser, labels)(z, t)
-        process = denoiser.process
-        latent, factor = prediction.conversion(process, process.as_times(t, batch=3))
+        assert torch.equal(denoiser.output(z, t, labels), network(z, t, labels))
+        found = denoiser(z, t, labels)
+        latent, factor = prediction.conversion(denoiser.process.at(t, batch=3))
         # Isotropic: the coefficients are numbers. float32, an estimate up to e^3 times the output at l = -6.
         expected = latent * z + factor * network(z, t, labels)
         torch.testing.assert_close(found, expected.float(), rtol=1e-5, atol=1e-5 * 20)
         assert not torch.allclose(found, denoiser(z, t), rtol=1e-3, atol=1e-3)
-
-    def test_it_may_be_a_process_in_another_basis(self, network):
-        z, t = inputs()
-        denoiser = Denoiser(network, HeatDissipation(SHAPE, blur_sigma_max=3.0, levels=8), prediction=PredictX())
-        # x is predicted, once to the spectrum and back.
-        labels = torch.tensor([2, 0, 1])
-        found = LabelledDenoiser(denoiser, labels)(z, t)
-        torch.testing.assert_close(found, network(z, t, labels), rtol=1e-5, atol=1e-5)
-
-    @pytest.mark.parametrize("rows", [slice(0, 2), slice(2, 5), slice(1, None), slice(None)])
-    def test_rows_of_it_are_it_on_those_rows(self, denoiser, rows):
-        z, t = inputs(5)
-        labelled = LabelledDenoiser(denoiser, torch.tensor([2, 0, 1, 3, 4]))
-        part = labelled.select(rows)
-        assert torch.equal(part.labels, labelled.labels[rows])
-        # Other batch sizes take other kernels: float32 over ~10 layers of activations of order 1.
-        torch.testing.assert_close(part.output(z[rows], t[rows]), labelled.output(z, t)[rows], rtol=1e-4, atol=1e-4)
-
-    def test_a_batch_of_another_length_is_refused(self, denoiser):
-        labelled = LabelledDenoiser(denoiser, torch.tensor([2, 0]))
-        for call in (labelled, labelled.output):
-            with pytest.raises(ValueError, match=r"given 2 labels but meets a batch of 3: .*select"):
-                call(*inputs())
-
-    def test_rows_beyond_the_labels_are_refused(self, denoiser):
-        labelled = LabelledDenoiser(denoiser, torch.tensor([2, 0]))
-        assert len(labelled.select(slice(0, 2)).labels) == 2
-        with pytest.raises(ValueError, match="rows up to 3 are asked for, .* given 2 labels: give one for each sample"):
-            labelled.select(slice(1, 3))
-
-    def test_labels_out_of_range_are_refused_at_once(self, denoiser):
-        with pytest.raises(ValueError, match=r"labels must lie in 0\.\.3, or be 4 for no label, got 5"):
-            LabelledDenoiser(denoiser, torch.tensor([5, 0]))
-
-    def test_a_network_that_takes_no_labels_is_refused(self):
-        denoiser = Denoiser(UNet(SHAPE, **SMALL), IsotropicDiffusion(SHAPE), prediction=PredictX())
-        assert denoiser.classes is None
-        for call in (
-            lambda: LabelledDenoiser(denoiser, torch.tensor([0, 0, 0])),
-            lambda: denoiser.output(*inputs(), torch.tensor([0, 0, 0])),
-        ):
-            with pytest.raises(ValueError, match=r"denoiser's UNet takes no labels: make it with classes"):
-                call()
-
-    @pytest.mark.usefixtures("as_in_production")
-    def test_an_oracle_takes_no_labels(self):
-        oracle = GaussianOracle(IsotropicDiffusion(SHAPE), mean=torch.zeros(SHAPE), variance=torch.ones(SHAPE))
-        with pytest.raises(TypeError, match="denoiser must be a Denoiser"):
-            LabelledDenoiser(oracle, torch.tensor([0, 0]))
-
-    def test_its_labels_are_no_part_of_its_state_but_move_with_it(self, denoiser):
-        labelled = LabelledDenoiser(denoiser, torch.tensor([2, 0]))
-        assert "labels" not in labelled.state_dict()
-        assert labelled.to("meta").labels.device.type == "meta"
 
     def test_the_moving_average_knows_classes(self, denoiser):
         average = EMA(denoiser).model
         assert average.classes == CLASSES
         z, t = inputs()
         labels = torch.tensor([2, 0, 1])
-        assert torch.equal(LabelledDenoiser(average, labels).output(z, t), denoiser.output(z, t, labels))
+        assert torch.equal(average.output(z, t, labels), denoiser.output(z, t, labels))
 
-    def test_a_network_without_classes_is_called_with_two_arguments(self):
+    def test_nothing_is_given_to_a_plain_denoiser(self, denoiser):
+        with pytest.raises(ValueError, match="given is for a denoiser that depends on it.*condition="):
+            denoiser(*inputs(), given=torch.zeros(3))
+
+    def test_a_network_takes_three_arguments(self):
         class Two(torch.nn.Module):
             def forward(self, z, t):
-                return z * 2
+                return z
 
-        z, t = inputs()
-        denoiser = Denoiser(Two(), IsotropicDiffusion(SHAPE), prediction=PredictX())
-        assert torch.equal(denoiser.output(z, t), z * 2)
+        with pytest.raises(TypeError, match=r"Two.forward does not take three.*condition=None\)"):
+            Denoiser(Two(), IsotropicDiffusion(SHAPE), prediction=PredictX())
 
-
-class TestLoss:
-    def test_the_loss_under_labels_is_that_of_the_labelled_denoiser(self, denoiser):
+    def test_the_loss_under_labels_costs_rows_without_one_nothing_more(self, denoiser):
         x, _ = inputs()
-        labels = torch.tensor([2, CLASSES, 0])
-        loss = DenoisingLoss(denoiser.process, reduction=SumOverDimensions())
+        loss = DenoisingLoss(denoiser)
+        ours = loss(x, condition=torch.tensor([2, CLASSES, 0]), generator=seeded())
+        assert (ours != loss(x, generator=seeded())).tolist() == [True, False, True]
 
-        def seeded():
-            return torch.Generator().manual_seed(5)
 
-        ours = loss(denoiser, x, labels=labels, generator=seeded())
-        assert torch.equal(ours, loss(LabelledDenoiser(denoiser, labels), x, generator=seeded()))
-        # Row 1 has no label, so it costs what it costs without.
-        without = loss(denoiser, x, generator=seeded())
-        assert torch.equal((ours != without), torch.tensor([True, False, True]))
+class TestRows:
+    CONDITION: ClassVar = {"label": torch.arange(5), "image": torch.rand(5, 2, 2)}
 
-    @pytest.mark.usefixtures("as_in_production")
-    def test_labels_belong_to_denoisers_with_classes(self, denoiser):
-        loss, (x, _) = DenoisingLoss(denoiser.process), inputs()
-        labelled = LabelledDenoiser(denoiser, torch.tensor([2, 0, 1]))
-        with pytest.raises(TypeError, match="denoiser must be a Denoiser"):
-            loss(labelled, x, labels=torch.tensor([2, 0, 1]))
-        plain = copy.deepcopy(denoiser)
-        plain.classes = None
-        with pytest.raises(ValueError, match="takes no labels"):
-            loss(plain, x, labels=torch.tensor([2, 0, 1]))
+    @pytest.mark.parametrize("rows", [slice(0, 2), slice(1, None), torch.tensor([4, 0, 0])], ids=str)
+    def test_rows_are_selected_from_each_part(self, rows):
+        found = select_rows(self.CONDITION, rows)
+        assert all(torch.equal(found[name], part[rows]) for name, part in self.CONDITION.items())
+        assert torch.equal(select_rows(self.CONDITION["label"], rows), torch.arange(5)[rows])
+        assert select_rows(None, rows) is None
+
+    def test_there_must_be_one_for_each_row(self):
+        for condition in (None, torch.zeros(5), self.CONDITION):
+            check_rows("condition", condition, 5)
+        for wrong in (torch.zeros(4), torch.zeros(()), {"label": torch.zeros(5), "image": torch.zeros(4, 2)}):
+            with pytest.raises(ValueError, match="condition must have one entry for each of 5 rows, got shape"):
+                check_rows("condition", wrong, 5)
+        for wrong in ([1, 2, 3, 4, 5], {"label": [1, 2, 3, 4, 5]}):
+            with pytest.raises(TypeError, match="condition must be a.* Tensor"):
+                check_rows("condition", wrong, 5)

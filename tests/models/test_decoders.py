@@ -75,7 +75,7 @@ def pair(shape, seed=0):
 
 
 def levels_of(grey_levels, shape, batch=2, seed=0):
-    return torch.randint(grey_levels.levels, (batch, *shape), generator=seeded(seed))
+    return torch.randint(grey_levels.count, (batch, *shape), generator=seeded(seed))
 
 
 # ---- the Gaussian density -----------------------------------------------------------------------------------------
@@ -167,7 +167,7 @@ class TestGaussian:
         slack = (expected - 64 * math.log(0.02 * math.sqrt(2 * math.pi))).max().item() * 32 * 1.2e-7
         torch.testing.assert_close(ours, expected, rtol=0, atol=slack)
 
-    def test_no_law_where_no_signal_or_no_noise_is_left(self):
+    def test_no_distribution_where_no_signal_or_no_noise_is_left(self):
         x, x_hat = pair((5,))
         unbounded = GaussianDecoder(IsotropicDiffusion((5,), CosineSchedule(-np.inf, np.inf)))
         with pytest.raises(
@@ -232,11 +232,13 @@ class TestStddev:
     def test_other_kinds_are_refused(self):
         with pytest.raises(TypeError, match="stddev must be floating-point.*torch.int64"):
             GaussianDecoder(heat(), torch.ones(IMAGES, dtype=torch.int64))
-        with pytest.raises(TypeError, match="stddev must be a float or an int, one for all pixels"):
+        with pytest.raises(
+            ValueError, match=r"stddev must be one number for all pixels, or None, got shape \(1, 8, 8\)"
+        ):
             DiscretisedGaussianDecoder(heat(), EIGHT_BITS, torch.ones(IMAGES))
-        with pytest.raises(TypeError, match="quantisation must be a GreyLevels.*got None"):
+        with pytest.raises(TypeError, match="grey_levels must be a GreyLevels.*got None"):
             DiscretisedGaussianDecoder(heat(), None)
-        with pytest.raises(TypeError, match="quantisation must be a GreyLevels.*got 256"):
+        with pytest.raises(TypeError, match="grey_levels must be a GreyLevels.*got 256"):
             GaussianDecoder(heat(), grey_levels=256)
         with pytest.raises(TypeError, match="process must be a LinearGaussianProcess"):
             GaussianDecoder(torch.nn.Identity())
@@ -292,7 +294,7 @@ class TestPreparing:
     @pytest.mark.parametrize("kind", [GaussianDecoder, DiscretisedGaussianDecoder])
     def test_data_off_the_levels_is_refused(self, kind):
         decoder = build(kind, heat(), EIGHT_BITS)
-        with pytest.raises(ValueError, match="data off its levels.*give the decoder no quantisation"):
+        with pytest.raises(ValueError, match="data off its levels.*give the decoder no grey levels"):
             decoder.prepare(random_images(IMAGES))
         with pytest.raises(ValueError, match="outside the declared range"):
             decoder.prepare(torch.full((2, *IMAGES), -1.0))
@@ -386,7 +388,7 @@ class TestDiscretised:
         q, stddev = grey_levels, math.exp(log_stddev)
         extent = q.high - q.low
         decoder = DiscretisedGaussianDecoder(point(), q, stddev * extent)
-        x = decoder.prepare(torch.arange(q.levels)[:, None])
+        x = decoder.prepare(torch.arange(q.count)[:, None])
         x_hat = torch.full_like(x, q.low + share * extent)
         total = decoder.negative_log_likelihood(x, x_hat, 0.5).neg().exp().sum().item()
         # Edges shared by two bins are rounded apart by an eps of the data's size, over a stddev above extent / 404, and
@@ -398,14 +400,14 @@ class TestDiscretised:
     def test_it_is_a_difference_of_two_normal_distribution_functions(self, process, grey_levels):
         q = grey_levels
         levels = levels_of(q, process.shape)
-        levels.flatten()[:2] = torch.tensor([0, q.levels - 1])
+        levels.flatten()[:2] = torch.tensor([0, q.count - 1])
         stddev = 5 * q.width
         decoder = DiscretisedGaussianDecoder(process, q, stddev)
         x = decoder.prepare(levels)
         x_hat = x + stddev * random_images(process.shape)
         law = Normal(x_hat, stddev)
         value, half = q.values(levels, torch.float64), q.width / 2
-        upper = torch.where(levels == q.levels - 1, 1.0, law.cdf(value + half))
+        upper = torch.where(levels == q.count - 1, 1.0, law.cdf(value + half))
         lower = torch.where(levels == 0, 0.0, law.cdf(value - half))
         ours = decoder.negative_log_likelihood(x, x_hat, 0.5)
         # P is at least 0.04: cancellation loses two digits. Float32 data is put back on its levels, and the estimate
@@ -454,7 +456,7 @@ class TestDiscretised:
         inner = log_stddev + math.log(2 * math.pi) / 2 + math.log(255)
         torch.testing.assert_close(ours, outer * math.log(2) + (1024 - outer) * inner, rtol=1e-13, atol=0)
 
-    def test_no_law_where_no_signal_or_no_noise_is_left(self):
+    def test_no_distribution_where_no_signal_or_no_noise_is_left(self):
         x, x_hat = EIGHT_BITS.values(levels_of(EIGHT_BITS, (5,))), random_images((5,))
         unbounded = IsotropicDiffusion((5,), CosineSchedule(-np.inf, np.inf))
         decoder = DiscretisedGaussianDecoder(unbounded, EIGHT_BITS)
@@ -579,7 +581,7 @@ class TestDequantisedBound:
         x, x_hat = pair(IMAGES)
         density, probability = (GaussianDecoder(heat(), 0.1, grey_levels=q) for q in (None, grey_levels))
         gap = probability.negative_log_likelihood(x, x_hat, 0.1) - density.negative_log_likelihood(x, x_hat, 0.1)
-        expected = torch.full((2,), -64 * math.log((grey_levels.high - grey_levels.low) / (grey_levels.levels - 1)))
+        expected = torch.full((2,), -64 * math.log((grey_levels.high - grey_levels.low) / (grey_levels.count - 1)))
         torch.testing.assert_close(gap, expected.double(), rtol=1e-6, atol=1e-10)
 
     def test_narrow_bins_have_the_densitys_mass(self):
@@ -594,8 +596,9 @@ class TestDequantisedBound:
         torch.testing.assert_close(ours, theirs, rtol=0, atol=64 * (6.2e-5**2 * 15 / 24) + 1e-11)
 
 
+@pytest.mark.full
 def test_they_compile_to_one_graph_and_mark_what_is_wrong():
-    """In a process of its own: the suite's run-time shape checks would themselves break graphs."""
+    """In another process: run-time shape checks would themselves break graphs."""
     script = Path(__file__).with_name("compiled_decoders.py")
     result = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=300, check=False)
     assert result.returncode == 0, result.stderr

@@ -1,4 +1,4 @@
-"""The denoiser: exact for exact predictions, strict about what it is given, and one law for every form of time."""
+"""The denoiser: exact for exact predictions, strict about what it is given, and the same for every form of time."""
 
 import re
 
@@ -56,8 +56,8 @@ class Says(nn.Module):
         super().__init__()
         self.said = output
 
-    def forward(self, z_t, t):
-        self.asked = z_t, t
+    def forward(self, z_t, t, condition=None):
+        self.asked = z_t, t, condition
         return self.said
 
 
@@ -68,7 +68,7 @@ class Scale(nn.Module):
         super().__init__()
         self.weight = nn.Parameter(torch.tensor(0.7))
 
-    def forward(self, z_t, t):
+    def forward(self, z_t, t, condition=None):
         return self.weight * z_t * (1 + t.to(z_t.dtype)).reshape(-1, 1, 1, 1)
 
 
@@ -84,7 +84,7 @@ class TestExactness:
     def test_the_exact_target_gives_back_the_data(self, name, prediction, dtype, generator):
         process = PROCESSES[name]
         x, noise, t = draws(dtype, generator)
-        z_t, target = prediction.training_pair(process, x, noise, t)
+        z_t, target = prediction.training_pair(process.at(t), x, noise)
         estimate = Denoiser(Says(target), process, prediction=prediction)(z_t, t)
         # Latent and target are rounded at their size, go through a few transforms that sum 4 + 6 products each, there
         # and back, and what is off then is amplified by the gain of the conversion at most.
@@ -100,10 +100,10 @@ class TestExactness:
         process = PROCESSES[name]
         prediction = PredictPreviousLevel() if process.levels else PredictPreviousLevel(levels=8)
         x, noise, t = draws(torch.float64, generator)
-        z_t, target = prediction.training_pair(process, x, noise, t)
+        z_t, target = prediction.training_pair(process.at(t), x, noise)
         # Levels strictly before 0, 1, 2.4, 6 and 8 of 8.
         before = torch.tensor([0.0, 0.0, 2.0, 5.0, 7.0], dtype=torch.float64) / 8
-        latent, output = prediction.conversion(process, t, process.log_coefficients(before)[0])
+        latent, output = prediction.conversion(process.at(t), process.at(before).log_alpha)
         less = process.basis.combine((z_t, latent), (target, output))
         (expected,) = process.degrade(x, before)
         # Two transforms of 24 numbers in float64.
@@ -118,7 +118,7 @@ class TestExactness:
     def test_a_wrong_target_gives_wrong_data(self, generator):
         x, noise, t = draws(torch.float64, generator)
         process = PROCESSES["blurring"]
-        z_t, target = PredictV().training_pair(process, x, noise, t)
+        z_t, target = PredictV().training_pair(process.at(t), x, noise)
         estimate = Denoiser(Says(target + 1), process, prediction=PredictV())(z_t, t)
         # v is off by 1 in every pixel, and sigma of the later times is not small.
         assert (estimate - x)[2:].abs().max() > 0.1
@@ -176,10 +176,11 @@ class TestTime:
         z_t = torch.randn(3, *SHAPE, generator=generator, dtype=torch.float64)
         network = Says(torch.zeros_like(z_t))
         Denoiser(network, PROCESSES["heat"], prediction=PredictX())(z_t, t)
-        seen, times = network.asked
+        seen, times, condition = network.asked
         assert seen is z_t
         assert times.dtype == torch.float32
         assert times.tolist() == [0.25] * 3
+        assert condition is None
 
     @pytest.mark.parametrize("t", [-0.01, 1.01, float("nan"), torch.tensor([0.1, 0.2, 1.5])])
     def test_times_outside_are_refused(self, denoiser, t):
@@ -194,12 +195,10 @@ class TestTime:
         ):
             denoiser(torch.zeros(3, *SHAPE), torch.full(shape, 0.5))
 
-    @pytest.mark.usefixtures("unchecked")
     def test_integer_times_are_refused(self, denoiser):
         with pytest.raises(TypeError, match=r"t must be a floating-point time.*int64.*level / levels"):
             denoiser(torch.zeros(3, *SHAPE), torch.tensor([0, 1, 1]))
 
-    @pytest.mark.usefixtures("unchecked")
     def test_the_number_1_is_the_last_time(self, denoiser):
         z_t = torch.ones(2, *SHAPE)
         assert torch.equal(denoiser(z_t, 1), denoiser(z_t, 1.0))
@@ -216,7 +215,6 @@ class TestLatents:
         with pytest.raises(ValueError, match=r"add the batch axis with z_t\[None\]"):
             denoiser(torch.zeros(SHAPE), 0.5)
 
-    @pytest.mark.usefixtures("unchecked")
     @pytest.mark.parametrize(
         ("dtype", "words"),
         [
@@ -253,7 +251,7 @@ class TestModule:
     def test_the_process_s_part_is_held_in_full_precision_under_autocast(self, generator):
         process = PROCESSES["heat"]
         x, noise, t = draws(torch.float32, generator)
-        z_t, target = PredictV().training_pair(process, x, noise, t)
+        z_t, target = PredictV().training_pair(process.at(t), x, noise)
         denoiser = Denoiser(Says(target), process, prediction=PredictV())
         with torch.autocast("cpu", torch.bfloat16):
             rounded = denoiser(z_t, t)
@@ -271,7 +269,7 @@ class TestModule:
 
     def test_an_estimate_without_a_network_predicts_the_data(self, generator):
         class Zero(AbstractDenoiser):
-            def forward(self, z_t, t):
+            def forward(self, z_t, t, condition=None, given=None):
                 return torch.zeros_like(z_t)
 
         zero = Zero(PROCESSES["heat"])
@@ -281,7 +279,7 @@ class TestModule:
 
 
 def test_float64_latents_meet_a_float32_network_in_its_precision():
-    """Laws are computed in float64 here and there; a network is asked in its own precision."""
+    """Distributions are computed in float64 here and there; a network is asked in its precision."""
     process = IsotropicDiffusion((1, 8, 8))
     network = UNet((1, 8, 8), channels=8, multipliers=(1,), blocks=1, attention_levels=()).eval()
     denoiser = Denoiser(network, process, prediction=PredictX())

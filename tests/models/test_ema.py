@@ -227,7 +227,7 @@ class TestWrappers:
         ema = EMA(model, 0.5)
         optimizer = torch.optim.SGD(inside.parameters(), lr=0.1)
         before = values(model)
-        nudged_inside(torch.randn(8, 2)).square().sum().backward()
+        inside(torch.randn(8, 2)).square().sum().backward()
         optimizer.step()
         ema.update(inside)
         for ours, old, new in zip(values(ema.model), before, values(model), strict=True):

@@ -31,11 +31,11 @@ def size(grey_levels):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_values_are_those_of_exact_arithmetic(grey_levels, dtype):
     q = grey_levels
-    levels = torch.arange(q.levels)
+    levels = torch.arange(q.count)
     values = q.values(levels, dtype)
     assert values.dtype == dtype
-    step = Fraction(q.high - q.low) / (q.levels - 1)
-    exact = [float(Fraction(q.low) + k * step) for k in range(q.levels)]
+    step = Fraction(q.high - q.low) / (q.count - 1)
+    exact = [float(Fraction(q.low) + k * step) for k in range(q.count)]
     # Four roundings in float64 (one of `exact`), and one to the dtype.
     tolerance = (2 * torch.finfo(torch.float64).eps + torch.finfo(dtype).eps / 2) * size(q)
     torch.testing.assert_close(values.double(), torch.tensor(exact, dtype=torch.float64), rtol=0, atol=tolerance)
@@ -45,7 +45,7 @@ def test_values_are_those_of_exact_arithmetic(grey_levels, dtype):
 
 
 def by_share(q, levels, dtype):
-    return q.low + (q.high - q.low) * (levels.to(dtype) / (q.levels - 1))
+    return q.low + (q.high - q.low) * (levels.to(dtype) / (q.count - 1))
 
 
 def by_width(q, levels, dtype):
@@ -55,7 +55,7 @@ def by_width(q, levels, dtype):
 def by_normalising(q, levels, dtype):
     """Scaled to [0, 1], minus a mean, over a standard deviation."""
     scale = 1 / (q.high - q.low)
-    return (levels.to(dtype) / (q.levels - 1) - (-q.low * scale)) / scale
+    return (levels.to(dtype) / (q.count - 1) - (-q.low * scale)) / scale
 
 
 def in_single_then_widened(q, levels, dtype):
@@ -66,7 +66,7 @@ def in_single_then_widened(q, levels, dtype):
 @pytest.mark.parametrize("scaled", [by_share, by_width, by_normalising, in_single_then_widened])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_every_level_is_recognised_however_it_was_computed(grey_levels, scaled, dtype):
-    levels = torch.arange(grey_levels.levels)
+    levels = torch.arange(grey_levels.count)
     indices = grey_levels.indices(scaled(grey_levels, levels, dtype))
     assert indices.dtype == torch.int64
     assert torch.equal(indices, levels)
@@ -115,7 +115,7 @@ class TestFilling:
         torch.testing.assert_close(ours, expected, rtol=0, atol=2 * torch.finfo(torch.float32).eps)
 
     def test_what_has_no_width_is_refused(self):
-        with pytest.raises(ValueError, match="levels must be at least 2, got 0"):
+        with pytest.raises(ValueError, match="count must be at least 2, got 0"):
             GreyLevels.bin_centres(0, 0.0, 1.0)
         with pytest.raises(ValueError, match="low < high, got low = 1.0 and high = 1.0"):
             GreyLevels.bin_centres(4, 1.0, 1.0)
@@ -125,7 +125,7 @@ class TestDequantising:
     @every_quantisation
     def test_noise_is_uniform_over_the_bin(self, grey_levels):
         q, count = grey_levels, 20_000
-        levels = torch.randint(q.levels, (count,), generator=seeded())
+        levels = torch.randint(q.count, (count,), generator=seeded())
         x = q.values(levels, torch.float64)
         share = (q.dequantise(x, generator=seeded(1)) - x) / q.width + 0.5
         # Off by roundings of the sum, as shares of a level.
@@ -140,7 +140,7 @@ class TestDequantising:
 
     @every_quantisation
     def test_integers_and_their_values_give_the_same(self, grey_levels):
-        levels = torch.randint(grey_levels.levels, (3, 5), generator=seeded())
+        levels = torch.randint(grey_levels.count, (3, 5), generator=seeded())
         ours = grey_levels.dequantise(levels, generator=seeded())
         theirs = grey_levels.dequantise(grey_levels.values(levels), generator=seeded())
         assert ours.dtype == torch.float32
@@ -157,10 +157,10 @@ class TestDequantising:
     @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
     def test_dequantised_data_is_not_taken_for_data_on_the_levels(self, grey_levels, dtype):
         """Of 1000 numbers all would have to land within a tolerance of at most a quarter of a level: (1/2)^1000."""
-        levels = torch.randint(grey_levels.levels, (1000,), generator=seeded())
+        levels = torch.randint(grey_levels.count, (1000,), generator=seeded())
         noisy = grey_levels.dequantise(grey_levels.values(levels, dtype), generator=seeded())
         assert noisy.dtype == dtype
-        with pytest.raises(ValueError, match="dequantised already.*give the decoder no quantisation"):
+        with pytest.raises(ValueError, match="dequantised already.*give the decoder no grey levels"):
             grey_levels.indices(noisy)
 
 
@@ -231,7 +231,7 @@ class TestRefused:
 
     @pytest.mark.usefixtures("as_in_production")
     def test_numbers_of_levels(self):
-        with pytest.raises(ValueError, match="levels must be at least 2, got 1"):
+        with pytest.raises(ValueError, match="count must be at least 2, got 1"):
             GreyLevels(1, 0.0, 1.0)
-        with pytest.raises(TypeError, match="levels must be an int.*got 256.0"):
+        with pytest.raises(TypeError, match="count must be an int.*got 256.0"):
             GreyLevels(256.0, 0.0, 1.0)

@@ -91,7 +91,7 @@ def test_the_jacobian_s_diagonal_is_autograd_s(build, process, t, seed):
     oracle = build(process, seed)
     assume(process.sigma(t).min() > 1e-2)
     z, basis = latents(process, t, seed), process.basis
-    at = process.log_coefficients(process.as_times(t))
+    at = process.at(t)
 
     def posterior_mean(u):
         return oracle.spectral_mean(u[None], at)[0]
@@ -128,7 +128,7 @@ def test_the_variance_is_what_is_left_to_know(build, process, t, seed):
     overall = (share * mean).sum(1, keepdim=True)
     expected = (share * (variances * sigma**2 / total + (mean - overall).square())).sum(1)
     # Shares are off by 1e-16 of exponents up to (1 / sigma)^2 times the coefficients; spreads come to tens.
-    found = oracle.spectral_variance(u_t, process.log_coefficients(process.as_times(t)))
+    found = oracle.spectral_variance(u_t, process.at(t))
     torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
 
 
@@ -191,7 +191,7 @@ def test_each_example_has_its_own_time(build):
 
 
 @pytest.mark.parametrize("build", ORACLES)
-def test_samples_have_the_law_of_the_data(build):
+def test_samples_have_the_distribution_of_the_data(build):
     """The first two moments of 20000 samples, within five standard errors."""
     process = HeatDissipation((1, 2, 2), blur_sigma_max=3.0, levels=10)
     oracle = build(process)
@@ -234,7 +234,7 @@ class TestLimits:
 
     def test_the_variance_without_signal_is_the_data_s(self):
         process = IsotropicDiffusion(SHAPE, RectifiedFlowSchedule())
-        u, at = random_images(SHAPE, seed=5), process.log_coefficients(process.as_times(1.0))
+        u, at = random_images(SHAPE, seed=5), process.at(1.0)
         oracle = gaussian(process)
         torch.testing.assert_close(oracle.spectral_variance(u, at), oracle.variance.expand_as(u), rtol=1e-13, atol=0)
         rows = empirical(process)
@@ -245,7 +245,7 @@ class TestLimits:
 
     def test_the_variance_without_noise_is_none(self):
         process = IsotropicDiffusion(SHAPE, LinearSchedule())
-        u, at = random_images(SHAPE), process.log_coefficients(process.as_times(0.0))
+        u, at = random_images(SHAPE), process.at(0.0)
         for build in (gaussian, mixture):
             torch.testing.assert_close(build(process).spectral_variance(u, at), 0 * u, rtol=0, atol=1e-26)
             with pytest.raises(ValueError, match="no noise in some coefficient.*sigma > 0"):
@@ -259,7 +259,7 @@ class TestLimits:
         alpha, sigma = process.alpha(t).item(), process.sigma(t).item()
         z = torch.tensor([[alpha * 1e6]], dtype=torch.float64)
         odds = math.exp(-((alpha / sigma) ** 2) / 2)
-        found = oracle.spectral_variance(z, process.log_coefficients(process.as_times(t)))
+        found = oracle.spectral_variance(z, process.at(t))
         # A difference of squares would stop at 1e-17.
         assert 1e-60 < odds < 1e-20
         # The exponent is a difference of latents near 1e6, rounded to 1e-10, over sigma^2 = 1e-3.
@@ -271,7 +271,7 @@ class TestLimits:
         known = GaussianOracle(process, mean, torch.zeros(()))
         z = process.degrade(process.basis.inverse(mean[None]), 0.7)[0]
         torch.testing.assert_close(known(z, 0.7), process.basis.inverse(mean[None]), rtol=0, atol=1e-13)
-        at = process.log_coefficients(process.as_times(0.7))
+        at = process.at(0.7)
         assert not known.spectral_variance(process.basis.forward(z), at).any()
         with pytest.raises(ValueError, match="needs a density"):
             known.log_prob(z, 0.7)

@@ -257,6 +257,7 @@ class TestArithmetic:
         assert all(p.grad.isfinite().all() for p in small.parameters())
 
     @pytest.mark.usefixtures("unchecked")
+    @pytest.mark.full
     def test_it_compiles_to_one_graph_with_equal_output(self, small):
         z, t = inputs((1, 8, 8))
         # The eager backend traces the whole graph, which is what can break; code generation is torch's own matter.

@@ -1,9 +1,8 @@
-"""What the tests of losses share: seeds, exact problems, a poor network, and a table of refusals."""
-
-import re
+"""What the tests of losses share: uniform numbers, exact problems, a poor network, and few of many processes."""
 
 import pytest
 import torch
+from support import seeded
 from torch import nn
 
 from unmelt.degradations import CosineSchedule, IsotropicDiffusion
@@ -17,10 +16,6 @@ EPS = 2.0**-52
 ALMOST = 1 - 2.0**-53
 # Kolmogorov's distance of n draws exceeds 2.2 / sqrt(n) for one seed in 10^4.
 KOLMOGOROV = 2.2
-
-
-def seeded(seed=7):
-    return torch.Generator().manual_seed(seed)
 
 
 def uniforms(count, seed=7):
@@ -73,13 +68,6 @@ class Wobbly(nn.Module):
         tail = (-1, *(1,) * (z.ndim - 1))
         told = 0.0 if condition is None else condition.to(z.dtype).reshape(tail)
         return torch.sin(3 * z).roll(1, -1) * turned + own * z + late * t.to(z.dtype).reshape(tail) + told
-
-
-def refuses(table):
-    """Parametrise a test by rows (call, error, words): each call must raise that error, with these words in it."""
-    return pytest.mark.parametrize(
-        ("call", "error", "words"), table, ids=[re.sub(r"\W+", " ", words)[:50].strip() for _, _, words in table]
-    )
 
 
 # One process of each kind that matters to likelihoods; the rest of the zoo repeats them in the full suite.
