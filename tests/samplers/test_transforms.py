@@ -84,7 +84,7 @@ def test_a_trajectory_costs_no_more_than_its_states_and_predictions(monkeypatch)
 
 
 def test_inverse_heat_dissipation_s_own_steps_need_none(monkeypatch):
-    """u + f(u) + delta noise: tables of a process per frequency, whose numbers are one for all of a step."""
+    """Steps u + f(u) + delta noise: tables of a process per frequency, whose numbers are one for all of a step."""
     process = PROCESSES["heat"]()
     stepper = Posterior(Independent(), ConstantStd(0.2))
     sampler = made(soft(process, PredictPreviousLevel()), stepper, prior=data_prior(process))
