@@ -303,6 +303,16 @@ class TestFitting:
             kind.from_state_dict(process, {})
 
 
+class Loud(LinearGaussianProcess):
+    """No signal is left at t = 1, and noise of twice the unit."""
+
+    def log_alpha(self, t):
+        return (1 - t).log()
+
+    def log_sigma(self, t):
+        return (2 * t).log()
+
+
 class TestDefaultPrior:
     def test_standard_normal_where_the_process_ends_in_it_else_fitted(self):
         data = random_images(SHAPE, batch=9)
@@ -314,6 +324,7 @@ class TestDefaultPrior:
             # Noise of another variance, and signal that is left, are each told.
             (IsotropicDiffusion(SHAPE, CosineSchedule(-5.0, 5.0)), LowRankGaussianPrior),
             (IsotropicDiffusion(SHAPE, GeometricNoise(0.01, 50.0)), LowRankGaussianPrior),
+            (Loud(PixelBasis(SHAPE)), LowRankGaussianPrior),
         ):
             assert ends_in_standard_normal(process) == (kind is StandardNormalPrior)
             assert type(fit_prior(process, data)) is kind
