@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import ClassVar, Self
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
@@ -52,7 +52,7 @@ class Prior(ConstantModule, ABC):
         self.process = process
 
     @classmethod
-    def fit(cls, process: LinearGaussianProcess, data: Data) -> Self:
+    def fit(cls, process: LinearGaussianProcess, data: Data) -> Prior:
         """Return the prior fitted to data of a process; here, one that needs none of it.
 
         Args:
@@ -68,7 +68,7 @@ class Prior(ConstantModule, ABC):
         return cls(process)
 
     @classmethod
-    def from_state_dict(cls, process: LinearGaussianProcess, state: Mapping[str, Tensor]) -> Self:
+    def from_state_dict(cls, process: LinearGaussianProcess, state: Mapping[str, Tensor]) -> Prior:
         """Return the prior whose `state_dict` this is.
 
         Raises:

@@ -392,6 +392,7 @@ WEIGHT = nn.Parameter(torch.ones(SHAPE))
         ),
     ]
 )
+@pytest.mark.usefixtures("as_in_production")
 def test_refusals_say_what_to_do(call, error, words):
     with pytest.raises(error, match=words):
         call()

@@ -54,15 +54,8 @@ from unmelt.losses import (
 from unmelt.testing.strategies import Anisotropic, processes, random_images, seeds, times
 
 
-@pytest.fixture(autouse=True, scope="module")
-def quick_refusals():
-    """Hundreds of processes are asked whether they convert a measure: at five times each, not 129."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("unmelt.degradations.predictions._TIMES_PROBED", 5)
-        yield
-
-
 @pytest.mark.parametrize("name", ON_X)
+@settings(max_examples=12)
 @given(process=processes(), t=times(0.05, 0.95), seed=seeds())
 def test_each_weighting_is_its_papers_formula(name, process, t, seed):
     t, (weighting, on_x) = batch_times(t), ON_X[name]
@@ -76,6 +69,7 @@ def test_each_weighting_is_its_papers_formula(name, process, t, seed):
 
 
 @pytest.mark.parametrize("name", RATED)
+@settings(max_examples=20)
 @given(process=processes(), t=times(0.05, 0.95), seed=seeds())
 def test_weightings_with_the_log_snrs_rate_are_their_papers_formulas(name, process, t, seed):
     t, (weighting, on_x) = batch_times(t), RATED[name]
@@ -244,6 +238,7 @@ def test_a_weight_per_example_needs_the_signals_axes():
         ),
     ]
 )
+@pytest.mark.usefixtures("as_in_production")
 def test_impossible_settings_are_refused(call, error, words):
     with pytest.raises(error, match=words):
         call()

@@ -208,6 +208,7 @@ class TestEveryPrior:
             prior.divergence(q)
 
     @EACH
+    @pytest.mark.usefixtures("as_in_production")
     def test_wrong_types_are_refused(self, build):
         prior = build()
         with pytest.raises(TypeError, match=r"torch.uint8.*x.float\(\) / 255|torch.uint8.*floating"):
@@ -283,6 +284,7 @@ class TestFitting:
         assert torch.equal(twin.log_prob(z), prior.log_prob(z))
         assert torch.equal(twin.sample(3, generator=seeded()), prior.sample(3, generator=seeded()))
 
+    @pytest.mark.usefixtures("as_in_production")
     def test_what_cannot_be_fitted_to_is_refused(self, kind, process, settings):
         if kind is StandardNormalPrior:
             assert kind.fit(process, iter([])).agrees_with(kind(process))
@@ -464,6 +466,7 @@ class TestOraclePrior:
         # A mixture of two has tails no heavier than a Gaussian's.
         assert ((u.var(0) / variance - 1).abs() < 5 * math.sqrt(2 / 20_000)).all()
 
+    @pytest.mark.usefixtures("as_in_production")
     def test_something_else_is_refused(self):
         with pytest.raises(TypeError, match=r"oracle must be an Oracle, such as EmpiricalOracle\(process, data\)"):
             OraclePrior(heat())
@@ -685,6 +688,7 @@ class TestDegradedDataPrior:
         with pytest.raises(ValueError, match=r"data must have shape \(batch, 2, 6, 5\)"):
             DegradedDataPrior.fit(heat(), random_images((2, 5, 6)))
 
+    @pytest.mark.usefixtures("as_in_production")
     def test_wrong_types_are_refused(self):
         with pytest.raises(TypeError, match="divergence must be a KernelDivergence"):
             DegradedDataPrior.fit(heat(), random_images(SHAPE), divergence="bound")
