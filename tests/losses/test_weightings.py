@@ -86,7 +86,7 @@ def test_weightings_with_the_log_snrs_rate_are_their_papers_formulas(name, proce
 
 
 @pytest.mark.parametrize("name", ALL)
-@settings(max_examples=10)
+@settings(max_examples=5)
 @given(process=processes(), t=times(0.05, 0.95), seed=seeds())
 def test_a_weighted_loss_does_not_depend_on_what_is_predicted(name, process, t, seed):
     t, (weighting, _) = batch_times(t), ALL[name]
@@ -113,7 +113,7 @@ def test_the_error_of_a_less_degraded_signal_is_not_damped():
 
 
 @pytest.mark.parametrize("name", ALL)
-@settings(max_examples=10)
+@settings(max_examples=5)
 @given(process=processes(), t=times(0.05, 0.95))
 def test_each_weight_is_the_bounds_times_the_stated_ratio(name, process, t):
     t, weighting = batch_times(t), ALL[name][0]
