@@ -67,13 +67,13 @@ figures: $(READY) ## Draw the figures of the documentation (a minute)
 	@$(BIN)/python docs/figures.py
 
 likelihood: $(READY) ## Train three small models and write the tables of docs/likelihood.md (twenty minutes)
-	@$(BIN)/python docs/likelihood.py
+	@$(BIN)/python recipes/studies/likelihood.py
 
 priors: $(READY) ## Measure what samples owe to each prior; tables of docs/priors.md (ten minutes, models of `make likelihood`)
-	@$(BIN)/python docs/priors.py
+	@$(BIN)/python recipes/studies/priors.py
 
 sampling: $(READY) ## Train two small models; pictures and tables of docs/sampling.md (half an hour)
-	@$(BIN)/python docs/sampling.py
+	@$(BIN)/python recipes/studies/sampling.py
 
 pictures: $(READY) ## Copy the pictures that README shows of the demo
 	@$(BIN)/python docs/pictures.py runs/$(NAME)

@@ -20,13 +20,8 @@ from sampler_contenders import Builder, Contender
 from sampler_laws import Attempt, Case, Injected
 from torch import Tensor
 
-from unmelt.degradations.level import LogCoefficients
-from unmelt.samplers import (
-    Noise,
-    karras_times,
-    log_snr_times,
-    uniform_times,
-)
+from unmelt.degradations import Level
+from unmelt.samplers import KarrasGrid, LogSNRGrid, Noise, UniformGrid
 
 _AWAY = 1e-3
 _BAND = (-10.0, 10.0)
@@ -66,16 +61,16 @@ class Azula:
         if not case.isotropic:
             return {}
         # Where the signal or the noise vanishes azula cannot be.
-        (_, silent), (dead, _) = case.at(0.0), case.at(1.0)
+        silent, dead = case.at(0.0).log_sigma, case.at(1.0).log_alpha
         stop = _AWAY if bool(silent.isinf().any()) else 0.0
         start = 1 - _AWAY if bool(dead.isinf().any()) else 1.0
         p = case.process
         grids: dict[str, Callable[[int], Tensor]] = {
-            "uniform": lambda n: uniform_times(n, start=start, stop=stop),
-            "log-SNR": lambda n: log_snr_times(p, n, start=start, stop=stop),
-            "log-SNR within 10": lambda n: log_snr_times(p, n, start=start, stop=stop, band=_BAND),
-            "Karras": lambda n: karras_times(p, n, start=start, stop=stop),
-            "Karras within 10": lambda n: karras_times(p, n, start=start, stop=stop, band=_BAND),
+            "uniform": lambda n: UniformGrid(n).times(p, start=start, stop=stop),
+            "log-SNR": lambda n: LogSNRGrid(n).times(p, start=start, stop=stop),
+            "log-SNR within 10": lambda n: LogSNRGrid(n, band=_BAND).times(p, start=start, stop=stop),
+            "Karras": lambda n: KarrasGrid(n).times(p, start=start, stop=stop),
+            "Karras within 10": lambda n: KarrasGrid(n, band=_BAND).times(p, start=start, stop=stop),
         }
 
         def builder(grid: Callable[[int], Tensor]) -> Builder:
@@ -94,8 +89,8 @@ class _AzulaAttempt:
         self.start, self.end = (self._at(times) for times in (grid[:1], grid[-1:]))
         self.sampler = sampler(self, steps=len(grid) - 1, silent=True, dtype=torch.float64, **settings)
 
-    def _at(self, times: Tensor) -> LogCoefficients:
-        return self.case.process.log_coefficients(times)
+    def _at(self, times: Tensor) -> Level:
+        return self.case.process.at(times)
 
     def _times(self, t: Tensor) -> Tensor:
         """Return our times for azula's, which run uniformly from 1 to 0."""
@@ -103,8 +98,8 @@ class _AzulaAttempt:
 
     def schedule(self, t: Tensor) -> tuple[Tensor, Tensor]:
         """Return alpha and sigma as azula asks for them."""
-        log_alpha, log_sigma = self._at(self._times(t).reshape(-1))
-        return log_alpha.exp().reshape(t.shape), log_sigma.exp().reshape(t.shape)
+        at = self._at(self._times(t).reshape(-1))
+        return at.alpha.reshape(t.shape), at.sigma.reshape(t.shape)
 
     def __call__(self, x_t: Tensor, t: Tensor) -> Any:
         self.calls += 1

@@ -24,7 +24,7 @@ from sampler_contenders import Builder, Contender
 from sampler_laws import Attempt, Case, Injected
 from torch import Tensor
 
-from unmelt.degradations.level import LogCoefficients
+from unmelt.degradations import Level
 from unmelt.samplers import Noise
 
 _AWAY = 1e-3
@@ -103,17 +103,17 @@ class Diffusers:
     def _scheduler(self, case: Case, settings: dict[str, Any]) -> Any:
         scheduler = self.scheduler(**settings)
         if self.form not in (Form.PRECONDITIONED, Form.FLOW) and not settings.get("use_flow_sigmas"):
-            log_alpha, log_sigma = case.process.log_coefficients(_times(case))
-            kept = torch.sigmoid(2 * (log_alpha - log_sigma)).flatten()
+            half = case.process.at(_times(case)).log_snr.flatten() / 2
+            kept = torch.sigmoid(2 * half)
             scheduler.alphas_cumprod = kept
             if hasattr(scheduler, "lambda_t"):
-                scheduler.lambda_t = (log_alpha - log_sigma).flatten()
+                scheduler.lambda_t = half
         return scheduler
 
 
 def _times(case: Case) -> Tensor:
     """Return the times of the 1000 levels, rising."""
-    (_, silent), (dead, _) = case.at(0.0), case.at(1.0)
+    silent, dead = case.at(0.0).log_sigma, case.at(1.0).log_alpha
     first = _AWAY if bool(silent.isinf().any()) else 0.0
     last = 1 - _AWAY if bool(dead.isinf().any()) else 1.0
     return torch.linspace(first, last, _LEVELS, dtype=torch.float64)
@@ -145,7 +145,7 @@ class _DiffusersAttempt:
         kept = scheduler.alphas_cumprod[scheduler.timesteps.long()]
         return [float(s) for s in ((1 - kept) / kept).sqrt()]
 
-    def _least(self) -> LogCoefficients:
+    def _least(self) -> Level:
         """Return the coefficients at the least noise there is; on flow's lines there is none in the end."""
         if self.form in (Form.FLOW, Form.PRECONDITIONED):
             return self.case.at(0.0)
@@ -155,7 +155,7 @@ class _DiffusersAttempt:
     def _last(self) -> float:
         return float(self.scheduler.sigmas[-1]) if hasattr(self.scheduler, "sigmas") else 0.0
 
-    def _at(self, level: float) -> LogCoefficients:
+    def _at(self, level: float) -> Level:
         """Return log alpha and log sigma of the scheduler's latents at a noise level."""
         if self.form is Form.FLOW:
             pair = math.log1p(-level) if level < 1 else -math.inf, math.log(level)
@@ -164,14 +164,19 @@ class _DiffusersAttempt:
         else:
             pair = 0.0, math.log(level)
         shape = (1,) * (1 + len(self.case.process.shape))
-        return LogCoefficients(*(torch.tensor(value, dtype=torch.float64).reshape(shape) for value in pair))
+        return Level(
+            self.case.process,
+            # A level between those of the process: the oracle looks at its coefficients alone.
+            torch.tensor(math.nan, dtype=torch.float64),
+            *(torch.tensor(value, dtype=torch.float64).reshape(shape) for value in pair),
+        )
 
     def _output(self, z: Tensor, level: float) -> Tensor:
         """Return what a perfect network of this form would put out."""
         self.calls += 1
         at = self._at(level)
         x = self.case.oracle.spectral_mean(z, at)
-        alpha, sigma = at.log_alpha.exp(), at.log_sigma.exp()
+        alpha, sigma = at.alpha, at.sigma
         if self.form is Form.FLOW:
             return (z - x) / sigma
         if self.form is Form.PRECONDITIONED:

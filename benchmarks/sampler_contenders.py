@@ -4,27 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Protocol
 
 import torch
 from sampler_laws import GRIDS, Attempt, Case, OurAttempt
 from torch import Tensor
 
-from unmelt.degradations import Deterministic, Markov
+from unmelt.degradations import Deterministic
 from unmelt.models import OraclePrior
 from unmelt.samplers import (
-    AdaptiveSampler,
-    End,
-    EulerMaruyamaSampler,
-    ExponentialSDESampler,
-    HeunSampler,
-    MultistepSampler,
+    Adaptive,
+    FixedGrid,
+    Follow,
+    Heun,
+    Multistep,
     Noise,
-    NoiseMultistepSampler,
-    PosteriorSampler,
-    PredictorCorrectorSampler,
+    Posterior,
+    PredictorCorrector,
     Sampler,
+    Stepper,
     Variable,
 )
 
@@ -58,12 +56,12 @@ class Ours:
 
     Attributes:
         name: in tables and plots.
-        build: makes the sampler from the denoiser and the settings that all have: times, prior and end.
+        stepper: how its steps are taken.
         steps: the most steps that so many calls allow.
     """
 
     name: str
-    build: Callable[..., Sampler]
+    stepper: Stepper
     steps: Callable[[int], int] = lambda calls: calls
     library: str = "unmelt"
 
@@ -71,13 +69,16 @@ class Ours:
         """See `Contender.options`."""
         prior = OraclePrior(case.oracle)
 
-        def builder(grid: str, end: End) -> Builder:
+        def sampler(times: Tensor, *, denoise_last: bool) -> Sampler:
+            return Sampler(case.oracle, self.stepper, grid=FixedGrid(times), prior=prior, denoise_last=denoise_last)
+
+        def builder(grid: str, *, denoise_last: bool) -> Builder:
             return lambda calls: OurAttempt(
-                case, self.build(case.oracle, times=case.grid(grid, self.steps(calls)), prior=prior, end=end)
+                case, sampler(case.grid(grid, self.steps(calls)), denoise_last=denoise_last)
             )
 
-        ends = {"": End.ESTIMATE, ", to z_0": End.LATENT}
-        found = {grid + name: builder(grid, end) for name, end in ends.items() for grid in GRIDS}
+        ends = {"": True, ", to z_0": False}
+        found = {grid + name: builder(grid, denoise_last=last) for name, last in ends.items() for grid in GRIDS}
         away = case.away()
         if away == (1.0, 0.0):
             return found
@@ -85,7 +86,7 @@ class Ours:
         def between(grid: str) -> Builder:
             def build(calls: int) -> OurAttempt:
                 times = widened(case.grid(grid, self.steps(calls), start=away[0], stop=away[1]))
-                return OurAttempt(case, self.build(case.oracle, times=times, prior=prior), ends=away)
+                return OurAttempt(case, sampler(times, denoise_last=True), ends=away)
 
             return build
 
@@ -134,20 +135,14 @@ class _WithinCalls:
 
     def _at(self, exponent: float, initial: Tensor, noise: Noise) -> tuple[Tensor, int] | None:
         """Return samples at a tolerance and the calls that they took, if it keeps within them."""
-        sampler = AdaptiveSampler(
-            self.case.oracle,
-            rtol=10**exponent,
-            atol=10**exponent / 10,
-            most_calls=self.most_calls,
-            prior=OraclePrior(self.case.oracle),
-        )
+        stepper = Adaptive(rtol=10**exponent, atol=10**exponent / 10, most_calls=self.most_calls)
+        sampler = Sampler(self.case.oracle, stepper, prior=OraclePrior(self.case.oracle))
         try:
-            samples = sampler.sample(len(initial), initial=initial, noise=noise)
+            found = sampler.run(len(initial), initial=initial, noise=noise, keep_path=False)
         except RuntimeError:
             # The solver gave up.
             return None
-        calls = sampler.report.calls
-        return (samples, calls) if calls <= self.most_calls else None
+        return (found.samples, found.stats.calls) if found.stats.calls <= self.most_calls else None
 
 
 def widened(grid: Tensor) -> Tensor:
@@ -162,19 +157,20 @@ def _halved(calls: int) -> int:
 
 
 OURS: list[Contender] = [
-    Ours("DDPM", partial(PosteriorSampler, coupling=Markov())),
-    Ours("DDIM", partial(PosteriorSampler, coupling=Deterministic())),
-    Ours("Heun, t", HeunSampler, _halved),
-    Ours("Heun, log-SNR", partial(HeunSampler, variable=Variable.LOG_SNR), _halved),
-    Ours("multistep 2, t", MultistepSampler),
-    Ours("multistep 2, log-SNR", partial(MultistepSampler, variable=Variable.LOG_SNR)),
-    Ours("multistep 3, t", partial(MultistepSampler, order=3)),
-    Ours("multistep 3, log-SNR", partial(MultistepSampler, order=3, variable=Variable.LOG_SNR)),
-    Ours("noise multistep 3", NoiseMultistepSampler),
-    Ours("noise multistep 4", partial(NoiseMultistepSampler, order=4)),
-    Ours("noise multistep 4, uncorrected", partial(NoiseMultistepSampler, order=4, corrector=False)),
-    Ours("exponential SDE", ExponentialSDESampler, _halved),
-    Ours("Euler-Maruyama", EulerMaruyamaSampler),
-    Ours("predictor-corrector", PredictorCorrectorSampler, _halved),
+    Ours("DDPM", Posterior()),
+    Ours("DDIM", Posterior(Deterministic())),
+    Ours("Heun, t", Heun(), _halved),
+    Ours("Heun, log-SNR", Heun(variable=Variable.LOG_SNR), _halved),
+    Ours("multistep 2, t", Multistep()),
+    Ours("multistep 2, log-SNR", Multistep(variable=Variable.LOG_SNR)),
+    Ours("multistep 3, t", Multistep(order=3)),
+    Ours("multistep 3, log-SNR", Multistep(order=3, variable=Variable.LOG_SNR)),
+    Ours("noise multistep 3", Multistep(order=3, follow=Follow.NOISE)),
+    Ours("noise multistep 4", Multistep(order=4, follow=Follow.NOISE)),
+    Ours("noise multistep 4, uncorrected", Multistep(order=4, follow=Follow.NOISE, corrector=False)),
+    Ours("either multistep 3", Multistep(order=3, follow=Follow.EITHER)),
+    Ours("stochastic Heun", Heun(eta=1.0), _halved),
+    Ours("stochastic multistep 2", Multistep(eta=1.0)),
+    Ours("predictor-corrector", PredictorCorrector(), _halved),
     OurAdaptive(),
 ]

@@ -28,20 +28,18 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from unmelt.degradations import LinearGaussianProcess, PixelBasis
-from unmelt.degradations.level import LogCoefficients
+from unmelt.degradations import Level, LinearGaussianProcess, PixelBasis
 from unmelt.models import GaussianOracle, Oracle
 from unmelt.samplers import (
-    End,
+    BalancedGrid,
+    KarrasGrid,
+    LogSNRGrid,
     Noise,
     NonFiniteStateError,
     Sampler,
-    balanced_times,
-    karras_times,
-    log_snr_times,
-    uniform_times,
+    UniformGrid,
 )
-from unmelt.samplers.signals import Draw
+from unmelt.samplers.spectral import Draw
 
 # Rows of a batch before those of the noise: the first latent one standard deviation above and below its mean.
 _ENDS = 2
@@ -101,9 +99,9 @@ class Case:
         """The oracle's process."""
         return self.oracle.process
 
-    def at(self, t: float) -> LogCoefficients:
-        """Return log alpha and log sigma at a time."""
-        return self.process.log_coefficients(torch.tensor([t], dtype=torch.float64))
+    def at(self, t: float) -> Level:
+        """Return the process at a time."""
+        return self.process.at(torch.tensor([t], dtype=torch.float64))
 
     def grid(self, name: str, steps: int, *, start: float = 1.0, stop: float = 0.0) -> Tensor:
         """Return the grid of that name."""
@@ -128,24 +126,26 @@ def _levels_then_zero(process: LinearGaussianProcess, steps: int, start: float, 
         msg = "this grid ends in zero"
         raise ValueError(msg)
     if steps < 2:  # one step has nothing in between
-        return uniform_times(steps)
-    log_snr = LogCoefficients(*process.log_coefficients(torch.linspace(0, 1, 10001, dtype=torch.float64)))
+        return UniformGrid(steps).times(process)
+    log_snr = process.at(torch.linspace(0, 1, 10001, dtype=torch.float64))
     mean = 2 * (log_snr.log_alpha - log_snr.log_sigma).clamp(-1e3, 1e3).flatten(1).mean(1)
     noisy = (mean <= _BAND[1]).nonzero()
     least = noisy[0].item() / 10000 if len(noisy) else 0.0
     if least in (0.0, 1.0):
         msg = "there is no noise level below the log-SNR 10"
         raise ValueError(msg)
-    return torch.cat([karras_times(process, steps - 1, stop=least, band=_BAND), torch.zeros(1, dtype=torch.float64)])
+    return torch.cat(
+        [KarrasGrid(steps - 1, band=_BAND).times(process, stop=least), torch.zeros(1, dtype=torch.float64)]
+    )
 
 
 GRIDS: dict[str, Grid] = {
-    "uniform": lambda _, n, start, stop: uniform_times(n, start=start, stop=stop),
-    "log-SNR": lambda p, n, start, stop: log_snr_times(p, n, start=start, stop=stop),
-    "log-SNR within 10": lambda p, n, start, stop: log_snr_times(p, n, start=start, stop=stop, band=_BAND),
-    "balanced": lambda p, n, start, stop: balanced_times(p, n, start=start, stop=stop),
-    "Karras": lambda p, n, start, stop: karras_times(p, n, start=start, stop=stop),
-    "Karras within 10": lambda p, n, start, stop: karras_times(p, n, start=start, stop=stop, band=_BAND),
+    "uniform": lambda p, n, start, stop: UniformGrid(n).times(p, start=start, stop=stop),
+    "log-SNR": lambda p, n, start, stop: LogSNRGrid(n).times(p, start=start, stop=stop),
+    "log-SNR within 10": lambda p, n, start, stop: LogSNRGrid(n, band=_BAND).times(p, start=start, stop=stop),
+    "balanced": lambda p, n, start, stop: BalancedGrid(n).times(p, start=start, stop=stop),
+    "Karras": lambda p, n, start, stop: KarrasGrid(n).times(p, start=start, stop=stop),
+    "Karras within 10": lambda p, n, start, stop: KarrasGrid(n, band=_BAND).times(p, start=start, stop=stop),
     "Karras, then 0": _levels_then_zero,
 }
 
@@ -154,12 +154,12 @@ class Attempt(Protocol):
     """A sampler with its grid, ready to run."""
 
     @property
-    def start(self) -> LogCoefficients:
+    def start(self) -> Level:
         """Coefficients of the first latent."""
         ...
 
     @property
-    def end(self) -> LogCoefficients:
+    def end(self) -> Level:
         """Those of the latent that a run ends in, or whose estimate it returns in the limit of many steps."""
         ...
 
@@ -190,17 +190,21 @@ class OurAttempt:
     def __init__(self, case: Case, sampler: Sampler, *, ends: tuple[float, float] = (1.0, 0.0)) -> None:
         self.sampler, self.ends = sampler, ends
         self.start, self.end = (case.at(time) for time in ends)
-        self.estimates = sampler.end is End.ESTIMATE and ends[1] == 0
-
-    @property
-    def calls(self) -> int:
-        """Network calls that the latest run took."""
-        return self.sampler.report.calls
+        self.estimates = sampler.denoise_last and ends[1] == 0
+        self.calls = 0
 
     def run(self, initial: Tensor, noise: Noise) -> Tensor:
         """See `Attempt.run`."""
         start, stop = self.ends
-        return self.sampler.sample(len(initial), initial=initial, noise=noise, start=start, stop=stop)
+        try:
+            found = self.sampler.run(
+                len(initial), initial=initial, noise=noise, start=start, stop=stop, keep_path=False
+            )
+        except NonFiniteStateError as error:
+            self.calls = error.partial.stats.calls
+            raise
+        self.calls = found.stats.calls
+        return found.samples
 
 
 class Injected(TorchFunctionMode):
@@ -282,15 +286,15 @@ def law_of_samples(attempt: Attempt, first: Law) -> Law:
     return Law(mean, variance.sqrt())
 
 
-def latents(mean: Tensor, variance: Tensor, at: LogCoefficients) -> Law:
+def latents(mean: Tensor, variance: Tensor, at: Level) -> Law:
     """Return the law of z for its coefficients."""
-    alpha, sigma = (log.double().exp().reshape(log.shape[1:]) for log in at)
+    alpha, sigma = (value.double().reshape(value.shape[1:]) for value in (at.alpha, at.sigma))
     return Law(alpha * mean, (alpha.square() * variance + sigma.square()).sqrt())
 
 
-def estimates_law(mean: Tensor, variance: Tensor, at: LogCoefficients) -> Law:
+def estimates_law(mean: Tensor, variance: Tensor, at: Level) -> Law:
     """Return the law of E[x | z] for the coefficients of z."""
-    alpha, sigma = (log.double().exp().reshape(log.shape[1:]) for log in at)
+    alpha, sigma = (value.double().reshape(value.shape[1:]) for value in (at.alpha, at.sigma))
     # A coefficient without signal or variance has the mean for its estimate.
     total = (alpha.square() * variance + sigma.square()).sqrt()
     return Law(mean, torch.where(total > 0, alpha * variance / total, 0.0))

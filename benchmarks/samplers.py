@@ -240,7 +240,7 @@ def _energy(data: Tensor, _: Case, attempt: Attempt) -> Score:
     generator = torch.Generator().manual_seed(1)
     # The same data and noise in the first latents of all contenders.
     x = data[torch.randint(len(data), (_SAMPLES,), generator=generator)]
-    alpha, sigma = (log.exp() for log in attempt.start)
+    alpha, sigma = attempt.start.alpha, attempt.start.sigma
     initial = alpha * x + sigma * torch.randn(x.shape, generator=generator, dtype=x.dtype)
     try:
         samples = attempt.run(initial, GeneratorNoise(generator))

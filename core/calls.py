@@ -130,7 +130,7 @@ def _check_complete(call: Call) -> None:
         tensor = all(is_tensor(option) for option in options(hints(call.make)[name]))
         remedy = f"write {title}({name}=...)"
         if tensor:
-            remedy = f"no text can give a tensor, so write a function that calls {title}"
+            remedy = f"a tensor is read from a file, {title}({name}=FromFile('table.npy'))"
         msg = f"{title} lacks {', '.join(lacking)}: {remedy}"
         raise LackingError(msg)
 

@@ -69,8 +69,8 @@ def parse(
     """Return `default` as changed by command-line arguments.
 
     `--field TEXT` or `--field=TEXT` gives a whole field, `--field.setting TEXT` a setting inside it; dashes stand for
-    underscores. A flag alone is true, `--no-field` false. Whole values are taken before settings inside them, and the
-    later of two flags counts. `--config FILE.json`, a record or a part of one, is read before all flags, and may name
+    underscores. A flag alone is true, `--no-field` and `--field.no-setting` false. Whole values are taken before
+    settings inside them, and the later of two flags counts. `--config FILE.json`, a record or a part of one, is read before all flags, and may name
     classes of the user's from modules that `--trust MODULE` names. What is typed is trusted.
 
     Args:
@@ -117,9 +117,10 @@ def _place(flag: Flag, fields: set[str]) -> tuple[Sequence[str], str | ast.expr,
     """Return the path, the text and the label of a flag for a field."""
     if flag.text is not None:
         return flag.path, flag.text, f"{flag.word} {flag.text}"
-    head = flag.path[0]
-    if head not in fields and head.startswith("no_"):
-        return (head[len("no_") :], *flag.path[1:]), _FALSE, flag.word
+    *groups, name = flag.path
+    # A field of that very name comes first.
+    if name.startswith("no_") and (groups or name not in fields):
+        return (*groups, name[len("no_") :]), _FALSE, flag.word
     return flag.path, _TRUE, f"{flag.word} without a value"
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
@@ -11,13 +11,18 @@ import torch
 
 def write_atomically(path: Path, text: str) -> None:
     """Write `text` to a temporary file beside `path` and rename it, so that `path` is whole or not there."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text)
-    temporary.replace(path)
+    _replaced(path, lambda temporary: temporary.write_text(text))
 
 
 def write_tensors_atomically(path: Path, values: Mapping[str, object]) -> None:
     """Write tensors, strings and dictionaries of them with `torch.save`, as `write_atomically` does text."""
+    _replaced(path, lambda temporary: torch.save(dict(values), temporary))
+
+
+def _replaced(path: Path, write: Callable[[Path], object]) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    torch.save(dict(values), temporary)
-    temporary.replace(path)
+    try:
+        write(temporary)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

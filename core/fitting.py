@@ -9,6 +9,7 @@ from enum import Enum
 from inspect import Parameter
 from typing import Any, get_args, get_origin
 
+from .from_data import FromData
 from .hints import Deferred, accepts, deferred, describe, is_protocol, is_tensor, options
 from .later import guess
 from .signatures import hints, made_by, named, parameters, positional, takes_any_name, takes_any_number
@@ -44,7 +45,9 @@ def _why_not_made(make: Any, name: str, result: Any) -> str | None:
     """Return why a call does not make this result, or None where it does."""
     made = made_by(make)
     said = made is not Parameter.empty and Any not in options(made)
-    if Any in options(result) or (said and accepts(result, made)):
+    # What is fitted to data later on stands where what it then builds is expected.
+    built = made_by(make.build) if inspect.isclass(make) and issubclass(make, FromData) else made
+    if Any in options(result) or (said and (accepts(result, made) or accepts(result, built))):
         return None
     if not said:
         return f"{name} does not say what it makes: give it the return annotation -> {describe(result)}"

@@ -161,7 +161,7 @@ def _describe(option: Any) -> str:
         return " or ".join(kind.__members__)
     if inspect.isclass(kind) and issubclass(kind, Sequence) and kind is not str:
         return _describe_sequence(kind, inner)
-    return _WORDS.get(kind) or ("a tensor (not from text)" if is_tensor(option) else _name(kind))
+    return _WORDS.get(kind) or ("a tensor, FromFile('table.npy') say," if is_tensor(option) else _name(kind))
 
 
 def _describe_sequence(kind: Any, inner: Sequence[Any]) -> str:

@@ -18,6 +18,7 @@ from . import user_modules
 from .later import guess
 
 PACKAGES = (
+    "unmelt.core",
     "unmelt.degradations",
     "unmelt.models",
     "unmelt.losses",

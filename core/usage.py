@@ -74,7 +74,7 @@ def _help_on_call(flag: str, call: Call) -> str:
     types_of, texts = hints(call.make), settings_text(call.make)
     lines = [*_wrapped(f"{call.make.__qualname__}: {summary(call.make)}".rstrip(": "), ""), ""]
     for name, parameter in allowed(call.make, call.option).items():
-        default = "" if parameter.default is Parameter.empty else f" = {_text(parameter.default)}"
+        default = "" if parameter.default is Parameter.empty else f" = {_text(parameter.default, types_of[name])}"
         lines.append(f"{flag}.{name}{default}  ({describe(types_of[name])})")
         lines += _wrapped(texts.get(name, ""), "    ")
     if len(lines) == 2:
@@ -84,7 +84,7 @@ def _help_on_call(flag: str, call: Call) -> str:
 
 def _help_on_choices(flag: str, value: object, hint: Any, about: str, reader: Reader) -> str:
     """Return what a field is for, what it is, and what can be given for it."""
-    lines = [f"{flag} = {_text(value)}  ({describe(hint)})", *_wrapped(about, "    ")]
+    lines = [f"{flag} = {_text(value, hint)}  ({describe(hint)})", *_wrapped(about, "    ")]
     choices = reader.choices(hint)
     if choices:
         rows = [(name, summary(thing)) for name, thing in choices.items()]
@@ -98,14 +98,14 @@ def _field_rows(config: object, path: tuple[str, ...]) -> Iterator[tuple[str, st
     """Yield flag, value and text of each field, and under the heading of a section those of its fields."""
     types_of, texts = hints(type(config)), settings_text(type(config))
     for field in dataclasses.fields(cast("Any", config)):
-        value, indent = getattr(config, field.name), "  " * (len(path) + 1)
+        value, hint, indent = getattr(config, field.name), types_of.get(field.name, Any), "  " * (len(path) + 1)
         if not field.init:
             continue
-        if is_section(value, types_of.get(field.name, Any)):
+        if is_section(value, hint):
             yield f"{indent}{field.name}", "", texts.get(field.name, "") or summary(type(value))
             yield from _field_rows(value, (*path, field.name))
         else:
-            yield f"{indent}--{'.'.join((*path, field.name))}", _text(value), texts.get(field.name, "")
+            yield f"{indent}--{'.'.join((*path, field.name))}", _text(value, hint), texts.get(field.name, "")
 
 
 def _columns(rows: Sequence[tuple[str, str, str]]) -> list[str]:
@@ -117,9 +117,9 @@ def _columns(rows: Sequence[tuple[str, str, str]]) -> list[str]:
     ]
 
 
-def _text(value: object) -> str:
+def _text(value: object, hint: Any) -> str:
     try:
-        return write(value) or "''"
+        return write(value, hint) or "''"
     except TypeError:
         return shown(value)
 

@@ -74,7 +74,8 @@ def _text(value: object, hint: Any, *, complete: bool) -> str:
         if value.name not in type(value).__members__:
             msg = f"{value!r} is a mixture of members: give one of {', '.join(type(value).__members__)}"
             raise TypeError(msg)
-        return f"{name_of(type(value))}.{value.name}"
+        # Where this choice is expected the member's name says all.
+        return value.name if type(value) in options(hint) else f"{name_of(type(value))}.{value.name}"
     # A class stands for itself where one is expected, and for the call of it where something is made later.
     stands = is_named(value) and not (complete and any(deferred(option) for option in options(hint)))
     if stands:

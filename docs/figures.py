@@ -28,6 +28,8 @@ from unmelt.degradations import (
     ColdBlur,
     CosineBasis,
     DataSpectrum,
+    EqualSNR,
+    FlippedSNR,
     FourierBasis,
     GraphHeat,
     HeatDissipation,
@@ -38,6 +40,7 @@ from unmelt.degradations import (
     MatrixBasis,
     Pixelation,
     PixelMask,
+    PowerLaw,
     ProductBasis,
     SoftDiffusion,
     SpectralDiffusion,
@@ -98,11 +101,9 @@ def families() -> dict[str, Entry]:
         "soft": Entry("SoftDiffusion", lambda: SoftDiffusion(SHAPE)),
         "cold": Entry("ColdBlur", lambda: ColdBlur(SHAPE)),
         "variance_preserving_blur": Entry("VariancePreservingBlur", lambda: VariancePreservingBlur(SHAPE), -1),
-        "power_law": Entry(
-            "SpectralDiffusion.power_law, exponent -1", lambda: SpectralDiffusion.power_law(SHAPE, -1.0), -1
-        ),
-        "equal_snr": Entry("SpectralDiffusion.equal_snr", lambda: SpectralDiffusion.equal_snr(data), -1),
-        "flipped_snr": Entry("SpectralDiffusion.flipped_snr", lambda: SpectralDiffusion.flipped_snr(data), -1),
+        "power_law": Entry("SpectralDiffusion, PowerLaw(-1.0)", lambda: SpectralDiffusion(SHAPE, PowerLaw(-1.0)), -1),
+        "equal_snr": Entry("SpectralDiffusion, EqualSNR", lambda: SpectralDiffusion(SHAPE, EqualSNR(data)), -1),
+        "flipped_snr": Entry("SpectralDiffusion, FlippedSNR", lambda: SpectralDiffusion(SHAPE, FlippedSNR(data)), -1),
         "heat_flow": Entry("HeatFlow", lambda: HeatFlow(SHAPE), -1),
         "pixelation": Entry("Pixelation", lambda: Pixelation(SHAPE)),
         "pixel_mask": Entry("PixelMask", lambda: PixelMask(SHAPE)),
@@ -138,6 +139,8 @@ def own_examples() -> dict[str, LinearGaussianProcess]:
     page = (Path(__file__).parent / "write_your_own.md").read_text()
     made: dict[str, LinearGaussianProcess] = {}
     for name, code in re.findall(r"```python\n# (\w+)\.py\n(.*?)```", page, re.DOTALL):
+        if "(LinearGaussianProcess)" not in code:
+            continue
         names: dict[str, object] = {"__name__": name}
         exec(compile(code, f"{name}.py", "exec"), names)  # noqa: S102
         (cls,) = (c for c in names.values() if isinstance(c, type) and c.__module__ == name)

@@ -84,9 +84,9 @@ def evaluate_run(  # noqa: PLR0913  # each is a choice
     loaded = load_run(folder, trusted=trusted)
     if loaded.denoiser.classes is not None and loaded.config.training.label_dropout == 0:
         msg = (
-            f"{loaded.folder.folder} was trained with labels alone (label_dropout = 0), and the likelihood here is that of"
-            " images without them: train with --training.label-dropout 0.1, or give condition=labels to a bound of your"
-            " own"
+            f"{loaded.folder.path} was trained with labels alone (label_dropout = 0), and the likelihood here is that"
+            " of images without them: train with --training.label-dropout 0.1, or give condition=labels to a bound of"
+            " your own"
         )
         raise ValueError(msg)
     data = loaded.data()
@@ -97,9 +97,7 @@ def evaluate_run(  # noqa: PLR0913  # each is a choice
     for name in made:
         if name in fitted:
             made[name] = made[name].fitted(training, batch_size=batch_size, generator=generator)
-        found[name] = evaluate_bound(
-            made[name], held_out, batch_size=batch_size, seed=seed, progress=progress
-        )
+        found[name] = evaluate_bound(made[name], held_out, batch_size=batch_size, seed=seed, progress=progress)
         if report is not None:
             report(name, found[name])
     end = "" if images is None else f"_{images}"
@@ -112,8 +110,8 @@ def evaluate_run(  # noqa: PLR0913  # each is a choice
     }
     text = json.dumps(figures, indent=2) + "\n"
     states = {name: made[name].fitted_state() for name in fitted}
-    write_atomically(loaded.folder.folder / f"likelihood{end}.json", text)
-    write_tensors_atomically(loaded.folder.folder / f"fitted_bounds{end}.pt", states)
+    write_atomically(loaded.folder.path / f"likelihood{end}.json", text)
+    write_tensors_atomically(loaded.folder.path / f"fitted_bounds{end}.pt", states)
     return found
 
 
@@ -132,9 +130,9 @@ def load_fitted_bound(
         ConnectionError, FileNotFoundError, ValueError: as `evaluate_run`; or there is no such bound.
     """
     loaded = load_run(folder, trusted=trusted)
-    path = loaded.folder.folder / "fitted_bounds.pt"
+    path = loaded.folder.path / "fitted_bounds.pt"
     if not path.is_file():
-        msg = f"{loaded.folder.folder} holds no fitted bounds (no {path.name}): python -m unmelt.evaluation makes them"
+        msg = f"{loaded.folder.path} holds no fitted bounds (no {path.name}): python -m unmelt.evaluation makes them"
         raise FileNotFoundError(msg)
     states = torch.load(path, map_location="cpu", weights_only=True)
     if name not in states:
@@ -156,7 +154,7 @@ def run_bounds(loaded: LoadedRun, data: ImageSplits, steps: int | None = None) -
     Raises:
         ValueError: `steps` are given to a process with levels, or the process has no bound (no noise).
     """
-    denoiser, process, config = loaded.denoiser, loaded.denoiser.process, loaded.config
+    denoiser, process, config = loaded.denoiser, loaded.denoiser.process, loaded.parts
     if steps is not None and process.levels is not None:
         msg = f"steps={steps} are for processes without levels, and {type(process).__name__} has {process.levels}"
         raise ValueError(msg)

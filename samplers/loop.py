@@ -135,7 +135,7 @@ class SamplingLoop:
             if self.callback is not None:
                 self.callback(StepInfo(number, steps, t, s, rows, state.calls, state.latent, state.prediction))
             yield state
-            # Some steppers make predictions for callbacks and trajectories by a call of their own.
+            # Some steppers make predictions for callbacks and trajectories by a further call.
             self._count(state)
         watch.close()
 

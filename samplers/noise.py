@@ -4,7 +4,7 @@ A run of many samples may be split into batches. A source hands out one stream f
 white noise once in every step that needs some.
 
 * `GeneratorNoise`: a generator goes on from batch to batch, so a sample depends on the batches before it.
-* `SeedNoise`: every sample has a generator of its own and is the same whatever the batch it is drawn in.
+* `SeedNoise`: every sample has its own generator and is the same whatever the batch it is drawn in.
 * `SharedNoise`: every sample gets the same noise, as where Rissanen et al. (2023) look at what a shared path leaves to
   the initial state.
 * `InterpolatedNoise`: on the way from one seed's noise to another's. For independent e_0, e_1 the mixture
@@ -24,6 +24,7 @@ from collections.abc import Sequence
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from typing_extensions import override
 
 from ..core.checks import check_whole
 from ..core.randomness import white_noise
@@ -54,13 +55,13 @@ class GeneratorNoise(Noise):
     def __init__(self, generator: torch.Generator | None = None) -> None:
         self.generator = generator
 
+    @override
     def stream(self, rows: slice) -> Draw:
-        """See `Noise.stream`."""
         return lambda like: white_noise(like.shape, like=like, generator=self.generator)
 
 
 class SeedNoise(Noise):
-    """A generator of its own for each sample.
+    """One generator for each sample.
 
     Args:
         generators: one for each sample, on one device. A stream goes on with those of its rows.
@@ -74,8 +75,8 @@ class SeedNoise(Noise):
         """Return the source that starts each sample's generator, on the CPU, at its seed."""
         return cls([torch.Generator().manual_seed(int(seed)) for seed in seeds])
 
+    @override
     def stream(self, rows: slice) -> Draw:
-        """See `Noise.stream`."""
         generators = self.generators[rows]
 
         def draw(like: Tensor) -> Tensor:
@@ -96,8 +97,8 @@ class SharedNoise(Noise):
         check_whole("seed", seed)
         self.seed = seed
 
+    @override
     def stream(self, rows: slice) -> Draw:
-        """See `Noise.stream`."""
         # Not the seed's own numbers: first latents may have been drawn from those.
         generator = torch.Generator().manual_seed((self.seed + _APART) % 2**63)
         return lambda like: white_noise(like[:1].shape, like=like, generator=generator).expand_as(like)
@@ -125,8 +126,8 @@ class InterpolatedNoise(Noise):
             raise ValueError(msg)
         self.first, self.second, self.weights = first, second, weights
 
+    @override
     def stream(self, rows: slice) -> Draw:
-        """See `Noise.stream`."""
         ends = [SharedNoise(seed).stream(rows) for seed in (self.first, self.second)]
         angle = self.weights[rows] * (math.pi / 2)
 

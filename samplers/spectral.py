@@ -2,7 +2,7 @@
 
 A network works on signals, a step per coefficient on spectra. A sum whose coefficients are one number for all of the
 spectrum commutes with the basis: it is taken of signals or of spectra, whichever is asked for first, and needs no
-transform of its own.
+further transform.
 """
 
 from __future__ import annotations

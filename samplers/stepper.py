@@ -15,6 +15,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import torch
@@ -49,8 +50,9 @@ class Problem:
         """Tell which steps to `at_s` return an estimate of the data, broadcastable to (n, *shape)."""
         return (self.process.expand_times(at_s.t) == 0) & self.denoise_last
 
+    @cached_property
     def has_noise(self) -> bool:
-        """Tell whether the process has noise at some time of the grid, in some coefficient."""
+        """Whether the process has noise at some time of the grid, in some coefficient."""
         return bool((self.process.at(self.times[:-1]).log_sigma > -torch.inf).any())
 
     def require_noise(self, what: str) -> None:
@@ -59,7 +61,7 @@ class Problem:
         Raises:
             ValueError: it has none, as cold diffusion has; the message names `what` needs it.
         """
-        if not self.has_noise():
+        if not self.has_noise:
             msg = (
                 f"{what} needs noise, but {type(self.process).__name__} is deterministic, sigma = 0: take Multistep(),"
                 " or Posterior(coupling=Deterministic()), or give the process noise"
@@ -99,7 +101,7 @@ class Stepper(ABC):
 
     @abstractmethod
     def coefficients(self, problem: Problem, at_t: Level, at_s: Level, *older: Level) -> Any:
-        """Return what steps from `at_t` to `at_s` are made of: a NamedTuple of tables that broadcast to (steps, *shape).
+        """Return what steps are made of: a NamedTuple of tables that broadcast to (steps, *shape).
 
         Args:
             problem: what is stepped through.

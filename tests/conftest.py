@@ -34,3 +34,8 @@ def as_in_production():
     jaxtyping.config.update("jaxtyping_disable", True)
     yield
     jaxtyping.config.update("jaxtyping_disable", False)
+
+
+def pytest_make_parametrize_id(val):
+    """Name functions by their names: their addresses differ from one test process to the next."""
+    return getattr(val, "__name__", None) if callable(val) else None

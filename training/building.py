@@ -19,19 +19,8 @@ from .run_config import RunConfig
 _TIMES_PROBED, _TIMES_AT_ONCE = 129, 16
 
 
-def build_denoiser(config: RunConfig, process: LinearGaussianProcess, grey_levels: GreyLevels | None) -> Denoiser:
-    """Return a fresh denoiser.
-
-    Raises:
-        TypeError: the network does not take three arguments.
-        ValueError: a setting is out of range, or the process cannot convert the prediction stably.
-    """
-    network = config.network(process.shape)
-    return Denoiser(network, process, prediction=config.prediction, grey_levels=grey_levels)
-
-
 def build_process(config: RunConfig, shape: Shape) -> LinearGaussianProcess:
-    """Return the forward process for images of a shape.
+    """Return the forward process for images of a shape; what is fitted to them must be there (`unmelt.core.resolve`).
 
     Raises:
         ValueError: a setting is out of range, or its log-SNR rises: found here rather than by the first samples.
@@ -45,6 +34,17 @@ def build_process(config: RunConfig, shape: Shape) -> LinearGaussianProcess:
         msg = f"{config.process} is not a forward process: {error}; unmelt.testing.check_process tells more"
         raise ValueError(msg) from error
     return process
+
+
+def build_denoiser(config: RunConfig, process: LinearGaussianProcess, grey_levels: GreyLevels | None) -> Denoiser:
+    """Return a fresh denoiser.
+
+    Raises:
+        TypeError: the network does not take three arguments.
+        ValueError: a setting is out of range, or the process cannot convert the prediction stably.
+    """
+    network = config.network(process.shape)
+    return Denoiser(network, process, prediction=config.prediction, grey_levels=grey_levels)
 
 
 def build_loss(config: RunConfig, denoiser: Denoiser) -> DenoisingLoss:
@@ -85,28 +85,24 @@ def build_sampler(config: RunConfig, denoiser: Denoiser, prior: Prior) -> Sample
             " PredictX",
             stacklevel=2,
         )
-    return Sampler(guided(config, denoiser), config.sampler, grid=config.grid, prior=prior)
+    return Sampler(_guided(config, denoiser), config.sampler, grid=config.grid, prior=prior)
 
 
-def guided(config: RunConfig, denoiser: Denoiser) -> AbstractDenoiser:
-    """Return `denoiser`, guided as `config` says.
-
-    Raises:
-        ValueError: guidance is asked of a network that has no classes, or was never without a label.
-    """
+def _guided(config: RunConfig, denoiser: Denoiser) -> AbstractDenoiser:
+    """Return `denoiser`, guided as `config` says."""
     scale = config.pictures.guidance
     if scale == 1:
         return denoiser
     if denoiser.classes is None:
         msg = (
-            f"pictures.guidance={scale} exaggerates classes, which this network is not told: train it with"
-            " --network.classes, or leave the guidance at 1"
+            f"guidance={scale} exaggerates classes, which this network is not told: train it with --network.classes, or"
+            " leave the guidance at 1"
         )
         raise ValueError(msg)
     if config.training.label_dropout == 0:
         msg = (
-            f"pictures.guidance={scale}: this network has never been without a label; train it with"
-            " --training.label-dropout 0.1, or ask for classes without guidance, --pictures.guidance 1"
+            f"guidance={scale}: this network has never been without a label; train it with --training.label-dropout"
+            " 0.1, or ask for classes without guidance, 1"
         )
         raise ValueError(msg)
     return ClassifierFreeGuidance(denoiser, scale)

@@ -10,19 +10,19 @@ from .run_config import RunConfig
 from .run_pictures import draw_pictures
 from .trainer import Trainer
 
-_RESUME = "--resume"
+_RESUME, _PARAGRAPH = "--resume", "\n\n"
 _NOTE = f"{_RESUME} goes on with the newest checkpoint of the run of this name."
 
 
 def launch(default: RunConfig, description: str | None = None, arguments: Sequence[str] | None = None) -> Trainer:
     """Train what a recipe and its command line describe, draw the run's pictures and say where they are.
 
-    An error in what the user gave (a missing data set, an existing run, a setting out of range) is printed as one
-    message and ends the program with status 1, a misspelt flag with status 2.
+    An error in what the user gave is one line and ends the program: a misspelt flag or a value of the wrong kind with
+    status 2, what turns out when everything is made (a missing data set, an existing run) with status 1.
 
     Args:
         default: the recipe's settings.
-        description: shown by --help.
+        description: shown by --help, up to its first empty line.
         arguments: command-line arguments; the program's own if None.
 
     Returns:
@@ -30,10 +30,10 @@ def launch(default: RunConfig, description: str | None = None, arguments: Sequen
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     flags = [argument for argument in given if argument != _RESUME]
-    config = cli(default, "\n\n".join(filter(None, (description, _NOTE))), arguments=flags)
+    config = cli(default, _described(description), arguments=flags)
     try:
         trainer = Trainer(config, config.data.load(), resume=_RESUME in given)
-    except (ConnectionError, FileExistsError, FileNotFoundError, RuntimeError, TypeError, ValueError) as error:
+    except (OSError, RuntimeError, TypeError, ValueError) as error:
         sys.exit(f"error: {error}")
     try:
         run = trainer.train()
@@ -42,3 +42,7 @@ def launch(default: RunConfig, description: str | None = None, arguments: Sequen
     if trainer.accelerator.is_main_process:
         draw_pictures(trainer, run)
     return trainer
+
+
+def _described(description: str | None) -> str:
+    return f"{(description or '').partition(_PARAGRAPH)[0]} {_NOTE}".strip()

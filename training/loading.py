@@ -11,9 +11,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ..core import resolve
 from ..models import EMA, Condition, Denoiser, Prior
 from ..samplers import Grid, Sampler, Stepper, UniformGrid
-from .building import build_denoiser, build_process, build_sampler, guided
+from .building import build_denoiser, build_process, build_sampler
 from .checkpoints import latest_checkpoint
 from .data import ImageSplits
 from .manifest import Manifest
@@ -32,6 +33,7 @@ class LoadedRun:
     Attributes:
         folder: its folder.
         config: how it was trained.
+        parts: the same, with what was fitted to data in the place of what said how.
         manifest: versions, data and size of the network.
         denoiser: the moving average of its weights, in evaluation mode, on the CPU.
         checkpoint: the checkpoint that was read.
@@ -39,6 +41,7 @@ class LoadedRun:
 
     folder: RunFolder
     config: RunConfig
+    parts: RunConfig
     manifest: Manifest
     denoiser: Denoiser
     checkpoint: Path
@@ -48,7 +51,7 @@ class LoadedRun:
         """What samples start from, read from the run's folder.
 
         Raises:
-            ValueError: it was fitted to other images, or for another process.
+            FileNotFoundError, ValueError: there is none, or it was fitted to other images, or for another process.
         """
         prior = read_prior(self.folder.prior, self.config, self.denoiser.process, self.manifest.train_fingerprint)
         prior.grey_levels = self.denoiser.grey_levels
@@ -73,13 +76,13 @@ class LoadedRun:
         grid: Grid | None = None,
         guidance: float | None = None,
     ) -> Sampler:
-        """Return a sampler of this model.
+        """Return a sampler of this model; what is not given is as in the run's own pictures.
 
         Args:
-            stepper: how steps are taken; as in the run's own pictures if None.
+            stepper: how steps are taken.
             steps: number of steps on a uniform grid; or give `grid`.
-            grid: where the steps lie; as in the run's own pictures if None, the stepper's own if that is another.
-            guidance: scale of classifier-free guidance; as in the run's own pictures if None.
+            grid: where the steps lie; another stepper has its own grid.
+            guidance: scale of classifier-free guidance.
 
         Raises:
             ValueError: both steps and a grid are given, or the process allows no such sampler.
@@ -87,15 +90,14 @@ class LoadedRun:
         if steps is not None and grid is not None:
             msg = f"give steps or a grid, not both: got steps={steps} and {grid}"
             raise ValueError(msg)
-        config = self.config
+        parts = self.parts
         if guidance is not None:
-            config = replace(config, pictures=replace(config.pictures, guidance=guidance))
-        if stepper is None and steps is None and grid is None:
-            return build_sampler(config, self.denoiser, self.prior)
-        chosen = UniformGrid(steps) if steps is not None else grid
-        if stepper is None:
-            return build_sampler(replace(config, grid=chosen), self.denoiser, self.prior)
-        return Sampler(guided(config, self.denoiser), stepper, grid=chosen, prior=self.prior)
+            parts = replace(parts, pictures=replace(parts.pictures, guidance=guidance))
+        if stepper is not None:
+            parts = replace(parts, sampler=stepper, grid=None)
+        if steps is not None or grid is not None:
+            parts = replace(parts, grid=grid if steps is None else UniformGrid(steps))
+        return build_sampler(parts, self.denoiser, self.prior)
 
     def sample(
         self,
@@ -110,7 +112,7 @@ class LoadedRun:
 
 
 def load_run(folder: Path | str, *, trusted: Iterable[str] = ()) -> LoadedRun:
-    """Return the model that a run's newest checkpoint holds. Neither data nor images are needed.
+    """Return the model that a run's newest checkpoint holds. Neither data nor files beside the folder are needed.
 
     Args:
         folder: the run's folder.
@@ -119,15 +121,16 @@ def load_run(folder: Path | str, *, trusted: Iterable[str] = ()) -> LoadedRun:
 
     Raises:
         FileNotFoundError: there is no run, or it has no checkpoint yet.
-        ValueError: its files are of another version, its settings name a module that is not trusted, or its process
+        ValueError: its files are of another format, its settings name a module that is not trusted, or its process
             gives other coefficients than it was trained with.
     """
     run = RunFolder(Path(folder))
     config = run.load_config(trusted)
     manifest = run.load_manifest()
-    process = build_process(config, manifest.shape)
+    parts, _ = resolve(config, manifest.shape, stored=run.load_fitted())
+    process = build_process(parts, manifest.shape)
     manifest.check_process(process)
-    average = EMA(build_denoiser(config, process, manifest.grey_levels))
+    average = EMA(build_denoiser(parts, process, manifest.grey_levels))
     checkpoint = latest_checkpoint(run.checkpoints)
     average.load_state_dict(torch.load(checkpoint / _AVERAGE, map_location="cpu", weights_only=True))
-    return LoadedRun(run, config, manifest, average.model, checkpoint)
+    return LoadedRun(run, config, parts, manifest, average.model, checkpoint)

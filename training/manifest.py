@@ -18,9 +18,11 @@ from .. import __version__
 from ..core import Shape
 from ..core.files import write_atomically
 from ..degradations import LinearGaussianProcess
-from ..models import GreyLevels
+from ..models import Denoiser, GreyLevels
 from .data import ImageSplits
 
+# Raised whenever files of a run change their meaning, so that none is read wrongly.
+FORMAT = 2
 _VERSIONS = ("torch", "numpy", "accelerate")
 
 
@@ -34,6 +36,11 @@ class Manifest:
     def __init__(self, path: Path) -> None:
         self.folder = path.parent
         self.content: dict[str, Any] = json.loads(path.read_text())
+
+    @property
+    def format(self) -> int:
+        """Format of the run's files."""
+        return self.content.get("format", 1)
 
     @property
     def shape(self) -> Shape:
@@ -85,10 +92,11 @@ class Manifest:
             raise ValueError(msg)
 
 
-def write_manifest(path: Path, data: ImageSplits, process: LinearGaussianProcess, parameters: int) -> None:
+def write_manifest(path: Path, data: ImageSplits, denoiser: Denoiser) -> None:
     """Write a manifest, whole or not at all."""
-    train, grey_levels = data.train, data.train.grey_levels
+    process, train, grey_levels = denoiser.process, data.train, data.train.grey_levels
     manifest = {
+        "format": FORMAT,
         "unmelt": __version__,
         "python": platform.python_version(),
         **{name: version(name) for name in _VERSIONS},
@@ -97,7 +105,7 @@ def write_manifest(path: Path, data: ImageSplits, process: LinearGaussianProcess
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "platform": platform.platform(),
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor() or "cpu",
-        "parameters": parameters,
+        "parameters": sum(parameter.numel() for parameter in denoiser.parameters()),
         "process": {"class": type(process).__name__, "coefficients": _coefficients(process)},
         "data": {
             "train": {"images": len(train), "sha256": train.fingerprint()},

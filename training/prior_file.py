@@ -9,6 +9,7 @@ import torch
 
 from .. import models
 from ..core.files import write_tensors_atomically
+from ..core.signatures import made_by
 from ..degradations import LinearGaussianProcess
 from ..models import Prior
 from .run_config import RunConfig
@@ -16,11 +17,22 @@ from .run_config import RunConfig
 _CLASS, _IMAGES, _STATE = "class", "train_sha256", "state"
 
 
-def write_prior(path: Path, prior: Prior, fingerprint: str) -> None:
-    """Write a prior, and the fingerprint of the images that it was fitted to, whole or not at all."""
+def write_prior(path: Path, prior: Prior, config: RunConfig, fingerprint: str) -> None:
+    """Write a prior, and the fingerprint of the images that it was fitted to, whole or not at all.
+
+    Raises:
+        ValueError: `config` does not say that its prior is of this class, so it could not be read again.
+    """
+    kind = type(prior)
+    if _classes(config).get(kind.__name__) is not kind:
+        msg = (
+            f"{config.prior} made a {kind.__name__}, which could not be read from the run's folder again: annotate it"
+            f" with -> {kind.__name__}"
+        )
+        raise ValueError(msg)
     # Where it was fitted does not matter to a machine that reads it.
     state = {name: table.cpu() for name, table in prior.state_dict().items() if not name.startswith("process.")}
-    write_tensors_atomically(path, {_CLASS: type(prior).__name__, _IMAGES: fingerprint, _STATE: state})
+    write_tensors_atomically(path, {_CLASS: kind.__name__, _IMAGES: fingerprint, _STATE: state})
 
 
 def read_prior(path: Path, config: RunConfig, process: LinearGaussianProcess, fingerprint: str) -> Prior:
@@ -33,11 +45,16 @@ def read_prior(path: Path, config: RunConfig, process: LinearGaussianProcess, fi
         fingerprint: that of the images it must have been fitted to.
 
     Raises:
+        FileNotFoundError: there is no such file.
         ValueError: it was fitted to other images or for another process, or the file holds something else.
     """
+    if not path.is_file():
+        msg = f"no {path}: restore the file, or --resume the run where its images are, which fits it again"
+        raise FileNotFoundError(msg)
     found = torch.load(path, map_location="cpu", weights_only=True)
-    if not isinstance(found, dict) or found.keys() != {_CLASS, _IMAGES, _STATE}:
-        msg = f"{path} does not hold the prior of a run: restore the file, or train anew"
+    classes = _classes(config)
+    if not isinstance(found, dict) or found.keys() != {_CLASS, _IMAGES, _STATE} or found[_CLASS] not in classes:
+        msg = f"{path} does not hold a prior of this run: restore the file, or train anew"
         raise ValueError(msg)
     if found[_IMAGES] != fingerprint:
         msg = (
@@ -45,16 +62,12 @@ def read_prior(path: Path, config: RunConfig, process: LinearGaussianProcess, fi
             f" {fingerprint[:12]}... needed): restore the run's own file"
         )
         raise ValueError(msg)
-    return _class_of(found[_CLASS], config, path).from_state_dict(process, found[_STATE])
+    return classes[found[_CLASS]].from_state_dict(process, found[_STATE])
 
 
-def _class_of(name: str, config: RunConfig, path: Path) -> type[Prior]:
-    """Return the class of that name: one of unmelt's, or the user's that the configuration fits."""
-    candidates = [getattr(models, public) for public in models.__all__]
-    make = getattr(config.prior, "make", config.prior)
-    candidates += [make, getattr(make, "__self__", None)]
-    for candidate in candidates:
-        if inspect.isclass(candidate) and issubclass(candidate, Prior) and candidate.__name__ == name:
-            return candidate
-    msg = f"{path} holds a {name}, which is neither a prior of unmelt nor the one that the run's settings name"
-    raise ValueError(msg)
+def _classes(config: RunConfig) -> dict[str, type[Prior]]:
+    """Return the priors that a file may hold, by name: unmelt's, and the one that the configuration makes."""
+    public = [getattr(models, name) for name in models.__all__]
+    # What makes the prior may be one itself, or say what it returns.
+    made = made_by(getattr(config.prior, "make", config.prior))
+    return {kind.__name__: kind for kind in (*public, made) if inspect.isclass(kind) and issubclass(kind, Prior)}

@@ -9,6 +9,7 @@ What needs something that is only known later (the images' shape, the process, t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from enum import Enum
@@ -87,6 +88,9 @@ class Training:
             if getattr(self, name) < 0:
                 msg = f"{name} must be at least 0, got {getattr(self, name)}"
                 raise ValueError(msg)
+        if not 0 <= self.ema_decay < 1:
+            msg = f"ema_decay must lie in [0, 1), got {self.ema_decay}: 0.999 remembers about a thousand steps"
+            raise ValueError(msg)
         if not 0 <= self.label_dropout < 1:
             msg = f"label_dropout must lie in [0, 1), got {self.label_dropout}: with 1 no label would ever be seen"
             raise ValueError(msg)
@@ -105,7 +109,7 @@ class Pictures:
         guidance: scale of classifier-free guidance for a network with classes: 1 is without, more exaggerates them.
 
     Raises:
-        ValueError: count < 1.
+        ValueError: count < 1, or guidance is negative or not finite.
     """
 
     count: int = 64
@@ -116,6 +120,9 @@ class Pictures:
         """Refuse a grid of nothing."""
         if self.count < 1:
             msg = f"count must be at least 1, got {self.count}"
+            raise ValueError(msg)
+        if not 0 <= self.guidance < math.inf:
+            msg = f"guidance must be a finite scale of at least 0, got {self.guidance}: 1 is without, 3 is usual"
             raise ValueError(msg)
 
 

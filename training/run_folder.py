@@ -1,8 +1,9 @@
 """A run's folder: everything that is later needed of a training run, and nothing that overwrites another.
 
 config.json      the whole configuration, as the calls that it is made of
-manifest.json    versions, commit, data fingerprint and range, number of parameters
+manifest.json    format, versions, commit, data fingerprint and range, number of parameters
 prior.pt         what samples start from, so that they can be drawn without the images
+fitted.pt        what else was fitted to images or read from files, where there is any
 checkpoints/     the latest training states, one folder each
 metrics.jsonl    one line of JSON every so many steps
 tensorboard/     the same for TensorBoard
@@ -11,85 +12,98 @@ samples/         sample grids during training
 
 from __future__ import annotations
 
+import ast
 import json
-from collections.abc import Iterable, Mapping
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ..core.files import write_atomically
+import torch
+from torch import Tensor
+
+from ..core.expressions import expression
+from ..core.files import write_atomically, write_tensors_atomically
 from ..core.recording import from_record, to_record
-from .manifest import Manifest
+from .manifest import FORMAT, Manifest
 from .run_config import RunConfig
 
-# Raised whenever files of a run change their meaning, so that none is read wrongly.
-FORMAT = 2
-_FORMAT = "format"
 # What may differ when a run goes on: where it is kept, how it reports, and what its pictures show.
-_FREE = frozenset({"name", "root", "sampler", "grid", "pictures"})
-_FREE_OF_TRAINING = frozenset({"log_every", "checkpoint_every", "keep_checkpoints", "sample_every", "workers"})
+_FREE = ("name", "root", "sampler", "grid", "pictures")
+_FREE_OF_TRAINING = ("log_every", "checkpoint_every", "keep_checkpoints", "sample_every", "workers")
+_CALLED = "()"
 
 
 class RunFolder:
     """Paths of a run, and its configuration.
 
     Args:
-        folder: the run's folder.
+        path: the run's folder.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.config = folder / "config.json"
-        self.manifest = folder / "manifest.json"
-        self.checkpoints = folder / "checkpoints"
-        self.prior = folder / "prior.pt"
-        self.metrics = folder / "metrics.jsonl"
-        self.tensorboard = folder / "tensorboard"
-        self.samples = folder / "samples"
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config = path / "config.json"
+        self.manifest = path / "manifest.json"
+        self.checkpoints = path / "checkpoints"
+        self.prior = path / "prior.pt"
+        self.fitted = path / "fitted.pt"
+        self.metrics = path / "metrics.jsonl"
+        self.tensorboard = path / "tensorboard"
+        self.samples = path / "samples"
 
-    def start(self, config: RunConfig) -> None:
-        """Make the folder for a new run and write its configuration.
+    @contextmanager
+    def made(self) -> Iterator[RunFolder]:
+        """Yield a folder beside this one to write a new run into, which becomes this one if that succeeds.
 
         Raises:
-            FileExistsError: the folder is there already.
-            TypeError: a part of the configuration does not know its settings and cannot be written.
+            FileExistsError: this folder is there already.
         """
-        text = _text(config)
+        self.check_new()
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        aside = RunFolder(self.path.with_name(f".{self.path.name}.{os.getpid()}"))
         try:
-            self.folder.mkdir(parents=True)
-        except FileExistsError as error:
+            for folder in (aside.checkpoints, aside.tensorboard, aside.samples):
+                folder.mkdir(parents=True)
+            yield aside
+            self.check_new()
+            aside.path.rename(self.path)
+        finally:
+            shutil.rmtree(aside.path, ignore_errors=True)
+
+    def check_new(self) -> None:
+        """Check that there is no such folder yet.
+
+        Raises:
+            FileExistsError: there is.
+        """
+        if self.path.exists():
             msg = (
-                f"{self.folder} exists and is not overwritten: continue it with --resume, or choose another --name or"
+                f"{self.path} exists and is not overwritten: continue it with --resume, or choose another --name or"
                 " --root"
             )
-            raise FileExistsError(msg) from error
-        for folder in (self.checkpoints, self.tensorboard, self.samples):
-            folder.mkdir()
-        write_atomically(self.config, text)
+            raise FileExistsError(msg)
 
     def store_config(self, config: RunConfig) -> None:
-        """Write the configuration under which a resumed run goes on."""
-        write_atomically(self.config, _text(config))
-
-    def read_record(self) -> dict[str, Any]:
-        """Return the stored configuration as text, which nothing is made of yet.
+        """Write a configuration, whole or not at all.
 
         Raises:
-            FileNotFoundError: there is no run.
-            ValueError: the file is of another format.
+            TypeError: a part of it does not know its settings and cannot be written.
         """
-        if not self.config.is_file():
-            msg = (
-                f"{self.folder} holds no run (no {self.config.name}): give the folder of one, such as runs/digits_heat"
-            )
-            raise FileNotFoundError(msg)
-        record: dict[str, Any] = json.loads(self.config.read_text())
-        if record.pop(_FORMAT, None) != FORMAT:
-            msg = (
-                f"{self.config} is not of format {FORMAT}, the one that this version of unmelt writes: read it with the"
-                " version named in its manifest.json, or train anew"
-            )
-            raise ValueError(msg)
-        return record
+        write_atomically(self.config, json.dumps(to_record(config), indent=2) + "\n")
+
+    def store_fitted(self, tensors: Mapping[str, Tensor]) -> None:
+        """Write the tensors that `resolve` returned for the configuration, whole or not at all."""
+        if tensors:
+            write_tensors_atomically(self.fitted, {name: tensor.cpu().clone() for name, tensor in tensors.items()})
+
+    def load_fitted(self) -> dict[str, Tensor]:
+        """Return what `store_fitted` wrote."""
+        if not self.fitted.is_file():
+            return {}
+        return torch.load(self.fitted, map_location="cpu", weights_only=True)
 
     def load_config(self, trusted: Iterable[str] = ()) -> RunConfig:
         """Return the stored configuration.
@@ -99,10 +113,14 @@ class RunFolder:
 
         Raises:
             FileNotFoundError: there is no run.
-            ValueError: the file is of another format, or names something else than unmelt's public names and those of
+            ValueError: the run is of another format, or names something else than unmelt's public names and those of
                 `trusted` modules.
         """
-        return from_record(RunConfig, self.read_record(), trusted)
+        try:
+            return from_record(RunConfig, self._record(), trusted)
+        except ValueError as error:
+            msg = f"{self.config}: {error}"
+            raise ValueError(msg) from error
 
     def load_manifest(self) -> Manifest:
         """Return the manifest."""
@@ -115,34 +133,66 @@ class RunFolder:
             FileNotFoundError: there is no such run.
             ValueError: a setting differs, which would make it another run; the message names it.
         """
-        stored, wanted = self.read_record(), to_record(config)
+        stored, wanted = self._record(), to_record(config)
         decays = stored["training"]["cosine_decay"] == "True"
         # A constant learning rate can go on for longer; a decay is laid out for its number of steps.
         longer = int(wanted["training"]["steps"]) > int(stored["training"]["steps"]) and not decays
-        free = _FREE_OF_TRAINING | ({"steps"} if longer else set())
-        different = [
-            f"{path}: {old} stored, {new} given"
-            for path, old, new in _leaves(stored, wanted)
-            if old != new and path.split(".")[0] not in _FREE and path not in {f"training.{name}" for name in free}
-        ]
+        free = {*_FREE, *(f"training.{name}" for name in (*_FREE_OF_TRAINING, *(["steps"] if longer else [])))}
+        for path in free:
+            for record in (stored, wanted):
+                _remove(record, path)
+        different = [f"{path}: {old} stored, {new} given" for path, old, new in _differences(stored, wanted)]
         if different:
-            msg = f"{self.folder} was trained under other settings ({'; '.join(different)}): give the stored ones"
+            msg = f"{self.path} was trained under other settings ({'; '.join(different)}): give the stored ones"
             raise ValueError(msg)
 
+    def _record(self) -> dict[str, Any]:
+        """Return the stored configuration as text, which nothing is made of yet."""
+        if not self.config.is_file():
+            msg = f"{self.path} holds no run (no {self.config.name}): give the folder of one, or leave out --resume"
+            raise FileNotFoundError(msg)
+        if (found := self.load_manifest().format) != FORMAT:
+            msg = (
+                f"{self.path} is a run of format {found}, and this version of unmelt reads {FORMAT}: read it with the"
+                f" version named in its {self.manifest.name}, or train anew"
+            )
+            raise ValueError(msg)
+        return json.loads(self.config.read_text())
 
-def _text(config: RunConfig) -> str:
-    return json.dumps({_FORMAT: FORMAT, **to_record(config)}, indent=2) + "\n"
+
+def _remove(record: dict[str, Any], path: str) -> None:
+    *groups, name = path.split(".")
+    for group in groups:
+        record = record[group]
+    record.pop(name, None)
 
 
-def _leaves(
-    stored: Mapping[str, object], wanted: Mapping[str, object], path: str = ""
-) -> list[tuple[str, object, object]]:
-    """Return (path, stored, wanted) of every leaf of two nested dictionaries."""
-    leaves: list[tuple[str, object, object]] = []
-    for key in sorted(stored.keys() | wanted.keys()):
-        old, new = stored.get(key), wanted.get(key)
-        if isinstance(old, dict) and isinstance(new, dict):
-            leaves += _leaves(old, new, f"{path}{key}.")
-        else:
-            leaves.append((path + key, old, new))
-    return leaves
+def _differences(stored: object, wanted: object, path: str = "") -> Iterator[tuple[str, object, object]]:
+    """Yield path, stored and wanted text of every setting that differs, in nested records and the calls in them."""
+    ours, theirs = _settings(stored), _settings(wanted)
+    if ours is not None and theirs is not None and ours.get(_CALLED) == theirs.get(_CALLED):
+        for name in {**ours, **theirs}:
+            yield from _differences(ours.get(name), theirs.get(name), f"{path}.{name}".lstrip("."))
+    elif _value(stored) != _value(wanted):
+        yield path, stored, wanted
+
+
+def _settings(value: object) -> Mapping[str, object] | None:
+    """Return the entries of a record, or the settings in a call's text beside what it calls; None for other values."""
+    if isinstance(value, Mapping):
+        return value
+    try:
+        call = expression(str(value))
+    except ValueError:
+        return None
+    if not isinstance(call, ast.Call) or call.args:
+        return None
+    return {_CALLED: ast.unparse(call.func), **{str(k.arg): ast.unparse(k.value) for k in call.keywords}}
+
+
+def _value(text: object) -> object:
+    """Return the number, tuple or truth value that a text is, since 0 and 0.0 are the same setting; else the text."""
+    try:
+        return ast.literal_eval(str(text))
+    except (SyntaxError, ValueError):
+        return text

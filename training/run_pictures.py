@@ -26,17 +26,17 @@ def draw_pictures(trainer: Trainer, run: RunFolder) -> None:
     labels = classes_in_order(denoiser, settings.count)
     samples = sampler.sample(settings.count, condition=labels, generator=generator)
     save_png(
-        run.folder / "samples.png", grid(samples, grey_levels.range, columns=class_columns(denoiser, settings.count))
+        run.path / "samples.png", grid(samples, grey_levels.range, columns=class_columns(denoiser, settings.count))
     )
     melting = forward_strip(denoiser.process, trainer.data.test.scaled(slice(0, _FORWARD_IMAGES)), grey_levels)
-    save_png(run.folder / "forward.png", melting)
+    save_png(run.path / "forward.png", melting)
     count = min(_ANIMATED, settings.count)
     path = sampler.run(count, condition=classes_in_order(denoiser, count), generator=generator).trajectory
     assert path is not None
     frames = trajectory_frames(path, grey_levels, columns=class_columns(denoiser, count))
-    save_gif(run.folder / "trajectory.gif", frames)
-    save_loss_curve(run.folder / "loss.png", read_metrics(run.metrics))
-    print(f"\nrun folder: {run.folder}")  # noqa: T201
+    save_gif(run.path / "trajectory.gif", frames)
+    save_loss_curve(run.path / "loss.png", read_metrics(run.metrics))
+    print(f"\nrun folder: {run.path}")  # noqa: T201
     for name, content in {
         "samples.png": f"{settings.count} samples",
         "forward.png": "held-out images melting, level by level",
@@ -44,7 +44,7 @@ def draw_pictures(trainer: Trainer, run: RunFolder) -> None:
         "loss.png": "the training loss",
         "metrics.jsonl": "its numbers",
     }.items():
-        print(f"  {run.folder / name}  {content}")  # noqa: T201
+        print(f"  {run.path / name}  {content}")  # noqa: T201
 
 
 def forward_strip(process: LinearGaussianProcess, images: Tensor, grey_levels: GreyLevels) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import signal
 from collections.abc import Iterator
 from typing import Any, cast
 
@@ -14,6 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from ..core import resolve
 from ..core.pictures import grid, save_png
 from ..models import EMA, Prior, drop_labels
 from .building import build_denoiser, build_loss, build_process, build_sampler, class_columns, classes_in_order
@@ -24,7 +26,7 @@ from .learning_rate import learning_rate_factor
 from .manifest import write_manifest
 from .metrics import Records, Window
 from .prior_file import read_prior, write_prior
-from .run_config import Precision, RunConfig
+from .run_config import Precision, RunConfig, Training
 from .run_folder import RunFolder
 
 
@@ -58,6 +60,7 @@ class Trainer:
         resume: go on with the run's newest checkpoint instead of starting a new run.
 
     Attributes:
+        parts: the configuration, with what was fitted to the images in the place of what said how.
         denoiser: the denoiser that is trained.
         ema: the moving average of its parameters, which samples are drawn from.
         prior: what samples start from.
@@ -71,53 +74,44 @@ class Trainer:
     """
 
     def __init__(self, config: RunConfig, data: ImageSplits, *, resume: bool = False) -> None:
-        settings = config.training
+        # Everything is made, and thereby checked, before anything is written.
         self.config, self.data, self.run = config, data, RunFolder(config.folder)
-        self.accelerator = Accelerator(
-            cpu=settings.cpu,
-            mixed_precision="bf16" if settings.precision is Precision.BF16 else "no",
-            dataloader_config=DataLoaderConfiguration(use_seedable_sampler=True, data_seed=settings.seed),
-            step_scheduler_with_optimizer=False,
-        )
-        self._check_processes()
+        self.accelerator = _accelerator(config.training)
+        device = self.accelerator.device
         self._check_batch()
-        # The same start on every process, and noise of its own once everything is built.
-        set_seed(settings.seed)
-
-        # Everything is built, and thereby checked, before anything is written.
-        process = build_process(config, data.train.shape).to(self.accelerator.device)
-        self.denoiser = build_denoiser(config, process, data.train.grey_levels).to(self.accelerator.device)
-        self.ema = EMA(self.denoiser, settings.ema_decay)
-        self._check_labels()
-        if resume and self.accelerator.is_main_process:
+        if resume:
             self.run.check_resumable(config)
-            manifest = self.run.load_manifest()
-            manifest.check_process(process)
-            manifest.check_data(data, labels=self.denoiser.classes is not None)
+        # The same start in every process, and noise of its own once everything is made.
+        set_seed(config.training.seed)
+        stored = self.run.load_fitted() if resume else None
+        self.parts, fitted = resolve(config, data.train.shape, data.train.blocks(), stored=stored)
+        process = build_process(self.parts, data.train.shape).to(device)
+        self.denoiser = build_denoiser(self.parts, process, data.train.grey_levels).to(device)
+        self._check_labels()
+        if resume:
+            self._check_manifest()
+        self.ema = EMA(self.denoiser, config.training.ema_decay)
         self.prior = self._prior(resume=resume)
-        self.sampler = build_sampler(config, self.ema.model, self.prior)
-        loss = build_loss(config, self.denoiser).to(self.accelerator.device)
-        if self.accelerator.is_main_process and not resume:
-            self.run.start(config)
-            write_manifest(self.run.manifest, data, process, sum(p.numel() for p in self.denoiser.parameters()))
-        if self.accelerator.is_main_process and not self.run.prior.is_file():
-            write_prior(self.run.prior, self.prior, data.train.fingerprint())
-        self.accelerator.wait_for_everyone()
-
-        self.progress = Progress()
-        if settings.compile:
-            loss.compile()
+        self.sampler = build_sampler(self.parts, self.ema.model, self.prior)
+        loss = build_loss(self.parts, self.denoiser).to(device)
         optimizer = config.optimizer(loss.parameters())
-        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: learning_rate_factor(step, settings))
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, learning_rate_factor(config.training))
+        loader = self._loader()
+        if not resume:
+            self._write(fitted)
+        elif self.accelerator.is_main_process and not self.run.prior.is_file():
+            write_prior(self.run.prior, self.prior, config, data.train.fingerprint())
+
+        if config.training.compile:
+            loss.compile()
         self.loss, self.optimizer, self.scheduler, self.loader = self.accelerator.prepare(
-            loss, optimizer, scheduler, self._loader()
+            loss, optimizer, scheduler, loader
         )
-        set_seed(settings.seed, device_specific=True)
+        set_seed(config.training.seed, device_specific=True)
+        self.progress = Progress()
         self.accelerator.register_for_checkpointing(self.ema, self.progress)
         if resume:
-            self.accelerator.load_state(str(latest_checkpoint(self.run.checkpoints)))
-            if self.accelerator.is_main_process:
-                self.run.store_config(config)
+            self._restore()
 
     def train(self) -> RunFolder:
         """Train to the configured number of steps, from wherever the run is.
@@ -129,38 +123,27 @@ class Trainer:
             FloatingPointError: the loss became NaN or infinite; the last checkpoint before that is kept.
             KeyboardInterrupt: the run was stopped by a signal, after a checkpoint of the step it was at.
         """
-        settings, progress = self.config.training, self.progress
-        done = progress.step
+        settings, progress, main = self.config.training, self.progress, self.accelerator.is_main_process
         with (
-            Records(self.run, from_step=done) as records,
-            StopRequest() as stop,
-            tqdm(total=settings.steps, initial=done, unit="step", disable=not self.accelerator.is_main_process) as bar,
+            Records(self.run if main else None, from_step=progress.step) as records,
+            StopRequest() as request,
+            tqdm(total=settings.steps, initial=progress.step, unit="step", disable=not main) as bar,
         ):
-            window = Window(self.accelerator.device)
-            saved = done
+            window = Window(self.accelerator)
             for x, labels in self._batches():
                 window.add(*self._step(x, labels))
                 bar.update()
-                last = progress.step == settings.steps
-                if last or stop.received or progress.step % settings.log_every == 0:
-                    metrics = window.close(len(x) * self.accelerator.num_processes)
-                    self._check_finite(metrics["loss"], metrics["gradient_norm"])
-                    metrics["learning_rate"] = self.scheduler.get_last_lr()[0]
-                    records.write(progress.step, metrics)
-                    bar.set_postfix(loss=f"{metrics['loss']:.4g}", images_per_s=f"{metrics['images_per_second']:.0f}")
-                if last or stop.received or progress.step % settings.checkpoint_every == 0:
-                    window.check(self._check_finite)
-                    self._save()
-                    saved = progress.step
-                if not last and not stop.received and progress.step % settings.sample_every == 0:
+                last, stop = progress.step == settings.steps, self._agreed(request)
+                if last or stop or progress.step % settings.log_every == 0:
+                    bar.set_postfix(self._record(records, window, len(x)))
+                if last or stop or progress.step % settings.checkpoint_every == 0:
+                    self._save(window)
+                if stop and not last:
+                    msg = f"stopped by {stop.name} after step {progress.step}; checkpoint written: go on with --resume"
+                    raise KeyboardInterrupt(msg)
+                if not last and progress.step % settings.sample_every == 0:
                     self._sample(records)
                     window.restart_clock()
-                if stop.received and saved == progress.step and not last:
-                    msg = (
-                        f"stopped by {stop.received.name} after step {progress.step}; checkpoint written: go on with"
-                        " --resume"
-                    )
-                    raise KeyboardInterrupt(msg)
         return self.run
 
     def draw(self, count: int, *, seed: int) -> Tensor:
@@ -171,13 +154,37 @@ class Trainer:
             generator=torch.Generator().manual_seed(seed),
         )
 
+    def _check_batch(self) -> None:
+        size, processes = self.config.training.batch_size, self.accelerator.num_processes
+        if size * processes > len(self.data.train):
+            msg = (
+                f"batch_size={size} exceeds the {len(self.data.train)} training images (shared by {processes}"
+                " processes): lower it"
+            )
+            raise ValueError(msg)
+
+    def _check_labels(self) -> None:
+        classes, known = self.denoiser.classes, self.data.classes
+        if classes is not None and (known is None or known > classes):
+            has = "no labels" if known is None else f"{known} classes"
+            msg = (
+                f"the network is told of {classes} classes, and the data ({self.config.data}) has {has}: leave the"
+                " network's classes out, give as many as there are, or take data with labels, such as --data Digits"
+            )
+            raise ValueError(msg)
+
+    def _check_manifest(self) -> None:
+        manifest = self.run.load_manifest()
+        manifest.check_process(self.denoiser.process)
+        manifest.check_data(self.data, labels=self.denoiser.classes is not None)
+
     def _prior(self, *, resume: bool) -> Prior:
         """Return the prior that the run has if it is resumed, else one fitted to its images."""
         process, train = self.denoiser.process, self.data.train
         if resume and self.run.prior.is_file():
             prior = read_prior(self.run.prior, self.config, process, train.fingerprint())
         else:
-            prior = self.config.prior(process, train.blocks())
+            prior = self.parts.prior(process, train.blocks())
         prior.grey_levels = train.grey_levels
         return prior
 
@@ -198,6 +205,25 @@ class Trainer:
             # run resumed in the middle of a pass would go on with other noise.
             generator=torch.Generator(),
         )
+
+    def _write(self, fitted: dict[str, Tensor]) -> None:
+        """Make the run's folder, in one of the processes."""
+        self.run.check_new()
+        self.accelerator.wait_for_everyone()
+        if self.accelerator.is_main_process:
+            with self.run.made() as run:
+                run.store_config(self.config)
+                run.store_fitted(fitted)
+                write_prior(run.prior, self.prior, self.config, self.data.train.fingerprint())
+                write_manifest(run.manifest, self.data, self.denoiser)
+        self.accelerator.wait_for_everyone()
+
+    def _restore(self) -> None:
+        """Take over the newest checkpoint; only then is the new configuration the run's."""
+        self.accelerator.load_state(str(latest_checkpoint(self.run.checkpoints)))
+        self.accelerator.wait_for_everyone()
+        if self.accelerator.is_main_process:
+            self.run.store_config(self.config)
 
     def _batches(self) -> Iterator[tuple[Tensor, Tensor | None]]:
         """Yield images, and labels for a conditional network, until the last step.
@@ -238,7 +264,28 @@ class Trainer:
         self.progress.step += 1
         return loss.detach(), torch.as_tensor(norm)
 
-    def _save(self) -> None:
+    def _agreed(self, request: StopRequest) -> signal.Signals | None:
+        """Return the signal that asked this process to stop, or any of several.
+
+        These ask each other where they are to record metrics, since there they wait for each other anyway.
+        """
+        if self.accelerator.num_processes == 1:
+            return request.received
+        if self.progress.step % self.config.training.log_every:
+            return None
+        own = torch.tensor([request.received or 0], device=self.accelerator.device)
+        number = int(cast("Tensor", self.accelerator.gather(own)).max())
+        return signal.Signals(number) if number else None
+
+    def _record(self, records: Records, window: Window, batch_size: int) -> dict[str, str]:
+        """Record the numbers of the steps in the window, and return those that a progress bar shows."""
+        metrics = window.close(batch_size)
+        self._check_finite(metrics)
+        records.write(self.progress.step, metrics | {"learning_rate": self.scheduler.get_last_lr()[0]})
+        return {"loss": f"{metrics['loss']:.4g}", "images_per_s": f"{metrics['images_per_second']:.0f}"}
+
+    def _save(self, window: Window) -> None:
+        self._check_finite(window.means())
         parameters = [parameter.detach() for parameter in self.denoiser.parameters()]
         if not torch.nn.utils.get_total_norm(parameters).isfinite():
             msg = (
@@ -260,43 +307,38 @@ class Trainer:
         save_png(self.run.samples / f"step_{self.progress.step:08d}.png", picture)
         records.picture(self.progress.step, "samples", picture)
 
-    def _check_finite(self, loss: float, norm: float) -> None:
+    def _check_finite(self, means: dict[str, float]) -> None:
         # A gradient that is not finite has already spoilt the parameters, though the loss before it was fine.
-        for name, value in (("loss", loss), ("gradient", norm)):
+        for name, value in means.items():
             if not math.isfinite(value):
                 msg = (
-                    f"the training {name} became {value} at or before step {self.progress.step}; nothing was saved"
-                    f" since the last checkpoint in {self.run.checkpoints}: lower the learning rate, then --resume"
+                    f"the training {name.replace('_', ' ')} became {value} at or before step {self.progress.step};"
+                    f" nothing was saved since the last checkpoint in {self.run.checkpoints}: lower the learning rate,"
+                    " then --resume"
                 )
                 raise FloatingPointError(msg)
 
-    def _check_batch(self) -> None:
-        size, processes = self.config.training.batch_size, self.accelerator.num_processes
-        if size * processes > len(self.data.train):
-            msg = (
-                f"batch_size={size} exceeds the {len(self.data.train)} training images (shared by {processes}"
-                " processes): lower it"
-            )
-            raise ValueError(msg)
 
-    def _check_labels(self) -> None:
-        classes, known = self.denoiser.classes, self.data.classes
-        if classes is not None and (known is None or known > classes):
-            has = "no labels" if known is None else f"{known} classes"
-            msg = (
-                f"the network is told of {classes} classes, and the data ({self.config.data}) has {has}: leave the"
-                " network's classes out, give as many as there are, or take data with labels, such as --data Digits"
-            )
-            raise ValueError(msg)
+def _accelerator(settings: Training) -> Accelerator:
+    """Return what knows of devices and processes.
 
-    def _check_processes(self) -> None:
-        started = int(os.environ.get("WORLD_SIZE", "1"))
-        if started != self.accelerator.num_processes:
-            msg = (
-                f"{started} processes were started but each of them runs alone and would write the same files: without"
-                " CUDA add --training.cpu to the command that torchrun starts"
-            )
-            raise RuntimeError(msg)
+    Raises:
+        RuntimeError: several processes were started that do not know of each other.
+    """
+    accelerator = Accelerator(
+        cpu=settings.cpu,
+        mixed_precision="bf16" if settings.precision is Precision.BF16 else "no",
+        dataloader_config=DataLoaderConfiguration(use_seedable_sampler=True, data_seed=settings.seed),
+        step_scheduler_with_optimizer=False,
+    )
+    started = int(os.environ.get("WORLD_SIZE", "1"))
+    if started != accelerator.num_processes:
+        msg = (
+            f"{started} processes were started but each of them runs alone and would write the same files: without CUDA"
+            " add --training.cpu to the command that torchrun starts"
+        )
+        raise RuntimeError(msg)
+    return accelerator
 
 
 def _as_batch(batch: Any) -> Any:

@@ -15,8 +15,8 @@ with x_hat_guided. An ancestral (Markov) step weighs the estimate by alpha_s sig
 
 per coefficient; for DDPM that is zeta beta_i / (2 sqrt(1 - beta_i)). Their zeta' is one number at all steps, so it is
 guidance that grows with the number of steps and does not follow the noise; zeta here is a slope of a log-likelihood,
-belongs to the law and not to the grid, and works with every sampler and with blurs. Ten times the steps leave it as
-it is. The last step, to t = 0, returns the guided estimate itself.
+belongs to the distribution and not to the grid, and works with every sampler and with blurs. Ten times the steps leave
+it as it is. The last step, to t = 0, returns the guided estimate itself.
 
 It is not exact, even for Gaussian data and an exact denoiser. The true S of `PseudoInverseGuidance` is replaced by
 (|r| / zeta) I: the uncertainty of the estimate, H C_t H^T, is left out, the noise s is not asked for, and all observed

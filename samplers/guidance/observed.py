@@ -6,12 +6,12 @@ process's basis V:
     x | z_t ~ N(x_hat, C_t),    C_t = V diag(r_t^2) V^T,    r_t^2 = v sigma_t^2 / (alpha_t^2 v + sigma_t^2).
 
 v is the data's variance per coefficient. For Gaussian data with these variances that is exact. Tweedie's formula
-(Robbins, 1956) for the law given y as well reads, per coefficient,
+(Robbins, 1956) for the distribution given y as well reads, per coefficient,
 
     V^T E[x | z_t, y] = V^T x_hat + (sigma_t^2 / alpha_t) V^T grad_{z_t} log p(y | z_t),
 
-and the gradient goes through the denoiser, whose Jacobian J carries the alpha_t that is divided by: for every law of
-the data J = Cov(x | z_t) V diag(alpha_t / sigma_t^2) V^T, C_t in place of the covariance for the Gaussian above.
+and the gradient goes through the denoiser, whose Jacobian J carries the alpha_t that is divided by: for every
+distribution of the data J = Cov(x | z_t) V diag(alpha_t / sigma_t^2) V^T, C_t in place of the covariance for the Gaussian above.
 
 That division cannot be done where alpha_t underflows, as heat's does, or is 0. A coefficient is called *blind* where
 

@@ -1,4 +1,4 @@
-"""Steppers: how one step from t to s is taken. Each is a frozen value in a file of its own."""
+"""Steppers: how one step from t to s is taken. Each is a frozen value in its own file."""
 
 from .adaptive import Adaptive
 from .heun import Churn, Heun

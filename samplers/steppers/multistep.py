@@ -310,8 +310,10 @@ def _either(
 def _outweighed(levels: tuple[Level, ...]) -> Tensor:
     """Tell in which coefficients the noise is followed: some, and no more than signal, at all of these levels.
 
-    What is divided by is then no smaller than the noise. On Gaussian data with the spectrum of photographs, errors are
-    up to five times smaller than those of following the data alone, and none is much larger.
+    What is divided by is then no smaller than the noise. On Gaussian data with the spectrum of photographs and balanced
+    grids of 20 to 40 steps, errors of isotropic noise and of variance-preserving and diffusing blurs are up to three
+    times smaller than those of following the data alone; where all coefficients vary alike they may be several times
+    larger.
     """
     outweighed = [(at.log_snr >= 0) & (at.log_sigma > -torch.inf) for at in levels]
     return functools.reduce(torch.logical_and, outweighed)

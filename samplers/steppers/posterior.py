@@ -56,7 +56,7 @@ class Posterior(Stepper):
 
     Raises:
         TypeError: an argument is of the wrong kind.
-        ValueError: a standard deviation of its own is asked of a Deterministic coupling.
+        ValueError: a Deterministic coupling is given another standard deviation than its posterior's.
     """
 
     coupling: Coupling = field(default_factory=Markov)
@@ -82,7 +82,7 @@ class Posterior(Stepper):
             case PosteriorStd():
                 return not isinstance(self.coupling, Deterministic) and (
                     # A compiled graph reads no values: it draws noise that may be 0.
-                    torch.compiler.is_compiling() or (problem.has_noise() and not self._always_correlated(problem))
+                    torch.compiler.is_compiling() or (problem.has_noise and not self._always_correlated(problem))
                 )
             case _:
                 return True

@@ -2,8 +2,8 @@ r"""Predictor and corrector: after each step some Langevin steps at the time it 
 
 The idea is that of Song et al. (2021, section 4.2). Langevin's equation du = score dtau + sqrt(2) dw leaves the
 marginal at its time alone, so that it corrects what a step got wrong. Its step is set *per coefficient*, delta
-sigma_s^2: a share delta of the variance of the noise that the coefficient has. With score = (alpha u_hat - u) / sigma^2 and the
-estimate held, such a step is solved exactly by
+sigma_s^2: a share delta of the variance of the noise that the coefficient has. With the estimate held in
+score = (alpha u_hat - u) / sigma^2 such a step is solved exactly by
 
     u <- e^-delta u + (1 - e^-delta) alpha_s u_hat + sigma_s sqrt(1 - e^-2delta) epsilon.
 

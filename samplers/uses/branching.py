@@ -1,7 +1,7 @@
 r"""The hierarchy of samples: a path that branches, and branches again.
 
 A sampler with noise in its steps goes from the prior down to a time t_1 and arrives at one state. From it n_1 children
-go on to t_2, each with noise of its own; from each of these n_2 to t_3; and so on, until those born at the last
+go on to t_2, each with its own noise; from each of these n_2 to t_3; and so on, until those born at the last
 branching time arrive at data. What is decided at which time is seen at once: with heat dissipation siblings of an
 early branching share coarse forms, those of a late one differ in detail alone (a picture of Rissanen et al.,
 2023).

@@ -67,7 +67,7 @@ def restart(
     generator: torch.Generator | None = None,
     batch_size: int | None = None,
 ) -> Float[Tensor, "images count ..."]:
-    """Return reconstructions of degraded images, each from noise of its own.
+    """Return reconstructions of degraded images, each from its own noise.
 
     Args:
         sampler: draws the reconstructions.

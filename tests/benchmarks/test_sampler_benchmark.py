@@ -11,14 +11,9 @@ import pytest
 import torch
 
 import unmelt
-from unmelt.degradations import HeatDissipation, IsotropicDiffusion, Markov
+from unmelt.degradations import HeatDissipation, IsotropicDiffusion, Markov, posterior_coefficients
 from unmelt.models import GaussianOracle, OraclePrior
-from unmelt.samplers import (
-    End,
-    PosteriorSampler,
-    PredictorCorrectorSampler,
-    uniform_times,
-)
+from unmelt.samplers import FixedGrid, PredictorCorrector, Sampler, UniformGrid
 
 ROOT = Path(unmelt.__file__).parent
 sys.path.insert(0, str(ROOT / "benchmarks"))
@@ -49,7 +44,7 @@ def ancestral_law(case, times):
     m, v = alpha * mean, alpha.square() * variance + sigma.square()
     for t, s in pairwise(times):
         alpha, sigma, alpha_s = process.alpha(t)[0], process.sigma(t)[0], process.alpha(s)[0]
-        c = process.posterior_coefficients(s, t, Markov())
+        c = posterior_coefficients(process.at(s), process.at(t), Markov())
         gain = alpha * variance / (alpha.square() * variance + sigma.square())
         slope = c.latent[0] + c.signal[0] * alpha_s * gain
         m = slope * m + c.signal[0] * alpha_s * (mean - gain * alpha * mean)
@@ -59,8 +54,8 @@ def ancestral_law(case, times):
 
 class TestExactLaw:
     def test_it_is_that_of_the_recursion(self, case):
-        times = uniform_times(5)
-        sampler = PosteriorSampler(case.oracle, times=times, prior=OraclePrior(case.oracle), end=End.LATENT)
+        times = UniformGrid(5).times(case.process)
+        sampler = Sampler(case.oracle, grid=FixedGrid(times), prior=OraclePrior(case.oracle), denoise_last=False)
         score = sampler_laws.error_of_law(case, sampler_laws.OurAttempt(case, sampler))
         mean, variance = ancestral_law(case, times.tolist())
         alpha, sigma = case.process.alpha(0.0)[0], case.process.sigma(0.0)[0]
@@ -73,7 +68,8 @@ class TestExactLaw:
         assert expected > 0.01
 
     def test_it_is_the_law_of_samples(self, case):
-        sampler = PredictorCorrectorSampler(case.oracle, steps=4, size=0.3, prior=OraclePrior(case.oracle))
+        stepper = PredictorCorrector(size=0.3)
+        sampler = Sampler(case.oracle, stepper, grid=UniformGrid(4), prior=OraclePrior(case.oracle))
         attempt = sampler_laws.OurAttempt(case, sampler)
         first = sampler_laws.latents(case.oracle.mean, case.oracle.variance, attempt.start)
         law = sampler_laws.law_of_samples(attempt, first)

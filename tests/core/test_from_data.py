@@ -210,6 +210,7 @@ def test_parts_of_a_users_own_are_resolved_alike():
             ValueError,
             "stored for spectrum,",
         ),
+        (lambda file: resolve((FittedSpectrum(),), SHAPE, stored={"0.basis.mean": ONSET}), ValueError, "stored for 0,"),
         (lambda file: FromFile(file(".npz"), "onsets").resolve(SHAPE), ValueError, "holds a, b: say which.*'onsets'"),
         (lambda file: FromFile(file(".npz")).resolve(SHAPE), ValueError, "holds a, b: say which"),
         (lambda file: FromFile("table.csv").resolve(SHAPE), ValueError, r"\.npy, \.npz.*got table.csv"),

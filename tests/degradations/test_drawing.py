@@ -98,12 +98,12 @@ class TestFigures:
     @pytest.mark.parametrize(
         "process",
         [
-            HeatDissipation((1, 8, 8)),
-            IsotropicDiffusion((1, 8, 8)),
-            Pixelation((1, 8, 8)),
+            pytest.param(HeatDissipation((1, 8, 8)), marks=pytest.mark.full),
+            pytest.param(IsotropicDiffusion((1, 8, 8)), marks=pytest.mark.full),
+            pytest.param(Pixelation((1, 8, 8)), marks=pytest.mark.full),
             PixelMask((1, 8, 8)),
             ChangedBasis(Pixelation((1, 8, 8)), CosineBasis((1, 8, 8))),
-            HeatDissipation((1, 8, 8), sigma=0.0),
+            pytest.param(HeatDissipation((1, 8, 8), sigma=0.0), marks=pytest.mark.full),
         ],
     )
     def test_the_map_has_a_cell_for_every_band_and_time(self, process, tmp_path):

@@ -55,7 +55,6 @@ from unmelt.degradations import (
     repeated_blur,
     shifted_cosine,
 )
-from unmelt.models import GaussianPrior
 
 pytestmark = pytest.mark.usefixtures("as_in_production")
 
@@ -276,7 +275,6 @@ def still():
         "spectrum must be a DataSpectrum.*resolve.*got FittedSp",
     ),
     (lambda: equal_variance_blur(X, maximum=3.0, levels=5), TypeError, "spectrum must be a DataSpectrum"),
-    (lambda: GaussianPrior(HeatDissipation(SHAPE), X), TypeError, "spectrum must be a DataSpectrum"),
     (lambda: GraphHeat((1, 4), np.eye(4)), TypeError, "laplacian must be a Tensor"),
     (
         lambda: GraphHeat((1, 4), torch.eye(4).to_sparse()),

@@ -230,7 +230,7 @@ class _Subject:
         """Return the root of each level's term of the bound per coefficient, for the exact denoiser."""
         process, x = self.process, self.x
         denoiser = GaussianDenoiser(process, self.prediction, self.variance)
-        bound = ELBO(denoiser, prior=DegradedDataPrior(process, x), coupling=coupling, steps=steps, first=1 / steps)
+        bound = ELBO(denoiser, prior=DegradedDataPrior.fit(process, x), coupling=coupling, steps=steps, first=1 / steps)
         found = bound(x, generator=_seeded(3))
 
         terms: list[float] = []
@@ -248,7 +248,7 @@ class _Subject:
         """Return samples of the exact denoiser."""
         process = self.process
         denoiser = GaussianDenoiser(process, self.prediction, self.variance)
-        prior = DegradedDataPrior(process, self.x)
+        prior = DegradedDataPrior.fit(process, self.x)
         sampler = Sampler(denoiser, Posterior(coupling), grid=UniformGrid(steps), prior=prior)
         generator = _seeded(2)
         initial = prior.sample(len(self.x), generator=generator).to(self.side.dtype)

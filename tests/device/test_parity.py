@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tests.device.parity import compare
+from parity import compare
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA"))]
 

@@ -1,25 +1,22 @@
 """The pages of the documentation: their code runs from top to bottom, and what they show and name exists."""
 
 import contextlib
+import functools
 import io
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from unmelt import (
-    degradations,
-    evaluation,
-    losses,
-    models,
-    samplers,
-    testing,
-)
-from unmelt.degradations.locating import shape_families
+from unmelt import core, degradations, evaluation, losses, models, samplers, testing, training
+from unmelt.core.command_line import parse
+from unmelt.degradations import families
 from unmelt.samplers import guidance
+from unmelt.training import LoadedRun, launch
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -29,6 +26,14 @@ FAMILIES = (DOCS / "families.md").read_text()
 SAMPLING = (DOCS / "sampling.md").read_text()
 LIKELIHOOD = (DOCS / "likelihood.md").read_text()
 MATHEMATICS = (DOCS / "mathematics.md").read_text()
+PRIORS = (DOCS / "priors.md").read_text()
+WALK = (DOCS / "walk.md").read_text()
+# Flags that are no part of a recipe's configuration, and an argument that stands for anything.
+ASIDE = {"--help", "--resume", "--config", "--trust"}
+SHORT = [
+    *("--training.steps", "2", "--network.channels", "8", "--pictures.count", "4"),
+    *("--grid", "UniformGrid(steps=3)"),
+]
 
 
 def blocks(page):
@@ -41,8 +46,28 @@ def file_of(name):
     return code
 
 
+def run(page, name):
+    """Run the code of a page from top to bottom, and return its names and what it printed."""
+    names: dict[str, object] = {}
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(io.StringIO()):
+        for block in blocks(page):
+            exec(compile(block, name, "exec"), names)  # noqa: S102
+    return names, printed.getvalue()
+
+
+def recipe():
+    """Return the configuration of the demo."""
+    names = {"__name__": "digits_heat"}
+    exec((ROOT / "recipes" / "digits_heat.py").read_text(), names)  # noqa: S102
+    return names["RECIPE"]
+
+
 class TestWriteYourOwn:
-    def test_its_code_runs_from_top_to_bottom(self):
+    @pytest.mark.parametrize("examples", [1, pytest.param(30, marks=pytest.mark.full)])
+    def test_its_code_runs_from_top_to_bottom(self, examples, monkeypatch):
+        check = functools.partial(testing.check_process, max_examples=examples)
+        monkeypatch.setattr(testing, "check_process", check)
         names: dict[str, object] = {"__name__": "write_your_own"}
         # Classes are pickled by check_process, which looks for them in their module.
         module = type(sys)("write_your_own")
@@ -55,7 +80,9 @@ class TestWriteYourOwn:
                     exec(compile(block, "write_your_own.md", "exec"), module.__dict__)  # noqa: S102
         finally:
             del sys.modules["write_your_own"]
-        assert module.images.shape == (4, 1, 8, 8)
+        assert module.images.shape == module.redegraded.shape == (4, 1, 8, 8)
+        assert len(module.stripes.train) == 400
+        assert len(module.stripes.test) == 100
         # The wrong class is told what is wrong with it, and where.
         assert "Clearing" in printed.getvalue()
         assert re.search(r"t = [\d.]+", printed.getvalue())
@@ -69,13 +96,42 @@ class TestWriteYourOwn:
         (cls,) = re.findall(r"class (\w+)", code)
         assert not hasattr(degradations, cls)
 
+    @pytest.mark.parametrize("name", ["edm.py", "redegrade.py", "stripes.py"])
+    def test_each_other_part_is_about_ten_lines(self, name):
+        code = file_of(name)
+        assert len([line for line in code[code.index("@dataclass") :].split("\n\n\n")[0].splitlines() if line]) <= 12
+
+    def test_the_table_of_parts_names_their_files_and_methods(self):
+        (table,) = re.findall(r"(\| part \|.*?)\n\n", OWN, re.DOTALL)
+        rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()[2:]]
+        assert len(rows) == 9
+        for _, bases, file, methods in rows:
+            text = (ROOT / file.strip("`")).read_text()
+            for method in re.findall(r"`(\w+)\(", methods):
+                assert f"def {method}(" in text, (file, method)
+            for base in re.findall(r"`(\w+)`", bases):
+                assert base in text, (file, base)
+
+    @pytest.mark.full
+    def test_a_recipe_takes_the_other_parts(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        for name in ("edm", "redegrade", "stripes"):
+            Path(f"{name}.py").write_text(file_of(f"{name}.py").split("\n\n\nguess")[0].split("\n\n\nred")[0])
+        parts = re.findall(r"`(--prediction edm[^`]+|--data stripes[^`]+)`", OWN)
+        assert len(parts) == 2
+        words = shlex.split(f"{' '.join(parts)} --data.count 300 --sampler redegrade.py:Redegrade")
+        with contextlib.redirect_stdout(io.StringIO()):
+            trainer = launch(recipe(), arguments=[*words, *SHORT])
+        assert str(trainer.config.prediction) == "PredictEDM(data_std=0.3)"
+        assert trainer.draw(2, seed=0).isfinite().all()
+
+    @pytest.mark.full
     def test_an_existing_recipe_trains_it_unchanged(self, tmp_path):
         (tmp_path / "fog.py").write_text(file_of("fog.py"))
-        (command,) = re.findall(r"python (recipes/digits_heat\.py --degradation fog\.py:Fog --name fog)\n", OWN)
-        recipe, *arguments = command.split()
-        short = ["--training.steps", "2", "--network.channels", "8", "--sampling.count", "4", "--sampling.steps", "3"]
+        (command,) = re.findall(r"python (recipes/digits_heat\.py --process fog\.py:Fog --name fog)\n", OWN)
+        script, *arguments = command.split()
         finished = subprocess.run(
-            [sys.executable, str(ROOT / recipe), *arguments, *short],
+            [sys.executable, str(ROOT / script), *arguments, *SHORT],
             cwd=tmp_path,
             env={**os.environ, "OMP_NUM_THREADS": "1"},
             capture_output=True,
@@ -86,7 +142,14 @@ class TestWriteYourOwn:
         assert finished.returncode == 0, finished.stderr[-2000:]
         assert "recognised" in finished.stdout
         assert (tmp_path / "runs" / "fog" / "samples.png").is_file()
-        assert '"target": "fog.py:Fog"' in (tmp_path / "runs" / "fog" / "config.json").read_text()
+        assert '"process": "fog.Fog()"' in (tmp_path / "runs" / "fog" / "config.json").read_text()
+
+    def test_the_recipes_setting_takes_it(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        (tmp_path / "fog.py").write_text(file_of("fog.py"))
+        for name in ("fog.py:Fog", "fog.Fog"):
+            process = parse(recipe(), ["--process", name]).process((1, 8, 8))
+            assert type(process).__name__ == "Fog"
 
     def test_its_command_draws_it(self, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
@@ -109,17 +172,25 @@ class TestPages:
 
     @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
     def test_the_names_in_code_exist(self, page):
-        """Every `CamelCase` or `snake_case(...)` in backticks is a public name, a method of the process, or a file."""
+        """Every `CamelCase` or `snake_case(...)` in backticks is a public name, or a method that one writes."""
         text = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)
         own = set(re.findall(r"class (\w+)", page.read_text()))
-        packages = (degradations, evaluation, losses, models, samplers, guidance, testing)
+        packages = (core, degradations, evaluation, losses, models, samplers, guidance, testing, training)
         public = own | {n for p in packages for n in p.__all__}
-        public |= set(dir(degradations.LinearGaussianProcess)) | set(dir(degradations.Coupling))
+        described = [degradations.LinearGaussianProcess, degradations.Coupling, degradations.Prediction]
+        described += [losses.Weighting, losses.TimeDistribution, losses.TimeSampler, models.Prior]
+        described += [samplers.Grid, samplers.Stepper, training.DataSet]
+        public |= {name for each in described for name in dir(each)} | {
+            "load_run",
+            "network",
+            "forward",
+            "SamplerState",
+        }
         named = {n for quoted in re.findall(r"`([^`]+)`", text) for n in re.findall(r"^([A-Z]\w+|\w+(?=\())", quoted)}
         assert not named - public - {"NAME"}
 
     def test_every_family_and_basis_is_on_the_families_page(self):
-        names = [*shape_families(), "GraphHeat", "SpectralDiffusion", "SequentialMasking", "GaussianBlur"]
+        names = [name for name in families.__all__ if name != "radial_onset"]
         names += [n for n in degradations.__all__ if n.endswith(("Basis", "Schedule", "Noise", "Blur"))]
         abstract = {"Basis", "SeparableBasis", "Schedule", "BlurSchedule"}
         assert not [name for name in names if f"`{name}" not in FAMILIES and name not in abstract]
@@ -135,13 +206,59 @@ class TestPages:
         for coupling in ("Markov", "Deterministic", "Independent", "Eta", "ReverseSDE"):
             assert f"**{coupling}" in MATHEMATICS
 
+    @pytest.mark.parametrize("page", [ROOT / "README.md", *PAGES], ids=lambda page: page.stem)
+    def test_recipes_take_the_flags_in_their_text(self, page):
+        for flags in re.findall(r"`(--[^`]+)`", page.read_text()):
+            words = shlex.split(flags.replace("PATH", "."))
+            if len(words) > 1 and words[0] not in ASIDE and ".py:" not in flags:
+                parse(recipe(), words)
+
+
+class TestWalk:
+    def test_it_fits_one_screen(self):
+        assert len(WALK.splitlines()) <= 40
+
+    def test_its_files_are_there_and_hold_what_it_names(self):
+        rows = [line.strip("|").split("|") for line in WALK.splitlines() if re.match(r"\| \d", line)]
+        assert len(rows) == 17
+        for _, where, what in rows:
+            files = [ROOT / file for file in re.findall(r"`([\w/]+(?:\.py|/))`", where)]
+            assert files
+            assert all(file.exists() for file in files)
+            text = "".join(file.read_text() for file in files if file.is_file())
+            # Functions are defined there, or called.
+            for name in re.findall(r"`(?:\w+ = )?(?:\w+\.)*(\w+)\(", what) + re.findall(r"`(\w+)`:", what):
+                assert re.search(rf"\b{name}\b", text) or name == "network", (where, name)
+
+
+class TestPriors:
+    @pytest.mark.full
+    def test_its_code_runs(self, tmp_path, monkeypatch):
+        """On a run like the one of `make demo`, but for its length."""
+        monkeypatch.chdir(tmp_path)
+        with contextlib.redirect_stdout(io.StringIO()):
+            launch(recipe(), arguments=SHORT)
+        names, printed = run(PRIORS, "priors.md")
+        assert names["samples"].shape == (256, 1, 8, 8)
+        assert "copies" in printed
+
+    def test_what_it_asks_of_a_run_is_there(self):
+        (code,) = blocks(PRIORS)
+        for name in re.findall(r"\brun\.(\w+)", code):
+            assert hasattr(LoadedRun, name)
+        for line in re.findall(r"^from .*", code, re.MULTILINE):
+            exec(line)  # noqa: S102
+
 
 class TestSampling:
+    def test_its_first_code_and_its_guidance_run(self):
+        first, released, *_, guidance_ = blocks(SAMPLING)
+        names, _ = run("".join(f"```python\n{block}```\n" for block in (first, released, guidance_)), "sampling.md")
+        assert names["tree"].samples.shape == (27, 1, 8, 8)
+
+    @pytest.mark.full
     def test_its_code_runs_from_top_to_bottom(self):
-        names: dict[str, object] = {}
-        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-            for block in blocks(SAMPLING):
-                exec(compile(block, "sampling.md", "exec"), names)  # noqa: S102
+        names, _ = run(SAMPLING, "sampling.md")
         assert names["tree"].samples.shape == (27, 1, 8, 8)
         assert names["samples"].shape == (64, 1, 8, 8)
         assert names["back"].isfinite().all()
@@ -157,12 +274,9 @@ class TestSampling:
 
 class TestLikelihood:
     def test_its_code_runs_from_top_to_bottom(self):
-        names: dict[str, object] = {}
-        with contextlib.redirect_stdout(io.StringIO()) as printed:
-            for block in blocks(LIKELIHOOD):
-                exec(compile(block, "likelihood.md", "exec"), names)  # noqa: S102
+        names, printed = run(LIKELIHOOD, "likelihood.md")
         # A bound with its error, as the comment beside it says.
-        assert re.fullmatch(r"[\d.]+ \+- [\d.]+\n", printed.getvalue())
+        assert re.fullmatch(r"[\d.]+ \+- [\d.]+\n", printed)
         assert names["found"].log_prob.isfinite().all()
 
     @pytest.mark.parametrize(("name", "rows", "columns"), [("models", 12, 7), ("oracles", 14, 6)])

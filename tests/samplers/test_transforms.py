@@ -1,7 +1,6 @@
 """How many transforms a step costs: one of what the network puts out, one of the latent it is asked about next."""
 
 import pytest
-import torch
 from sampler_support import SHAPE, data_prior, latents, made, soft
 
 from unmelt.degradations import BlurringDiffusion, HeatDissipation, IsotropicDiffusion, PredictV, PredictX
@@ -25,17 +24,21 @@ STEPPERS = [
 ]
 
 
+def counting(transform, name, counts):
+    def counted(x):
+        counts[name] += 1
+        return transform(x)
+
+    return counted
+
+
 def transforms(sampler, monkeypatch, **run):
     """Calls of the network, transforms and inverse transforms of a run."""
     counts = {"analyse": 0, "synthesise": 0}
     basis = sampler.process.basis
     for name in counts:
-
-        def counted(x, name=name, transform=getattr(basis, name)):
-            counts[name] += 1
-            return transform(x)
-
-        monkeypatch.setattr(basis, name, counted)
+        transform = getattr(basis, name)
+        monkeypatch.setattr(basis, name, counting(transform, name, counts))
     stats = sampler.run(2, initial=latents(2), keep_path=False, **run).stats
     return stats.calls, counts["analyse"], counts["synthesise"]
 
@@ -63,7 +66,7 @@ def test_isotropic_steps_need_none(stepper, monkeypatch):
 
 def test_a_trajectory_costs_no_more_than_its_states_and_predictions(monkeypatch):
     sampler = made(soft(PROCESSES["blurring"]()), Multistep(), 10)
-    calls, forth, back = transforms(sampler, monkeypatch)
+    _, _, back = transforms(sampler, monkeypatch)
     counts, transform = [], sampler.process.basis.synthesise
     monkeypatch.setattr(sampler.process.basis, "synthesise", lambda x: counts.append(1) or transform(x))
     sampler.run(2, initial=latents(2))

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 from accelerate import Accelerator
+from small_runs import begin, train
 from torch import nn
 
-from unmelt.training import Trainer
 from unmelt.training.checkpoints import latest_checkpoint, list_checkpoints, save_checkpoint
 
 
@@ -112,13 +112,12 @@ class TestCrash:
 
     def test_a_run_goes_on_from_the_checkpoint_before_the_crash(self, training, splits, crashing, monkeypatch):
         config = training(steps=4, checkpoint_every=2)
-        trainer = Trainer(training(steps=2, checkpoint_every=2), splits)
-        trainer.train()
+        trainer = train(training(steps=2, checkpoint_every=2), splits)
         crashing()
         with pytest.raises(CrashError):
-            Trainer(config, splits, resume=True).train()
+            train(config, splits, resume=True)
         monkeypatch.undo()
-        resumed = Trainer(config, splits, resume=True)
+        resumed = begin(config, splits, resume=True)
         assert resumed.progress.step == 2
         for name, parameter in trainer.denoiser.named_parameters():
             assert torch.equal(resumed.denoiser.get_parameter(name), parameter)

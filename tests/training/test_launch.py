@@ -1,45 +1,34 @@
-"""What a recipe calls: it trains, draws and says where; what the user gave wrong ends it with one message."""
+"""What a recipe calls: it trains, draws and says where; what the user gave wrong ends it with one line."""
 
-import dataclasses
 import re
 import sys
 
 import pytest
 import torch
 from PIL import Image
+from small_runs import changed, small_run
 
-from unmelt.training import (
-    CustomConfig,
-    DataConfig,
-    DataSource,
-    Trainer,
-    TrainingConfig,
-    launch,
-)
-from unmelt.training.config import config_from_json
+from unmelt import load_run
+from unmelt.training import Trainer, launch
 
 
 @pytest.fixture
-def recipe(config):
+def recipe(tmp_path):
     """A run of two steps on the digits."""
-    return dataclasses.replace(
-        config,
-        data=DataConfig(DataSource.DIGITS),
-        training=TrainingConfig(steps=2, batch_size=4, log_every=1, cpu=True),
-    )
+    return changed(small_run(tmp_path / "runs"), steps=2, warmup=0, checkpoint_every=1000)
 
 
 @pytest.fixture
 def call(recipe, monkeypatch):
-    def with_arguments(*arguments):
+    def with_arguments(*arguments, recipe=recipe):
         monkeypatch.setattr(sys, "argv", ["recipe.py", *arguments])
-        return launch(recipe, "A recipe.")
+        return launch(recipe, "A recipe.\n\nMore of it.")
 
     return with_arguments
 
 
 class TestSuccess:
-    def test_it_trains_and_draws_and_says_where(self, call, recipe, capsys):
+    def test_it_trains_and_draws_and_says_where_and_goes_on(self, call, recipe, capsys):
         trainer = call()
         assert isinstance(trainer, Trainer)
         assert trainer.progress.step == 2
@@ -53,84 +42,135 @@ class TestSuccess:
             # Eight levels are nine states.
             assert image.n_frames == 9
             assert image.info["loop"] == 0
-
-    def test_the_command_line_changes_the_recipe(self, call, recipe):
-        trainer = call("--training.steps", "1", "--name", "other")
-        assert trainer.progress.step == 1
-        assert trainer.run.folder == recipe.root / "other"
-
-    @pytest.mark.parametrize("name", ["Pixelation", "VariancePreservingBlur(blur=PowerBlur(3.0))"])
-    def test_another_family_in_the_recipe_s_place(self, call, name):
-        trainer = call("--degradation", name, "--prediction", "x", "--sampling.steps", "3")
-        assert type(trainer.denoiser.process).__name__ == name.partition("(")[0]
-        assert config_from_json(trainer.run.config.read_text()).process == CustomConfig(target=name)
-        assert (
-            call(
-                "--degradation", name, "--prediction", "x", "--sampling.steps", "3", "--training.steps", "3", "--resume"
-            ).progress.step
-            == 3
-        )
-
-    def test_a_run_goes_on_where_it_was(self, call):
-        call()
-        assert call("--training.steps", "3", "--resume").progress.step == 3
-
-
-class TestErrors:
-    @pytest.mark.parametrize(
-        ("arguments", "words"),
-        [
-            (["--resume"], "error: .* holds no run to resume"),
-            (["--data.source", "folder"], r"error: .*add --data\.folder PATH"),
-            (["--data.source", "folder", "--data.folder", "nowhere"], "error: no folder nowhere"),
-            (["--data.source", "cifar10"], "error: CIFAR-10 is not on this machine"),
-            (["--training.batch-size", "100000"], "error: batch_size=100000 exceeds the 1437"),
-            (["--prediction", "epsilon"], "error: PredictEpsilon cannot be converted stably"),
-            (["--network.multipliers", "1", "2", "2", "2", "2"], "error: .*multiples of 16, got 8 x 8"),
-            (["--degradation", "Pixelatoin"], "error: no process called 'Pixelatoin': the families are"),
-            (
-                ["--degradation", "HeatDissipation", "--process.levels", "9"],
-                r"error: --process.* are settings of the recipe's own process.*'HeatDissipation\(NAME=VALUE\)'",
-            ),
-            (["--degradation", "Pixelation"], "error: PredictPreviousLevel needs to know the levels.*predict x"),
-            (["--process.levels", "1"], "error: levels must be at least 2"),
-            (["--data.low", "2"], "error: data_range must rise"),
-            (["--optimizer.ema-decay", "1"], r"error: decay must lie in \[0, 1\)"),
-            # What is wrong with the sampler is known before training, not after it.
-            (["--sampling.steps", "0"], "error: steps must be at least 1, got 0"),
-            (["--sampling.count", "0"], "error: count must be at least 1, got 0"),
-            (["--sampling.delta", "-1"], "error: delta must be a standard deviation >= 0 in the data's units, got -1"),
-            (["--sampling.coupling", "deterministic"], "error: Deterministic steps add no noise, got delta=0.03"),
-            (["--training.batch-size", "0"], "error: .*batch.size.*0"),
-            (["--training.log-every", "0"], "error: .*log.every.*0"),
-            (["--training.checkpoint-every", "0"], "error: .*checkpoint.every.*0"),
-            (["--training.sample-every", "0"], "error: .*sample.every.*0"),
-            (["--training.keep-checkpoints", "0"], "error: .*keep.checkpoints.*0"),
-            (["--training.steps", "0"], "error: .*steps.*0"),
-        ],
-    )
-    def test_what_the_user_gave_wrong_is_one_message_before_anything_is_written(self, call, recipe, arguments, words):
-        with pytest.raises(SystemExit) as caught:
-            call(*arguments)
-        assert re.match(words, str(caught.value.code))
-        assert not recipe.folder.exists()
-
-    def test_an_existing_run(self, call):
-        call()
         with pytest.raises(SystemExit, match=r"^error: .*exists and is not overwritten.*--resume"):
             call()
+        assert call("--training.steps", "3", "--resume").progress.step == 3
 
-    def test_a_run_that_diverges(self, call, recipe):
-        with pytest.raises(SystemExit, match=r"^error: the training loss became (nan|inf)"):
-            call("--optimizer.learning-rate", "1e39")
-        assert not (recipe.folder / "samples.png").exists()
+    def test_another_process_in_the_recipe_s_place(self, call, recipe):
+        flags = ("--process", "VariancePreservingBlur(blur=PowerBlur(3.0))", "--process.blur.power", "2")
+        flags += ("--prediction", "PredictX", "--sampler", "Multistep", "--grid", "UniformGrid(3)", "--name", "other")
+        trainer = call(*flags)
+        assert trainer.run.path == recipe.root / "other"
+        assert load_run(trainer.run.path).config == trainer.config
+        assert trainer.denoiser.process.agrees_with(trainer.config.process((1, 8, 8)))
+        assert call(*flags, "--training.steps", "3", "--resume").progress.step == 3
 
-    def test_processes_that_do_not_know_of_each_other(self, call, recipe, monkeypatch):
-        if torch.cuda.is_available():
-            pytest.skip("two processes with a GPU each do know of each other")
-        # As mpirun and Slurm say it; with what torchrun adds, a process would wait here for the other.
-        monkeypatch.delenv("LOCAL_RANK", raising=False)
-        monkeypatch.setenv("WORLD_SIZE", "2")
-        with pytest.raises(SystemExit, match=r"^error: 2 processes were started.*--training\.cpu"):
-            call("--training.no-cpu")
-        assert not recipe.folder.exists()
+    def test_a_conditional_run(self, call):
+        trainer = call("--network.classes", "10", "--pictures.guidance", "2", "--pictures.count", "12")
+        assert trainer.denoiser.classes == 10
+        for name in ("samples.png", "trajectory.gif"):
+            with Image.open(trainer.run.path / name) as image:
+                # Ten columns and two rows of images of 8 x 8 pixels, eight times enlarged, with gaps as wide.
+                assert image.size == (10 * 72 + 8, 2 * 72 + 8)
+        assert load_run(trainer.run.path).data().classes == 10
+
+    def test_help_is_short_and_names_every_field(self, call, capsys, monkeypatch):
+        monkeypatch.setenv("COLUMNS", "120")
+        with pytest.raises(SystemExit) as caught:
+            call("--help")
+        assert caught.value.code == 0
+        printed = capsys.readouterr().out
+        assert "A recipe. --resume goes on with the newest checkpoint of the run of this name." in printed
+        assert "More of it" not in printed
+        assert re.search(r"--training.precision +FLOAT32 +arithmetic of the network", printed)
+        assert len(printed.splitlines()) < 60
+        with pytest.raises(SystemExit):
+            call("--training.precision.help")
+        assert "FLOAT32 or BF16" in capsys.readouterr().out
+
+
+# What is typed, its exit status, and what the line says.
+REFUSED = [
+    # What the constructors refuse, before anything is made: the value, what is allowed, and what to do.
+    ("--training.batch-size 0", 2, "--training.batch-size 0: batch_size must be at least 1, got 0"),
+    ("--training.log-every 0", 2, "log_every must be at least 1, got 0"),
+    ("--training.checkpoint-every 0", 2, "checkpoint_every must be at least 1, got 0"),
+    ("--training.sample-every 0", 2, "sample_every must be at least 1, got 0"),
+    ("--training.keep-checkpoints 0", 2, "keep_checkpoints must be at least 1, got 0"),
+    ("--training.steps 0", 2, "steps must be at least 1, got 0"),
+    ("--training.warmup -1", 2, "warmup must be at least 0, got -1"),
+    ("--training.clip 0", 2, "clip must be a positive gradient norm .*got 0"),
+    ("--training.ema-decay 1", 2, r"ema_decay must lie in \[0, 1\), got 1"),
+    ("--training.label-dropout 1", 2, r"label_dropout must lie in \[0, 1\), got 1"),
+    ("--training.precision fp16", 2, "expected FLOAT32 or BF16"),
+    ("--training.stepz 5", 2, r"no setting 'stepz' \(did you mean steps\?\)"),
+    ("--training.steps many", 2, "--training.steps many: expected int"),
+    ("--prediction PredictNoise", 2, "there are PredictEpsilon, "),
+    ("--process Pixelatoin", 2, r"no 'Pixelatoin' \(did you mean Pixelation\?\)"),
+    ("--grid UniformGrid(0)", 2, "steps must be at least 1, got 0"),
+    ("--pictures.count 0", 2, "count must be at least 1, got 0"),
+    ("--pictures.guidance -1", 2, "guidance must be a finite scale of at least 0, got -1"),
+    ("--sampler.reverse_std.delta -1", 2, "delta must be .*got -1"),
+    ("--data ImageFolder", 2, "ImageFolder lacks folder"),
+    ("--sampler Posterior(Deterministic(),ConstantStd(0.03))", 2, "Deterministic steps add no noise.*leave it out"),
+    # What turns out when it is all put together, before anything is written.
+    ("--resume", 1, "holds no run .*leave out --resume"),
+    ("--data ImageFolder(folder='nowhere')", 1, r"no folder nowhere: .*--data\.folder PATH"),
+    ("--data.low 2", 1, "low < high, got low = 2"),
+    ("--data CIFAR10", 1, "CIFAR-10 is not on this machine.*--data PhotoCrops"),
+    ("--training.batch-size 100000", 1, "batch_size=100000 exceeds the 1437 training images"),
+    ("--prediction PredictEpsilon", 1, "PredictEpsilon cannot be converted stably by HeatDissipation.*PredictX"),
+    ("--network.multipliers (1,2,2,2,2)", 1, "multiples of 16, got 8 x 8"),
+    ("--process Pixelation", 1, "PredictPreviousLevel needs to know the levels"),
+    ("--process.levels 1", 1, "levels must be at least 2"),
+    ("--times LevelTimes --process IsotropicDiffusion --prediction PredictX", 1, "LevelTimes.* levels"),
+    ("--weighting EDMWeighting --process.blur_sigma_max 24", 1, "EDMWeighting multiplies the error of"),
+    ("--prior StandardNormalPrior.fit", 1, "does not end in standard normal"),
+    ("--optimizer.lr -1", 1, "Invalid learning rate: -1"),
+    ("--pictures.guidance 2", 1, "guidance=2.* train it with --network.classes"),
+    (
+        "--network.classes 10 --training.label-dropout 0 --pictures.guidance 2",
+        1,
+        "never been without a label.*dropout 0.1",
+    ),
+    ("--network.classes 10 --data PhotoCrops", 1, r"10 classes, .*PhotoCrops\(.*no labels"),
+    ("--network.classes 9", 1, "9 classes, .*Digits.*10 classes"),
+]
+
+
+@pytest.mark.parametrize(("typed", "status", "words"), REFUSED, ids=[typed for typed, _, _ in REFUSED])
+def test_what_the_user_gave_wrong_is_one_line_before_anything_is_written(
+    call, recipe, capsys, monkeypatch, typed, status, words
+):
+    if "PhotoCrops" in typed:
+        from unmelt.training.data import photo_crops  # noqa: PLC0415
+
+        monkeypatch.setattr(photo_crops, "_crops", lambda _: torch.zeros(4, 3, 32, 32, dtype=torch.uint8))
+    with pytest.raises(SystemExit) as caught:
+        call(*typed.split())
+    # A status of its own, or a message, with which Python ends in status 1.
+    said = capsys.readouterr().err if status == 2 else str(caught.value.code)
+    assert (caught.value.code == 2) == (status == 2)
+    assert re.search(f"^error: .*{words}", said, re.MULTILINE | re.DOTALL), said
+    assert "CIFAR10" in typed or said.strip().count("\n") == 0
+    assert not recipe.folder.exists()
+
+
+def test_labels_that_do_not_fit_the_images_are_refused(splits, recipe):
+    network = changed(recipe).network
+    config = changed(recipe, network=type(network)(network.make, {**network.settings, "classes": 3}))
+    for labels, words in (
+        (torch.zeros(21, dtype=torch.int64), r"labels must have shape \(22,\), one for each image, got \(21,\)"),
+        (torch.zeros(22), "labels must be integers from 0, got torch.float32"),
+        (torch.arange(22) % 3 - 1, "labels must be integers from 0, .*from -1"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            Trainer(config, type(splits)(splits.train, splits.test, labels))
+        assert not config.folder.exists()
+
+
+def test_a_run_that_diverges_draws_nothing(call, recipe):
+    with pytest.raises(SystemExit, match=r"^error: the training loss became (nan|inf)"):
+        call("--optimizer.lr", "1e39", "--training.steps", "4")
+    assert not (recipe.folder / "samples.png").exists()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="two processes with a GPU each do know of each other")
+def test_processes_that_do_not_know_of_each_other(call, recipe, monkeypatch):
+    # As mpirun and Slurm say it; with what torchrun adds, a process would wait here for the other.
+    monkeypatch.delenv("LOCAL_RANK", raising=False)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(SystemExit, match=r"^error: 2 processes were started.*--training\.cpu"):
+        call("--training.no-cpu")
+    # Each of them would have made it.
+    assert not recipe.folder.exists()

@@ -1,36 +1,24 @@
-"""Writes the tables of docs/priors.md: python docs/priors.py (or `make priors`), or one of them by name.
+"""Writes the tables of docs/priors.md: python recipes/studies/priors.py (or `make priors`), or one of them by name.
 
-The digits' models are those of docs/likelihood.py, trained first where they are missing (runs/likelihood_NAME).
+The digits' models are those of likelihood.py, trained first where they are missing (runs/likelihood_NAME).
 """
 
 import math
 import sys
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 from likelihood import DDPM, HEAT, mean
-from pages import trained, write_table
+from pages import DOCS, trained, write_table
 from torch import Tensor
 
-from unmelt.degradations import HeatDissipation, LinearGaussianProcess, estimate_spectrum
+from unmelt.degradations import HeatDissipation, LinearGaussianProcess
 from unmelt.evaluation import Recogniser, assess_memorisation
-from unmelt.models import (
-    DegradedDataPrior,
-    GaussianPrior,
-    LowRankGaussianPrior,
-    Prior,
-    StandardNormalPrior,
-)
-from unmelt.training import (
-    DataConfig,
-    DataSource,
-    LoadedRun,
-    load_data,
-    load_run,
-)
+from unmelt.models import DegradedDataPrior, GaussianPrior, LowRankGaussianPrior, Prior, StandardNormalPrior
+from unmelt.samplers import Sampler
+from unmelt.training import LoadedRun, PhotoCrops, load_run
 
-PAGE = Path(__file__).with_suffix(".md")
+PAGE = DOCS / "priors.md"
 SAMPLES = 1024
 PHOTOGRAPHS = 300
 
@@ -38,8 +26,8 @@ PHOTOGRAPHS = 300
 def fitted(process: LinearGaussianProcess, images: Tensor) -> dict[str, Prior]:
     """Return the priors that are fitted to images."""
     return {
-        "`DegradedDataPrior`": DegradedDataPrior(process, images),
-        "`GaussianPrior`": GaussianPrior(process, estimate_spectrum(process.basis, images)),
+        "`DegradedDataPrior`": DegradedDataPrior.fit(process, images),
+        "`GaussianPrior`": GaussianPrior.fit(process, images),
         "`LowRankGaussianPrior`": LowRankGaussianPrior.fit(process, images),
     }
 
@@ -57,7 +45,7 @@ def digits() -> str:
         process = run.denoiser.process
         priors = fitted(process, train) if run is heat else {"`StandardNormalPrior`": StandardNormalPrior(process)}
         for label, prior in priors.items():
-            sampler = run.config.sampling.build(run.denoiser, prior)
+            sampler = Sampler(run.denoiser, run.config.sampler, grid=run.config.grid, prior=prior)
             samples = sampler.sample(SAMPLES, generator=torch.Generator().manual_seed(1))
             lines.append(row(name, f"samples from {label}", samples, run))
             print(lines[-1], flush=True)
@@ -71,7 +59,7 @@ def row(model: str, name: str, images: Tensor, run: LoadedRun) -> str:
     if labels is None:
         msg = "the digits have labels"
         raise ValueError(msg)
-    low, high = data.train.data_range
+    low, high = data.train.grey_levels.range
     train, test = data.train.scaled(), data.test.scaled()
     images = images.clamp(low, high)
     recognised = Recogniser(train, labels).assess(images).recognised
@@ -85,7 +73,7 @@ def row(model: str, name: str, images: Tensor, run: LoadedRun) -> str:
 
 def photographs() -> str:
     """Return the table of divergences from each prior for colour photographs, in Markdown."""
-    data = load_data(DataConfig(DataSource.PHOTOS))
+    data = PhotoCrops().load()
     train, test = data.train.scaled(), data.test.scaled()
     process = HeatDissipation((3, 32, 32), blur_sigma_max=24.0, levels=200, sigma=0.01)
     lines = [

@@ -1,4 +1,4 @@
-"""Writes the pictures and tables of docs/sampling.md: python docs/sampling.py (or `make sampling`).
+"""Writes the pictures and tables of docs/sampling.md: python recipes/studies/sampling.py (or `make sampling`).
 
 With `pictures` or `figures` behind it, one of the two alone. Two models of scikit-learn's digits, heat dissipation with
 200 levels, are trained first (a few minutes each on one core; runs/sampling_NAME, kept and found again): one predicts
@@ -10,7 +10,7 @@ import io
 import json
 import math
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,10 +18,11 @@ from typing import Any, NamedTuple
 import pages
 import torch
 from matplotlib.font_manager import findfont
-from pages import write_table
+from pages import DOCS, ROOT, write_table
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from unmelt.core import later
 from unmelt.core.pictures import to_pixels
 from unmelt.degradations import (
     Deterministic,
@@ -29,15 +30,20 @@ from unmelt.degradations import (
     HeatDissipation,
     Independent,
     Markov,
+    PredictPreviousLevel,
+    PredictX,
 )
 from unmelt.evaluation import Recogniser
-from unmelt.models import Denoiser, Prior
+from unmelt.losses import SumOverDimensions
+from unmelt.models import ConstantStd, DegradedDataPrior, Denoiser, Prior, UNet
 from unmelt.samplers import (
-    MultistepSampler,
-    PosteriorSampler,
+    Multistep,
+    Posterior,
     Sampler,
     SharedNoise,
     Start,
+    Stepper,
+    UniformGrid,
     blurred_start,
     branch,
     interpolate,
@@ -46,45 +52,36 @@ from unmelt.samplers import (
     time_of_blur,
     upsampled_start,
 )
-from unmelt.training import (
-    CouplingKind,
-    DataConfig,
-    DataSource,
-    HeatConfig,
-    ImageSplits,
-    NetworkConfig,
-    OptimizerConfig,
-    PredictionKind,
-    ReductionKind,
-    RunConfig,
-    SamplingConfig,
-    TrainingConfig,
-    build_prior,
-    load_data,
-    load_run,
-)
+from unmelt.training import Digits, ImageSplits, RunConfig, Training, load_run
 
-PAGE = Path(__file__).with_suffix(".md")
-ROOT = PAGE.parents[1]
-IMAGES = PAGE.parent / "images"
+PAGE = DOCS / "sampling.md"
+IMAGES = DOCS / "images"
+DIGITS = Digits()
 TRAINING_STEPS = 1400
 LEVELS = 200
 
 X = RunConfig(
     name="sampling_x",
-    process=HeatConfig(blur_sigma_min=0.3, blur_sigma_max=6.0, levels=LEVELS, sigma=0.03),
-    prediction=PredictionKind.X,
-    reduction=ReductionKind.SUM,
-    data=DataConfig(DataSource.DIGITS),
-    network=NetworkConfig(channels=32, multipliers=(1, 2), blocks=1, attention_levels=(1,)),
-    optimizer=OptimizerConfig(learning_rate=2e-3, warmup=100, cosine_decay=True, ema_decay=0.999),
-    training=TrainingConfig(
-        steps=TRAINING_STEPS, log_every=20, checkpoint_every=TRAINING_STEPS, sample_every=TRAINING_STEPS, cpu=True
+    data=DIGITS,
+    process=later(HeatDissipation, levels=LEVELS, blur_sigma_min=0.3, blur_sigma_max=6.0, sigma=0.03),
+    network=later(UNet, channels=32, multipliers=(1, 2), blocks=1, attention_levels=(1,)),
+    prediction=PredictX(),
+    reduction=SumOverDimensions(),
+    prior=later(DegradedDataPrior.fit),
+    sampler=Posterior(coupling=Independent(), reverse_std=ConstantStd(0.033)),
+    optimizer=later(torch.optim.AdamW, lr=2e-3, weight_decay=0.0, fused=True),
+    training=Training(
+        steps=TRAINING_STEPS,
+        warmup=100,
+        cosine_decay=True,
+        log_every=20,
+        checkpoint_every=TRAINING_STEPS,
+        sample_every=TRAINING_STEPS,
+        cpu=True,
     ),
-    sampling=SamplingConfig(count=64, coupling=CouplingKind.INDEPENDENT, delta=0.033),
     root=ROOT / "runs",
 )
-LESS = replace(X, name="sampling_less_degraded", prediction=PredictionKind.LESS_DEGRADED)
+LESS = replace(X, name="sampling_less_degraded", prediction=PredictPreviousLevel())
 
 
 class Model(NamedTuple):
@@ -100,30 +97,19 @@ NUMBERS_OF_STEPS = (200, 100, 50, 20, 10)
 SAMPLES, GROUPS = 1024, 8
 
 
-def markov(model: Model, steps: int = LEVELS) -> PosteriorSampler:
-    """Return ancestral sampling."""
-    return PosteriorSampler(model.denoiser, steps=steps, coupling=Markov(), prior=model.prior)
+def sampler(model: Model, stepper: Stepper, steps: int = LEVELS) -> Sampler:
+    """Return a sampler of a model in so many equal steps."""
+    return Sampler(model.denoiser, stepper, grid=UniformGrid(steps), prior=model.prior)
 
 
-def multistep(model: Model, steps: int = LEVELS) -> MultistepSampler:
-    """Return the probability flow in steps of second order."""
-    return MultistepSampler(model.denoiser, steps=steps, order=2, prior=model.prior)
-
-
-Method = Callable[[Model, int], Sampler]
-METHODS: dict[str, Method] = {
-    "`PosteriorSampler`, `Independent()`, delta = 1.1 sigma": lambda m, n: PosteriorSampler(
-        m.denoiser, steps=n, coupling=Independent(), delta=0.033, prior=m.prior
-    ),
-    "`PosteriorSampler`, `Markov()`": markov,
-    "`PosteriorSampler`, `Eta(0.5)`": lambda m, n: PosteriorSampler(
-        m.denoiser, steps=n, coupling=Eta(0.5), prior=m.prior
-    ),
-    "`PosteriorSampler`, `Deterministic()`": lambda m, n: PosteriorSampler(
-        m.denoiser, steps=n, coupling=Deterministic(), prior=m.prior
-    ),
-    "`MultistepSampler`, order 2": multistep,
-    "`MultistepSampler`, order 3": lambda m, n: MultistepSampler(m.denoiser, steps=n, order=3, prior=m.prior),
+MARKOV, MULTISTEP = Posterior(Markov()), Multistep(order=2)
+METHODS: dict[str, Stepper] = {
+    "`Posterior`, `Independent()`, delta = 1.1 sigma": Posterior(Independent(), ConstantStd(0.033)),
+    "`Posterior`, `Markov()`": MARKOV,
+    "`Posterior`, `Eta(0.5)`": Posterior(Eta(0.5)),
+    "`Posterior`, `Deterministic()`": Posterior(Deterministic()),
+    "`Multistep`, order 2": MULTISTEP,
+    "`Multistep`, order 3": Multistep(order=3),
 }
 FEW = {name: METHODS[name] for name in list(METHODS) if "Independent" in name or "Eta" in name or "order 2" in name}
 MODELS = (("the image", X, METHODS), ("the level before", LESS, FEW))
@@ -133,7 +119,7 @@ def trained(config: RunConfig) -> Model:
     """Return a trained model, training it first where there is none."""
     run = load_run(pages.trained(config))
     data = run.data()
-    return Model(run.denoiser, build_prior(run.denoiser.process, data.train), data, config.folder)
+    return Model(run.denoiser, run.prior, data, config.folder)
 
 
 def seeded(seed: int) -> torch.Generator:
@@ -159,7 +145,10 @@ class Cell(NamedTuple):
 
 
 def energy_distance(x: Tensor, y: Tensor) -> float:
-    """Return 2 E|x - y| - E|x - x'| - E|y - y'| without bias, over pixels: 0 for equal laws (Szekely & Rizzo, 2013)."""
+    """Return 2 E|x - y| - E|x - x'| - E|y - y'| without bias, over pixels: 0 for equal distributions.
+
+    Source: Szekely & Rizzo (2013).
+    """
     x, y = x.flatten(1).double(), y.flatten(1).double()
     within = [torch.cdist(a, a).sum() / (len(a) * (len(a) - 1)) for a in (x, y)]
     return (2 * torch.cdist(x, y).mean() - within[0] - within[1]).item()
@@ -167,7 +156,7 @@ def energy_distance(x: Tensor, y: Tensor) -> float:
 
 def measured(images: Tensor, model: Model, recogniser: Recogniser) -> Cell:
     """Return the figures of images, cut off at the data's range as they are shown."""
-    images = images.clamp(*model.data.train.data_range)
+    images = images.clamp(*model.data.train.grey_levels.range)
     held_out = model.data.test.scaled()
     groups = images.chunk(GROUPS)
     found = [recogniser.assess(group) for group in groups]
@@ -179,7 +168,7 @@ def measured(images: Tensor, model: Model, recogniser: Recogniser) -> Cell:
     )
 
 
-def cells(model: Model, methods: dict[str, Method]) -> dict[tuple[str, int], Cell]:
+def cells(model: Model, methods: dict[str, Stepper]) -> dict[tuple[str, int], Cell]:
     """Return the figures of all samplers and numbers of steps, few steps first, from the same initial states."""
     kept = model.folder / "sampling.json"
     known: dict[str, list[Any]] = json.loads(kept.read_text()) if kept.exists() else {}
@@ -187,11 +176,12 @@ def cells(model: Model, methods: dict[str, Method]) -> dict[tuple[str, int], Cel
     initial = model.prior.sample(SAMPLES, generator=seeded(0))
     table: dict[tuple[str, int], Cell] = {}
     for steps in sorted(NUMBERS_OF_STEPS):
-        for name, method in methods.items():
+        for name, stepper in methods.items():
             key = f"{name}, {steps} steps"
             if key not in known:
                 try:
-                    samples = method(model, steps).sample(SAMPLES, initial=initial, generator=seeded(1), batch_size=128)
+                    drawn = sampler(model, stepper, steps)
+                    samples = drawn.sample(SAMPLES, initial=initial, generator=seeded(1), batch_size=128)
                     known[key] = list(measured(samples, model, recogniser))
                 except FloatingPointError:
                     known[key] = []
@@ -224,7 +214,7 @@ def real(model: Model) -> list[str]:
 def distances() -> str:
     """Return the table of energy distances: samplers by numbers of steps, for both models."""
     lines = [
-        "| network predicts | sampler | " + " | ".join(f"{steps}" for steps in NUMBERS_OF_STEPS) + " |",
+        "| network predicts | stepper | " + " | ".join(f"{steps}" for steps in NUMBERS_OF_STEPS) + " |",
         "|---|---|" + "---|" * len(NUMBERS_OF_STEPS),
     ]
     for title, config, methods in MODELS:
@@ -241,7 +231,7 @@ def distances() -> str:
 def qualities() -> str:
     """Return the table of the other figures, at 200 and at 20 steps."""
     lines = [
-        "| network predicts | sampler | steps | recognised | classes | nearest training digit | energy x 1000 |",
+        "| network predicts | stepper | steps | recognised | classes | nearest training digit | energy x 1000 |",
         "|---|---|---|---|---|---|---|",
         *real(trained(X)),
     ]
@@ -267,7 +257,7 @@ def restarts() -> str:
         "|---|---|---|---|---|---|---|",
     ]
     for what, shown, start in _degraded(model, x):
-        found = restart(markov(model), start, count=count, generator=seeded(2), batch_size=128).clamp(0, 1)
+        found = restart(sampler(model, MARKOV), start, count=count, generator=seeded(2), batch_size=128).clamp(0, 1)
         errors = [(shown - x).square(), (found - x[:, None]).square(), (found.mean(1) - x).square()]
         shares = [recogniser.assess(images).recognised for images in (shown, found.flatten(0, 1), x)]
         cells = [f"{error.mean().sqrt().item():.3f}" for error in errors] + [f"{share:.0%}" for share in shares]
@@ -307,7 +297,7 @@ class Sheet:
 
     def digit(self, x: float, y: float, pixels: Tensor, scale: int = 5) -> None:
         """Put an image (1, height, width) with its left upper corner at x, y, every pixel a square of `scale`."""
-        grey = to_pixels(pixels[None].clamp(0, 1), DATA_RANGE)[0, :, :, 0]
+        grey = to_pixels(pixels[None].clamp(DIGITS.low, DIGITS.high), (DIGITS.low, DIGITS.high))[0, :, :, 0]
         large = grey.repeat_interleave(scale, 0).repeat_interleave(scale, 1)
         self.image.paste(Image.fromarray(large.numpy()), (round(x), round(y)))
 
@@ -327,7 +317,6 @@ class Sheet:
         print(f"sampling_{name}.png: {len(buffer.getvalue()) / 1000:.0f} kB", flush=True)
 
 
-DATA_RANGE = load_data(X.data).train.data_range
 TILE, GAP, MARGIN = 40, 6, 4
 STEP = TILE + GAP
 
@@ -375,8 +364,8 @@ def draw_table(
 
 def draw_trajectories(model: Model) -> None:
     """Draw states and predictions of a few samples, level by level."""
-    sampler = markov(model)
-    path = sampler.trajectory(3, generator=[0, 2, 5])
+    path = sampler(model, MARKOV).run(3, generator=[0, 2, 5]).trajectory
+    assert path is not None
     blur = _heat(model)
     shown = [round(k * LEVELS / 11) for k in range(12)]
     heads = [f"{blur.blur_sigma(path.times[k].item()).item():.2g}\npixels" if k < LEVELS else "sample\n" for k in shown]
@@ -390,27 +379,25 @@ def draw_trajectories(model: Model) -> None:
 
 def draw_shared(model: Model) -> None:
     """Draw samples of one initial state with many noises, and of one noise with many initial states."""
-    sampler, count = markov(model), 10
+    drawn, count = sampler(model, MARKOV), 10
     initial = model.prior.sample(count, generator=seeded(6))
     rows = [
-        Row(f"initial state {i + 1}", [initial[i], *sampler.sample(
+        Row(f"initial state {i + 1}", [initial[i], *drawn.sample(
             count, initial=initial[i : i + 1].expand(count, 1, 8, 8), generator=list(range(count))
         )])
         for i in range(4)
     ]  # fmt: skip
     draw_table("shared_state", rows, ["state", *(f"noise\n{k + 1}" for k in range(count))], left=100, apart=(0,))
     rows = [Row("initial states", initial)]
-    rows += [Row(f"noise {k + 1}", sampler.sample(count, initial=initial, noise=SharedNoise(k))) for k in range(4)]
+    rows += [Row(f"noise {k + 1}", drawn.sample(count, initial=initial, noise=SharedNoise(k))) for k in range(4)]
     draw_table("shared_noise", rows, left=100, rows_apart=(0,))
 
 
 def draw_interpolations(model: Model) -> None:
     """Draw what lies between samples."""
     points = 11
-    sampler, still = markov(model), multistep(model, 20)
-    rows = [
-        Row("state and noise", interpolate_seeds(sampler, a, b, points=points)) for a, b in ((0, 1), (2, 5), (7, 3))
-    ]
+    drawn, still = sampler(model, MARKOV), sampler(model, MULTISTEP, 20)
+    rows = [Row("state and noise", interpolate_seeds(drawn, a, b, points=points)) for a, b in ((0, 1), (2, 5), (7, 3))]
     states = model.prior.sample(6, generator=seeded(3))
     rows += [Row("state alone", interpolate(still, a, b, points=points)) for a, b in states.unflatten(0, (3, 2))]
     draw_table("interpolation", rows, [f"{k / (points - 1):.1f}" for k in range(points)], left=110, rows_apart=(2,))
@@ -421,7 +408,7 @@ def draw_tree(model: Model) -> None:
     process = _heat(model)
     widths = (3.0, 1.5, 0.8)
     tree = branch(
-        markov(model),
+        sampler(model, MARKOV),
         times=[time_of_blur(process, width) for width in widths],
         children=(3, 3, 3),
         generator=seeded(4),
@@ -461,19 +448,19 @@ def draw_steps(model: Model) -> None:
     titles = {"order 2": "multistep"}
     rows = [Row("initial states", initial)]
     for part, steps in chosen:
-        (method,) = (m for name, m in METHODS.items() if part in name)
-        samples = method(model, steps).sample(count, initial=initial, generator=seeded(1))
+        (stepper,) = (method for name, method in METHODS.items() if part in name)
+        samples = sampler(model, stepper, steps).sample(count, initial=initial, generator=seeded(1))
         rows.append(Row(f"{titles.get(part, part)}, {steps}", samples))
     draw_table("steps", rows, left=124, rows_apart=(0, 3, 4, 6))
 
 
 def draw_restarts(model: Model) -> None:
     """Draw held-out digits, degraded, and reconstructed several times."""
-    sampler, count = markov(model), 8
+    drawn, count = sampler(model, MARKOV), 8
     x = model.data.test.scaled()[[0, 3, 7, 11]]
     rows: list[Row] = []
     for what, shown, start in _degraded(model, x):
-        found = restart(sampler, start, count=count, generator=seeded(2))
+        found = restart(drawn, start, count=count, generator=seeded(2))
         rows += [
             Row("" if i else what, [x[i], shown[i], start.images[i], *found[i], found[i].mean(0)])
             for i in range(len(x))

@@ -1,6 +1,6 @@
-"""Writes the tables of docs/likelihood.md: python docs/likelihood.py (or `make likelihood`), about twenty minutes.
+"""Writes the tables of docs/likelihood.md, in about twenty minutes: python recipes/studies/likelihood.py.
 
-With `models` or `oracles` behind it, one of the two alone.
+`make likelihood` does the same. With `models` or `oracles` behind it, one of the two alone.
 
 Three models of scikit-learn's digits, equal but for the process and what the network predicts, are trained for the same
 number of steps (runs/likelihood_NAME, kept and found again) and evaluated on held-out digits, as
@@ -11,13 +11,13 @@ The second table needs no training: Gaussian data whose exact denoiser and exact
 import math
 import sys
 from dataclasses import replace
-from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from pages import trained, write_table
+from pages import DOCS, ROOT, trained, write_table
 from torch import Tensor
 
+from unmelt.core import later
 from unmelt.degradations import (
     BlurringDiffusion,
     CosineSchedule,
@@ -33,6 +33,8 @@ from unmelt.degradations import (
     Markov,
     Pixelation,
     PixelMask,
+    PredictEpsilon,
+    PredictPreviousLevel,
     RectifiedFlowSchedule,
     SoftDiffusion,
     SpectralDiffusion,
@@ -40,52 +42,52 @@ from unmelt.degradations import (
 )
 from unmelt.evaluation import Figure
 from unmelt.evaluation.run_bounds import evaluate_run
-from unmelt.losses import ELBO, MonteCarlo
-from unmelt.models import GaussianDecoder, GaussianOracle, OraclePrior
-from unmelt.training import (
-    BlurringConfig,
-    CouplingKind,
-    DataConfig,
-    DataSource,
-    HeatConfig,
-    IsotropicConfig,
-    NetworkConfig,
-    OptimizerConfig,
-    PredictionKind,
-    ReductionKind,
-    RunConfig,
-    SamplingConfig,
-    TrainingConfig,
-    load_data,
+from unmelt.losses import ELBO, MeanOverDimensions, MonteCarlo, SumOverDimensions
+from unmelt.models import (
+    ConstantStd,
+    DegradedDataPrior,
+    GaussianDecoder,
+    GaussianOracle,
+    KernelDivergence,
+    OraclePrior,
+    StandardNormalPrior,
+    UNet,
 )
+from unmelt.samplers import Posterior, UniformGrid
+from unmelt.training import Digits, RunConfig, Training
 
-PAGE = Path(__file__).with_suffix(".md")
-ROOT = PAGE.parents[1]
+PAGE = DOCS / "likelihood.md"
 STEPS = 1400
 DRAWS = 256
 
 HEAT = RunConfig(
     name="likelihood_heat",
-    process=HeatConfig(blur_sigma_min=0.3, blur_sigma_max=6.0, levels=50, sigma=0.03),
-    prediction=PredictionKind.LESS_DEGRADED,
-    reduction=ReductionKind.SUM,
-    data=DataConfig(DataSource.DIGITS),
-    network=NetworkConfig(channels=32, multipliers=(1, 2), blocks=1, attention_levels=(1,)),
-    optimizer=OptimizerConfig(learning_rate=2e-3, warmup=100, cosine_decay=True, ema_decay=0.999),
-    training=TrainingConfig(steps=STEPS, log_every=20, checkpoint_every=STEPS, sample_every=STEPS, cpu=True),
-    sampling=SamplingConfig(count=64, coupling=CouplingKind.INDEPENDENT, delta=0.0375),
+    data=Digits(),
+    process=later(HeatDissipation, levels=50, blur_sigma_min=0.3, blur_sigma_max=6.0, sigma=0.03),
+    network=later(UNet, channels=32, multipliers=(1, 2), blocks=1, attention_levels=(1,)),
+    prediction=PredictPreviousLevel(),
+    reduction=SumOverDimensions(),
+    # The closed-form bound on the kernel density's divergence, as the paper reports it.
+    prior=later(DegradedDataPrior.fit, divergence=KernelDivergence.VARIATIONAL),
+    sampler=Posterior(coupling=Independent(), reverse_std=ConstantStd(0.0375)),
+    optimizer=later(torch.optim.AdamW, lr=2e-3, weight_decay=0.0, fused=True),
+    training=Training(
+        steps=STEPS, warmup=100, cosine_decay=True, log_every=20, checkpoint_every=STEPS, sample_every=STEPS, cpu=True
+    ),
     root=ROOT / "runs",
 )
 DDPM = replace(
     HEAT,
     name="likelihood_ddpm",
-    process=IsotropicConfig(),
-    prediction=PredictionKind.EPSILON,
-    reduction=ReductionKind.MEAN,
-    data=DataConfig(DataSource.DIGITS, low=-1.0, high=1.0),
-    sampling=SamplingConfig(count=64, coupling=CouplingKind.MARKOV, steps=50),
+    data=Digits(low=-1.0, high=1.0),
+    process=later(IsotropicDiffusion),
+    prediction=PredictEpsilon(),
+    reduction=MeanOverDimensions(),
+    prior=later(StandardNormalPrior.fit),
+    sampler=Posterior(coupling=Markov()),
+    grid=UniformGrid(steps=50),
 )
-BLURRING = replace(DDPM, name="likelihood_blurring", process=BlurringConfig(blur_sigma_max=5.0))
+BLURRING = replace(DDPM, name="likelihood_blurring", process=later(BlurringDiffusion, blur_sigma_max=5.0))
 MODELS = {"heat dissipation": HEAT, "isotropic diffusion (DDPM)": DDPM, "blurring diffusion": BLURRING}
 
 
@@ -149,7 +151,7 @@ def oracles() -> str:
         "|---|---|---|---|---|---|",
     ]
     shape = (1, 8, 8)
-    digits = load_data(HEAT.data).train.scaled().double()
+    digits = HEAT.data.load().train.scaled().double()
     for name, process, coupling in rows(shape):
         u = process.basis.forward(digits)
         # A floor for pixels that never vary: the width of a level, as dequantisation would fill it.
@@ -164,7 +166,7 @@ def oracles() -> str:
                 cells.append("none: grows with T")
                 continue
             bound = ELBO(
-                process,
+                oracle,
                 prior=OraclePrior(oracle),
                 decoder=GaussianDecoder(process, left(oracle, first).sqrt()),
                 coupling=coupling,
@@ -173,7 +175,7 @@ def oracles() -> str:
                 summation=MonteCarlo(draws=DRAWS, replicates=1) if steps == math.inf else None,
             )
             generator = torch.Generator().manual_seed(1)
-            total = torch.cat([bound(oracle, batch, generator=generator).total for batch in x.split(250)])
+            total = torch.cat([bound(batch, generator=generator).total for batch in x.split(250)])
             # Of the same draws: what they have in common with the exact value cancels.
             cells.append(f"+ {mean(total - exact)}".replace("+ -", "- "))
         lines.append(f"| {name} | " + " | ".join(cells) + " |")

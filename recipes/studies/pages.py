@@ -1,15 +1,18 @@
-"""What the scripts that write tables into this folder's pages share."""
+"""What the studies share: models that are trained once, and the places on the pages of docs/ for their tables."""
 
 import re
 from pathlib import Path
 
-from unmelt.training import RunConfig, Trainer, load_data
+from unmelt.training import RunConfig, Trainer
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
 
 
 def trained(config: RunConfig) -> Path:
     """Return the folder of a finished run, training it first where there is none."""
     if not (config.folder / "checkpoints" / f"step_{config.training.steps:08d}").is_dir():
-        Trainer(config, load_data(config.data)).train()
+        Trainer(config, config.data.load()).train()
     return config.folder
 
 

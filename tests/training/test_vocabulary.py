@@ -1,0 +1,187 @@
+"""One vocabulary: every exported class is a setting that is typed, printed and stored as its call, or says why not."""
+
+import inspect
+import json
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+import torch
+from small_runs import small_run
+
+from unmelt.core.command_line import parse
+from unmelt.core.recording import from_record, to_record
+from unmelt.degradations import (
+    Basis,
+    BlurSchedule,
+    Convention,
+    Coupling,
+    EqualVarianceBlur,
+    LinearGaussianProcess,
+    NoiseSpectrum,
+    Prediction,
+    Schedule,
+)
+from unmelt.losses import LearnedLogVariance, Reduction, TimeDistribution, Weighting
+from unmelt.models import Prior, ReverseStd, UNet
+from unmelt.samplers import Churn, Follow, Grid, Stepper
+from unmelt.training import DataSet, RunConfig
+
+RECIPE = small_run(Path("runs"))
+
+# Where a value of each kind is given: what is typed before it, and its flag.
+PLACES = {
+    DataSet: ([], "data"),
+    LinearGaussianProcess: ([], "process"),
+    UNet: ([], "network"),
+    Prediction: ([], "prediction"),
+    Weighting: ([], "weighting"),
+    TimeDistribution: ([], "times"),
+    Reduction: ([], "reduction"),
+    LearnedLogVariance: ([], "log_variance"),
+    Prior: ([], "prior"),
+    Stepper: ([], "sampler"),
+    Grid: ([], "grid"),
+    torch.optim.Optimizer: ([], "optimizer"),
+    Coupling: (["--sampler", "Posterior"], "sampler.coupling"),
+    ReverseStd: (["--sampler", "Posterior(Independent())"], "sampler.reverse_std"),
+    Churn: (["--sampler", "Heun"], "sampler.churn"),
+    Follow: (["--sampler", "Multistep"], "sampler.follow"),
+    Schedule: (["--process", "IsotropicDiffusion"], "process.schedule"),
+    Convention: (
+        ["--process", "IsotropicDiffusion(schedule=LogSNRSchedule(test_vocabulary.falling))"],
+        "process.schedule.convention",
+    ),
+    BlurSchedule: (["--process", "VariancePreservingBlur"], "process.blur"),
+    EqualVarianceBlur: (["--process", "VariancePreservingBlur"], "process.blur"),
+    NoiseSpectrum: (["--process", "SpectralDiffusion"], "process.noise"),
+    Basis: (
+        ["--process", "SpectralDiffusion(noise=GivenVariance(PixelBasis, FromFile('table.npy')))"],
+        "process.noise.basis",
+    ),
+}
+
+# What is typed where the name alone is not enough.
+TYPED = {
+    "ChangedBasis": "ChangedBasis.of(process=HeatDissipation, basis=HaarBasis)",
+    "ChannelGroups": "ChannelGroups.of(channels=(1, 2), processes=(HeatDissipation, Pixelation(levels=3)))",
+    "DegradedDataPrior": "DegradedDataPrior.fit",
+    "EqualSNR": "EqualSNR(spectrum=FittedSpectrum(images=100))",
+    "Churn": "Churn(amount=10)",
+    "ConstantStd": "ConstantStd(delta=0.1)",
+    "Eta": "Eta(eta=0.5)",
+    "FixedGrid": "FixedGrid((1.0, 0.5, 0.0))",
+    "FlippedSNR": "FlippedSNR(spectrum=FittedSpectrum(CosineBasis))",
+    "Follow": "Follow.NOISE",
+    "GaussianBlur": "GaussianBlur(blur=EqualVarianceBlur(levels=9), noise=ConstantNoise(0.1))",
+    "GaussianPrior": "GaussianPrior.fit",
+    "GivenVariance": "GivenVariance(basis=FourierBasis, variance=FromFile('table.npy'))",
+    "GraphHeat": "GraphHeat(laplacian=FromFile('table.npy'))",
+    "ImageFolder": "ImageFolder(folder='photos', size=(48, 32))",
+    "LogSNRSchedule": "LogSNRSchedule(log_snr=test_vocabulary.falling)",
+    "LowRankGaussianPrior": "LowRankGaussianPrior.fit",
+    "PCABasis": "FittedPCA(images=100)",
+    "PixelMask": "PixelMask(onset=FromFile('table.npz', key='onset'), duration=0.2)",
+    "PowerBlur": "PowerBlur(maximum=3)",
+    "PowerLawWeighting": "PowerLawWeighting(exponent=-1)",
+    "ReverseSDE": "ReverseSDE(eta=0.5)",
+    "SequentialMasking": "SequentialMasking.of(basis=HaarBasis, onset=FromFile('table.npy'), duration=0.2)",
+    "SigmoidWeighting": "SigmoidWeighting(bias=-1)",
+    "StandardNormalPrior": "StandardNormalPrior.fit",
+    "WithNoise": "WithNoise.of(process=HeatDissipation, noise=CosineSchedule())",
+}
+
+THE_RECIPES_OWN = {"Digits", "PredictPreviousLevel", "SimpleWeighting", "SumOverDimensions"}
+
+RETURNED = "returned by a call, and no setting"
+TRAINED = "made of a trained network, or for one"
+TENSORS = "made of tensors; a value says how they are fitted or read"
+ELSEWHERE = {
+    **dict.fromkeys(
+        ["BitsPerDim", "Bound", "Conversion", "FlowCoefficients", "Generation", "ImageSplits", "Images", "Level"]
+        + ["LogLikelihood", "NonFiniteStateError", "Partial", "PosteriorCoefficients", "SamplingInterrupted"]
+        + ["SamplingResult", "SamplingStats", "SpectralGaussian", "Start", "Step", "StepInfo", "Trajectory"]
+        + ["Transition", "Tree"],
+        RETURNED,
+    ),
+    **dict.fromkeys(
+        ["ClosedFormTrace", "Denoiser", "DenoisingLoss", "DiscretisedGaussianDecoder", "ELBO", "EMA", "EmpiricalOracle"]
+        + ["ExactTrace", "FlowLikelihood", "FullSum", "GaussianDecoder", "GaussianOracle", "HutchinsonTrace"]
+        + ["KernelDivergence", "MixtureOracle", "MonteCarlo", "OraclePrior", "Sampler"],
+        TRAINED,
+    ),
+    **dict.fromkeys(
+        ["DataSpectrum", "EigenBasis", "FittedStd", "FrequencyWeighting", "LabelledImages", "MatrixBasis"]
+        + ["SpectrumEstimator", "TabulatedBlur"],
+        TENSORS,
+    ),
+    **dict.fromkeys(
+        ["Blend", "GeneratorNoise", "InterpolatedNoise", "SeedNoise", "SharedNoise"], "given to a call of a sampler"
+    ),
+    **dict.fromkeys(["ConstantModule", "FittedPCA", "FittedSpectrum", "FromFile", "Later"], "inside of other settings"),
+    "GreyLevels": "told by the data",
+    "ProductBasis": "made of two bases that share a shape",
+    "Variable": "chosen by the stepper itself",
+}
+
+
+def falling(t: torch.Tensor) -> torch.Tensor:
+    """A log-SNR of the user's own."""
+    return 8 - 16 * t
+
+
+def exported():
+    """Every concrete class in a public list, by name."""
+    found = {}
+    for package in ("core", "degradations", "models", "losses", "samplers", "training.data"):
+        module = import_module(f"unmelt.{package}")
+        found |= {name: getattr(module, name) for name in module.__all__ if inspect.isclass(getattr(module, name))}
+    optimizers = {name: getattr(torch.optim, name) for name in ("AdamW", "SGD", "NAdam")}
+    return {name: cls for name, cls in (found | optimizers).items() if not inspect.isabstract(cls)}
+
+
+def typed(name, cls):
+    """What is typed for a class, flags and all; None where it has no place."""
+    if name in ELSEWHERE:
+        return None
+    place = next((PLACES[base] for base in inspect.getmro(cls) if base in PLACES), None)
+    return place and [*place[0], f"--{place[1]}", TYPED.get(name, name)]
+
+
+@pytest.mark.parametrize(("name", "cls"), exported().items(), ids=exported())
+def test_every_class_is_typed_and_stored_as_its_call_or_says_why_not(name, cls):
+    words = typed(name, cls)
+    if name in ELSEWHERE:
+        assert ELSEWHERE[name]
+        return
+    assert words, f"{name} has no place on the command line: give it one, or a reason in ELSEWHERE"
+    config = parse(RECIPE, words)
+    assert (config == RECIPE) == (words[-1] in THE_RECIPES_OWN)
+    record = json.loads(json.dumps(to_record(config)))
+    assert from_record(RunConfig, record, trusted=[__name__]) == config
+    # What is stored can be typed.
+    flags = [f"--{field}={text}" for field, text in record.items() if isinstance(text, str)]
+    assert parse(RECIPE, flags) == config
+
+
+def test_no_reason_is_given_in_vain():
+    classes = exported()
+    assert not ELSEWHERE.keys() - classes.keys()
+    assert not TYPED.keys() - classes.keys()
+    assert not ELSEWHERE.keys() & TYPED.keys()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "--training.precision BF16 --training.no-flip --training.label_dropout 0.2 --training.cosine-decay",
+        "--training.clip inf --training.no-cpu --training.compile --pictures.guidance 2",
+        "--data.low -1 --name naïve --root /elsewhere",
+        "--process SpectralDiffusion.power_law(exponent=-1) --process.exponent -0.5",
+        "--process IsotropicDiffusion(schedule=EDMSchedule(rho=5)) --process.schedule.rho 6",
+        "--network.classes 10 --optimizer SGD(lr=0.1) --optimizer.momentum 0.9",
+    ],
+)
+def test_settings_are_read_back_equal(words):
+    config = parse(RECIPE, words.split())
+    assert from_record(RunConfig, json.loads(json.dumps(to_record(config)))) == config
