@@ -243,7 +243,7 @@ class ELBO(nn.Module):
         Raises:
             ValueError: the state is another one, or of another grid or process.
         """
-        if state.keys() != set(_FITTED):
+        if set(state) != {*_FITTED}:
             msg = f"a fitted bound's state holds {', '.join(_FITTED)}, got {', '.join(state) or 'nothing'}"
             raise ValueError(msg)
         times, log_stddev, stddev = (state[name] for name in _FITTED)

@@ -68,7 +68,7 @@ class GaussianDecoder(Decoder):
         return terms.flatten(1).sum(1) + constant * error[0].numel()
 
     @override
-    def fitted(self, x: Float[Tensor, "batch ..."], x_hat: Float[Tensor, "batch ..."]) -> "GaussianDecoder":
+    def fitted(self, x: Float[Tensor, "batch ..."], x_hat: Float[Tensor, "batch ..."]) -> Decoder:
         """Return this decoder with the root mean square error of each coefficient."""
         self._check_pair(x, x_hat)
         error = self.process.basis.forward(self.process.to_schedule_dtype(x) - self.process.to_schedule_dtype(x_hat))

@@ -51,7 +51,7 @@ class Prior(ConstantModule, ABC):
         self.process = process
 
     @classmethod
-    def fit(cls, process: LinearGaussianProcess, data: Data) -> "Prior":
+    def fit(cls, process: LinearGaussianProcess, data: Data) -> Prior:
         """Return the prior fitted to data of a process; here, one that needs none of it.
 
         Args:
@@ -67,7 +67,7 @@ class Prior(ConstantModule, ABC):
         return cls(process)
 
     @classmethod
-    def from_state_dict(cls, process: LinearGaussianProcess, state: Mapping[str, Tensor]) -> "Prior":
+    def from_state_dict(cls, process: LinearGaussianProcess, state: Mapping[str, Tensor]) -> Prior:
         """Return the prior whose `state_dict` this is.
 
         Raises:

@@ -111,7 +111,7 @@ class DegradedDataPrior(Prior):
         stddev: float | None = None,
         divergence: KernelDivergence = KernelDivergence.MONTE_CARLO,
         rows: int | None = None,
-    ) -> "DegradedDataPrior":
+    ) -> DegradedDataPrior:
         """Return the kernel density on `data` degraded to t = 1.
 
         Args:

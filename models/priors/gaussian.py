@@ -63,13 +63,13 @@ class GaussianPrior(Prior):
 
     @classmethod
     @override
-    def fit(cls, process: LinearGaussianProcess, data: Data) -> "GaussianPrior":
+    def fit(cls, process: LinearGaussianProcess, data: Data) -> GaussianPrior:
         """Return the prior with mean and variance of `data` degraded to t = 1, gone through once."""
         check_data(process, data)
         return cls.of_spectrum(process, estimate_spectrum(process.basis, blocks(process, data)))
 
     @classmethod
-    def of_spectrum(cls, process: LinearGaussianProcess, spectrum: DataSpectrum) -> "GaussianPrior":
+    def of_spectrum(cls, process: LinearGaussianProcess, spectrum: DataSpectrum) -> GaussianPrior:
         """Return the prior of data with this spectrum in the process's basis.
 
         Raises:
