@@ -33,7 +33,6 @@ from typing import Any
 import against_azula
 import against_diffusers
 import torch
-import tyro
 from measuring import machine, print_machine, print_rows
 from sampler_contenders import OURS, Builder, Contender
 from sampler_laws import (
@@ -47,6 +46,7 @@ from sampler_laws import (
 )
 from torch import Tensor
 
+from unmelt.core.command_line import cli
 from unmelt.degradations import (
     BlurringDiffusion,
     EDMSchedule,
@@ -447,4 +447,4 @@ def main(settings: Settings) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Settings, description=__doc__))
+    main(cli(Settings(), __doc__))

@@ -26,6 +26,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from .checks import Shape, check_instance
+from .writing import shown
 
 Batches = Iterable[Float[Tensor, "..."]]
 Value = TypeVar("Value")
@@ -106,7 +107,9 @@ def first_examples(value: FromData, data: Batches | None, count: int) -> Iterato
         ValueError: there are no data to fit `value` to.
     """
     if data is None:
-        msg = f"{value} is fitted to data, and there are none: pass batches of them, or the tensors stored before"
+        msg = (
+            f"{shown(value)} is fitted to data, and there are none: pass batches of them, or the tensors stored before"
+        )
         raise ValueError(msg)
     for batch in data.split(_BATCH) if isinstance(data, Tensor) else data:
         yield batch[:count]
@@ -181,7 +184,7 @@ class _Resolver:
             tensors = {name: tensor for name, tensor in own.items() if "." not in name}
             if not tensors:
                 held = ", ".join(self.stored) or "nothing"
-                msg = f"nothing is stored for {path or 'the value'}, {value}: there is {held}"
+                msg = f"nothing is stored for {path or 'the value'}, {shown(value)}: there is {held}"
                 raise ValueError(msg)
         self.tensors |= {f"{prefix}{name}": tensor for name, tensor in tensors.items()}
         return value.build(self.shape, tensors)

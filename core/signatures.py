@@ -9,7 +9,8 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
+from functools import lru_cache
 from inspect import Parameter
 from types import FunctionType
 from typing import Any, Self, get_type_hints
@@ -19,10 +20,14 @@ _POSITIONAL = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
 _NAMED = (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
 
 
+# Asked for again and again, at every name that is looked up.
+_signature = lru_cache(maxsize=1024)(inspect.signature)
+
+
 def parameters(make: Callable[..., object]) -> dict[str, Parameter]:
     """Return the parameters of a class or function; of one that tells none, as some builtins, any at all."""
     try:
-        found = dict(inspect.signature(make).parameters)
+        found = dict((_signature if isinstance(make, Hashable) else inspect.signature)(make).parameters)
     except (TypeError, ValueError):
         return {kind.name: Parameter(kind.name, kind) for kind in (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)}
     for field in dataclasses.fields(make) if inspect.isclass(make) and dataclasses.is_dataclass(make) else ():

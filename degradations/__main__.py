@@ -1,7 +1,7 @@
 """Draws any process on any image.
 
 On the command line, `python -m unmelt.degradations 'HeatDissipation(blur_sigma_max=12)' --image photo.jpg`, or
-`python -m unmelt.degradations fog.py:Fog` for a user's class.
+`python -m unmelt.degradations fog.Fog` for a user's class.
 """
 
 from __future__ import annotations
@@ -9,13 +9,19 @@ from __future__ import annotations
 import argparse
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from .locating import process_from_name, shape_families
+from ..core.checks import Shape
+from ..core.expressions import names_in
+from ..core.from_data import resolve
+from ..core.reading import Reader
 from .process import LinearGaussianProcess
+
+_MAKES_PROCESS = Callable[[Shape], LinearGaussianProcess]
 
 # Families whose papers scale data to [0, 1], and so do their default noises; the others take [-1, 1].
 _FROM_ZERO = 0.1
@@ -30,7 +36,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     try:
         image = _image(options.image, options.size)
-        process = process_from_name(options.process, tuple(image.shape))
+        process = _process(options.process, tuple(image.shape))
         low = options.black if options.black is not None else _black(process)
         out = options.out or Path(f"{re.sub(r'[^A-Za-z0-9]+', '_', options.process.rpartition(':')[2]).strip('_')}.png")
         if out.exists() and not options.force:
@@ -50,12 +56,12 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m unmelt.degradations",
         description="Draw a forward process: an image degraded step by step, and the log-SNR of every frequency.",
-        epilog=f"families: {', '.join(shape_families())}, SpectralDiffusion.power_law",
+        epilog=f"families: {', '.join(Reader().choices(_MAKES_PROCESS))}",
     )
     parser.add_argument(
         "process",
         help="a family, with settings in parentheses if you like, 'HeatDissipation(blur_sigma_max=12)'; or your own"
-        " class as module:Class or path/to/file.py:Class",
+        " class as module.Class or path/to/file.py:Class",
     )
     parser.add_argument("--image", type=Path, help="an image file; a built-in pattern if not given")
     parser.add_argument(
@@ -67,6 +73,13 @@ def _parser() -> argparse.ArgumentParser:
         "--black", type=float, choices=(0.0, -1.0), help="what black is to the process, white being 1 (from the noise)"
     )
     return parser
+
+
+def _process(text: str, shape: Shape) -> LinearGaussianProcess:
+    """Return the process that a text names, for signals of a shape."""
+    # What is typed is trusted.
+    process, _ = resolve(Reader(names_in(text)).read(text, _MAKES_PROCESS), shape)
+    return process(shape)
 
 
 def _black(process: LinearGaussianProcess) -> float:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from itertools import pairwise
 
 import torch
 
@@ -26,9 +25,9 @@ def build_process(config: RunConfig, shape: Shape) -> LinearGaussianProcess:
         ValueError: a setting is out of range, or its log-SNR rises: found here rather than by the first samples.
     """
     process = config.process(shape)
-    times = torch.linspace(0, 1, _TIMES_PROBED, dtype=torch.float64).tolist()
+    times = torch.linspace(0, 1, _TIMES_PROBED, dtype=torch.float64)
     try:
-        for s, t in pairwise(times):
+        for s, t in zip(times[:-1].split(_TIMES_AT_ONCE), times[1:].split(_TIMES_AT_ONCE), strict=True):
             process.posterior_coefficients(s, t, Markov())
     except ValueError as error:
         msg = f"{config.process} is not a forward process: {error}; unmelt.testing.check_process tells more"

@@ -2,6 +2,7 @@
 
 import math
 import re
+import sys
 
 import pytest
 import torch
@@ -123,6 +124,23 @@ class TestFigures:
         torch.testing.assert_close(colours, -colours.flip(0), rtol=0, atol=1e-6)
 
 
+MIST = """
+from unmelt.degradations import CosineBasis, LinearGaussianProcess
+
+
+class Mist(LinearGaussianProcess):
+    def __init__(self, shape, *, thickness: float = 1.0):
+        super().__init__(CosineBasis(shape))
+        self.thickness = thickness
+
+    def log_alpha(self, t):
+        return -self.thickness * t
+
+    def log_sigma(self, t):
+        return t - 3
+"""
+
+
 class TestCommand:
     def test_it_draws_a_family_with_settings_on_a_file(self, tmp_path, capsys):
         Image.new("RGB", (30, 20), "orange").save(tmp_path / "orange.png")
@@ -146,6 +164,15 @@ class TestCommand:
         main(["Pixelation", "--size", "8", "--force"])
         assert Image.open("Pixelation.png").format == "PNG"
 
+    def test_a_class_of_one_s_own_is_found_in_the_current_directory(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, "path", [*sys.path])
+        (tmp_path / "mist_of_a_user.py").write_text(MIST)
+        for name in ("mist_of_a_user.Mist(thickness=2)", "mist_of_a_user.py:Mist(thickness=3)"):
+            main([name, "--size", "8"])
+        del sys.modules["mist_of_a_user"]
+        assert len(list(tmp_path.glob("*.png"))) == 2
+
     def test_a_large_photograph_is_shrunk(self, tmp_path):
         Image.new("RGB", (2000, 1500), "orange").save(tmp_path / "large.jpg")
         assert _image(tmp_path / "large.jpg", None).shape == (3, 192, 256)
@@ -159,11 +186,19 @@ class TestCommand:
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
-            (["HeatDisipation"], "no process called"),
-            (["HeatDissipation(levels)"], "cannot read the settings of 'HeatDissipation.levels.'.*NAME=VALUE"),
-            (["HeatDissipation(levels=many)"], "cannot read the settings"),
+            (["HeatDisipation"], r"no 'HeatDisipation' \(did you mean HeatDissipation\?\); there are "),
+            (["HeatDissipation(levels)"], "give settings by name; its settings are blur_sigma_max"),
+            (["HeatDissipation(levels=many)"], r"HeatDissipation\(levels=...\): expected int, got many"),
+            (["GraphHeat"], r"GraphHeat lacks laplacian: a tensor: write GraphHeat\(laplacian=FromFile"),
+            (["builtins.list"], "list.* makes no LinearGaussianProcess|list does not say what it makes"),
+            (["nowhere.Fog"], "there is no module 'nowhere' in the current directory or installed"),
             (["HeatDissipation(levels=1)"], "levels must be at least 2"),
-            (["ChannelGroups.of"], "no process called"),
+            (["ChannelGroups.of"], "ChannelGroups.of lacks channels, processes"),
+            (["SpectralDiffusion.equal_snr"], "SpectralDiffusion has no 'equal_snr'; there is power_law"),
+            (
+                ["SpectralDiffusion(noise=EqualSNR(FittedSpectrum()))"],
+                r"FittedSpectrum\(.* is fitted to data, and there are none",
+            ),
             (["HeatDissipation", "--image", "nowhere.png"], "nowhere.png"),
             (["HeatDissipation", "--size", "1"], "--size must be at least 2 pixels, got 1"),
             (["Pixelation", "--size", "9"], "divide by 2"),

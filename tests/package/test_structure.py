@@ -12,6 +12,17 @@ ROOT = Path(unmelt.__file__).parent
 ASIDE = {"tests", "recipes", "benchmarks", "docs", "build", "dist", "runs", "data"}
 
 
+# Names that mean the same in every folder.
+SHARED = {
+    "__init__": "the folder",
+    "__main__": "its command",
+    "base": "the abstract class that its files derive from",
+    "bound": "the bound on the log-likelihood: its value, and the weighting that makes a loss of it",
+    "gaussian": "the Gaussian one of its kind",
+    "spectral": "by coefficients in a basis",
+}
+
+
 def library_files():
     """Return the Python files of the installed package, and no others of the repository."""
     files = [ROOT / "__init__.py"]
@@ -57,6 +68,24 @@ def packages_used(path):
     return used
 
 
+def test_the_root_is_short():
+    """What a reader sees first: about a dozen folders, each with a word on what it is."""
+    folders = {path.parent.name for path in ROOT.glob("*/*") if path.suffix == ".py" and path.parent.name[0] != "."}
+    assert set(FLOORS) <= folders
+    assert len(folders) <= 14
+    for package in FLOORS:
+        assert len((ast.get_docstring(ast.parse((ROOT / package / "__init__.py").read_text())) or "").split()) > 3
+
+
+def test_no_two_files_of_one_name_mean_different_things():
+    """`base` is the abstract class of its folder, and `gaussian` the Gaussian one of its kind."""
+    homes: dict[str, list[str]] = {}
+    for path in FILES:
+        homes.setdefault(path.stem, []).append(str(path.parent.relative_to(ROOT)))
+    twice = {name: places for name, places in homes.items() if len(places) > 1}
+    assert twice.keys() <= SHARED.keys(), {name: twice[name] for name in twice.keys() - SHARED.keys()}
+
+
 def test_there_are_files_to_look_at():
     names = {path.parent.name for path in FILES}
     assert {"degradations", "bases", "models", "losses", "samplers", "training", "evaluation"} <= names
@@ -95,26 +124,19 @@ class TestPublicNames:
         assert unmelt.__version__ == declared
 
 
+# Imports run one way: from each of these only the ones before it are used, and `core` by all.
+FLOORS = ("core", "degradations", "models", "samplers", "losses", "training", "evaluation")
+
+
 class TestImports:
-    @pytest.mark.parametrize(
-        ("package", "allowed"),
-        [
-            ("degradations", set()),
-            ("models", {"degradations"}),
-            ("losses", {"degradations", "models"}),
-            ("samplers", {"degradations", "models", "losses"}),
-            ("testing", {"degradations", "models"}),
-            ("training", {"degradations", "models", "losses", "samplers"}),
-            ("evaluation", {"degradations", "models", "losses", "samplers", "training"}),
-        ],
-    )
-    def test_they_run_one_way(self, package, allowed):
+    @pytest.mark.parametrize("package", [*FLOORS, "testing"])
+    def test_they_run_one_way(self, package):
+        below = FLOORS[: FLOORS.index(package)] if package in FLOORS else FLOORS[:3]
         files = [path for path in FILES if name_of(path)[0] == package]
-        if package != "testing":
-            assert files
+        assert files
         for path in files:
             # The package itself, and its version.
-            assert packages_used(path) <= allowed | {package, "__version__"}, path
+            assert packages_used(path) <= {*below, package, "__version__"}, path
 
     @pytest.mark.parametrize("path", FILES, ids=lambda path: ".".join(name_of(path)))
     def test_the_library_imports_itself_relatively(self, path):

@@ -16,10 +16,13 @@ import unmelt
 ROOT = Path(unmelt.__file__).parent
 ASIDE = {"tests", "recipes", "benchmarks", "docs", "build", "dist", "runs", "data"}
 
-pytestmark = pytest.mark.skipif(
-    importlib.util.find_spec("setuptools") is None or importlib.util.find_spec("build") is None,
-    reason="building without a network needs `build` and `setuptools` here",
-)
+pytestmark = [
+    pytest.mark.full,
+    pytest.mark.skipif(
+        importlib.util.find_spec("setuptools") is None or importlib.util.find_spec("build") is None,
+        reason="building without a network needs `build` and `setuptools` here",
+    ),
+]
 
 
 def run(*command, **options):
@@ -118,14 +121,14 @@ print(count)
     def test_the_core_needs_none_of_the_extras(self, site, tmp_path):
         code = """
 import importlib.abc
-EXTRAS = {"accelerate", "datasets", "matplotlib", "PIL", "pydantic", "skimage", "sklearn", "tensorboard", "tqdm",
-          "tyro", "hypothesis", "beartype", "scipy", "pytest", "huggingface_hub", "pandas", "torchdiffeq"}
+EXTRAS = {"accelerate", "datasets", "matplotlib", "PIL", "skimage", "sklearn", "tensorboard", "tqdm",
+          "hypothesis", "beartype", "scipy", "pytest", "huggingface_hub", "pandas", "torchdiffeq"}
 class Missing(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path=None, target=None):
         if name.split(".")[0] in EXTRAS:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 sys.meta_path.insert(0, Missing())
-import unmelt.degradations, unmelt.models, unmelt.losses, unmelt.samplers
+import unmelt.core, unmelt.degradations, unmelt.models, unmelt.losses, unmelt.samplers
 print("whole")
 """
         assert python(site, code, tmp_path).strip() == "whole"
@@ -140,5 +143,5 @@ print("whole")
         site = project / ".venv" / "site"
         with zipfile.ZipFile(wheel) as archive:
             archive.extractall(site)
-        code = "from unmelt.training.run import _commit; print(_commit())"
+        code = "from unmelt.training.manifest import _commit; print(_commit())"
         assert python(site, code, project).strip() == "None"

@@ -1,33 +1,23 @@
 """Recipes: each describes a run that trains, offers its settings, and shadows no library."""
 
-import dataclasses
 import importlib.util
-import os
-import subprocess
 import sys
 from importlib.machinery import PathFinder
 from pathlib import Path
 
 import pytest
 import torch
-from accelerate.state import AcceleratorState
+from small_runs import ROOT, changed, run_python
 
-import unmelt
-from unmelt.training import (
-    DataConfig,
-    DataSource,
-    ImageSplits,
-    RunConfig,
-    Trainer,
-    build_denoiser,
-    build_loss,
-    build_prior,
-    build_sampler,
-    load_data,
-)
-from unmelt.training.records import read_metrics
+from unmelt import load_run
+from unmelt.core import later
+from unmelt.core.recording import from_record, to_record
+from unmelt.degradations import HeatDissipation, Independent, PredictPreviousLevel
+from unmelt.models import ConstantStd, UNet
+from unmelt.samplers import Posterior, UniformGrid
+from unmelt.training import ImageSplits, PhotoCrops, Pictures, RunConfig, Trainer, launch
+from unmelt.training.metrics import read_metrics
 
-ROOT = Path(unmelt.__file__).parent
 RECIPES = sorted((ROOT / "recipes").glob("*.py"))
 
 
@@ -46,57 +36,32 @@ def recipe(request):
 @pytest.fixture(scope="module")
 def photos():
     """A tenth of the photographs' crops, which are what the recipes' images are like and need no network."""
-    splits = load_data(DataConfig(DataSource.PHOTOS, low=-1.0))
+    splits = PhotoCrops(low=-1.0).load()
     return ImageSplits(
-        *(type(images)(images.values[::10], data_range=images.data_range) for images in (splits.train, splits.test))
+        *(type(images)(images.values[::10], images.grey_levels) for images in (splits.train, splits.test))
     )
 
 
-def reduced(config, **training):
-    """Return the recipe with a network of a few thousand parameters; everything else stays."""
-    return dataclasses.replace(
-        config,
-        network=dataclasses.replace(config.network, channels=4, blocks=1, attention_levels=()),
-        training=dataclasses.replace(config.training, **training),
-    )
-
-
-@pytest.fixture(autouse=True)
-def fresh_accelerator():
-    AcceleratorState._reset_state(reset_partial_state=True)
-    yield
-    AcceleratorState._reset_state(reset_partial_state=True)
+TINY = later(UNet, channels=4, multipliers=(1, 2), blocks=1, attention_levels=())
 
 
 class TestRecipes:
-    def test_there_are_some(self):
-        assert {"digits_heat", "cifar10_heat"} <= {path.stem for path in RECIPES}
-
     def test_each_is_documented_and_named_after_its_file(self, recipe):
         assert isinstance(recipe.RECIPE, RunConfig)
         assert recipe.RECIPE.name == Path(recipe.__file__).stem
         assert len(recipe.__doc__.splitlines()[0]) > 20
-
-    def test_each_builds_its_denoiser_loss_prior_and_sampler(self, recipe, photos):
-        config = reduced(recipe.RECIPE)
-        denoiser = build_denoiser(config, photos.train.shape)
-        loss = build_loss(config, denoiser.process)
-        prior = build_prior(denoiser.process, photos.train)
-        sampler = build_sampler(config, denoiser, prior)
-        x = photos.train.scaled(slice(4))
-        values = loss(denoiser, x, generator=torch.Generator().manual_seed(0))
-        assert values.shape == (4,)
-        assert values.isfinite().all()
-        assert (values > 0).all()
-        assert prior.sample(2, generator=torch.Generator().manual_seed(0)).shape == (2, *photos.train.shape)
-        assert len(sampler.times) - 1 == (config.sampling.steps or denoiser.process.levels)
+        assert "To reach:" in recipe.__doc__
+        assert from_record(RunConfig, to_record(recipe.RECIPE)) == recipe.RECIPE
 
     def test_each_trains_and_draws_samples(self, recipe, photos, tmp_path):
-        config = reduced(
-            recipe.RECIPE, steps=2, batch_size=4, log_every=1, checkpoint_every=2, sample_every=1, cpu=True
-        )
-        config = dataclasses.replace(
-            config, root=tmp_path, sampling=dataclasses.replace(config.sampling, count=2, steps=3)
+        config = recipe.RECIPE
+        config = changed(
+            config,
+            network=TINY,
+            pictures=Pictures(count=2),
+            grid=None if config.grid is None else UniformGrid(3),
+            root=tmp_path,
+            steps=2, batch_size=4, log_every=1, checkpoint_every=2, sample_every=1, cpu=True,
         )
         run = Trainer(config, photos).train()
         assert [line["step"] for line in read_metrics(run.metrics)] == [1, 2]
@@ -106,6 +71,7 @@ class TestRecipes:
     def test_none_is_named_like_something_that_can_be_imported(self):
         # A script's folder comes first on its path: recipes/datasets.py would be imported in place of datasets.
         path = [entry for entry in sys.path if Path(entry or ".").resolve() not in (ROOT / "recipes", ROOT)]
+        assert {"digits_heat", "cifar10_heat"} <= {path.stem for path in RECIPES}
         for recipe in RECIPES:
             assert recipe.stem not in sys.builtin_module_names
             assert recipe.stem not in sys.stdlib_module_names
@@ -115,40 +81,158 @@ class TestRecipes:
 class TestReleasedSettings:
     def test_heat_on_cifar10_is_as_released(self):
         config = load(ROOT / "recipes" / "cifar10_heat.py").RECIPE
-        process, network, optimizer = config.process, config.network, config.optimizer
-        assert (process.levels, process.blur_sigma_min, process.blur_sigma_max, process.sigma) == (200, 0.5, 24.0, 0.01)
-        assert (network.channels, network.multipliers, network.blocks) == (128, (1, 2, 2, 2), 4)
-        assert (network.attention_levels, network.dropout) == ((2, 3), 0.1)
-        assert (optimizer.learning_rate, optimizer.warmup, optimizer.clip, optimizer.ema_decay) == (
-            2e-4,
-            5000,
-            1.0,
-            0.999,
+        assert config.process == later(HeatDissipation, levels=200, blur_sigma_min=0.5, blur_sigma_max=24.0, sigma=0.01)
+        assert config.network == later(
+            UNet, channels=128, multipliers=(1, 2, 2, 2), blocks=4, attention_levels=(2, 3), dropout=0.1
         )
-        assert (config.training.steps, config.training.batch_size) == (1_300_000, 128)
-        assert config.sampling.delta == 0.0125
+        assert config.prediction == PredictPreviousLevel()
+        assert config.sampler == Posterior(coupling=Independent(), reverse_std=ConstantStd(0.0125))
+        assert (config.optimizer.settings["lr"], config.training.warmup, config.training.clip) == (2e-4, 5000, 1.0)
+        assert (config.training.ema_decay, config.training.steps, config.training.batch_size) == (0.999, 1_300_000, 128)
         assert (config.data.low, config.data.high) == (0.0, 1.0)
 
     def test_blurring_diffusion_is_as_published(self):
         config = load(ROOT / "recipes" / "cifar10_blurring.py").RECIPE
-        assert (config.process.blur_sigma_max, config.process.min_scale) == (20.0, 0.001)
+        process = config.process((3, 32, 32))
+        assert (process.blur.maximum, process.min_scale) == (20.0, 0.001)
         assert (config.data.low, config.data.high) == (-1.0, 1.0)
 
 
-class TestScripts:
-    @pytest.mark.parametrize("name", ["cifar10_heat"])
-    def test_help_is_shown(self, name, tmp_path):
-        finished = subprocess.run(
-            [sys.executable, str(ROOT / "recipes" / f"{name}.py"), "--help"],
-            env={**os.environ, "PYTHONPATH": str(ROOT.parent), "COLUMNS": "120", "PYTHONDONTWRITEBYTECODE": "1"},
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
+OWN = '''
+"""A network, a data set and a process of the user's."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from unmelt.core import Shape
+from unmelt.degradations import CosineBasis, LinearGaussianProcess
+from unmelt.training import DataSet, Images, ImageSplits
+
+
+class Patches(nn.Module):
+    """A transformer over patches."""
+
+    def __init__(self, shape: Shape, patch: int = 8, width: int = 8, depth: int = 1):
+        super().__init__()
+        channels, height, width_of_image = shape
+        self.to_tokens = nn.Conv2d(channels, width, patch, patch)
+        self.place = nn.Parameter(torch.zeros(1, height * width_of_image // patch**2, width))
+        self.time = nn.Linear(1, width)
+        self.layers = nn.ModuleList(
+            nn.TransformerEncoderLayer(width, 2, 2 * width, batch_first=True) for _ in range(depth)
         )
-        assert finished.returncode == 0, finished.stderr
-        assert "Inverse heat dissipation on CIFAR-10" in finished.stdout
-        assert "--process.blur-sigma-max" in finished.stdout
-        assert "Width of the strongest blur, in pixels." in finished.stdout
-        assert not list(tmp_path.iterdir())
+        self.to_image = nn.ConvTranspose2d(width, channels, patch, patch)
+
+    def forward(self, z, t, condition=None):
+        tokens = self.to_tokens(z)
+        inner = tokens.flatten(2).mT + self.place + self.time(t[:, None])[:, None]
+        for layer in self.layers:
+            inner = layer(inner)
+        return self.to_image(inner.mT.reshape(tokens.shape))
+
+
+@dataclass(frozen=True)
+class Stripes(DataSet):
+    """Stripes.
+
+    Attributes:
+        count: how many.
+    """
+
+    count: int = 12
+
+    def load(self) -> ImageSplits:
+        values = torch.arange(self.count * 3 * 16 * 16).reshape(self.count, 3, 16, 16).remainder(200).to(torch.uint8)
+        return ImageSplits(Images(values[:-2]), Images(values[-2:]))
+
+
+class Fog(LinearGaussianProcess):
+    """Fog.
+
+    Args:
+        shape: shape of one signal.
+        speed: how fast it comes.
+    """
+
+    def __init__(self, shape: Shape, speed: float = 4.0):
+        super().__init__(CosineBasis(shape))
+        self.speed = speed
+
+    def log_alpha(self, t):
+        return -2 * self.speed * t
+
+    def log_sigma(self, t):
+        return -self.speed * (1 - t)
+'''
+TWO_STEPS = ["--training.steps=2", "--training.batch-size=2", "--training.cpu", "--pictures.count=2"]
+FOG = [
+    "--process=my_file.Fog",
+    "--process.speed=3",
+    "--prediction=PredictX",
+    "--sampler=Multistep",
+    "--grid=UniformGrid(2)",
+]
+
+
+class TestPartsOfTheUsersOwn:
+    """In a file in the current directory, with no change of the library."""
+
+    @pytest.fixture
+    def here(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        (tmp_path / "my_file.py").write_text(OWN)
+        # What is imported from here is forgotten again.
+        monkeypatch.setattr(sys, "path", [*sys.path])
+        yield tmp_path
+        sys.modules.pop("my_file", None)
+
+    @pytest.mark.parametrize(
+        "typed",
+        [
+            ["--data=my_file.Stripes", "--data.count=14", "--network=my_file.Patches", "--network.patch=4", *FOG],
+            # The same, in a file that is given by its path.
+            [
+                *("--data", "my_file.py:Stripes", "--network", "my_file.py:Patches(patch=4)", *FOG[2:]),
+                *("--process", "my_file.py:Fog(speed=3)"),
+            ],
+        ],
+        ids=["modules", "files"],
+    )
+    def test_network_data_and_process_train_in_place_of_the_recipe_s(self, here, typed):
+        heat = changed(load(ROOT / "recipes" / "cifar10_heat.py").RECIPE)
+        trainer = launch(heat, arguments=[*typed, *TWO_STEPS])
+        assert type(trainer.denoiser.network).__name__ == "Patches"
+        assert trainer.denoiser.process.speed == 3
+        del sys.modules["my_file"]
+        with pytest.raises(ValueError, match=r"nothing else is imported unless it is trusted: trusted=\('my_file',\)"):
+            load_run("runs/cifar10_heat")
+        assert "my_file" not in sys.modules
+        run = load_run("runs/cifar10_heat", trusted=("my_file",))
+        assert run.sample(2).shape == (2, 3, 16, 16)
+        assert torch.equal(
+            run.sample(1, generator=torch.Generator().manual_seed(0)),
+            trainer.sampler.sample(1, generator=torch.Generator().manual_seed(0)),
+        )
+        assert launch(heat, arguments=[*typed, *TWO_STEPS, "--training.steps=3", "--resume"]).progress.step == 3
+
+    @pytest.mark.full
+    def test_a_patch_transformer_on_photographs_from_the_shell(self, here):
+        heat = ROOT / "recipes" / "cifar10_heat.py"
+        typed = ("--data", "PhotoCrops", "--network", "my_file.Patches", *TWO_STEPS, "--process.levels=4")
+        result = run_python(heat, *typed, cwd=here)
+        assert result.returncode == 0, result.stderr
+        run = load_run("runs/cifar10_heat", trusted=("my_file",))
+        assert type(run.denoiser.network).__name__ == "Patches"
+        assert run.sample(1).shape == (1, 3, 32, 32)
+
+
+@pytest.mark.full
+def test_help_is_shown_and_nothing_is_written(tmp_path):
+    finished = run_python(ROOT / "recipes" / "cifar10_heat.py", "--help", cwd=tmp_path)
+    assert finished.returncode == 0, finished.stderr
+    assert "Inverse heat dissipation on CIFAR-10" in finished.stdout
+    finished = run_python(ROOT / "recipes" / "cifar10_heat.py", "--process.help", "HeatDissipation", cwd=tmp_path)
+    assert "--process.blur_sigma_max = 24.0" in finished.stdout
+    assert not list(tmp_path.iterdir())

@@ -3,27 +3,19 @@
 import hashlib
 import os
 import socket
-import subprocess
-import sys
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from small_runs import ENVIRONMENT, run_python
 from torch.utils.data import DataLoader
 
-import unmelt
-from unmelt.training import (
-    DataConfig,
-    DataRange,
-    DataSource,
-    Images,
-    load_data,
-)
+from unmelt.models import GreyLevels
+from unmelt.training import CIFAR10, Digits, ImageFolder, Images, PhotoCrops
 
 
 def picture(path, array):
@@ -35,7 +27,7 @@ class TestImages:
     @pytest.mark.parametrize("levels", [2, 17, 256])
     def test_levels_are_mapped_evenly_onto_the_range(self, levels, low, high):
         values = torch.arange(levels, dtype=torch.uint8).reshape(-1, 1, 1, 1)
-        scaled = Images(values, levels=levels, data_range=DataRange(low, high)).scaled()
+        scaled = Images(values, GreyLevels(levels, low, high)).scaled()
         expected = torch.linspace(low, high, levels, dtype=torch.float64)
         assert scaled.dtype == torch.float32
         # One product and one sum in float32, of numbers up to the range's ends.
@@ -44,7 +36,7 @@ class TestImages:
 
     def test_single_images_batches_and_all_agree(self):
         values = torch.randint(0, 256, (7, 2, 3, 4), dtype=torch.uint8)
-        images = Images(values, data_range=DataRange(-1.0, 1.0))
+        images = Images(values, GreyLevels(256, -1.0, 1.0))
         everything = images.scaled()
         assert len(images) == 7
         assert images.shape == (2, 3, 4)
@@ -63,12 +55,12 @@ class TestImages:
 
     def test_the_fingerprint_is_of_shape_levels_and_values(self):
         values = torch.randint(0, 17, (3, 1, 4, 2), dtype=torch.uint8)
-        images = Images(values, levels=17)
+        images = Images(values, GreyLevels(17, 0.0, 1.0))
         expected = hashlib.sha256(b"(3, 1, 4, 2) 17" + values.numpy().tobytes()).hexdigest()
         assert images.fingerprint() == expected
         # However the numbers lie in memory, and whatever range they are mapped to.
         strided = values.transpose(2, 3).contiguous().transpose(2, 3)
-        assert Images(strided, levels=17, data_range=DataRange(-1.0, 1.0)).fingerprint() == expected
+        assert Images(strided, GreyLevels(17, -1.0, 1.0)).fingerprint() == expected
 
     def test_the_fingerprint_tells_data_apart(self):
         values = torch.zeros(3, 1, 4, 2, dtype=torch.uint8)
@@ -77,33 +69,29 @@ class TestImages:
         prints = [
             Images(values).fingerprint(),
             Images(touched).fingerprint(),
-            Images(values, levels=17).fingerprint(),
+            Images(values, GreyLevels(17, 0.0, 1.0)).fingerprint(),
             Images(values.transpose(2, 3)).fingerprint(),
             Images(values[:2]).fingerprint(),
         ]
         assert len(set(prints)) == len(prints)
 
     @pytest.mark.parametrize(
-        ("values", "levels", "data_range", "words"),
+        ("values", "levels", "words"),
         [
-            (torch.zeros(0, 1, 2, 2), 256, (0.0, 1.0), r"at least one image.*\(0, 1, 2, 2\)"),
-            (torch.full((1, 1, 2, 2), 17), 17, (0.0, 1.0), "below levels=17.*with a value of 17"),
-            (torch.zeros(1, 1, 2, 2), 256, (1.0, 0.0), r"data_range must rise, got \(1.0, 0.0\).*\(-1, 1\)"),
-            (torch.zeros(1, 1, 2, 2), 256, (0.5, 0.5), r"data_range must rise, got \(0.5, 0.5\)"),
-            (torch.zeros(1, 1, 2, 2), 256, (float("nan"), 1.0), "data_range must rise, got .*nan"),
-            # One level is no image, and leaves nothing to divide the range into.
-            (torch.zeros(1, 1, 2, 2), 1, (0.0, 1.0), "levels"),
+            (torch.zeros(0, 1, 2, 2), 256, r"at least one image.*\(0, 1, 2, 2\)"),
+            (torch.full((1, 1, 2, 2), 17), 17, "values below 17.*with a value of 17"),
+            (torch.zeros(1, 1, 2, 2), 257, r"256 levels at most, got GreyLevels\(count=257"),
         ],
     )
-    def test_bad_values_are_refused(self, values, levels, data_range, words):
+    def test_bad_values_are_refused(self, values, levels, words):
         with pytest.raises(ValueError, match=words):
-            Images(values.to(torch.uint8), levels=levels, data_range=DataRange(*data_range))
+            Images(values.to(torch.uint8), GreyLevels(levels, 0.0, 1.0))
 
 
 class TestDigits:
     @pytest.fixture(scope="class")
     def digits(self):
-        return load_data(DataConfig(DataSource.DIGITS))
+        return Digits().load()
 
     def test_all_1797_are_there_once(self, digits):
         from sklearn.datasets import load_digits  # noqa: PLC0415
@@ -111,7 +99,7 @@ class TestDigits:
         assert len(digits.train) + len(digits.test) == 1797
         assert len(digits.test) == 360
         assert digits.train.shape == digits.test.shape == (1, 8, 8)
-        assert digits.train.levels == 17
+        assert digits.train.grey_levels.count == 17
         together = torch.cat([digits.train.values, digits.test.values])
         rows = sorted(row.tobytes() for row in together.flatten(1).numpy())
         assert rows == sorted(row.tobytes() for row in load_digits().data.astype(np.uint8))
@@ -134,10 +122,10 @@ class TestDigits:
         assert (shares - 0.2).abs().max() < 0.01
 
     def test_the_split_is_the_same_every_time(self, digits):
-        again = load_data(DataConfig(DataSource.DIGITS, low=-1.0))
+        again = Digits(low=-1.0).load()
         assert again.train.fingerprint() == digits.train.fingerprint()
         assert again.test.fingerprint() == digits.test.fingerprint()
-        assert again.train.data_range == (-1.0, 1.0)
+        assert again.train.grey_levels.range == (-1.0, 1.0)
         assert again.train.scaled().min() == -1
         assert digits.train.scaled().min() == 0
         assert digits.train.scaled().max() == again.train.scaled().max() == 1
@@ -146,11 +134,11 @@ class TestDigits:
 class TestPhotos:
     @pytest.fixture(scope="class")
     def photos(self):
-        return load_data(DataConfig(DataSource.PHOTOS))
+        return PhotoCrops().load()
 
     def test_they_are_colour_crops_of_32_pixels(self, photos):
         assert photos.train.shape == photos.test.shape == (3, 32, 32)
-        assert photos.train.levels == 256
+        assert photos.train.grey_levels.count == 256
         assert len(photos.train) > 1000
         assert len(photos.test) > 100
         values = photos.train.values
@@ -174,12 +162,12 @@ class TestPhotos:
             assert images.values.double().flatten(1).std(1).min() >= 16
 
     def test_they_are_the_same_every_time(self, photos):
-        assert load_data(DataConfig(DataSource.PHOTOS)).train.fingerprint() == photos.train.fingerprint()
+        assert PhotoCrops().load().train.fingerprint() == photos.train.fingerprint()
 
 
 class TestFolder:
     def load(self, folder, size=8, **settings):
-        return load_data(DataConfig(DataSource.FOLDER, folder=folder, size=size, **settings))
+        return ImageFolder(folder, size=size, **settings).load()
 
     def test_images_of_every_kind_and_size_become_rgb_squares(self, tmp_path):
         (tmp_path / "deeper").mkdir()
@@ -254,28 +242,29 @@ class TestFolder:
         with pytest.raises(ValueError, match=rf"holds {count} images \(.*\.png.*\); at least 2 are needed"):
             self.load(tmp_path)
 
-    def test_the_source_needs_a_folder_and_a_folder_needs_the_source(self, tmp_path):
-        with pytest.raises(ValueError, match=r"add --data\.folder PATH"):
-            load_data(DataConfig(DataSource.FOLDER))
-        with pytest.raises(ValueError, match=r"the source is digits: add --data\.source folder"):
-            load_data(DataConfig(DataSource.DIGITS, folder=tmp_path))
+    def test_height_and_width_may_differ_and_must_be_pixels(self, tmp_path):
+        for name in ("a.png", "b.png"):
+            picture(tmp_path / name, np.zeros((9, 20)))
+        assert self.load(tmp_path, size=(4, 6)).train.shape == (3, 4, 6)
+        with pytest.raises(ValueError, match=r"size must be at least 1 pixel, got \(4, 0\)"):
+            ImageFolder(tmp_path, size=(4, 0))
 
     def test_the_range_is_the_one_asked_for(self, tmp_path):
         for name, value in (("a", 0), ("b", 255), ("c", 0)):
             picture(tmp_path / f"{name}.png", np.full((8, 8), value))
         train = self.load(tmp_path, low=-1.0).train
-        assert train.data_range == (-1.0, 1.0)
+        assert train.grey_levels.range == (-1.0, 1.0)
         assert train.scaled()[:, 0, 0, 0].tolist() == [-1.0, 1.0]
 
 
 # In a program of its own: what is offline and where the cache is are read when the libraries are imported.
-CIFAR10 = """
+CIFAR = """
 import time
-from unmelt.training import DataConfig, DataSource, load_data
+from unmelt.training import CIFAR10
 import datasets
 started = time.perf_counter()
 try:
-    load_data(DataConfig(DataSource.CIFAR10))
+    CIFAR10().load()
 except ConnectionError as error:
     print(error)
 print("seconds", time.perf_counter() - started)
@@ -318,41 +307,32 @@ class Unavailable:
 
 
 class TestCifar10Offline:
-    def environment(self, folder, **variables):
-        kept = {k: v for k, v in os.environ.items() if not k.startswith("HF_") and not k.lower().endswith("_proxy")}
-        package = str(Path(unmelt.__file__).parent.parent)
-        return {**kept, "HF_HOME": str(folder), "PYTHONPATH": package, "PYTHONDONTWRITEBYTECODE": "1", **variables}
-
-    def run(self, folder, **variables):
-        result = subprocess.run(
-            [sys.executable, "-c", CIFAR10],
-            env=self.environment(folder, **variables),
-            cwd=folder,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-        assert result.returncode == 0, result.stderr
-        message, _, seconds = result.stdout.rpartition("seconds")
-        return message, float(seconds)
-
-    def check(self, message, seconds):
-        assert seconds < 10
+    def check(self, message):
         assert "CIFAR-10 is not on this machine and its hub cannot be reached" in message
         assert "datasets.load_dataset('uoft-cs/cifar10')" in message
         assert "HF_HOME" in message
-        assert "--data.source folder --data.folder PATH" in message
-        assert "--data.source photos" in message
+        assert "--data ImageFolder --data.folder PATH" in message
+        assert "--data PhotoCrops" in message
 
+    @pytest.mark.full
     @pytest.mark.parametrize("hub", [Silent, Unavailable])
-    def test_where_the_hub_cannot_be_reached(self, tmp_path, hub):
+    def test_where_the_hub_cannot_be_reached(self, tmp_path, hub, monkeypatch):
+        for name in list(os.environ):
+            if name.startswith("HF_") or name.lower().endswith("_proxy"):
+                monkeypatch.delitem(ENVIRONMENT, name, raising=False)
         with hub() as port:
-            self.check(*self.run(tmp_path, HF_ENDPOINT=f"http://127.0.0.1:{port}"))
+            result = run_python(
+                "-c", CIFAR, cwd=tmp_path, HF_HOME=str(tmp_path), HF_ENDPOINT=f"http://127.0.0.1:{port}"
+            )
+        assert result.returncode == 0, result.stderr
+        message, _, seconds = result.stdout.rpartition("seconds")
+        self.check(message)
+        assert float(seconds) < 10
 
     def test_it_is_a_connection_error_within_seconds(self):
         started = time.perf_counter()
         # The tests run in offline mode.
-        with pytest.raises(ConnectionError, match="--data.source photos"):
-            load_data(DataConfig(DataSource.CIFAR10))
+        with pytest.raises(ConnectionError) as caught:
+            CIFAR10().load()
+        self.check(str(caught.value))
         assert time.perf_counter() - started < 10
