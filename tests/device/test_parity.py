@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-
 from parity import compare
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA"))]

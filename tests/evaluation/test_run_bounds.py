@@ -32,7 +32,11 @@ def heat(tmp_path_factory):
         "heat",
         network=later(UNet, channels=4, multipliers=(1,), blocks=1, attention_levels=(), dropout=0.0),
         sampler=Posterior(Independent(), ConstantStd(0.04)),
-        steps=20, batch_size=128, flip=False, log_every=10, checkpoint_every=20,
+        steps=20,
+        batch_size=128,
+        flip=False,
+        log_every=10,
+        checkpoint_every=20,
     )
     return train(config)
 

@@ -61,7 +61,12 @@ class TestRecipes:
             pictures=Pictures(count=2),
             grid=None if config.grid is None else UniformGrid(3),
             root=tmp_path,
-            steps=2, batch_size=4, log_every=1, checkpoint_every=2, sample_every=1, cpu=True,
+            steps=2,
+            batch_size=4,
+            log_every=1,
+            checkpoint_every=2,
+            sample_every=1,
+            cpu=True,
         )
         run = Trainer(config, photos).train()
         assert [line["step"] for line in read_metrics(run.metrics)] == [1, 2]
