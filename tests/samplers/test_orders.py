@@ -79,7 +79,12 @@ def cases(steppers, *, fast=("cosine",)):
     return pytest.mark.parametrize(
         ("stepper", "name"),
         [
-            pytest.param(stepper, name, marks=() if name in fast else pytest.mark.full, id=f"{stepper}-{name}")
+            pytest.param(
+                stepper,
+                name,
+                marks=() if name in fast else pytest.mark.full,
+                id=f"{getattr(stepper, '__name__', stepper)}-{name}",
+            )
             for stepper in steppers
             for name in SMOOTH
             # There these leave no signal to divide by.
