@@ -15,7 +15,6 @@ from enum import Enum
 from pathlib import PurePath
 from typing import Annotated, Any, Literal, NamedTuple, NewType, TypeVar, Union, get_args, get_origin
 
-from .from_data import FromData
 from .later import Later
 from .signatures import hints, made_by, parameters
 
@@ -147,10 +146,9 @@ def takes_text(hint: Any) -> list[Any]:
 
 def describe(hint: Any) -> str:
     """Return what a hint expects, in words for messages."""
-    there = options(hint)
-    words = dict.fromkeys(_describe(option) for option in there)
+    words = dict.fromkeys(_describe(option) for option in options(hint))
     # A tensor that can be read from a file can be given as text all the same.
-    if _TENSOR in words and FromData in there:
+    if _TENSOR in words and "FromData" in words:
         return ", or ".join(
             ["a tensor, FromFile('table.npy') say", *(w for w in words if w not in (_TENSOR, "FromData"))]
         )

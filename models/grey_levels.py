@@ -56,7 +56,8 @@ class GreyLevels:
     def bin_centres(cls, count: int, low: float, high: float) -> GreyLevels:
         """Return levels in the middle of equal bins that fill [low, high], as normalising flows place them.
 
-        8-bit data dequantised to (k + U) / 256 is `GreyLevels.bin_centres(256, 0.0, 1.0)`: its levels have the values (k + 1/2) / 256.
+        8-bit data dequantised to (k + U) / 256 is `GreyLevels.bin_centres(256, 0.0, 1.0)`: its levels have the values
+        (k + 1/2) / 256.
 
         Raises:
             TypeError, ValueError: as the class does.

@@ -55,10 +55,12 @@ def flow_coefficients(
 
 def _coefficients(process: LinearGaussianProcess, prediction: Prediction, t: Tensor) -> FlowCoefficients:
     """Return the coefficients as the formulas give them, NaN for infinity times 0."""
+
+    def logarithms(t: Tensor) -> tuple[Tensor, Tensor]:
+        return process.batched_log_alpha(t), process.batched_log_sigma(t)
+
     # One pass for values and slopes of both logarithms: a solver asks hundreds of times.
-    _, (drift, stretch), *_ = torch.func.jvp(
-        lambda t: (process.batched_log_alpha(t), process.batched_log_sigma(t)), (t,), (torch.ones_like(t),)
-    )
+    _, (drift, stretch), *_ = torch.func.jvp(logarithms, (t,), (torch.ones_like(t),))
     if bool(drift.isnan().any()) or bool(stretch.isnan().any()):
         drift, stretch = process.drift(t), rate(process.batched_log_sigma, t)
     half_fall = drift - stretch

@@ -67,7 +67,7 @@ class Sampler:
         self.grid = grid or self.stepper.default_grid()
         check_instance("grid", self.grid, Grid, "UniformGrid(steps=50) for example")
         if prior is not None:
-            check_instance("prior", prior, Prior, "DegradedDataPrior(process, images) for example")
+            check_instance("prior", prior, Prior, "DegradedDataPrior.fit(process, images) for example")
             prior.require_fits(denoiser)
         self.prior = prior or StandardNormalPrior(self.process)
         self.denoise_last = denoise_last

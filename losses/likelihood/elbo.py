@@ -27,7 +27,6 @@ from ...core.evaluation_mode import evaluating
 from ...core.precision import schedule_dtype, to_compute_dtype
 from ...core.randomness import white_noise
 from ...degradations import Coupling, LinearGaussianProcess, Markov, SpectralGaussian, Step
-from ...degradations.agreement import check_same_process
 from ...models import AbstractDenoiser
 from ...models.conditions import Condition, select_rows
 from ...models.decoders import Decoder, GaussianDecoder
@@ -244,7 +243,7 @@ class ELBO(nn.Module):
         Raises:
             ValueError: the state is another one, or of another grid or process.
         """
-        if state.keys() != set(_FITTED):
+        if set(state) != {*_FITTED}:
             msg = f"a fitted bound's state holds {', '.join(_FITTED)}, got {', '.join(state) or 'nothing'}"
             raise ValueError(msg)
         times, log_stddev, stddev = (state[name] for name in _FITTED)
@@ -379,7 +378,7 @@ class ELBO(nn.Module):
         check_instance("coupling", self.coupling, Coupling, "Markov() for example")
         check_instance("reverse_std", self.reverse_std, ReverseStd, "PosteriorStd() or ConstantStd(delta) for example")
         for name, part in (("prior", self.prior), ("decoder", self.decoder)):
-            check_same_process(self.process, part.process, whose=f"the {name}", where="this bound")
+            self.process.require_same(part.process, whose=f"the {name}", where="this bound")
 
     def _check_finite(self, output: Tensor, t: Tensor, batch: int) -> None:
         """Refuse an output that would make the bound NaN, naming its level."""

@@ -25,7 +25,6 @@ from typing_extensions import override
 from ...core.checks import check_instance, check_signal
 from ...core.precision import to_compute_dtype
 from ...degradations import LinearGaussianProcess
-from ...degradations.agreement import check_same_process
 from ...models import Condition, Decoder, GaussianDecoder, Prior, StandardNormalPrior
 from ...models.denoiser import AbstractDenoiser, HasJacobianDiagonal
 from ...samplers.probability_flow import FlowCoefficients, FlowField, solve
@@ -100,7 +99,7 @@ class FlowLikelihood(nn.Module):
         check_instance("decoder", self.decoder, Decoder, "GaussianDecoder(process) for example")
         check_instance("trace", trace, (Trace, NoneType), "HutchinsonTrace(probes=8) for example")
         for name, part in (("prior", self.prior), ("decoder", self.decoder)):
-            check_same_process(process, part.process, whose=f"the {name}", where="this likelihood")
+            process.require_same(part.process, whose=f"the {name}", where="this likelihood")
         for name, tolerance in (("rtol", rtol), ("atol", atol)):
             if not 0 < tolerance < math.inf:
                 msg = f"{name} must be a finite number > 0, such as 1e-5, got {tolerance}"

@@ -15,6 +15,7 @@ from ...core.constants import ConstantModule
 from ...degradations import (
     Basis,
     EigenBasis,
+    Level,
     LinearGaussianProcess,
     Prediction,
     SeparableBasis,

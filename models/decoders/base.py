@@ -10,7 +10,6 @@ from __future__ import annotations
 import copy
 import math
 from abc import ABC, abstractmethod
-from typing import Self
 
 import torch
 from jaxtyping import Float, Shaped
@@ -103,7 +102,7 @@ class Decoder(ConstantModule, ABC):
         """
 
     @abstractmethod
-    def fitted(self, x: Float[Tensor, "batch ..."], x_hat: Float[Tensor, "batch ..."]) -> Self:
+    def fitted(self, x: Float[Tensor, "batch ..."], x_hat: Float[Tensor, "batch ..."]) -> Decoder:
         """Return this decoder with the standard deviation under which `x`, given `x_hat`, is most probable.
 
         Args:
@@ -115,7 +114,7 @@ class Decoder(ConstantModule, ABC):
             ValueError: a shape is wrong, or an error is 0 in all examples, where no width is the best.
         """
 
-    def with_stddev(self, stddev: float | Float[Tensor, "..."]) -> Self:
+    def with_stddev(self, stddev: float | Float[Tensor, "..."]) -> Decoder:
         """Return this decoder with another standard deviation, one that was fitted say.
 
         Args:

@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Self
 
 import torch
 from jaxtyping import Float
@@ -92,7 +91,7 @@ class DiscretisedGaussianDecoder(Decoder):
         return -log_mass.flatten(1).sum(1)
 
     @override
-    def fitted(self, x: Float[Tensor, "batch ..."], x_hat: Float[Tensor, "batch ..."]) -> Self:
+    def fitted(self, x: Float[Tensor, "batch ..."], x_hat: Float[Tensor, "batch ..."]) -> Decoder:
         """Return this decoder with the best number between a 64th of a level's width and four times the range.
 
         The cost is taken from evenly spaced examples, about 2^20 numbers of them, where there are more.

@@ -10,7 +10,6 @@ It is a density of continuous data. Of integer data it bounds the probability, o
 from __future__ import annotations
 
 import math
-from typing import Self
 
 import torch
 from jaxtyping import Float
@@ -69,7 +68,7 @@ class GaussianDecoder(Decoder):
         return terms.flatten(1).sum(1) + constant * error[0].numel()
 
     @override
-    def fitted(self, x: Float[Tensor, "batch ..."], x_hat: Float[Tensor, "batch ..."]) -> Self:
+    def fitted(self, x: Float[Tensor, "batch ..."], x_hat: Float[Tensor, "batch ..."]) -> Decoder:
         """Return this decoder with the root mean square error of each coefficient."""
         self._check_pair(x, x_hat)
         error = self.process.basis.forward(self.process.to_schedule_dtype(x) - self.process.to_schedule_dtype(x_hat))

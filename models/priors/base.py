@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import ClassVar, Self
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
@@ -20,7 +20,6 @@ from typing_extensions import override
 from ...core.checks import check_instance, check_signal
 from ...core.constants import ConstantModule
 from ...degradations import LinearGaussianProcess, SpectralGaussian
-from ...degradations.agreement import check_same_process
 from ..denoiser import AbstractDenoiser
 from ..grey_levels import GreyLevels
 from .blocks import Data
@@ -52,7 +51,7 @@ class Prior(ConstantModule, ABC):
         self.process = process
 
     @classmethod
-    def fit(cls, process: LinearGaussianProcess, data: Data) -> Self:
+    def fit(cls, process: LinearGaussianProcess, data: Data) -> Prior:
         """Return the prior fitted to data of a process; here, one that needs none of it.
 
         Args:
@@ -68,7 +67,7 @@ class Prior(ConstantModule, ABC):
         return cls(process)
 
     @classmethod
-    def from_state_dict(cls, process: LinearGaussianProcess, state: Mapping[str, Tensor]) -> Self:
+    def from_state_dict(cls, process: LinearGaussianProcess, state: Mapping[str, Tensor]) -> Prior:
         """Return the prior whose `state_dict` this is.
 
         Raises:
@@ -123,7 +122,7 @@ class Prior(ConstantModule, ABC):
         Raises:
             ValueError: it is not.
         """
-        check_same_process(denoiser.process, self.process, whose="the prior", where="the denoiser")
+        denoiser.process.require_same(self.process, whose="the prior", where="the denoiser")
         ours, theirs = self.grey_levels, denoiser.grey_levels
         if ours is not None and theirs is not None and (ours.low, ours.high) != (theirs.low, theirs.high):
             msg = (

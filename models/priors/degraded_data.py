@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import math
 from enum import Enum, auto
-from typing import Self
 
 import torch
 from jaxtyping import Float
@@ -112,7 +111,7 @@ class DegradedDataPrior(Prior):
         stddev: float | None = None,
         divergence: KernelDivergence = KernelDivergence.MONTE_CARLO,
         rows: int | None = None,
-    ) -> Self:
+    ) -> DegradedDataPrior:
         """Return the kernel density on `data` degraded to t = 1.
 
         Args:

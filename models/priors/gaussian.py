@@ -7,8 +7,6 @@ coefficient, the one nearest to the marginal in KL(marginal || prior).
 
 from __future__ import annotations
 
-from typing import Self
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -65,13 +63,13 @@ class GaussianPrior(Prior):
 
     @classmethod
     @override
-    def fit(cls, process: LinearGaussianProcess, data: Data) -> Self:
+    def fit(cls, process: LinearGaussianProcess, data: Data) -> GaussianPrior:
         """Return the prior with mean and variance of `data` degraded to t = 1, gone through once."""
         check_data(process, data)
         return cls.of_spectrum(process, estimate_spectrum(process.basis, blocks(process, data)))
 
     @classmethod
-    def of_spectrum(cls, process: LinearGaussianProcess, spectrum: DataSpectrum) -> Self:
+    def of_spectrum(cls, process: LinearGaussianProcess, spectrum: DataSpectrum) -> GaussianPrior:
         """Return the prior of data with this spectrum in the process's basis.
 
         Raises:

@@ -17,7 +17,7 @@ Gaussians less what the directions explain, plus their volume,
 from __future__ import annotations
 
 import math
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -86,7 +86,7 @@ class LowRankGaussianPrior(Prior):
         share: float = 1e-2,
         most: int | None = None,
         correlated: int = 2048,
-    ) -> Self:
+    ) -> LowRankGaussianPrior:
         """Return the prior with mean and variance of `data` degraded to t = 1, and the directions that matter.
 
         Data are gone through twice, a block at a time. Which coefficients survive is the process's and the data's

@@ -11,7 +11,8 @@ v is the data's variance per coefficient. For Gaussian data with these variances
     V^T E[x | z_t, y] = V^T x_hat + (sigma_t^2 / alpha_t) V^T grad_{z_t} log p(y | z_t),
 
 and the gradient goes through the denoiser, whose Jacobian J carries the alpha_t that is divided by: for every
-distribution of the data J = Cov(x | z_t) V diag(alpha_t / sigma_t^2) V^T, C_t in place of the covariance for the Gaussian above.
+distribution of the data J = Cov(x | z_t) V diag(alpha_t / sigma_t^2) V^T, C_t in place of the covariance for the
+Gaussian above.
 
 That division cannot be done where alpha_t underflows, as heat's does, or is 0. A coefficient is called *blind* where
 

@@ -98,7 +98,7 @@ class TestEquality:
             # A default that a factory makes anew each time.
             (later(MonteCarlo, replicates=4), later(MonteCarlo)),
         ],
-        ids=repr,
+        ids=lambda value: getattr(value, "__name__", None) or repr(value),
     )
     def test_what_makes_the_same_is_equal_and_has_one_hash(self, one, other):
         assert one == other

@@ -163,6 +163,7 @@ def test_a_denoiser_in_training_mode_is_evaluated_without_dropout_and_left_as_it
     assert not denoiser.training
 
 
+@pytest.mark.usefixtures("as_in_production")
 def test_what_is_no_data_is_told():
     bound, x = problem()
     with pytest.raises(TypeError, match=r"a batch must be a Tensor.*out of \(image, label\) pairs"):

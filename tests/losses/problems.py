@@ -85,5 +85,12 @@ def some(names, others):
     for i, name in enumerate(names):
         for j, other in enumerate(others):
             fast = name in FEW and (i + j) % len(others) == 0
-            marked.append(pytest.param(name, other, marks=[] if fast else [pytest.mark.full], id=f"{name}-{other}"))
+            marked.append(
+                pytest.param(
+                    name,
+                    other,
+                    marks=[] if fast else [pytest.mark.full],
+                    id=f"{name}-{getattr(other, '__name__', other)}",
+                )
+            )
     return marked

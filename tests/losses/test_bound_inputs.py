@@ -200,6 +200,7 @@ NANS = [
     *((call, TypeError, words) for call, words in KINDS),
     *((call, FloatingPointError, words) for call, words in NANS),
 )
+@pytest.mark.usefixtures("as_in_production")
 def test_refusals_say_what_to_do(call, error, words):
     with pytest.raises(error, match=words):
         call()

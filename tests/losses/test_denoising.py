@@ -132,7 +132,7 @@ def test_simple_loss_is_its_bound_term_times_the_stated_weight(t, share, seed, i
 PREDICTIONS = [PredictX(), PredictEpsilon(), PredictV(), PredictScore(), PredictPreviousLevel(levels=1)]
 
 
-@settings(max_examples=80)
+@settings(max_examples=40)
 @given(
     own=st.sampled_from(PREDICTIONS),
     other=st.sampled_from(PREDICTIONS),
@@ -298,6 +298,7 @@ def test_autocast_rounds_the_network_alone():
         ),
     ]
 )
+@pytest.mark.usefixtures("as_in_production")
 def test_refusals_say_what_to_do(call, error, words):
     with pytest.raises(error, match=words):
         call()

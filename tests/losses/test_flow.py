@@ -278,17 +278,20 @@ class TestBound:
         assert found.bits_per_dim().total.isfinite().all()
 
     def test_a_condition_goes_to_the_network_with_its_row(self):
-        """A network that is told nothing of the latent but a shift by its condition moves that row alone."""
+        """A network whose output is larger the larger the condition moves that row alone."""
 
-        class Shifts(nn.Module):
+        class Stretches(nn.Module):
             def forward(self, z, t, condition=None):
-                return 0.5 * z + (0.0 if condition is None else condition[:, None, None, None])
+                return z * (0.5 if condition is None else 0.5 + 0.4 * condition[:, None, None, None])
 
-        flow = FlowLikelihood(Denoiser(Shifts(), END, prediction=PredictX()), first=0.1, rtol=1e-4, atol=1e-4)
+        flow = FlowLikelihood(Denoiser(Stretches(), END, prediction=PredictX()), first=0.1, rtol=1e-4, atol=1e-4)
         x = random_images(SHAPE, batch=3)
         told, plain = torch.tensor([0.0, 1.0, 0.0]).double(), torch.zeros(3).double()
         first, second = (flow(x, condition=c, generator=seeded(0)) for c in (told, plain))
-        assert ((first.total - second.total).abs() > 1e-2).tolist() == [False, True, False]
+        # The flow, its trace and the decoder's estimate are each told.
+        for part in ("prior", "reconstruction"):
+            moved = (getattr(first, part) - getattr(second, part)).abs()
+            assert (moved > 1e-2).tolist() == [False, True, False]
         ends = [flow.encode(x, condition=c) for c in (told, plain)]
         assert ((ends[0] - ends[1]).abs().flatten(1).amax(1) > 1e-2).tolist() == [False, True, False]
 
@@ -389,6 +392,7 @@ WEIGHT = nn.Parameter(torch.ones(SHAPE))
         ),
     ]
 )
+@pytest.mark.usefixtures("as_in_production")
 def test_refusals_say_what_to_do(call, error, words):
     with pytest.raises(error, match=words):
         call()

@@ -139,6 +139,7 @@ def test_autocast_leaves_it_its_digits():
         ),
     ]
 )
+@pytest.mark.usefixtures("as_in_production")
 def test_refusals_say_what_to_do(call, error, words):
     with pytest.raises(error, match=words):
         call()

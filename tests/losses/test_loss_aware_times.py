@@ -159,6 +159,7 @@ class TestLossHistory:
         assert not law.losses.requires_grad
         assert not law.correction(torch.ones(1)).requires_grad
 
+    @pytest.mark.usefixtures("as_in_production")
     def test_one_loss_for_each_time(self):
         with pytest.raises(ValueError, match=r"both have shape \(batch,\), got \(2,\) and \(3,\): one time"):
             by_levels(4).update(torch.ones(2), torch.ones(3))

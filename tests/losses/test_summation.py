@@ -117,3 +117,11 @@ def test_levels_are_the_bound_s_whatever_the_process_has():
     assert (first.term_sampler.times.seen >= 10).all()
     assert not second.term_sampler.times.seen.any()
     assert "term_sampler.times.losses" in first.state_dict()
+
+
+def test_replicates_of_an_estimate_keep_times_and_fractions_apart():
+    """A fraction is the share of the way from the first latent on: with that at 0.2, t = 0.2 + 0.8 times as much."""
+    bound = ELBO(gaussian(IsotropicDiffusion(SHAPE)), first=0.2, summation=MonteCarlo(draws=3, replicates=2))
+    found = bound(random_images(SHAPE), generator=seeded(0))
+    assert found.fractions.shape == (2, 6)
+    torch.testing.assert_close(found.times, 0.2 + 0.8 * found.fractions, rtol=1e-12, atol=0)

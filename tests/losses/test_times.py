@@ -378,6 +378,7 @@ class TestValues:
             (lambda: Stratified(LevelTimes), TypeError, r"of must be a TimeDistribution or .*the class LevelTimes"),
         ]
     )
+    @pytest.mark.usefixtures("as_in_production")
     def test_refusals_say_what_to_do(self, call, error, words):
         with pytest.raises(error, match=words):
             call()

@@ -54,15 +54,8 @@ from unmelt.losses import (
 from unmelt.testing.strategies import Anisotropic, processes, random_images, seeds, times
 
 
-@pytest.fixture(autouse=True, scope="module")
-def quick_refusals():
-    """Hundreds of processes are asked whether they convert a measure: at five times each, not 129."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("unmelt.degradations.predictions._TIMES_PROBED", 5)
-        yield
-
-
 @pytest.mark.parametrize("name", ON_X)
+@settings(max_examples=12)
 @given(process=processes(), t=times(0.05, 0.95), seed=seeds())
 def test_each_weighting_is_its_papers_formula(name, process, t, seed):
     t, (weighting, on_x) = batch_times(t), ON_X[name]
@@ -76,6 +69,7 @@ def test_each_weighting_is_its_papers_formula(name, process, t, seed):
 
 
 @pytest.mark.parametrize("name", RATED)
+@settings(max_examples=20)
 @given(process=processes(), t=times(0.05, 0.95), seed=seeds())
 def test_weightings_with_the_log_snrs_rate_are_their_papers_formulas(name, process, t, seed):
     t, (weighting, on_x) = batch_times(t), RATED[name]
@@ -92,7 +86,7 @@ def test_weightings_with_the_log_snrs_rate_are_their_papers_formulas(name, proce
 
 
 @pytest.mark.parametrize("name", ALL)
-@settings(max_examples=10)
+@settings(max_examples=5)
 @given(process=processes(), t=times(0.05, 0.95), seed=seeds())
 def test_a_weighted_loss_does_not_depend_on_what_is_predicted(name, process, t, seed):
     t, (weighting, _) = batch_times(t), ALL[name]
@@ -119,7 +113,7 @@ def test_the_error_of_a_less_degraded_signal_is_not_damped():
 
 
 @pytest.mark.parametrize("name", ALL)
-@settings(max_examples=10)
+@settings(max_examples=5)
 @given(process=processes(), t=times(0.05, 0.95))
 def test_each_weight_is_the_bounds_times_the_stated_ratio(name, process, t):
     t, weighting = batch_times(t), ALL[name][0]
@@ -244,6 +238,7 @@ def test_a_weight_per_example_needs_the_signals_axes():
         ),
     ]
 )
+@pytest.mark.usefixtures("as_in_production")
 def test_impossible_settings_are_refused(call, error, words):
     with pytest.raises(error, match=words):
         call()

@@ -120,6 +120,7 @@ class TestNetworkWithClasses:
             network(*inputs(), torch.tensor([0, wrong, CLASSES]))
 
     @pytest.mark.full
+    @pytest.mark.usefixtures("as_in_production")
     def test_labels_out_of_range_are_nan_where_reading_them_would_break_a_graph(self, network):
         z, t = inputs()
         compiled = torch.compile(network, fullgraph=True, backend="aot_eager")
@@ -131,11 +132,13 @@ class TestNetworkWithClasses:
             assert found[[0, 2]].isfinite().all()
 
     @pytest.mark.parametrize("shape", [(2,), (3, 1), ()])
+    @pytest.mark.usefixtures("as_in_production")
     def test_as_many_labels_as_images(self, network, shape):
         with pytest.raises(ValueError, match=r"labels must have shape \(3,\), one for each example, got \("):
             network(*inputs(), torch.zeros(shape, dtype=torch.int64))
 
     @pytest.mark.parametrize("labels", [torch.zeros(3), torch.zeros(3, dtype=torch.bool), [0, 1, 2]])
+    @pytest.mark.usefixtures("as_in_production")
     def test_labels_that_are_no_integers(self, network, labels):
         with pytest.raises(TypeError, match="labels must be"):
             network(*inputs(), labels)
@@ -231,6 +234,7 @@ class TestRows:
         assert torch.equal(select_rows(self.CONDITION["label"], rows), torch.arange(5)[rows])
         assert select_rows(None, rows) is None
 
+    @pytest.mark.usefixtures("as_in_production")
     def test_there_must_be_one_for_each_row(self):
         for condition in (None, torch.zeros(5), self.CONDITION):
             check_rows("condition", condition, 5)

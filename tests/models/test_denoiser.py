@@ -195,10 +195,12 @@ class TestTime:
         ):
             denoiser(torch.zeros(3, *SHAPE), torch.full(shape, 0.5))
 
+    @pytest.mark.usefixtures("as_in_production")
     def test_integer_times_are_refused(self, denoiser):
         with pytest.raises(TypeError, match=r"t must be a floating-point time.*int64.*level / levels"):
             denoiser(torch.zeros(3, *SHAPE), torch.tensor([0, 1, 1]))
 
+    @pytest.mark.usefixtures("as_in_production")
     def test_the_number_1_is_the_last_time(self, denoiser):
         z_t = torch.ones(2, *SHAPE)
         assert torch.equal(denoiser(z_t, 1), denoiser(z_t, 1.0))
@@ -223,6 +225,7 @@ class TestLatents:
             (torch.complex64, "got torch.complex64.*real"),
         ],
     )
+    @pytest.mark.usefixtures("as_in_production")
     def test_other_dtypes_are_refused(self, denoiser, dtype, words):
         with pytest.raises(TypeError, match=words):
             denoiser(torch.zeros(2, *SHAPE, dtype=dtype), 0.5)

@@ -439,12 +439,14 @@ class TestErrors:
             with pytest.raises(ValueError, match=match):
                 LowRankGaussianPrior.from_state_dict(heat(), {**state, name: table})
 
+    @pytest.mark.usefixtures("as_in_production")
     def test_tables_that_do_not_fit_each_other_are_refused(self):
         state = LowRankGaussianPrior.fit(heat(), colourful()).state_dict()
         for name, table in (("mean", state["mean"][1:]), ("factor", torch.zeros(99, 2)), ("factor", torch.zeros(3))):
             with pytest.raises(ValueError, match=r"must have shape \(active,\).*got"):
                 LowRankGaussianPrior.from_state_dict(heat(), {**state, name: table})
 
+    @pytest.mark.usefixtures("as_in_production")
     def test_wrong_types_are_refused(self):
         prior = LowRankGaussianPrior.fit(heat(), colourful())
         with pytest.raises(TypeError, match="process must be a LinearGaussianProcess"):

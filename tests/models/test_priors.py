@@ -208,6 +208,7 @@ class TestEveryPrior:
             prior.divergence(q)
 
     @EACH
+    @pytest.mark.usefixtures("as_in_production")
     def test_wrong_types_are_refused(self, build):
         prior = build()
         with pytest.raises(TypeError, match=r"torch.uint8.*x.float\(\) / 255|torch.uint8.*floating"):
@@ -283,6 +284,7 @@ class TestFitting:
         assert torch.equal(twin.log_prob(z), prior.log_prob(z))
         assert torch.equal(twin.sample(3, generator=seeded()), prior.sample(3, generator=seeded()))
 
+    @pytest.mark.usefixtures("as_in_production")
     def test_what_cannot_be_fitted_to_is_refused(self, kind, process, settings):
         if kind is StandardNormalPrior:
             assert kind.fit(process, iter([])).agrees_with(kind(process))
@@ -303,6 +305,16 @@ class TestFitting:
             kind.from_state_dict(process, {})
 
 
+class Loud(LinearGaussianProcess):
+    """No signal is left at t = 1, and noise of twice the unit."""
+
+    def log_alpha(self, t):
+        return (1 - t).log()
+
+    def log_sigma(self, t):
+        return (2 * t).log()
+
+
 class TestDefaultPrior:
     def test_standard_normal_where_the_process_ends_in_it_else_fitted(self):
         data = random_images(SHAPE, batch=9)
@@ -314,6 +326,7 @@ class TestDefaultPrior:
             # Noise of another variance, and signal that is left, are each told.
             (IsotropicDiffusion(SHAPE, CosineSchedule(-5.0, 5.0)), LowRankGaussianPrior),
             (IsotropicDiffusion(SHAPE, GeometricNoise(0.01, 50.0)), LowRankGaussianPrior),
+            (Loud(PixelBasis(SHAPE)), LowRankGaussianPrior),
         ):
             assert ends_in_standard_normal(process) == (kind is StandardNormalPrior)
             assert type(fit_prior(process, data)) is kind
@@ -453,6 +466,7 @@ class TestOraclePrior:
         # A mixture of two has tails no heavier than a Gaussian's.
         assert ((u.var(0) / variance - 1).abs() < 5 * math.sqrt(2 / 20_000)).all()
 
+    @pytest.mark.usefixtures("as_in_production")
     def test_something_else_is_refused(self):
         with pytest.raises(TypeError, match=r"oracle must be an Oracle, such as EmpiricalOracle\(process, data\)"):
             OraclePrior(heat())
@@ -674,6 +688,7 @@ class TestDegradedDataPrior:
         with pytest.raises(ValueError, match=r"data must have shape \(batch, 2, 6, 5\)"):
             DegradedDataPrior.fit(heat(), random_images((2, 5, 6)))
 
+    @pytest.mark.usefixtures("as_in_production")
     def test_wrong_types_are_refused(self):
         with pytest.raises(TypeError, match="divergence must be a KernelDivergence"):
             DegradedDataPrior.fit(heat(), random_images(SHAPE), divergence="bound")

@@ -256,7 +256,7 @@ class TestArithmetic:
         assert 0 < error < math.sqrt(15) * 2**-8 * 4
         assert all(p.grad.isfinite().all() for p in small.parameters())
 
-    @pytest.mark.usefixtures("unchecked")
+    @pytest.mark.usefixtures("as_in_production")
     @pytest.mark.full
     def test_it_compiles_to_one_graph_with_equal_output(self, small):
         z, t = inputs((1, 8, 8))
@@ -265,7 +265,7 @@ class TestArithmetic:
         torch.testing.assert_close(compiled(z, t), small(z, t), rtol=1e-5, atol=1e-5)
 
     @pytest.mark.slow
-    @pytest.mark.usefixtures("unchecked")
+    @pytest.mark.usefixtures("as_in_production")
     def test_its_generated_code_has_equal_output(self, small):
         z, t = inputs((1, 8, 8))
         # Fused kernels sum in another order; activations are of order 1.

@@ -42,7 +42,7 @@ def soft(process, prediction=None, network=None):
 
 
 def data_prior(process, count=6):
-    return DegradedDataPrior(process, random_images(process.shape, batch=count))
+    return DegradedDataPrior.fit(process, random_images(process.shape, batch=count))
 
 
 def made(denoiser, stepper=None, steps=None, times=None, **settings):

@@ -83,7 +83,7 @@ def walked(scheduler, steps, **settings):
 def ours(stepper, scheduler):
     times = grid(scheduler.timesteps)
     denoiser = Denoiser(Smooth(), Tabulated(scheduler.alphas_cumprod), prediction=PredictEpsilon())
-    sampler = Sampler(denoiser, stepper, grid=FixedGrid(times), prior=DegradedDataPrior(denoiser.process, noisy()))
+    sampler = Sampler(denoiser, stepper, grid=FixedGrid(times), prior=DegradedDataPrior.fit(denoiser.process, noisy()))
     start = times[-len(scheduler.timesteps) - 1].item()
     return sampler.run(3, initial=noisy(), start=start, generator=seeded()).trajectory.states
 

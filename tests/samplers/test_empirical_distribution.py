@@ -83,6 +83,6 @@ def test_many_steps_give_the_data_and_few_do_not(stepper, name):
     assert few > 2 * many
 
 
-@pytest.mark.parametrize("name", PROCESSES)
+@pytest.mark.parametrize("name", [pytest.param(n, marks=() if n == "cosine" else pytest.mark.full) for n in PROCESSES])
 def test_adaptive_steps_give_the_data(name):
     assert distance(Adaptive(1e-3, 1e-3), PROCESSES[name]) < 2

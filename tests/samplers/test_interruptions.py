@@ -139,7 +139,7 @@ def test_a_solver_that_gives_up_keeps_what_was_finished():
 def test_predictions_that_take_a_call_of_their_own_are_counted():
     network = Dropping()
     # To z_0 the last step is the solver's too, and its prediction a call after all steps.
-    sampler = dropping(Adaptive(), network, times=torch.linspace(1, 0, 5), denoise_last=False)
+    sampler = dropping(Adaptive(), network, times=torch.linspace(1, 0, 3), denoise_last=False)
     for run in (
         lambda: sampler.run(2),
         lambda: sampler.run(3, batch_size=2),

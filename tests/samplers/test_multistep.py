@@ -122,7 +122,7 @@ def test_predictions_in_a_trajectory_are_the_denoiser_s(process, follow):
 @pytest.mark.parametrize("follow", Follow)
 @pytest.mark.parametrize("order", [1, 2, 3, 4])
 def test_calls_are_one_per_step(order, follow):
-    for steps in (1, 2, 3, 4, 7):
+    for steps in (1, 3, 5):
         samples, stats, _ = made(soft(FLOW), Multistep(order=order, follow=follow), steps).run(2, keep_path=False)
         assert samples.isfinite().all()
         assert stats.calls == steps

@@ -50,7 +50,7 @@ def test_inverse_heat_dissipations_released_sampler():
     """The released code starts from the blurred training images themselves, without the process's noise."""
     process, network = heat(sigma=0.01), Soft()
     data = latents(5)
-    prior = DegradedDataPrior(process, data, stddev=0.0)
+    prior = DegradedDataPrior.fit(process, data, stddev=0.0)
     sampler = made(
         soft(process, PredictPreviousLevel(), network), Posterior(Independent(), ConstantStd(0.0125)), prior=prior
     )
@@ -159,7 +159,7 @@ def test_a_step_draws_from_the_posterior_with_the_estimate_for_the_data(kind, co
 
 
 @pytest.mark.parametrize("coupling", ANY_COUPLING, ids=str)
-@pytest.mark.parametrize("steps", [1, 2, 5, 12, 30])
+@pytest.mark.parametrize("steps", [1, 5, 30])
 @pytest.mark.parametrize("prediction", [PredictX(), PredictPreviousLevel(), PredictV()], ids=str)
 def test_any_number_of_steps_runs_on_any_prediction(coupling, steps, prediction):
     """Fewer steps than levels, too: what released code for heat dissipation cannot do."""

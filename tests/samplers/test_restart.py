@@ -36,7 +36,7 @@ def heat(shape=SHAPE, **settings):
 
 
 def started(denoiser, steps=None):
-    return made(denoiser, steps=steps, prior=DegradedDataPrior(denoiser.process, images(denoiser.process.shape)))
+    return made(denoiser, steps=steps, prior=DegradedDataPrior.fit(denoiser.process, images(denoiser.process.shape)))
 
 
 class First(AbstractDenoiser):

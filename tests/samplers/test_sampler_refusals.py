@@ -3,6 +3,7 @@
 import pytest
 import torch
 from sampler_support import SHAPE, data_prior, heat, latents, made, soft
+from support import refusals
 from zoo import EVERY_PROCESS
 
 from unmelt.degradations import (
@@ -110,7 +111,11 @@ REFUSED = [
     # steppers
     (lambda: Posterior(Markov), TypeError, "coupling must be a Coupling"),
     (lambda: Posterior(Deterministic(), ConstantStd(0.1)), ValueError, "Deterministic steps add no noise, got reverse"),
-    (lambda: Posterior(Independent(), ConstantStd(-0.1)), ValueError, "delta must be a standard deviation >= 0.*-0.1"),
+    (
+        lambda: Posterior(Independent(), ConstantStd(-0.1)),
+        ValueError,
+        "delta must be .*standard deviation.*got -0.1",
+    ),
     (lambda: Multistep(order=5), ValueError, "order must be 1, 2, 3 or 4, got 5"),
     (lambda: Multistep(eta=-1.0), ValueError, "eta must be at least 0.*got -1.0"),
     (lambda: Multistep(eta=0.5, follow=Follow.NOISE), ValueError, r"with noise \(eta=0.5\) the data is followed"),
@@ -146,7 +151,7 @@ REFUSED = [
 
 
 @pytest.mark.usefixtures("as_in_production")
-@pytest.mark.parametrize(("call", "error", "words"), REFUSED, ids=[words for *_, words in REFUSED])
+@refusals(*REFUSED)
 def test_it_is_refused(call, error, words):
     with pytest.raises(error, match=words) as refused:
         call()

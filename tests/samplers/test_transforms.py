@@ -3,7 +3,16 @@
 import pytest
 from sampler_support import SHAPE, data_prior, latents, made, soft
 
-from unmelt.degradations import BlurringDiffusion, HeatDissipation, IsotropicDiffusion, PredictV, PredictX
+from unmelt.degradations import (
+    BlurringDiffusion,
+    HeatDissipation,
+    Independent,
+    IsotropicDiffusion,
+    PredictPreviousLevel,
+    PredictV,
+    PredictX,
+)
+from unmelt.models import ConstantStd
 from unmelt.samplers import Churn, Follow, Heun, Multistep, Posterior, PredictorCorrector
 
 PROCESSES = {
@@ -72,3 +81,11 @@ def test_a_trajectory_costs_no_more_than_its_states_and_predictions(monkeypatch)
     sampler.run(2, initial=latents(2))
     # The states are made as signals for the network anyway, and so are predictions of the data.
     assert len(counts) <= back
+
+
+def test_inverse_heat_dissipation_s_own_steps_need_none(monkeypatch):
+    """Steps u + f(u) + delta noise: tables of a process per frequency, whose numbers are one for all of a step."""
+    process = PROCESSES["heat"]()
+    stepper = Posterior(Independent(), ConstantStd(0.2))
+    sampler = made(soft(process, PredictPreviousLevel()), stepper, prior=data_prior(process))
+    assert transforms(sampler, monkeypatch)[1:] == (0, 0)
