@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import traceback
 from collections.abc import Sequence
 
 from ..core.command_line import cli
@@ -33,7 +34,12 @@ def launch(default: RunConfig, description: str | None = None, arguments: Sequen
     config = cli(default, _described(description), arguments=flags)
     try:
         trainer = Trainer(config, config.data.load(), resume=_RESUME in given)
-    except (OSError, RuntimeError, TypeError, ValueError) as error:
+    except (OSError, ValueError) as error:
+        sys.exit(f"error: {error}")
+    except (RuntimeError, TypeError) as error:
+        # Raised by a class of the user's, or by torch in it, these are mistakes whose place matters.
+        if not _raised_here(error):
+            raise
         sys.exit(f"error: {error}")
     try:
         run = trainer.train()
@@ -46,3 +52,9 @@ def launch(default: RunConfig, description: str | None = None, arguments: Sequen
 
 def _described(description: str | None) -> str:
     return f"{(description or '').partition(_PARAGRAPH)[0]} {_NOTE}".strip()
+
+
+def _raised_here(error: Exception) -> bool:
+    """Tell whether it was unmelt that raised an error."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return frames[-1].f_globals["__name__"].partition(".")[0] == __name__.partition(".")[0]

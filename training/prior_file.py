@@ -68,6 +68,7 @@ def read_prior(path: Path, config: RunConfig, process: LinearGaussianProcess, fi
 def _classes(config: RunConfig) -> dict[str, type[Prior]]:
     """Return the priors that a file may hold, by name: unmelt's, and the one that the configuration makes."""
     public = [getattr(models, name) for name in models.__all__]
-    # What makes the prior may be one itself, or say what it returns.
-    made = made_by(getattr(config.prior, "make", config.prior))
-    return {kind.__name__: kind for kind in (*public, made) if inspect.isclass(kind) and issubclass(kind, Prior)}
+    # What makes the prior may be one itself, a classmethod of one, or say what it returns.
+    make = getattr(config.prior, "make", config.prior)
+    made = made_by(make), getattr(make, "__self__", None)
+    return {kind.__name__: kind for kind in (*public, *made) if inspect.isclass(kind) and issubclass(kind, Prior)}

@@ -9,6 +9,7 @@ from PIL import Image
 from small_runs import changed, small_run
 
 from unmelt import load_run
+from unmelt.core import Shape
 from unmelt.training import Trainer, launch
 
 
@@ -157,6 +158,21 @@ def test_labels_that_do_not_fit_the_images_are_refused(splits, recipe):
         with pytest.raises(ValueError, match=words):
             Trainer(config, type(splits)(splits.train, splits.test, labels))
         assert not config.folder.exists()
+
+
+class Broken(torch.nn.Module):
+    """A network with a mistake in it."""
+
+    def __init__(self, shape: Shape, depth: int = 1):
+        super().__init__()
+        self.layers = [None for _ in depth]
+
+
+def test_a_mistake_in_a_class_of_the_user_s_shows_its_place(call, recipe):
+    with pytest.raises(TypeError, match="not iterable") as caught:
+        call("--network", "test_launch.Broken")
+    assert caught.traceback[-1].path.name == "test_launch.py"
+    assert not recipe.folder.exists()
 
 
 def test_a_run_that_diverges_draws_nothing(call, recipe):

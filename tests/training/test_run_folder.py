@@ -15,6 +15,7 @@ from small_runs import ROOT, begin, changed, contents, images, small_run, train
 
 import unmelt
 from unmelt.core import later
+from unmelt.core.command_line import parse
 from unmelt.degradations import HeatDissipation, IsotropicDiffusion, PredictX
 from unmelt.models import GreyLevels, UNet
 from unmelt.samplers import Posterior
@@ -67,11 +68,12 @@ class TestStart:
         }
         assert dataclasses.replace(finished.load_config(), root=training().root) == training(steps=2)
 
-    def test_its_configuration_is_text_that_people_and_the_command_line_read(self, finished):
+    def test_its_configuration_is_text_that_people_and_the_command_line_read(self, finished, training):
         record = json.loads(finished.config.read_text())
         assert record["process"].startswith("HeatDissipation(blur_sigma_max=3.0, blur_sigma_min=0.3, levels=8")
         assert record["training"]["precision"] == "FLOAT32"
         assert "\n  " in finished.config.read_text()
+        assert parse(training("other"), ["--config", str(finished.config)]) == finished.load_config()
 
     def test_a_crash_while_it_is_made_leaves_none(self, training, splits, monkeypatch):
         def full(*arguments):
