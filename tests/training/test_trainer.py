@@ -8,6 +8,7 @@ from shutil import copytree
 
 import pytest
 import torch
+import torch._inductor.config
 from PIL import Image
 from safetensors.torch import load_file
 from small_runs import assert_identical, assert_same_run, begin, images, metrics, parameters, small_run, train
@@ -166,14 +167,15 @@ class TestSteps:
         assert metrics(trainer) != metrics(exact)
 
     @pytest.mark.slow
-    def test_a_compiled_run_has_the_names_of_one_that_is_not(self, training, splits, straight, as_in_production):
+    def test_a_compiled_run_is_one_that_is_not(self, training, splits, straight, as_in_production, monkeypatch):
+        # Generated kernels would draw other numbers.
+        monkeypatch.setattr(torch._inductor.config, "fallback_random", True)
         compiled = train(training("compiled", steps=8, compile=True), splits)
         for ours, theirs in zip(metrics(compiled), metrics(straight), strict=True):
-            # Generated kernels draw other dropout, a fifth of the features of two blocks.
-            assert ours["loss"] == pytest.approx(theirs["loss"], rel=0.5)
+            # Eight steps of Adam, which makes much of rounding where gradients are small.
+            assert ours["loss"] == pytest.approx(theirs["loss"], rel=1e-2)
         assert list(compiled.ema.state_dict()) == list(straight.ema.state_dict())
         assert list(parameters(compiled.denoiser)) == list(parameters(straight.denoiser))
-        assert train(training("compiled", steps=9), splits, resume=True).progress.step == 9
 
 
 class TestCheckpoints:
