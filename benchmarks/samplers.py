@@ -101,8 +101,8 @@ class Settings:
     """Measure the schedulers of the diffusers that is installed."""
     quick: bool = False
     """Up to 20 calls, on three processes, without the digits."""
-    only: tuple[str, ...] = ()
-    """Names of processes; all if none."""
+    only: str = ""
+    """Names of processes, with commas between; all if none."""
     save: Path | None = None
     """Write samplers.md and samplers.png to this folder."""
 
@@ -208,7 +208,11 @@ def chosen_processes(settings: Settings) -> dict[str, LinearGaussianProcess]:
         SystemExit: there is none of that name.
     """
     known = processes()
-    names = settings.only or (("heat", "cosine", "rectified flow") if settings.quick else tuple(known))
+    names = (
+        tuple(settings.only.split(","))
+        if settings.only
+        else (("heat", "cosine", "rectified flow") if settings.quick else tuple(known))
+    )
     unknown = set(names) - set(known)
     if unknown:
         msg = f"no process is called {', '.join(sorted(unknown))}: choose from {', '.join(known)}"

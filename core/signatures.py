@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 from inspect import Parameter
 from types import FunctionType
-from typing import Any, Self, get_type_hints
+from typing import Any, Self, TypeVar, get_type_hints
 
 _NOTHING = (lambda: None).__code__
 _POSITIONAL = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
@@ -82,7 +82,7 @@ def made_by(make: Callable[..., object]) -> Any:
     if inspect.isclass(make):
         return make
     made = _of_function(make).get("return", Parameter.empty)
-    return getattr(make, "__self__", Parameter.empty) if made is Self else made
+    return getattr(make, "__self__", Parameter.empty) if made is Self or isinstance(made, TypeVar) else made
 
 
 def _own_initialiser(make: type) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import ClassVar, Self, TypeVar
 
 import torch
 from jaxtyping import Float
@@ -23,6 +23,9 @@ from ...degradations import LinearGaussianProcess, SpectralGaussian
 from ..denoiser import AbstractDenoiser
 from ..grey_levels import GreyLevels
 from .blocks import Data
+
+# Not `Self`, which beartype knows in whole classes only.
+SomePrior = TypeVar("SomePrior", bound="Prior")
 
 
 class Prior(ConstantModule, ABC):
@@ -51,7 +54,7 @@ class Prior(ConstantModule, ABC):
         self.process = process
 
     @classmethod
-    def fit(cls, process: LinearGaussianProcess, data: Data) -> Prior:
+    def fit(cls, process: LinearGaussianProcess, data: Data) -> Self:
         """Return the prior fitted to data of a process; here, one that needs none of it.
 
         Args:
@@ -67,7 +70,7 @@ class Prior(ConstantModule, ABC):
         return cls(process)
 
     @classmethod
-    def from_state_dict(cls, process: LinearGaussianProcess, state: Mapping[str, Tensor]) -> Prior:
+    def from_state_dict(cls, process: LinearGaussianProcess, state: Mapping[str, Tensor]) -> Self:
         """Return the prior whose `state_dict` this is.
 
         Raises:

@@ -153,6 +153,7 @@ class TestWriteYourOwn:
 
     def test_its_command_draws_it(self, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
+        monkeypatch.delitem(sys.modules, "fog", raising=False)
         (tmp_path / "fog.py").write_text(file_of("fog.py"))
         assert "python -m unmelt.degradations fog.py:Fog --image photo.jpg" in OWN
         from unmelt.degradations.__main__ import main  # noqa: PLC0415
