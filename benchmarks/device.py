@@ -293,7 +293,7 @@ def check_waiting(device: torch.device, config: RunConfig) -> dict[str, str]:
     step = TrainingStep(config, device, precision=torch.float32, compiled=False)
     process = step.denoiser.process
     denoiser = Denoiser(_Sentry(), process, prediction=step.denoiser.prediction)
-    prior = DegradedDataPrior(process, step.x)
+    prior = DegradedDataPrior.fit(process, step.x)
     for coupling in (Markov(), Deterministic(), Independent(), Eta(0.5)):
         sampler = Sampler(denoiser, Posterior(coupling), grid=UniformGrid(20), prior=prior)
         outcomes[f"sampler steps, {coupling}"] = _outcome(partial(sampler.sample, 4))

@@ -273,7 +273,7 @@ def sampler(seconds: float) -> dict[str, object]:
         IsotropicDiffusion(shape),
         BlurringDiffusion(shape),
     )
-    prior = DegradedDataPrior(heat, torch.rand(64, *shape))
+    prior = DegradedDataPrior.fit(heat, torch.rand(64, *shape))
 
     def around(process: LinearGaussianProcess, prediction: Prediction) -> Denoiser:
         return Denoiser(_Bounded(), process, prediction=prediction)

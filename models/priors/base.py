@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import ClassVar, Self, TypeVar
+from typing import ClassVar, TypeVar
 
 import torch
 from jaxtyping import Float
@@ -54,7 +54,7 @@ class Prior(ConstantModule, ABC):
         self.process = process
 
     @classmethod
-    def fit(cls, process: LinearGaussianProcess, data: Data) -> Self:
+    def fit(cls: type[SomePrior], process: LinearGaussianProcess, data: Data) -> SomePrior:
         """Return the prior fitted to data of a process; here, one that needs none of it.
 
         Args:
@@ -70,7 +70,7 @@ class Prior(ConstantModule, ABC):
         return cls(process)
 
     @classmethod
-    def from_state_dict(cls, process: LinearGaussianProcess, state: Mapping[str, Tensor]) -> Self:
+    def from_state_dict(cls: type[SomePrior], process: LinearGaussianProcess, state: Mapping[str, Tensor]) -> SomePrior:
         """Return the prior whose `state_dict` this is.
 
         Raises:
