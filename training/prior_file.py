@@ -6,6 +6,7 @@ import inspect
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from .. import models
 from ..core.files import write_tensors_atomically
@@ -31,7 +32,11 @@ def write_prior(path: Path, prior: Prior, config: RunConfig, fingerprint: str) -
         )
         raise ValueError(msg)
     # Where it was fitted does not matter to a machine that reads it.
-    state = {name: table.cpu() for name, table in prior.state_dict().items() if not name.startswith("process.")}
+    state = {
+        name: kept.cpu() if isinstance(kept, Tensor) else kept
+        for name, kept in prior.state_dict().items()
+        if not name.startswith("process.")
+    }
     write_tensors_atomically(path, {_CLASS: kind.__name__, _IMAGES: fingerprint, _STATE: state})
 
 

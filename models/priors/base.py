@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from jaxtyping import Float
@@ -70,7 +70,7 @@ class Prior(ConstantModule, ABC):
         return cls(process)
 
     @classmethod
-    def from_state_dict(cls: type[SomePrior], process: LinearGaussianProcess, state: Mapping[str, Tensor]) -> SomePrior:
+    def from_state_dict(cls: type[SomePrior], process: LinearGaussianProcess, state: Mapping[str, Any]) -> SomePrior:
         """Return the prior whose `state_dict` this is.
 
         Raises:
@@ -83,7 +83,11 @@ class Prior(ConstantModule, ABC):
                 f" {', '.join(state) or 'nothing'}"
             )
             raise ValueError(msg)
-        return cls(process, **{name: state[name] for name in cls.tables})
+        prior = cls(process, **{name: state[name] for name in cls.tables})
+        # What a `state_dict` keeps beside tensors, by torch's own mechanism.
+        if "_extra_state" in state:
+            prior.set_extra_state(state["_extra_state"])
+        return prior
 
     @abstractmethod
     def sample(self, count: int, *, generator: torch.Generator | None = None) -> Float[Tensor, "count ..."]:

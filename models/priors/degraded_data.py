@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import math
 from enum import Enum, auto
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -130,6 +131,14 @@ class DegradedDataPrior(Prior):
             degraded = [process.degrade(block, 1.0)[0].float() for block in blocks(process, data)]
         empty = torch.zeros((0, *process.shape))
         return cls(process, degraded=torch.cat(degraded or [empty]), kernel=stddev, divergence=divergence, rows=rows)
+
+    @override
+    def get_extra_state(self) -> dict[str, str | int | None]:
+        return {"divergence": self.kernel_divergence.name, "rows": self.rows}
+
+    @override
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        self.kernel_divergence, self.rows = KernelDivergence[state["divergence"]], state["rows"]
 
     @override
     def extra_repr(self) -> str:

@@ -278,11 +278,20 @@ class TestFitting:
         prior = kind.fit(process, 2 * random_images(PAIR, batch=5), **settings)
         torch.save(prior.half().state_dict(), tmp_path / "prior.pt")
         state = torch.load(tmp_path / "prior.pt", weights_only=True)
-        assert set(state) == set(kind.tables)
+        assert set(state) - {"_extra_state"} == set(kind.tables)
         twin, z = kind.from_state_dict(process, state), 2 * random_images(PAIR)
         assert twin.agrees_with(prior)
         assert torch.equal(twin.log_prob(z), prior.log_prob(z))
         assert torch.equal(twin.sample(3, generator=seeded()), prior.sample(3, generator=seeded()))
+
+    def test_settings_that_are_no_tensors_are_restored_too(self, kind, process, settings):
+        if kind is not DegradedDataPrior:
+            assert "_extra_state" not in kind.fit(process, 2 * random_images(PAIR, batch=5), **settings).state_dict()
+            return
+        bound = KernelDivergence.VARIATIONAL
+        prior = kind.fit(process, random_images(PAIR, batch=5), divergence=bound, rows=2)
+        twin = kind.from_state_dict(process, prior.state_dict())
+        assert (twin.kernel_divergence, twin.rows) == (bound, 2)
 
     @pytest.mark.usefixtures("as_in_production")
     def test_what_cannot_be_fitted_to_is_refused(self, kind, process, settings):

@@ -25,7 +25,7 @@ from unmelt.degradations import (
     PredictX,
     SpectralDiffusion,
 )
-from unmelt.models import DegradedDataPrior, GaussianPrior, LowRankGaussianPrior, StandardNormalPrior
+from unmelt.models import DegradedDataPrior, GaussianPrior, KernelDivergence, LowRankGaussianPrior, StandardNormalPrior
 from unmelt.samplers import Multistep, Posterior, Sampler, UniformGrid
 from unmelt.training import load_run
 from unmelt.training.prior_file import read_prior, write_prior
@@ -183,6 +183,14 @@ class TestPrior:
         torch.save({"factor": torch.zeros(2, 2)}, path)
         with pytest.raises(ValueError, match="does not hold a prior of this run"):
             read_prior(path, config, process, splits.train.fingerprint())
+
+    def test_what_no_table_holds_is_read_too(self, training, splits, tmp_path):
+        bound = KernelDivergence.VARIATIONAL
+        config = training(prior=later(DegradedDataPrior.fit, divergence=bound, rows=3))
+        path, process = tmp_path / "prior.pt", config.process(SHAPE)
+        write_prior(path, config.prior(process, splits.train.blocks()), config, "sha")
+        prior = read_prior(path, config, process, "sha")
+        assert (prior.kernel_divergence, prior.rows) == (bound, 3)
 
     def test_no_half_written_file_is_left(self, config, splits, tmp_path, monkeypatch):
         path, prior = tmp_path / "prior.pt", config.prior(config.process(SHAPE), splits.train.blocks())
