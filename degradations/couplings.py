@@ -26,6 +26,11 @@ from .level import Level, log_snr_change
 class Coupling(ABC):
     """The correlation of the noises of two levels, per coefficient."""
 
+    @property
+    def deterministic(self) -> bool:
+        """Whether rho = 1 whatever the levels, so that posteriors have no variance."""
+        return False
+
     @abstractmethod
     def log_correlation(self, at_s: Level, at_t: Level) -> Float[Tensor, "..."]:
         """Return log rho <= 0 for levels s <= t.
@@ -62,6 +67,11 @@ class Deterministic(Coupling):
     variance, hence no density.
     """
 
+    @property
+    @override
+    def deterministic(self) -> bool:
+        return True
+
     @override
     def log_correlation(self, at_s: Level, at_t: Level) -> Float[Tensor, "..."]:
         return at_t.log_alpha.new_zeros(())
@@ -97,6 +107,12 @@ class Eta(Coupling):
             msg = f"eta must lie in [0, 1] (0 is Deterministic, 1 is Markov), got {self.eta}"
             raise ValueError(msg)
 
+    @property
+    @override
+    def deterministic(self) -> bool:
+        # A square may underflow, and counts as what it has become.
+        return self.eta**2 == 0
+
     @override
     def log_correlation(self, at_s: Level, at_t: Level) -> Float[Tensor, "..."]:
         return torch.log1p(self.eta**2 * torch.expm1(log_snr_change(at_s, at_t))) / 2
@@ -123,6 +139,12 @@ class ReverseSDE(Coupling):
         if not 0.0 <= self.eta < float("inf"):
             msg = f"eta must be at least 0 (0 is Deterministic, 1 is Markov), got {self.eta}"
             raise ValueError(msg)
+
+    @property
+    @override
+    def deterministic(self) -> bool:
+        # A square may underflow, and counts as what it has become.
+        return self.eta**2 == 0
 
     @override
     def log_correlation(self, at_s: Level, at_t: Level) -> Float[Tensor, "..."]:

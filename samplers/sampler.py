@@ -224,8 +224,6 @@ class Sampler:
         """
         check_signal("z_t", z_t, self.process.shape)
         at_s, at_t = self.process.ordered_levels(s, t, len(z_t))
-        if at_s.t.shape != at_t.t.shape:
-            at_s, at_t = (self.process.at(at.t.expand(len(z_t))) for at in (at_s, at_t))
         z_t = to_compute_dtype(z_t)
         draw = GeneratorNoise(generator).stream(slice(None))
         state = SamplerState(self.denoiser, Spectral(self.process.basis, signal=z_t), draw, condition, given)

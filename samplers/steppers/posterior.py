@@ -19,7 +19,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from ...core.checks import check_instance
-from ...degradations import Coupling, Deterministic, Level, Markov, Step
+from ...degradations import Coupling, Level, Markov, Step
 from ...models import ConstantStd, FittedStd, PosteriorStd, ReverseStd
 from ..spectral import combine
 from ..state import SamplerState
@@ -56,7 +56,7 @@ class Posterior(Stepper):
 
     Raises:
         TypeError: an argument is of the wrong kind.
-        ValueError: a Deterministic coupling is given another standard deviation than its posterior's.
+        ValueError: a deterministic coupling is given another standard deviation than its posterior's.
     """
 
     coupling: Coupling = field(default_factory=Markov)
@@ -66,12 +66,12 @@ class Posterior(Stepper):
         """Refuse noise in steps that have none."""
         check_instance("coupling", self.coupling, Coupling, "Markov() for example")
         check_instance("reverse_std", self.reverse_std, ReverseStd, "ForwardStd() for example")
-        if isinstance(self.coupling, Deterministic) and not isinstance(self.reverse_std, PosteriorStd):
+        if self.coupling.deterministic and not isinstance(self.reverse_std, PosteriorStd):
             msg = (
-                f"Deterministic steps add no noise, got reverse_std={self.reverse_std}: leave it out, or take another"
+                f"{self.coupling} steps add no noise, got reverse_std={self.reverse_std}: leave it out, or take another"
                 " coupling"
             )
-            raise ValueError(msg)  # noqa: TRY004  # of the right kinds, but not together
+            raise ValueError(msg)  # of the right kinds, but not together
 
     @override
     def draws_noise(self, problem: Problem) -> bool:
@@ -80,10 +80,8 @@ class Posterior(Stepper):
             case ConstantStd(delta):
                 return delta > 0
             case PosteriorStd():
-                return not isinstance(self.coupling, Deterministic) and (
-                    # A compiled graph reads no values: it draws noise that may be 0.
-                    torch.compiler.is_compiling() or (problem.has_noise and not self._always_correlated(problem))
-                )
+                # A compiled graph reads no values: it draws noise that may be 0.
+                return not self.coupling.deterministic and (torch.compiler.is_compiling() or problem.has_noise)
             case _:
                 return True
 
@@ -108,11 +106,6 @@ class Posterior(Stepper):
         output = state.output(state.latent, step.t)
         noise = (shares.stddev[0], state.draw) if shares.stddev and not step.denoises else None
         state.latent = combine((state.latent, shares.latent), (output, shares.output), noise=noise)
-
-    def _always_correlated(self, problem: Problem) -> bool:
-        """Tell whether noises are wholly correlated, whatever the log-SNR does: that leaves a posterior no variance."""
-        ends = problem.process.at(problem.times[-1]), problem.process.at(problem.times[0])
-        return bool((self.coupling.log_correlation(*ends) == 0).all())
 
     def _stddev(self, step: Step, problem: Problem) -> Tensor:
         """Return the standard deviations of steps, 0 for those to the data, which fitted ones may know nothing of."""

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from support import COUPLINGS, draw, every_coupling
 from zoo import EVERY_PROCESS, every_process
 
-from unmelt.degradations import Coupling, LinearGaussianProcess, Markov
+from unmelt.degradations import Coupling, Eta, LinearGaussianProcess, Markov, ReverseSDE
 from unmelt.testing import check_process
 from unmelt.testing.strategies import couplings, dtypes, ordered_times, processes, random_images
 
@@ -67,3 +67,10 @@ def test_nothing_that_ships_is_left_out():
 
     with pytest.raises(NotImplementedError, match="the reference does not know"):
         correlation(Half(), 0.5)
+
+
+@pytest.mark.parametrize("coupling", [*COUPLINGS, Eta(0.0), Eta(1e-200), ReverseSDE(0.0), ReverseSDE(1e-200)], ids=str)
+def test_couplings_know_whether_they_are_deterministic(coupling):
+    process = EVERY_PROCESS["cosine"]
+    log_rho = coupling.log_correlation(process.at(0.3), process.at(0.7))
+    assert coupling.deterministic == bool((log_rho == 0).all())

@@ -110,7 +110,11 @@ REFUSED = [
     (lambda: EndGrid(1.0), ValueError, r"first must be a time in \(0, 1\), such as 0.001, got 1.0"),
     # steppers
     (lambda: Posterior(Markov), TypeError, "coupling must be a Coupling"),
-    (lambda: Posterior(Deterministic(), ConstantStd(0.1)), ValueError, "Deterministic steps add no noise, got reverse"),
+    (
+        lambda: Posterior(Deterministic(), ConstantStd(0.1)),
+        ValueError,
+        "steps add no noise, got reverse",
+    ),
     (
         lambda: Posterior(Independent(), ConstantStd(-0.1)),
         ValueError,

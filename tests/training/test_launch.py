@@ -103,7 +103,11 @@ REFUSED = [
     ("--pictures.guidance -1", 2, "guidance must be a finite scale of at least 0, got -1"),
     ("--sampler.reverse_std.delta -1", 2, "delta must be .*got -1"),
     ("--data ImageFolder", 2, "ImageFolder lacks folder"),
-    ("--sampler Posterior(Deterministic(),ConstantStd(0.03))", 2, "Deterministic steps add no noise.*leave it out"),
+    (
+        "--sampler Posterior(Deterministic(),ConstantStd(0.03))",
+        2,
+        "steps add no noise.*leave it out",
+    ),
     # What turns out when it is all put together, before anything is written.
     ("--resume", 1, "holds no run .*leave out --resume"),
     ("--data ImageFolder(folder='nowhere')", 1, r"no folder nowhere: .*--data\.folder PATH"),
