@@ -14,7 +14,9 @@ from .results import (
     Trajectory,
 )
 from .sampler import Sampler
-from .stepper import Stepper
+from .spectral import Spectral, combine
+from .state import SamplerState
+from .stepper import PlannedStep, Problem, Stepper
 from .steppers import Adaptive, Churn, Follow, Heun, Multistep, Posterior, PredictorCorrector
 from .uses import (
     Blend,
@@ -51,14 +53,18 @@ __all__ = [
     "Noise",
     "NonFiniteStateError",
     "Partial",
+    "PlannedStep",
     "Posterior",
     "PredictorCorrector",
+    "Problem",
     "Sampler",
+    "SamplerState",
     "SamplingInterrupted",
     "SamplingResult",
     "SamplingStats",
     "SeedNoise",
     "SharedNoise",
+    "Spectral",
     "Start",
     "StepInfo",
     "Stepper",
@@ -68,6 +74,7 @@ __all__ = [
     "Variable",
     "blurred_start",
     "branch",
+    "combine",
     "encode",
     "flow_coefficients",
     "interpolate",

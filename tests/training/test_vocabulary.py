@@ -106,6 +106,7 @@ NO_SETTINGS = {
         DataSpectrum EigenBasis FittedStd FrequencyWeighting LabelledImages MatrixBasis SpectrumEstimator
         TabulatedBlur""",
     "given to a call of a sampler": "Blend GeneratorNoise InterpolatedNoise SeedNoise SharedNoise",
+    "handed to a stepper": "PlannedStep Problem SamplerState Spectral",
     "typed inside of other settings": "ConstantModule FittedPCA FittedSpectrum FromFile Later",
     "told by the data": "GreyLevels",
     "made of two bases that share a shape": "ProductBasis",
