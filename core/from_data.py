@@ -11,7 +11,6 @@ from them. A record that keeps the tensors can so be resolved again without data
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
@@ -26,6 +25,8 @@ from torch import Tensor
 from typing_extensions import override
 
 from .checks import Shape, check_instance
+from .later import Later
+from .writing import shown
 
 Batches = Iterable[Float[Tensor, "..."]]
 Value = TypeVar("Value")
@@ -106,8 +107,6 @@ def first_examples(value: FromData, data: Batches | None, count: int) -> Iterato
         ValueError: there are no data to fit `value` to.
     """
     if data is None:
-        from .writing import shown  # noqa: PLC0415 - writing knows what follows from data
-
         msg = f"{shown(value)} is fitted to data, and there are none: pass batches of it, or the tensors stored before"
         raise ValueError(msg)
     for batch in data.split(_BATCH) if isinstance(data, Tensor) else data:
@@ -122,8 +121,7 @@ def resolve(
 ) -> tuple[Value, dict[str, Tensor]]:
     """Return `value` with every `FromData` inside replaced by the part it stands for, and the tensors they are made of.
 
-    Looks into dataclasses, tuples and lists, and calls that wait for their first arguments: whatever has `make` and the
-    mapping `settings`.
+    Looks into dataclasses, tuples and lists, and calls that wait for their first arguments (`later`).
 
     Args:
         value: the configuration of a part.
@@ -151,14 +149,10 @@ class _Resolver:
         """Return `value` resolved; an unchanged value is returned itself."""
         if isinstance(value, list | tuple):
             return self._sequence(value, path)
-        settings = getattr(value, "settings", None)
-        if hasattr(value, "make") and isinstance(settings, Mapping):
-            changed = self._changed(settings, path)
-            if not changed:
-                return value
-            again = copy.copy(value)
-            object.__setattr__(again, "settings", {**settings, **changed})
-            return again
+        if isinstance(value, Later):
+            later = cast("Later[..., object]", value)
+            changed = self._changed(later.settings, path)
+            return Later(later.make, {**later.settings, **changed}) if changed else value
         if dataclasses.is_dataclass(value) and not isinstance(value, type):
             changed = self._changed({f.name: getattr(value, f.name) for f in dataclasses.fields(value) if f.init}, path)
             value = dataclasses.replace(value, **changed) if changed else value
@@ -182,8 +176,6 @@ class _Resolver:
             own = {name.removeprefix(prefix): t for name, t in self.stored.items() if name.startswith(prefix)}
             tensors = {name: tensor for name, tensor in own.items() if "." not in name}
             if not tensors:
-                from .writing import shown  # noqa: PLC0415 - likewise
-
                 held = ", ".join(self.stored) or "nothing"
                 msg = f"nothing is stored for {path or 'the value'}, {shown(value)}: there is {held}"
                 raise ValueError(msg)

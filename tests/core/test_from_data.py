@@ -1,15 +1,14 @@
 """Parts that follow from data: resolved, kept as tensors, and resolved again without data and files."""
 
 import pickle
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
 import torch
 from zoo import draw, path_laplacian
 
-from unmelt.core import FromData, FromFile, resolve
+from unmelt.core import FromData, FromFile, later, resolve
 from unmelt.degradations import (
     BlurringDiffusion,
     ChangedBasis,
@@ -38,21 +37,6 @@ from unmelt.degradations import (
 )
 
 SHAPE = (1, 4, 6)
-
-
-@dataclass(frozen=True)
-class Later:
-    """A call whose shape is to come, as a configuration holds it."""
-
-    make: Callable
-    settings: Mapping[str, object] = field(default_factory=dict)
-
-    def __call__(self, shape):
-        return self.make(shape, **self.settings)
-
-
-def later(make, **settings):
-    return Later(make, settings)
 
 
 class Batches:
