@@ -39,7 +39,7 @@ class GaussianBlur(LinearGaussianProcess):
             0 leaves an axis sharp. None blurs all alike.
         min_scale: d_min in [0, 1], what blurring leaves of the highest frequencies.
         boundary: the basis, hence what happens at the edges: `CosineBasis` reflects (no heat leaves), `SineBasis`
-            holds them at 0, `FourierBasis` goes round.
+            holds them at 0, `FourierBasis` is periodic.
 
     Raises:
         ValueError: anisotropy has the wrong length, a negative or infinite entry, or only zeros; or min_scale lies
