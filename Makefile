@@ -9,7 +9,7 @@ export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all test-slow lint format types benchmark sampler-errors figures pictures likelihood priors sampling clean
+.PHONY: help demo test test-full test-all test-slow lint format types benchmark sampler-errors figures pictures likelihood priors sampling clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -33,8 +33,10 @@ test: $(READY) ## Prove the mathematics: the fast tests, on two cores in a few m
 	@OMP_NUM_THREADS=1 UNMELT_CHECK_SHAPES=1 $(BIN)/pytest -n 2 tests/core tests/degradations tests/models
 	@OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --ignore tests/core --ignore tests/degradations --ignore tests/models
 
-test-all: $(READY) ## All processes by all laws, compiled code, subprocesses and the wheel too (half an hour)
-	@OMP_NUM_THREADS=1 UNMELT_CHECK_SHAPES=1 $(BIN)/pytest -n 2 -m "not slow"
+test-full: $(READY) ## The rest: all processes by all laws, compiled code, subprocesses, the wheel (five minutes more)
+	@OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m "full and not slow"
+
+test-all: test test-full ## All of both
 
 test-slow: $(READY) ## The tests that take minutes: the whole demo, its quality, time and memory
 	@$(BIN)/pytest -m slow
