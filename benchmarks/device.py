@@ -32,7 +32,7 @@ from measuring import machine, print_machine, print_rows, write_json
 from torch import Tensor, nn
 
 from unmelt.core import later
-from unmelt.core.command_line import cli
+from unmelt.core.configuration import cli
 from unmelt.degradations import (
     CosineBasis,
     Deterministic,

@@ -41,7 +41,7 @@ from measuring import (
 )
 from torch import Tensor, nn
 
-from unmelt.core.command_line import cli
+from unmelt.core.configuration import cli
 from unmelt.degradations import (
     BlurringDiffusion,
     CosineBasis,

@@ -46,7 +46,7 @@ from sampler_laws import (
 )
 from torch import Tensor
 
-from unmelt.core.command_line import cli
+from unmelt.core.configuration import cli
 from unmelt.degradations import (
     BlurringDiffusion,
     EDMSchedule,

@@ -22,7 +22,7 @@ import torch
 from measuring import machine, print_machine, print_rows, take_turns, write_json
 from torch import Tensor
 
-from unmelt.core.command_line import cli
+from unmelt.core.configuration import cli
 from unmelt.degradations.bases import (
     CosineBasis,
     FourierBasis,

@@ -1,9 +1,8 @@
 """Ground floor: what every other part imports, and what those who write a new part may need."""
 
 from .checks import Shape
+from .configuration import FromData, FromFile, Later, later, resolve
 from .constants import ConstantModule
-from .from_data import FromData, FromFile, resolve
-from .later import Later, later
 from .randomness import white_noise
 
 __all__ = [

@@ -16,9 +16,7 @@ import torch
 from torch import Tensor
 
 from ..core.checks import Shape
-from ..core.expressions import names_in
-from ..core.from_data import resolve
-from ..core.reading import Reader
+from ..core.configuration import Reader, names_in, resolve
 from .process import LinearGaussianProcess
 
 _MAKES_PROCESS = Callable[[Shape], LinearGaussianProcess]

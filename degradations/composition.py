@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from ..core.checks import Shape, as_shape, check_instance
-from ..core.from_data import FromData
+from ..core.configuration import FromData
 from ..core.makers import made
 from .bases import Basis, CosineBasis
 from .process import LinearGaussianProcess, Time

@@ -18,7 +18,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from ..core.checks import Shape, check_instance
-from ..core.from_data import FromData
+from ..core.configuration import FromData
 from ..core.makers import made
 from .bases import Basis, FourierBasis, SeparableBasis
 from .spectra import DataSpectrum

@@ -11,7 +11,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from ..core.checks import Shape, check_instance, check_signal
-from ..core.from_data import Batches, FromData, first_examples
+from ..core.configuration import Batches, FromData, first_examples
 from ..core.makers import made
 from ..core.moments import Moments
 from ..core.precision import schedule_dtype

@@ -6,7 +6,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 
-from ..core.command_line import cli
+from ..core.configuration import cli
 from .run_config import RunConfig
 from .run_pictures import draw_pictures
 from .trainer import Trainer

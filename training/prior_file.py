@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from .. import models
+from ..core.configuration import made_by
 from ..core.files import write_tensors_atomically
-from ..core.signatures import made_by
 from ..degradations import LinearGaussianProcess
 from ..models import Prior
 from .run_config import RunConfig

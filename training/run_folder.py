@@ -24,9 +24,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..core.expressions import expression
+from ..core.configuration import expression, from_record, to_record
 from ..core.files import write_atomically, write_tensors_atomically
-from ..core.recording import from_record, to_record
 from .manifest import FORMAT, Manifest
 from .run_config import RunConfig
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from ...core.checks import Shape, as_shape
-from ...core.from_data import Batches, FromData, first_examples
+from ...core.configuration import Batches, FromData, first_examples
 from .axes import trailing_axes
 from .eigen import eigenvectors_of
 from .matrix import MatrixBasis

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from ...core.checks import check_instance, check_signal
-from ...core.from_data import FromData
+from ...core.configuration import FromData
 from ...core.precision import full_precision, to_compute_dtype
 from ..bases import CosineBasis, SeparableBasis
 from ..level import Level

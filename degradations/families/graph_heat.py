@@ -15,7 +15,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from ...core.checks import check_instance
-from ...core.from_data import FromData
+from ...core.configuration import FromData
 from ..bases import EigenBasis
 from ..process import LinearGaussianProcess, Time
 from ..schedules import ConstantNoise, Schedule

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ...core.checks import as_shape
-from ...core.from_data import FromData
+from ...core.configuration import FromData
 from ..bases import PixelBasis
 from ..schedules import Schedule
 from .sequential_masking import SequentialMasking

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ...core.from_data import FromData
+from ...core.configuration import FromData
 from ..schedules import GeometricNoise, Schedule
 from ..schedules.blur import BlurSchedule, PowerBlur
 from .gaussian_blur import GaussianBlur

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 from typing_extensions import override
 
-from ...core.from_data import FromData
+from ...core.configuration import FromData
 from ..process import Time
 from ..schedules import LinearSchedule, Schedule
 from ..schedules.blur import BlurSchedule, PowerBlur

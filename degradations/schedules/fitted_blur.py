@@ -15,7 +15,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from ...core.checks import Shape, check_instance
-from ...core.from_data import Batches, FromData, first_examples
+from ...core.configuration import Batches, FromData, first_examples
 from ..bases import CosineBasis, SeparableBasis
 from ..spectra import DataSpectrum, estimate_spectrum
 from .blur import TabulatedBlur

@@ -14,8 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from unmelt.core import Later, Shape, later
-from unmelt.core.command_line import cli, parse
-from unmelt.core.recording import from_record, to_record
+from unmelt.core.configuration import cli, from_record, parse, to_record
 from unmelt.degradations import (
     BlurringDiffusion,
     CosineSchedule,

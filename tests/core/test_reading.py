@@ -17,8 +17,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from unmelt.core import FromData, FromFile, Later, Shape, later
-from unmelt.core.reading import Reader
-from unmelt.core.writing import write
+from unmelt.core.configuration import Reader, write
 from unmelt.degradations import (
     BlurSchedule,
     ConstantNoise,

@@ -17,9 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from unmelt.core import Shape, later
-from unmelt.core.public_names import PACKAGES, Names
-from unmelt.core.reading import Reader
-from unmelt.core.writing import write
+from unmelt.core.configuration import PACKAGES, Names, Reader, write
 from unmelt.degradations import (
     ChannelGroups,
     Coupling,
@@ -254,8 +252,8 @@ SCRIPT = '''
 """a recipe that defines a class."""
 from __future__ import annotations
 from dataclasses import dataclass
-from unmelt.core.reading import Reader
-from unmelt.core.writing import write
+from unmelt.core.configuration import Reader
+from unmelt.core.configuration import write
 from unmelt.losses import Weighting
 import helper
 

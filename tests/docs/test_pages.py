@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from unmelt import core, degradations, evaluation, losses, models, samplers, testing, training
-from unmelt.core.command_line import parse
+from unmelt.core.configuration import parse
 from unmelt.degradations import families
 from unmelt.samplers import guidance
 from unmelt.training import LoadedRun, launch

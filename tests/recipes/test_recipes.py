@@ -11,7 +11,7 @@ from small_runs import ROOT, changed, run_python
 
 from unmelt import load_run
 from unmelt.core import later
-from unmelt.core.recording import from_record, to_record
+from unmelt.core.configuration import from_record, to_record
 from unmelt.degradations import HeatDissipation, Independent, PredictPreviousLevel
 from unmelt.models import ConstantStd, UNet
 from unmelt.samplers import Posterior, UniformGrid

@@ -15,7 +15,7 @@ from small_runs import ROOT, begin, changed, contents, images, small_run, train
 
 import unmelt
 from unmelt.core import later
-from unmelt.core.command_line import parse
+from unmelt.core.configuration import parse
 from unmelt.degradations import HeatDissipation, IsotropicDiffusion, PredictX
 from unmelt.models import GreyLevels, UNet
 from unmelt.samplers import Posterior

@@ -9,8 +9,7 @@ import pytest
 import torch
 from small_runs import small_run
 
-from unmelt.core.command_line import parse
-from unmelt.core.recording import from_record, to_record
+from unmelt.core.configuration import from_record, parse, to_record
 from unmelt.degradations import (
     Basis,
     BlurSchedule,

@@ -24,7 +24,7 @@ from jaxtyping import Float
 from torch import Tensor
 from typing_extensions import override
 
-from .checks import Shape, check_instance
+from ..checks import Shape, check_instance
 from .later import Later
 from .writing import shown
 

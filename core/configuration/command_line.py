@@ -18,8 +18,8 @@ from typing import Any, NamedTuple, NoReturn, TypeVar, cast
 
 from .changes import change_at, of_record
 from .expressions import names_in
+from .help import help_at, overview
 from .reading import Reader
-from .usage import help_at, overview
 from .writing import write
 
 Config = TypeVar("Config")

@@ -1,0 +1,32 @@
+"""Constructors as the configuration: calls as values, read from texts, written into records, changed by flags."""
+
+from .command_line import cli, parse
+from .expressions import expression, names_in
+from .from_data import Batches, FromData, FromFile, first_examples, resolve
+from .later import Later, later
+from .public_names import PACKAGES, Names
+from .reading import Reader
+from .recording import from_record, to_record
+from .signatures import made_by
+from .writing import write
+
+__all__ = [
+    "PACKAGES",
+    "Batches",
+    "FromData",
+    "FromFile",
+    "Later",
+    "Names",
+    "Reader",
+    "cli",
+    "expression",
+    "first_examples",
+    "from_record",
+    "later",
+    "made_by",
+    "names_in",
+    "parse",
+    "resolve",
+    "to_record",
+    "write",
+]
