@@ -24,6 +24,7 @@ from ..core.moments import Moments
 from ..losses import ELBO, Bound, FullSum
 from ..losses.likelihood.bound import bits_of_nats
 from ..models import GreyLevels
+from ..models.conditions import Batch, batches_with_conditions
 
 # Decimals that are still easier to read than a power of ten.
 _MOST_DIGITS = 5
@@ -123,7 +124,7 @@ class LikelihoodReport:
 @torch.no_grad()
 def evaluate_bound(
     bound: ELBO,
-    data: Shaped[Tensor, "count ..."] | Iterable[Shaped[Tensor, "..."]],
+    data: Shaped[Tensor, "count ..."] | Iterable[Batch],
     *,
     batch_size: int = 128,
     seed: int = 0,
@@ -139,8 +140,8 @@ def evaluate_bound(
 
     Args:
         bound: what is computed of each example.
-        data: all of the data in one tensor, (count, *shape), or batches of it one after the other; integer levels where
-            the decoder declares them.
+        data: all of the data in one tensor, (count, *shape), or batches of it one after the other, alone or in pairs
+            with their condition; integer levels where the decoder declares them.
         batch_size: examples at a time, where `data` is one tensor.
         seed: of all random numbers.
         progress: show a progress bar, on the first process.
@@ -155,16 +156,16 @@ def evaluate_bound(
         raise ValueError(msg)
     check_instance("bound", bound, ELBO, "ELBO(denoiser, ...)")
     rank, world = (distributed.get_rank(), distributed.get_world_size()) if distributed.is_initialized() else (0, 1)
-    batches: Iterable[Tensor] = data.split(batch_size) if isinstance(data, Tensor) else data
+    batches = batches_with_conditions(data, batch_size)
     total = -(-len(data) // batch_size) if isinstance(data, Tensor) else None
     found: _Sums | None = None
     failure: Exception | None = None
     try:
         with evaluating(bound.denoiser):
-            for number, batch in enumerate(tqdm(batches, total=total, unit="batch", disable=rank > 0 or not progress)):
-                check_instance("a batch", batch, Tensor, "the images alone: take them out of (image, label) pairs")
+            bar = tqdm(batches, total=total, unit="batch", disable=rank > 0 or not progress)
+            for number, (batch, condition) in enumerate(bar):
                 if number % world == rank and len(batch):
-                    sums = _sums(bound(batch, generator=_generator(seed, number)), bound)
+                    sums = _sums(bound(batch, condition=condition, generator=_generator(seed, number)), bound)
                     found = sums if found is None else found.plus(sums)
     except Exception as error:
         if world == 1:

@@ -10,13 +10,16 @@ class, with its embedding.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Sequence
+
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor, nn
 
 from ..core.checks import check_instance, values_are_readable
 
 Condition = Tensor | dict[str, Tensor]
+Batch = Tensor | Sequence[Tensor | dict[str, Tensor]]
 
 
 def select_rows(condition: Condition | None, rows: slice | Int[Tensor, " rows"]) -> Condition | None:
@@ -26,6 +29,27 @@ def select_rows(condition: Condition | None, rows: slice | Int[Tensor, " rows"])
     if isinstance(condition, dict):
         return {name: _rows(part, rows) for name, part in condition.items()}
     return _rows(condition, rows)
+
+
+def batches_with_conditions(
+    data: Shaped[Tensor, "count ..."] | Iterable[Batch], batch_size: int
+) -> Iterator[tuple[Tensor, Condition | None]]:
+    """Yield batches of data, each with its condition or None.
+
+    Args:
+        data: all examples in one tensor, or batches of them, each alone or in a pair with its condition, as a
+            `DataLoader` of images and labels gives them.
+        batch_size: examples at a time, where `data` is one tensor.
+
+    Raises:
+        TypeError: a batch is neither a tensor nor such a pair.
+        ValueError: a condition has another number of rows than its batch.
+    """
+    for batch in data.split(batch_size) if isinstance(data, Tensor) else data:
+        x, condition = batch if isinstance(batch, list | tuple) and len(batch) == 2 else (batch, None)
+        check_instance("a batch", x, Tensor, "or a pair of a tensor and its condition")
+        check_rows("a batch's condition", condition, len(x))
+        yield x, condition
 
 
 def check_rows(name: str, condition: Condition | None, count: int) -> None:

@@ -28,7 +28,7 @@ from ...core.precision import schedule_dtype, to_compute_dtype
 from ...core.randomness import white_noise
 from ...degradations import Coupling, LinearGaussianProcess, Markov, SpectralGaussian, Step
 from ...models import AbstractDenoiser
-from ...models.conditions import Condition, select_rows
+from ...models.conditions import Batch, Condition, batches_with_conditions, select_rows
 from ...models.decoders import Decoder, GaussianDecoder
 from ...models.priors import Prior, StandardNormalPrior
 from ...models.reverse_std import FittedStd, PosteriorStd, ReverseStd
@@ -181,7 +181,7 @@ class ELBO(nn.Module):
     @torch.no_grad()
     def fitted(
         self,
-        data: Shaped[Tensor, "count ..."] | Iterable[Shaped[Tensor, "..."]],
+        data: Shaped[Tensor, "count ..."] | Iterable[Batch],
         *,
         batch_size: int = 128,
         generator: torch.Generator | None = None,
@@ -193,8 +193,8 @@ class ELBO(nn.Module):
         choice gives a lower bound. `fitted_state` stores both.
 
         Args:
-            data: all of the data in one tensor, (count, *shape), or batches of it one after the other; data that the
-                bound is then reported for should not be among them.
+            data: all of the data in one tensor, (count, *shape), or batches of it one after the other, alone or in
+                pairs with their condition; data that the bound is then reported for should not be among them.
             batch_size: examples at a time, where `data` is one tensor.
             generator: source of all randomness; torch's default if None.
 
@@ -213,9 +213,9 @@ class ELBO(nn.Module):
         )
         draws = AllTerms(len(self.times) - 1).draw(1, device=device)
         with evaluating(self.denoiser):
-            for batch in data.split(batch_size) if isinstance(data, Tensor) else data:
+            for batch, condition in batches_with_conditions(data, batch_size):
                 for _ in range(self.summation.replicates if len(batch) else 0):
-                    self._replicate(batch, None, draws, generator, seen)
+                    self._replicate(batch, condition, draws, generator, seen)
         if not seen.pairs:
             msg = "no data to fit standard deviations to: got no example"
             raise ValueError(msg)

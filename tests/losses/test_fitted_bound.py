@@ -160,3 +160,28 @@ def test_fitting_goes_batch_by_batch():
     torch.testing.assert_close(
         whole.reverse_std.log_stddev, parts.reverse_std.log_stddev, rtol=0, atol=5 * (2 / 800) ** 0.5
     )
+
+
+class Told(torch.nn.Module):
+    """Returns what it is told."""
+
+    def forward(self, z, t, condition):
+        return condition["image"]
+
+
+def test_conditions_come_with_their_batches():
+    process = HeatDissipation(SHAPE, blur_sigma_max=3.0, levels=4, sigma=0.05)
+    x, error = random_images(SHAPE, batch=10), 0.1 * torch.randn(10, *SHAPE, generator=seeded(0))
+    prior = OraclePrior(gaussian(process))
+    bound = ELBO(Denoiser(Told(), process, prediction=PredictX()), prior=prior, coupling=Independent())
+    told = x + error
+    fitted = bound.fitted([(x[:7], {"image": told[:7]}), (x[7:], {"image": told[7:]})]).reverse_std
+    # The estimate is wrong by `error` at every level. The spectra's float32 sums are right to SHAPE's rounding.
+    squares = process.basis.forward(error).double().square().mean(0)
+    for k, found in enumerate(fitted.log_stddev.double()):
+        posterior = process.posterior_coefficients(bound.times[k], bound.times[k + 1], Independent())
+        alpha = process.at(bound.times[k]).alpha
+        variance = posterior.stddev.square() + (posterior.signal * alpha).square() * squares
+        torch.testing.assert_close(found.exp(), variance[0].sqrt(), rtol=1e-4, atol=0)
+    with pytest.raises(ValueError, match=r"a batch's condition must have one entry for each of 10 rows"):
+        bound.fitted([(x, {"image": told[:3]})])
