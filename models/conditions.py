@@ -47,7 +47,7 @@ def batches_with_conditions(
     """
     for batch in data.split(batch_size) if isinstance(data, Tensor) else data:
         x, condition = batch if isinstance(batch, list | tuple) and len(batch) == 2 else (batch, None)
-        check_instance("a batch", x, Tensor, "or a pair of a tensor and its condition")
+        x = check_instance("a batch", x, Tensor, "or a pair of a tensor and its condition")
         check_rows("a batch's condition", condition, len(x))
         yield x, condition
 

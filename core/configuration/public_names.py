@@ -16,7 +16,6 @@ from typing import Any
 
 from . import user_modules
 from .later import guess
-from .signatures import made_by
 
 PACKAGES = (
     "unmelt.core",
@@ -85,8 +84,7 @@ class Names:
             for name, thing in found.items()
             if inspect.isclass(thing) and not issubclass(thing, Enum)
             for part, value in user_modules.members(thing).items()
-            # Inherited ones too, if they make the class that they are called on.
-            if inspect.ismethod(value) and (part in vars(thing) or made_by(value) is thing)
+            if inspect.ismethod(value)
         }
         return dict(sorted((found | inner).items()))
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from types import ModuleType
 
 from .later import guess
+from .signatures import made_by
 
 _IN_FILE = ".py:"
 
@@ -90,7 +91,12 @@ def members(owner: object) -> dict[str, object]:
             inside = inspect.isclass(value) and value.__qualname__ == f"{base.__qualname__}.{name}"
             if not name.startswith("_") and (isinstance(value, classmethod | staticmethod) or inside):
                 found[name] = getattr(owner, name)
-    return found
+    # An inherited classmethod that makes the base class is no constructor of this one.
+    return {
+        name: value
+        for name, value in found.items()
+        if not inspect.ismethod(value) or name in vars(owner) or made_by(value) is owner
+    }
 
 
 def name_of(thing: type | object) -> str:

@@ -22,7 +22,6 @@ from ...core.constants import ConstantModule
 from ...degradations import LinearGaussianProcess, SpectralGaussian
 from ..denoiser import AbstractDenoiser
 from ..grey_levels import GreyLevels
-from .blocks import Data
 
 # Not `Self`, which beartype knows in whole classes only.
 SomePrior = TypeVar("SomePrior", bound="Prior")
@@ -31,9 +30,9 @@ SomePrior = TypeVar("SomePrior", bound="Prior")
 class Prior(ConstantModule, ABC):
     """A distribution of latents at t = 1. A subclass writes `sample` and `log_prob`.
 
-    `fit` makes one from a process and data, whatever the class, and `from_state_dict` from what a fitted one left: its
-    `state_dict` holds all that was fitted, and no data are needed again. A subclass whose constructor takes more than
-    the process writes `fit`, and names in `tables` the buffers that its constructor takes beside the process.
+    One that recipes can choose is made from a process and data by a classmethod `fit(process, data)`, and made again
+    from what it left by `from_state_dict`: its `state_dict` holds all that was fitted, and no data are needed again.
+    `tables` names the buffers that the constructor takes beside the process.
 
     Its buffers keep their precision when the module is sent to another dtype. Densities and divergences are computed,
     and returned, in the precision of schedules: float64 where the device has it, whatever the latents' own.
@@ -52,22 +51,6 @@ class Prior(ConstantModule, ABC):
         super().__init__()
         check_instance("process", process, LinearGaussianProcess, "such as HeatDissipation((3, 32, 32))")
         self.process = process
-
-    @classmethod
-    def fit(cls: type[SomePrior], process: LinearGaussianProcess, data: Data) -> SomePrior:
-        """Return the prior fitted to data of a process; here, one that needs none of it.
-
-        Args:
-            process: the forward process.
-            data: all of the data in one tensor, (count, *shape), or batches of it that can be gone through more than
-                once.
-
-        Raises:
-            TypeError: the data are not floating-point, or can be gone through only once.
-            ValueError: they have another shape or are too few, or the process has no such prior.
-        """
-        del data
-        return cls(process)
 
     @classmethod
     def from_state_dict(cls: type[SomePrior], process: LinearGaussianProcess, state: Mapping[str, Any]) -> SomePrior:

@@ -103,7 +103,6 @@ class DegradedDataPrior(Prior):
         self._has_density = bool((self.kernel > 0).all())
 
     @classmethod
-    @override
     def fit(
         cls,
         process: LinearGaussianProcess,
@@ -124,7 +123,8 @@ class DegradedDataPrior(Prior):
             rows: see the class.
 
         Raises:
-            TypeError, ValueError: as `Prior.fit` and the class.
+            TypeError: the data are not floating-point, or can be gone through only once; or as the class.
+            ValueError: they have another shape or are too few; or as the class.
         """
         check_data(process, data)
         with torch.no_grad():

@@ -62,7 +62,6 @@ class GaussianPrior(Prior):
             raise ValueError(msg)
 
     @classmethod
-    @override
     def fit(cls, process: LinearGaussianProcess, data: Data) -> GaussianPrior:
         """Return the prior with mean and variance of `data` degraded to t = 1, gone through once."""
         check_data(process, data)

@@ -76,7 +76,6 @@ class LowRankGaussianPrior(Prior):
         self._has_density = bool((noise > 0).all())
 
     @classmethod
-    @override
     def fit(
         cls,
         process: LinearGaussianProcess,

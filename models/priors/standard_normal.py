@@ -12,6 +12,7 @@ from typing_extensions import override
 from ...core.randomness import white_noise
 from ...degradations import LinearGaussianProcess, SpectralGaussian
 from .base import Prior
+from .blocks import Data
 
 # How far alpha_1 may be from 0 and sigma_1 from 1 for a standard normal to stand for the marginal at t = 1: a cosine
 # schedule that ends at log-SNR -10 leaves alpha_1 = 0.0067.
@@ -37,6 +38,12 @@ class StandardNormalPrior(Prior):
                 " DegradedDataPrior.fit(process, images)"
             )
             raise ValueError(msg)
+
+    @classmethod
+    def fit(cls, process: LinearGaussianProcess, data: Data) -> StandardNormalPrior:
+        """Return the prior of a process; it needs none of the data."""
+        del data
+        return cls(process)
 
     @override
     def sample(self, count: int, *, generator: torch.Generator | None = None) -> Float[Tensor, "count ..."]:

@@ -281,7 +281,8 @@ REFUSED = [
     ("HeatDissipation(shape=(1, 8, 8))", Process, ["shape comes later"]),
     ("HeatDissipation(50)", Process, ["comes later, so give settings by name", "levels"]),
     ("Sampler(prior=None)", TakesPrior, ["prior comes later"]),
-    ("Prior.fit", MakesPrior, ["Prior.fit is abstract", "StandardNormalPrior.fit"]),
+    ("GaussianPrior.fitted", MakesPrior, ["GaussianPrior has no 'fitted' (did you mean fit?)", "of_spectrum"]),
+    ("PixelMask.of(duration=0.5)", Process, ["PixelMask has no 'of'"]),
     ("HeatDissipation(levels=2.5)", Process, ["HeatDissipation(levels=...): expected int, got 2.5"]),
     (
         "IsotropicDiffusion(schedule=EDMSchedule(rho='a'))",
@@ -623,9 +624,9 @@ class TestChoices:
         # Made from other parts; abstract.
         assert not {"WithNoise", "SequentialMasking", "LinearGaussianProcess"} & choices.keys()
         priors = Reader().choices(MakesPrior)
-        # Inherited from the class that it says how to make; not that of the abstract class, nor from a table.
+        # An oracle's prior is not fitted, and a constructor that takes tables is no choice.
         assert {"StandardNormalPrior.fit", "DegradedDataPrior.fit"} <= priors.keys()
-        assert not {"Prior.fit", "DegradedDataPrior", "StandardNormalPrior"} & priors.keys()
+        assert not {"OraclePrior.fit", "DegradedDataPrior", "StandardNormalPrior"} & priors.keys()
         assert [*Reader().choices(type[SeparableBasis])] == ["CosineBasis", "FourierBasis", "SineBasis"]
         assert Reader().choices(int | float | None) == {}
 
