@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 from sampler_contenders import Builder, Contender
-from sampler_laws import Attempt, Case, Injected
+from sampler_distributions import Attempt, Case, Injected
 from torch import Tensor
 
 from unmelt.degradations import Level

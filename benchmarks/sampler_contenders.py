@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import torch
-from sampler_laws import GRIDS, Attempt, Case, OurAttempt
+from sampler_distributions import GRIDS, Attempt, Case, OurAttempt
 from torch import Tensor
 
 from unmelt.degradations import Deterministic

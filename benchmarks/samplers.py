@@ -7,15 +7,15 @@
 
 Parts:
 
-* Gaussian data of 8x8 coefficients, variances falling with frequency like those of photographs. The law of a sampler's
-  samples is then found exactly, without drawing any (see `sampler_laws.py`), and so is its 2-Wasserstein distance to
-  the law that the run is after.
+* Gaussian data of 8x8 coefficients, variances falling with frequency like those of photographs. The distribution of a
+  sampler's samples is then found exactly, without drawing any (see `sampler_distributions.py`), and so is its
+  2-Wasserstein distance to the distribution that the run is after.
 * Digits: an oracle that knows 300 handwritten digits by heart. The energy distance of samples to those digits, and the
   share of samples that are one of them.
 
 Every contender has the same number of network calls: two calls a step leave half of the steps. All start from the exact
-law at t = 1 and use the same exact denoiser. A contender is tried with all of its options (time grids; settings of
-other libraries' samplers) and shown with the one that is best on average over 10, 20 and 50 calls.
+distribution at t = 1 and use the same exact denoiser. A contender is tried with all of its options (time grids;
+settings of other libraries' samplers) and shown with the one that is best on average over 10, 20 and 50 calls.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ import against_diffusers
 import torch
 from measuring import machine, print_machine, print_rows
 from sampler_contenders import OURS, Builder, Contender
-from sampler_laws import (
+from sampler_distributions import (
     Attempt,
     Case,
     InCoefficients,
     Score,
     distance_to_nearest,
     energy_distance,
-    error_of_law,
+    error_of_distribution,
 )
 from torch import Tensor
 
@@ -194,7 +194,7 @@ def gaussian(settings: Settings, contenders: Sequence[Contender]) -> Results:
     found: Results = {}
     for name, process in chosen_processes(settings).items():
         case = gaussian_case(name, process)
-        measurements = [measured(contender, case, budgets, error_of_law) for contender in contenders]
+        measurements = [measured(contender, case, budgets, error_of_distribution) for contender in contenders]
         found[name] = [rows for rows in measurements if rows]
         print(f"\n{name}: relative 2-Wasserstein distance")
         print_rows(error_table([best(rows, CHOOSING) for rows in found[name]], budgets))

@@ -1,4 +1,4 @@
-"""The benchmark of samplers: its exact laws, its distances, and that it runs."""
+"""The benchmark of samplers: its exact distributions, its distances, and that it runs."""
 
 import math
 import os
@@ -18,7 +18,7 @@ from unmelt.samplers import FixedGrid, PredictorCorrector, Sampler, UniformGrid
 ROOT = Path(unmelt.__file__).parent
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
-import sampler_laws  # noqa: E402
+import sampler_distributions  # noqa: E402
 
 SHAPE = (1, 4, 4)
 
@@ -32,11 +32,11 @@ def case(request):
     build = {"heat": lambda: HeatDissipation(SHAPE, sigma=0.1), "cosine": lambda: IsotropicDiffusion(SHAPE)}
     mean = torch.randn(SHAPE, generator=seeded(0), dtype=torch.float64)
     variance = 0.1 + torch.rand(SHAPE, generator=seeded(1), dtype=torch.float64)
-    process = sampler_laws.InCoefficients(build[request.param]())
-    return sampler_laws.Case(request.param, GaussianOracle(process, mean, variance), isotropic=True)
+    process = sampler_distributions.InCoefficients(build[request.param]())
+    return sampler_distributions.Case(request.param, GaussianOracle(process, mean, variance), isotropic=True)
 
 
-def ancestral_law(case, times):
+def ancestral_distribution(case, times):
     """Return mean and variance of z_0 after ancestral steps, by their recursion."""
     process, oracle = case.process, case.oracle
     mean, variance = oracle.mean, oracle.variance
@@ -52,12 +52,12 @@ def ancestral_law(case, times):
     return m, v
 
 
-class TestExactLaw:
+class TestExactDistribution:
     def test_it_is_that_of_the_recursion(self, case):
         times = UniformGrid(5).times(case.process)
         sampler = Sampler(case.oracle, grid=FixedGrid(times), prior=OraclePrior(case.oracle), denoise_last=False)
-        score = sampler_laws.error_of_law(case, sampler_laws.OurAttempt(case, sampler))
-        mean, variance = ancestral_law(case, times.tolist())
+        score = sampler_distributions.error_of_distribution(case, sampler_distributions.OurAttempt(case, sampler))
+        mean, variance = ancestral_distribution(case, times.tolist())
         alpha, sigma = case.process.alpha(0.0)[0], case.process.sigma(0.0)[0]
         target = (alpha.square() * case.oracle.variance + sigma.square()).sqrt()
         squares = (mean - alpha * case.oracle.mean).square() + (variance.sqrt() - target).square()
@@ -67,19 +67,19 @@ class TestExactLaw:
         assert score.calls == 5
         assert expected > 0.01
 
-    def test_it_is_the_law_of_samples(self, case):
+    def test_it_is_the_distribution_of_samples(self, case):
         stepper = PredictorCorrector(size=0.3)
         sampler = Sampler(case.oracle, stepper, grid=UniformGrid(4), prior=OraclePrior(case.oracle))
-        attempt = sampler_laws.OurAttempt(case, sampler)
-        first = sampler_laws.latents(case.oracle.mean, case.oracle.variance, attempt.start)
-        law = sampler_laws.law_of_samples(attempt, first)
+        attempt = sampler_distributions.OurAttempt(case, sampler)
+        first = sampler_distributions.latents(case.oracle.mean, case.oracle.variance, attempt.start)
+        distribution = sampler_distributions.distribution_of_samples(attempt, first)
         n = 40_000
         white = torch.randn(n, *SHAPE, generator=seeded(2), dtype=torch.float64)
         samples = sampler.sample(n, initial=first.mean + first.stddev * white, generator=seeded(3))
         # Five standard errors, of a mean s / sqrt(n) and of a standard deviation s / sqrt(2 n).
-        bound = 5 * law.stddev / math.sqrt(n)
-        assert ((samples.mean(0) - law.mean).abs() <= bound).all()
-        assert ((samples.std(0) - law.stddev).abs() <= bound / math.sqrt(2)).all()
+        bound = 5 * distribution.stddev / math.sqrt(n)
+        assert ((samples.mean(0) - distribution.mean).abs() <= bound).all()
+        assert ((samples.std(0) - distribution.stddev).abs() <= bound / math.sqrt(2)).all()
 
     def test_perfect_samples_are_at_no_distance(self, case):
         class Perfect:
@@ -88,13 +88,13 @@ class TestExactLaw:
             def run(self, initial, noise):
                 return initial
 
-        assert sampler_laws.error_of_law(case, Perfect()).error < 1e-12
+        assert sampler_distributions.error_of_distribution(case, Perfect()).error < 1e-12
 
 
 class TestEnergyDistance:
     def test_of_two_points_it_is_twice_their_distance(self):
         x, y = torch.zeros(5, 1, 1, 1), torch.full((3, 1, 1, 1), 2.0)
-        assert sampler_laws.energy_distance(x, y) == pytest.approx(4.0)
+        assert sampler_distributions.energy_distance(x, y) == pytest.approx(4.0)
 
     def test_it_is_unbiased(self):
         data = torch.randn(20, 1, 2, 2, generator=seeded(0), dtype=torch.float64)
@@ -102,7 +102,7 @@ class TestEnergyDistance:
         draws = torch.stack(
             [
                 torch.tensor(
-                    sampler_laws.energy_distance(data[torch.randint(20, (10,), generator=generator)], data),
+                    sampler_distributions.energy_distance(data[torch.randint(20, (10,), generator=generator)], data),
                     dtype=torch.float64,
                 )
                 for _ in range(400)

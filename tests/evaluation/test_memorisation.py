@@ -143,7 +143,7 @@ class TestMemorisation:
         assert found.copies < 0.05
 
     def test_the_standard_error_is_that_of_many_repetitions(self):
-        """Samples, held-out and training images of one law, drawn anew 400 times."""
+        """Samples, held-out and training images of one distribution, drawn anew 400 times."""
         training = some(100, 2)
         found = [
             assess_memorisation(some(80, 2, seed=2 * i + 1), training, some(60, 2, seed=2 * i + 2), quantile=0.2)

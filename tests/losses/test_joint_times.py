@@ -18,12 +18,14 @@ JOINT = [Stratified, LowDiscrepancy, Antithetic]
 
 class TestJointly:
     @pytest.mark.parametrize("kind", JOINT)
-    @pytest.mark.parametrize("law", [UniformTimes(), LevelTimes(4), LossAwareTimes(3)], ids=["time", "levels", "bins"])
-    def test_each_time_alone_has_the_distribution(self, kind, law):
-        generator, sampler = seeded(7), kind(law).bind(PROCESS)
+    @pytest.mark.parametrize(
+        "distribution", [UniformTimes(), LevelTimes(4), LossAwareTimes(3)], ids=["time", "levels", "bins"]
+    )
+    def test_each_time_alone_has_the_distribution(self, kind, distribution):
+        generator, sampler = seeded(7), kind(distribution).bind(PROCESS)
         drawn = torch.stack([sampler.sample(5, device=CPU, generator=generator) for _ in range(3000)])
         for example in drawn.T:
-            if isinstance(law, LevelTimes):
+            if isinstance(distribution, LevelTimes):
                 counts = torch.bincount((example * 4).round().long(), minlength=5)[1:]
                 assert stats.chisquare(counts.numpy()).pvalue > 1e-4
             else:
@@ -86,10 +88,10 @@ class TestJointly:
     @pytest.mark.parametrize("kind", JOINT)
     def test_all_else_is_that_distribution_s(self, kind):
         joint = kind(LossAwareTimes(history=1)).sampler(PROCESS, 4)
-        law = joint.of
+        distribution = joint.of
         t = torch.arange(1, 5, dtype=torch.float64) / 4
         joint.update(t, torch.tensor([1.0, 2.0, 3.0, 4.0]))
-        assert law.seen.tolist() == [1, 1, 1, 1]
+        assert distribution.seen.tolist() == [1, 1, 1, 1]
         for name in ("cdf", "density", "correction"):
-            assert torch.equal(getattr(joint, name)(t), getattr(law, name)(t))
-        assert torch.equal(joint.quantile(t - 0.1), law.quantile(t - 0.1))
+            assert torch.equal(getattr(joint, name)(t), getattr(distribution, name)(t))
+        assert torch.equal(joint.quantile(t - 0.1), distribution.quantile(t - 0.1))

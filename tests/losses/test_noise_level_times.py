@@ -46,20 +46,22 @@ class TestNoiseLevels:
         )
         means = probes.flatten(1).mean(1)
         assume(bool(means.isfinite().all()) and means[0] - means[1] > 0.01)
-        law = (LogNormalTimes(0.0, 3.0) if normal else LogSNRTimes()).bind(process)
+        distribution = (LogNormalTimes(0.0, 3.0) if normal else LogSNRTimes()).bind(process)
         u = uniforms(20, seed)
-        t = law.quantile(u)
+        t = distribution.quantile(u)
         width = 2.0**-29
-        assert (law.cdf((t - width).clamp(min=0.0)) <= u).all()
-        assert (law.cdf((t + width).clamp(max=1.0)) >= u).all()
+        assert (distribution.cdf((t - width).clamp(min=0.0)) <= u).all()
+        assert (distribution.cdf((t + width).clamp(max=1.0)) >= u).all()
         y = -process.log_snr(t).expand(-1, *process.shape).mean(tuple(range(1, 1 + len(process.shape)))) / 2
         if normal:
-            low, high = (stats.norm.cdf(end / 3) for end in (law.lowest, law.highest))
+            low, high = (stats.norm.cdf(end / 3) for end in (distribution.lowest, distribution.highest))
             share = (torch.special.ndtr(y / 3) - low) / (high - low)
         else:
-            share = (y - law.lowest) / (law.highest - law.lowest)
-        # Subtracting distribution functions here costs what the share of the normal law in the range says.
-        torch.testing.assert_close(law.cdf(t), share, rtol=0, atol=1e-12 / (covered(law) if normal else 1.0))
+            share = (y - distribution.lowest) / (distribution.highest - distribution.lowest)
+        # Subtracting distribution functions here costs what the share of the normal distribution in the range says.
+        torch.testing.assert_close(
+            distribution.cdf(t), share, rtol=0, atol=1e-12 / (covered(distribution) if normal else 1.0)
+        )
 
     @pytest.mark.parametrize(
         "schedule",
@@ -67,31 +69,33 @@ class TestNoiseLevels:
         ids=["flow", "vp", "vp from 0"],
     )
     def test_ends_without_noise_or_signal_cost_nothing(self, schedule):
-        law = LogNormalTimes().bind(isotropic(schedule))
-        assert covered(law) == pytest.approx(1, abs=1e-3)
+        distribution = LogNormalTimes().bind(isotropic(schedule))
+        assert covered(distribution) == pytest.approx(1, abs=1e-3)
         ends = torch.tensor([0.0, 1.0], dtype=torch.float64)
-        assert law.cdf(ends).tolist() == [0.0, 1.0]
-        assert law.density(ends).isfinite().all()
-        # Only above is anything left out, so the median of the whole law is where that much of it lies below.
-        t = law.quantile(torch.tensor([0.5 / covered(law)], dtype=torch.float64))
-        assert law.log_noise(t).item() == pytest.approx(-1.2, abs=1e-12)
+        assert distribution.cdf(ends).tolist() == [0.0, 1.0]
+        assert distribution.density(ends).isfinite().all()
+        # Only above is anything left out, so the median of the whole distribution is where that much of it lies below.
+        t = distribution.quantile(torch.tensor([0.5 / covered(distribution)], dtype=torch.float64))
+        assert distribution.log_noise(t).item() == pytest.approx(-1.2, abs=1e-12)
 
-    def test_a_law_wider_than_times_are_precise_is_cut_at_the_times_next_to_the_ends(self):
-        law = LogNormalTimes(std=20.0).bind(isotropic(RectifiedFlowSchedule()))
+    def test_a_distribution_wider_than_times_are_precise_is_cut_at_the_times_next_to_the_ends(self):
+        distribution = LogNormalTimes(std=20.0).bind(isotropic(RectifiedFlowSchedule()))
         # log(t / (1 - t)) at 2^-53 from either end.
         end = 53 * math.log(2)
         t = torch.linspace(0.001, 0.999, 500, dtype=torch.float64)
         # A few numbers up to 40 in size, over 20.
-        torch.testing.assert_close(law.cdf(t), truncated(torch.logit(t), -end, end, std=20.0), rtol=0, atol=40 * EPS)
-        assert law.cdf(torch.tensor([0.0, 2.0**-60, 1.0], dtype=torch.float64)).tolist() == [0.0, 0.0, 1.0]
+        torch.testing.assert_close(
+            distribution.cdf(t), truncated(torch.logit(t), -end, end, std=20.0), rtol=0, atol=40 * EPS
+        )
+        assert distribution.cdf(torch.tensor([0.0, 2.0**-60, 1.0], dtype=torch.float64)).tolist() == [0.0, 0.0, 1.0]
 
-    def test_the_law_is_cut_and_not_clamped(self):
-        """A range with 5 % of the law to its left: no time is drawn more often for that."""
-        law = LogNormalTimes().bind(isotropic(CosineSchedule(-20.0, 2 * (1.2 + 1.645 * 1.2))))
-        assert covered(law) == pytest.approx(0.95, abs=1e-4)
-        t = law.sample(20_000, device=CPU, generator=seeded(7))
+    def test_the_distribution_is_cut_and_not_clamped(self):
+        """A range with 5 % of the distribution to its left: no time is drawn more often for that."""
+        distribution = LogNormalTimes().bind(isotropic(CosineSchedule(-20.0, 2 * (1.2 + 1.645 * 1.2))))
+        assert covered(distribution) == pytest.approx(0.95, abs=1e-4)
+        t = distribution.sample(20_000, device=CPU, generator=seeded(7))
         # 3.3 standard errors of a probability that is the width of this bin times the density at its middle.
-        share, expected = (t < 0.01).double().mean(), law.density(torch.tensor(0.005).double()) * 0.01
+        share, expected = (t < 0.01).double().mean(), distribution.density(torch.tensor(0.005).double()) * 0.01
         assert abs(share - expected) < 4 * (expected / 20_000).sqrt()
 
     @refusals(
@@ -102,8 +106,12 @@ class TestNoiseLevels:
                 "infinite at t = 0, without noise.*log_snr_min=-10.0.*LogNormalTimes",
             ),
             *(
-                (lambda law=law, process=process: law().bind(process), ValueError, words + r".*UniformTimes\(\)")
-                for law in (LogNormalTimes, LogSNRTimes)
+                (
+                    lambda distribution=distribution, process=process: distribution().bind(process),
+                    ValueError,
+                    words + r".*UniformTimes\(\)",
+                )
+                for distribution in (LogNormalTimes, LogSNRTimes)
                 for process, words in (
                     (ColdBlur(SHAPE), "ColdBlur is infinite not only at t = 0 but"),
                     (Pixelation((1, 4, 4)), "Pixelation is infinite not only at t = 1 but"),

@@ -73,7 +73,7 @@ def heat_share(t):
     return (y - start) / (end - start)
 
 
-# Each law in continuous time, and its distribution function typed once more.
+# Each distribution in continuous time, and its distribution function typed once more.
 CONTINUOUS = {
     "uniform": (UniformTimes, lambda t: t),
     "log-normal, rectified flow": (
@@ -103,7 +103,7 @@ CONTINUOUS = {
     "log-SNR, heat": (lambda: LogSNRTimes().bind(HeatDissipation(SHAPE, blur_sigma_max=2.0, levels=9)), heat_share),
     "loss history": (lambda: trained(by_bins(5)), in_bins),
 }
-# Each law on levels, and the levels' probabilities.
+# Each distribution on levels, and the levels' probabilities.
 ON_LEVELS = {
     "uniform": (lambda: LevelTimes(7), torch.full((7,), 1 / 7, dtype=torch.float64)),
     "a hundred": (lambda: LevelTimes(100), torch.full((100,), 1 / 100, dtype=torch.float64)),
@@ -111,13 +111,13 @@ ON_LEVELS = {
     "no history yet": (lambda: by_levels(7), torch.full((7,), 1 / 7, dtype=torch.float64)),
 }
 JOINT = [Stratified, LowDiscrepancy, Antithetic]
-LAWS = {f"{name}, in time": build for name, (build, _) in CONTINUOUS.items()}
-LAWS |= {f"{name}, on levels": build for name, (build, _) in ON_LEVELS.items()}
-LAWS |= {kind.__name__: lambda kind=kind: kind().bind(isotropic(CosineSchedule())) for kind in JOINT}
+DISTRIBUTIONS = {f"{name}, in time": build for name, (build, _) in CONTINUOUS.items()}
+DISTRIBUTIONS |= {f"{name}, on levels": build for name, (build, _) in ON_LEVELS.items()}
+DISTRIBUTIONS |= {kind.__name__: lambda kind=kind: kind().bind(isotropic(CosineSchedule())) for kind in JOINT}
 
 continuous = pytest.mark.parametrize(("build", "cdf"), CONTINUOUS.values(), ids=CONTINUOUS)
 on_levels = pytest.mark.parametrize(("build", "probabilities"), ON_LEVELS.values(), ids=ON_LEVELS)
-each_law = pytest.mark.parametrize("build", LAWS.values(), ids=LAWS)
+each_distribution = pytest.mark.parametrize("build", DISTRIBUTIONS.values(), ids=DISTRIBUTIONS)
 
 
 class TestInContinuousTime:
@@ -138,43 +138,48 @@ class TestInContinuousTime:
 
     @continuous
     def test_quantiles_are_its_inverse(self, build, cdf):
-        law = build()
+        distribution = build()
         u = torch.cat((uniforms(500), torch.tensor([0.0, EPS, 1e-8, 0.5, ALMOST], dtype=torch.float64)))
-        t = law.quantile(u)
+        t = distribution.quantile(u)
         assert ((t > 0) & (t <= 1)).all()
         # Sums of a few numbers up to 100 in size, times densities of y of up to 10; spacing of t times dF/dt up to 100.
-        torch.testing.assert_close(law.cdf(t), u, rtol=0, atol=1e3 * EPS)
+        torch.testing.assert_close(distribution.cdf(t), u, rtol=0, atol=1e3 * EPS)
         middle = (u > 0.01) & (u < 0.99)
-        again = law.quantile(law.cdf(t[middle]))
-        assert ((again - t[middle]).abs() * law.density(t[middle]) < 2e3 * EPS).all()
-        assert (law.quantile(u.sort().values).diff() >= 0).all()
+        again = distribution.quantile(distribution.cdf(t[middle]))
+        assert ((again - t[middle]).abs() * distribution.density(t[middle]) < 2e3 * EPS).all()
+        assert (distribution.quantile(u.sort().values).diff() >= 0).all()
 
     @continuous
     def test_the_ends_are_where_they_belong(self, build, cdf):
-        law = build()
-        ends = law.cdf(torch.tensor([0.0, 1.0], dtype=torch.float64))
+        distribution = build()
+        ends = distribution.cdf(torch.tensor([0.0, 1.0], dtype=torch.float64))
         # The cumulative sum of five probabilities is divided by its last.
         assert ends.tolist() == [0.0, 1.0]
 
     @continuous
     def test_the_density_is_the_slope_and_integrates_to_one(self, build, cdf):
-        law = build()
+        distribution = build()
         # Not a border of the history's bins, where there is no slope.
-        t, h = law.quantile(uniforms(200).clamp(0.01, 0.99)), 1e-6
+        t, h = distribution.quantile(uniforms(200).clamp(0.01, 0.99)), 1e-6
         t = t[((t * 5 - (t * 5).round()).abs() > 1e-4) & (t > 2 * h) & (t < 1 - 2 * h)]
         assert len(t) > 150
-        slope = (law.cdf(t + h) - law.cdf(t - h)) / (2 * h)
-        # h^2 F''' / 6, with F''' up to 1e6 times F' where the time of half the law is 1e-3; and 1e2 EPS / h.
-        torch.testing.assert_close(law.density(t), slope, rtol=1e-5, atol=1e-7)
+        slope = (distribution.cdf(t + h) - distribution.cdf(t - h)) / (2 * h)
+        # h^2 F''' / 6, with F''' up to 1e6 times F' where the time of half the distribution is 1e-3; and 1e2 EPS / h.
+        torch.testing.assert_close(distribution.density(t), slope, rtol=1e-5, atol=1e-7)
         # Midpoints of 40000 intervals: a jump of the density (log-spaced blur has kinks) by up to 4 counts for half of
         # one.
         points = (torch.arange(40_000, dtype=torch.float64) + 0.5) / 40_000
-        assert abs(law.density(points).mean().item() - 1) < 5e-5
+        assert abs(distribution.density(points).mean().item() - 1) < 5e-5
 
     @continuous
     def test_any_shape_and_precision_goes_in(self, build, cdf):
-        law, u = build(), uniforms(6)
-        for function, argument in ((law.quantile, u), (law.cdf, u), (law.density, u), (law.correction, u)):
+        distribution, u = build(), uniforms(6)
+        for function, argument in (
+            (distribution.quantile, u),
+            (distribution.cdf, u),
+            (distribution.density, u),
+            (distribution.correction, u),
+        ):
             whole = function(argument)
             assert torch.equal(function(argument.reshape(2, 3)), whole.reshape(2, 3))
             single = function(argument[0])
@@ -198,72 +203,72 @@ class TestOnLevels:
 
     @on_levels
     def test_functions_of_levels(self, build, probabilities):
-        law, levels = build(), len(probabilities)
+        distribution, levels = build(), len(probabilities)
         t = torch.arange(levels + 1, dtype=torch.float64) / levels
         cumulative = torch.cat((probabilities.new_zeros(1), probabilities.cumsum(0)))
         # Between levels nothing is added, and a level rounded to single precision is still that level.
         for times in (t, t.float(), (t + 0.4 / levels).clamp(max=1.0)):
-            torch.testing.assert_close(law.cdf(times), cumulative, rtol=0, atol=levels * EPS)
-        torch.testing.assert_close(law.density(t[1:]), levels * probabilities, rtol=levels * 4 * EPS, atol=0)
-        assert torch.equal(law.density(t[1:].float()), law.density(t[1:]))
-        assert law.density(t[1:]).mean().item() == pytest.approx(1, abs=levels * EPS)
+            torch.testing.assert_close(distribution.cdf(times), cumulative, rtol=0, atol=levels * EPS)
+        torch.testing.assert_close(distribution.density(t[1:]), levels * probabilities, rtol=levels * 4 * EPS, atol=0)
+        assert torch.equal(distribution.density(t[1:].float()), distribution.density(t[1:]))
+        assert distribution.density(t[1:]).mean().item() == pytest.approx(1, abs=levels * EPS)
         # Level 0 and what is between levels is not drawn.
-        assert law.density(torch.cat((t[:1], t[1:] - 0.3 / levels))).tolist() == [0.0] * (levels + 1)
+        assert distribution.density(torch.cat((t[:1], t[1:] - 0.3 / levels))).tolist() == [0.0] * (levels + 1)
 
     @on_levels
     def test_quantiles_pass_the_number_at_their_level_and_not_before(self, build, probabilities):
-        law, levels = build(), len(probabilities)
-        before = law.cdf(torch.arange(levels, dtype=torch.float64) / levels)
+        distribution, levels = build(), len(probabilities)
+        before = distribution.cdf(torch.arange(levels, dtype=torch.float64) / levels)
         # The first number of each level is that level's, and the number before it is the level before's.
         u = torch.cat((uniforms(500), before, torch.tensor([0.0, ALMOST], dtype=torch.float64)))
-        t = law.quantile(u)
+        t = distribution.quantile(u)
         tolerance = 2 * EPS
         assert ((t > 0) & (t <= 1)).all()
-        assert (law.cdf(t) > u - tolerance).all()
-        assert (law.cdf((t - 1 / levels).clamp(min=0.0)) <= u + tolerance).all()
-        assert law.quantile(torch.tensor([0.0, ALMOST], dtype=torch.float64)).tolist() == [1 / levels, 1.0]
+        assert (distribution.cdf(t) > u - tolerance).all()
+        assert (distribution.cdf((t - 1 / levels).clamp(min=0.0)) <= u + tolerance).all()
+        assert distribution.quantile(torch.tensor([0.0, ALMOST], dtype=torch.float64)).tolist() == [1 / levels, 1.0]
 
     def test_level_times_keep_their_stream(self):
         expected = torch.randint(1, 8, (50,), generator=seeded(7)).double() / 7
         assert torch.equal(LevelTimes(7).sample(50, device=CPU, generator=seeded(7)), expected)
 
 
-class TestEveryLaw:
-    @each_law
+class TestEveryDistribution:
+    @each_distribution
     def test_a_generator_makes_draws_repeatable_and_leaves_the_global_one_alone(self, build):
-        law, before = build(), torch.get_rng_state()
-        first, again, other = (law.sample(9, device=CPU, generator=seeded(seed)) for seed in (1, 1, 2))
+        distribution, before = build(), torch.get_rng_state()
+        first, again, other = (distribution.sample(9, device=CPU, generator=seeded(seed)) for seed in (1, 1, 2))
         assert torch.equal(first, again)
         assert not torch.equal(first, other)
         assert torch.equal(before, torch.get_rng_state())
 
-    @each_law
+    @each_distribution
     def test_without_a_generator_torch_s_own_is_used(self, build):
-        law = build()
+        distribution = build()
         with torch.random.fork_rng():
             torch.manual_seed(3)
-            first = law.sample(9, device=CPU)
+            first = distribution.sample(9, device=CPU)
             torch.manual_seed(3)
-            assert torch.equal(law.sample(9, device=CPU), first)
-            assert not torch.equal(law.sample(9, device=CPU), first)
+            assert torch.equal(distribution.sample(9, device=CPU), first)
+            assert not torch.equal(distribution.sample(9, device=CPU), first)
 
-    @each_law
+    @each_distribution
     def test_another_device_is_served_by_the_generators_own_and_never_waited_for(self, build):
         """On the meta device there are no values: reading one raises."""
-        law, meta = build(), torch.device("meta")
-        if isinstance(law, nn.Module):
-            law = law.to(meta)
-        if isinstance(law, NoiseLevelSampler):
-            law.process.to(meta)
+        distribution, meta = build(), torch.device("meta")
+        if isinstance(distribution, nn.Module):
+            distribution = distribution.to(meta)
+        if isinstance(distribution, NoiseLevelSampler):
+            distribution.process.to(meta)
         here, there = seeded(7), seeded(7)
         build().sample(9, device=CPU, generator=here)
-        t = law.sample(9, device=meta, generator=there)
+        t = distribution.sample(9, device=meta, generator=there)
         assert t.device == meta
         assert t.shape == (9,)
         assert torch.equal(here.get_state(), there.get_state())
-        for function in (law.cdf, law.density, law.correction):
+        for function in (distribution.cdf, distribution.density, distribution.correction):
             assert function(t).device == meta
-        law.update(t, torch.ones(9, device=meta))
+        distribution.update(t, torch.ones(9, device=meta))
 
     def test_numbers_for_a_device_without_float64_are_drawn_as_coarse_as_they_end(self, monkeypatch):
         """A number of 53 bits just below 1 would be rounded up to 1, which is no number to take a quantile of."""
@@ -278,39 +283,39 @@ class TestEveryLaw:
         torch.rand(9, generator=here, dtype=torch.float32)
         assert torch.equal(here.get_state(), there.get_state())
 
-    @each_law
+    @each_distribution
     def test_a_loss_is_only_corrected_under_importance_sampling(self, build):
-        law = build()
-        t = law.sample(30, device=CPU, generator=seeded(7))
+        distribution = build()
+        t = distribution.sample(30, device=CPU, generator=seeded(7))
         expected = torch.ones_like(t)
-        if isinstance(law, LossHistory):
-            expected = 1 / law.density(t)
-        assert torch.equal(law.correction(t), expected)
+        if isinstance(distribution, LossHistory):
+            expected = 1 / distribution.density(t)
+        assert torch.equal(distribution.correction(t), expected)
 
-    @each_law
+    @each_distribution
     def test_only_histories_learn(self, build):
-        law, t = build(), torch.full((40,), 1.0, dtype=torch.float64)
-        before = law.density(t)
-        law.update(t, torch.linspace(1, 99, 40))
-        learns = isinstance(law, LossHistory) and bool(law.seen.min() >= 10)
-        assert torch.equal(law.density(t), before) != learns
+        distribution, t = build(), torch.full((40,), 1.0, dtype=torch.float64)
+        before = distribution.density(t)
+        distribution.update(t, torch.linspace(1, 99, 40))
+        learns = isinstance(distribution, LossHistory) and bool(distribution.seen.min() >= 10)
+        assert torch.equal(distribution.density(t), before) != learns
 
-    @each_law
+    @each_distribution
     @pytest.mark.parametrize("number", [-0.1, 1.5, math.nan])
     def test_what_is_outside_is_refused(self, build, number):
-        law = build()
+        distribution = build()
         with pytest.raises(ValueError, match=r"u must lie in \[0, 1\), got (-0.1|1.5|nan): torch.rand draws"):
-            law.quantile(torch.tensor([0.5, number], dtype=torch.float64))
-        for function in (law.cdf, law.density, law.correction):
+            distribution.quantile(torch.tensor([0.5, number], dtype=torch.float64))
+        for function in (distribution.cdf, distribution.density, distribution.correction):
             with pytest.raises(ValueError, match=r"t must lie in \[0, 1\] .*got (-0.1|1.5|nan)"):
                 function(torch.tensor([0.5, number], dtype=torch.float64))
 
-    @each_law
+    @each_distribution
     def test_one_is_no_quantile(self, build):
         with pytest.raises(ValueError, match=r"u must lie in \[0, 1\), got 1.0"):
             build().quantile(torch.ones(1, dtype=torch.float64))
 
-    @each_law
+    @each_distribution
     @pytest.mark.usefixtures("as_in_production")
     def test_levels_are_not_times(self, build):
         with pytest.raises(TypeError, match="torch.int64: pass level / levels for a level"):

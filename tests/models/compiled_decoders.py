@@ -27,7 +27,7 @@ def check_levels() -> None:
 
 
 def check_decoder(build) -> None:
-    """One graph with the same result; no law at the second example's time, or data off the levels, gives NaN."""
+    """One graph, the same result; no distribution at the second example's time, or data off the levels, gives NaN."""
     levels = torch.randint(17, (2, *SHAPE), generator=torch.Generator().manual_seed(0))
     x_hat = torch.rand((2, *SHAPE), generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     decoder = build(BlurringDiffusion(SHAPE, blur_sigma_max=2.0))

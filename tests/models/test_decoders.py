@@ -87,9 +87,9 @@ class TestGaussian:
         x, x_hat = pair(process.shape, seed)
         stddev = 0.1 + random_images(process.shape, batch=1, seed=seed + 2)[0]
         ours = GaussianDecoder(process, stddev).negative_log_likelihood(x, x_hat, t)
-        law = MultivariateNormal(x_hat.flatten(1), Dense(process).operator(stddev.flatten() ** 2))
+        distribution = MultivariateNormal(x_hat.flatten(1), Dense(process).operator(stddev.flatten() ** 2))
         # A covariance of condition up to 121, terms up to (1 / 0.1)^2 for each of tens of coefficients.
-        torch.testing.assert_close(ours, -law.log_prob(x.flatten(1)), rtol=1e-11, atol=1e-10)
+        torch.testing.assert_close(ours, -distribution.log_prob(x.flatten(1)), rtol=1e-11, atol=1e-10)
 
     @given(process=processes(), t=times(0.02), seed=seeds())
     def test_without_a_stddev_it_has_what_the_latents_noise_leaves_open(self, process, t, seed):
@@ -99,9 +99,9 @@ class TestGaussian:
         x, x_hat = pair(process.shape, seed)
         ours = GaussianDecoder(process).negative_log_likelihood(x, x_hat, t)
         error = (x - x_hat).flatten(1) @ Dense(process).v
-        law = Normal(torch.zeros(()).double(), sigma / alpha)
+        distribution = Normal(torch.zeros(()).double(), sigma / alpha)
         # Transforms of rounding 1e-15 in numbers up to 1, divided by stddevs of at least 1e-3, squared.
-        torch.testing.assert_close(ours, -law.log_prob(error).sum(1), rtol=1e-9, atol=1e-8)
+        torch.testing.assert_close(ours, -distribution.log_prob(error).sum(1), rtol=1e-9, atol=1e-8)
 
     @pytest.mark.parametrize("process", [heat(), graph()], ids=["(1, 8, 8)", "(5,)"])
     def test_one_number_is_white_noise_in_every_basis(self, process):
@@ -405,10 +405,10 @@ class TestDiscretised:
         decoder = DiscretisedGaussianDecoder(process, q, stddev)
         x = decoder.prepare(levels)
         x_hat = x + stddev * random_images(process.shape)
-        law = Normal(x_hat, stddev)
+        distribution = Normal(x_hat, stddev)
         value, half = q.values(levels, torch.float64), q.width / 2
-        upper = torch.where(levels == q.count - 1, 1.0, law.cdf(value + half))
-        lower = torch.where(levels == 0, 0.0, law.cdf(value - half))
+        upper = torch.where(levels == q.count - 1, 1.0, distribution.cdf(value + half))
+        lower = torch.where(levels == 0, 0.0, distribution.cdf(value - half))
         ours = decoder.negative_log_likelihood(x, x_hat, 0.5)
         # P is at least 0.04: cancellation loses two digits. Float32 data is put back on its levels, and the estimate
         # here is float64 added to float32 values, so that both sides see the same. Numbers of 5 in units of a level's

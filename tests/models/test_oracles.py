@@ -65,8 +65,8 @@ def test_gaussian_oracle_conditions_the_dense_joint(process, t, seed):
     expected = mean + (z.flatten(1) - degradation @ mean) @ gain.T
     # Conditioning loses up to the ratio of the largest to the smallest variance, 1e6 here, of 1e-16.
     torch.testing.assert_close(oracle(z, t).flatten(1), expected, rtol=0, atol=1e-9)
-    law = MultivariateNormal(degradation @ mean, covariance_matrix=(covariance + covariance.T) / 2)
-    torch.testing.assert_close(oracle.log_prob(z, t), law.log_prob(z.flatten(1)), rtol=1e-8, atol=1e-7)
+    distribution = MultivariateNormal(degradation @ mean, covariance_matrix=(covariance + covariance.T) / 2)
+    torch.testing.assert_close(oracle.log_prob(z, t), distribution.log_prob(z.flatten(1)), rtol=1e-8, atol=1e-7)
 
 
 @pytest.mark.parametrize("build", ORACLES)
@@ -141,8 +141,8 @@ def test_mixture_density_is_the_sum_of_its_components(process, t, seed):
     total = 0
     for weight, mean, variance in zip((1 / 6, 2 / 6, 3 / 6), oracle.means, oracle.variances, strict=True):
         covariance = degradation @ dense.operator(variance.flatten()) @ degradation.T + dense.covariance(t)
-        law = MultivariateNormal(degradation @ dense.v @ mean.flatten(), (covariance + covariance.T) / 2)
-        total = total + weight * law.log_prob(z.flatten(1)).exp()
+        distribution = MultivariateNormal(degradation @ dense.v @ mean.flatten(), (covariance + covariance.T) / 2)
+        total = total + weight * distribution.log_prob(z.flatten(1)).exp()
     assume(bool((total > 1e-200).all()))
     torch.testing.assert_close(oracle.log_prob(z, t), total.log(), rtol=1e-8, atol=1e-7)
 
@@ -207,7 +207,7 @@ def test_samples_have_the_distribution_of_the_data(build):
         mean, variance = data.mean(0), data.var(0, correction=0)
     error = 5 * (variance / 20000).sqrt()
     assert ((u.mean(0) - mean).abs() <= error).all()
-    # Fourth moments of these laws are at most those of a Gaussian.
+    # Fourth moments of these distributions are at most those of a Gaussian.
     assert ((u.var(0) / variance - 1).abs() <= 5 * math.sqrt(2 / 20000)).all()
     assert torch.equal(
         oracle.sample(3, generator=torch.Generator().manual_seed(1)),

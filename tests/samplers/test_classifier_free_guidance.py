@@ -112,7 +112,7 @@ def close(ours, theirs, scale=1.0):
     torch.testing.assert_close(ours, theirs, rtol=1e-9 * scale, atol=1e-9 * scale)
 
 
-class TestKnownLaws:
+class TestKnownDistributions:
     @pytest.mark.parametrize("case", CASES, ids=IDS)
     def test_scale_one_is_the_conditional_law_and_zero_the_unconditional_one(self, case):
         known, denoiser = exact(case)

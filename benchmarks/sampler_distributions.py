@@ -1,4 +1,4 @@
-r"""The exact law of a sampler's samples for Gaussian data, without drawing any.
+r"""The exact distribution of a sampler's samples for Gaussian data, without drawing any.
 
 Let the data be u ~ N(m, v), independent per coefficient. The exact denoiser is then affine, so that a sampler with a
 fixed grid is affine in the first latent and in the white noise of its steps, coefficient by coefficient:
@@ -70,7 +70,7 @@ class InCoefficients(LinearGaussianProcess):
         return self.inner.log_sigma(t)
 
 
-class Law(NamedTuple):
+class Distribution(NamedTuple):
     """A Gaussian with independent coefficients."""
 
     mean: Tensor
@@ -252,28 +252,28 @@ class Score(NamedTuple):
     near: float = math.nan
 
 
-def error_of_law(case: Case, attempt: Attempt) -> Score:
+def error_of_distribution(case: Case, attempt: Attempt) -> Score:
     """Return the relative distance of an attempt's samples to their target; infinite where the sampler fails.
 
-    The target of a run that ends in a latent is that latent's law; of one that ends in an estimate, the law of
-    E[x | z] for the latent z of least noise that the sampler knows, which is the data's own where that has none.
+    The target of a run that ends in a latent is that latent's distribution; of one that ends in an estimate, the
+    distribution of E[x | z] for the latent z of least noise that the sampler knows: the data's own where that has none.
     """
     oracle = case.oracle
     assert isinstance(oracle, GaussianOracle)
     mean, variance = oracle.mean, oracle.variance
     first = latents(mean, variance, attempt.start)
-    target = (estimates_law if attempt.estimates else latents)(mean, variance, attempt.end)
+    target = (distribution_of_estimates if attempt.estimates else latents)(mean, variance, attempt.end)
     try:
-        law = law_of_samples(attempt, first)
+        distribution = distribution_of_samples(attempt, first)
     except NonFiniteStateError:
         return Score(math.inf, attempt.calls)
-    total = (law.mean - target.mean).square() + (law.stddev - target.stddev).square()
+    total = (distribution.mean - target.mean).square() + (distribution.stddev - target.stddev).square()
     error = (total.mean() / variance.mean()).sqrt().item()
     return Score(error if math.isfinite(error) else math.inf, attempt.calls)
 
 
-def law_of_samples(attempt: Attempt, first: Law) -> Law:
-    """Return the law of an attempt's samples for that of its first latents, by unit impulses."""
+def distribution_of_samples(attempt: Attempt, first: Distribution) -> Distribution:
+    """Return the distribution of an attempt's samples for that of its first latents, by unit impulses."""
     ends = torch.stack([first.mean + first.stddev, first.mean - first.stddev])
     impulses = _Impulses()
     out = attempt.run(ends, impulses)
@@ -283,27 +283,27 @@ def law_of_samples(attempt: Attempt, first: Law) -> Law:
         rows = first.mean.expand(impulses.drawn, *first.mean.shape)
         out = attempt.run(torch.cat([ends, rows]), _Impulses())
         variance = variance + (out[_ENDS:] - mean).square().sum(0)
-    return Law(mean, variance.sqrt())
+    return Distribution(mean, variance.sqrt())
 
 
-def latents(mean: Tensor, variance: Tensor, at: Level) -> Law:
-    """Return the law of z for its coefficients."""
+def latents(mean: Tensor, variance: Tensor, at: Level) -> Distribution:
+    """Return the distribution of z for its coefficients."""
     alpha, sigma = (value.double().reshape(value.shape[1:]) for value in (at.alpha, at.sigma))
-    return Law(alpha * mean, (alpha.square() * variance + sigma.square()).sqrt())
+    return Distribution(alpha * mean, (alpha.square() * variance + sigma.square()).sqrt())
 
 
-def estimates_law(mean: Tensor, variance: Tensor, at: Level) -> Law:
-    """Return the law of E[x | z] for the coefficients of z."""
+def distribution_of_estimates(mean: Tensor, variance: Tensor, at: Level) -> Distribution:
+    """Return the distribution of E[x | z] for the coefficients of z."""
     alpha, sigma = (value.double().reshape(value.shape[1:]) for value in (at.alpha, at.sigma))
     # A coefficient without signal or variance has the mean for its estimate.
     total = (alpha.square() * variance + sigma.square()).sqrt()
-    return Law(mean, torch.where(total > 0, alpha * variance / total, 0.0))
+    return Distribution(mean, torch.where(total > 0, alpha * variance / total, 0.0))
 
 
 def energy_distance(samples: Tensor, data: Tensor) -> float:
     """Return 2 E|X - Y| - E|X - X'| - E|Y - Y'| of samples X, without bias, and Y uniform on the rows of `data`.
 
-    Being unbiased it may fall below 0 where the two laws are close.
+    Being unbiased it may fall below 0 where the two distributions are close.
     """
     x, y = samples.double().flatten(1), data.double().flatten(1)
     n = len(x)
