@@ -26,7 +26,7 @@ def take_turns(contenders: Contenders, *, seconds: float, least: int = 7, most: 
     """Time several ways of doing one thing, in turn: A B C, B A C, C B A, ...
 
     Taking turns in one process lets a slow spell of the machine, or its clock, hit all of them alike; a median over
-    rounds then leaves the spell out. The order is drawn anew in every round, since each contender leaves caches and
+    rounds then leaves the spell out. A new order is drawn in every round, since each contender leaves caches and
     allocator behind in a state of its own.
 
     Args:

@@ -125,7 +125,7 @@ def _levels_then_zero(process: LinearGaussianProcess, steps: int, start: float, 
     if (start, stop) != (1.0, 0.0):
         msg = "this grid ends in zero"
         raise ValueError(msg)
-    if steps < 2:  # one step has nothing in between
+    if steps < 2:  # one step has no inner times
         return UniformGrid(steps).times(process)
     log_snr = process.at(torch.linspace(0, 1, 10001, dtype=torch.float64))
     mean = 2 * (log_snr.log_alpha - log_snr.log_sigma).clamp(-1e3, 1e3).flatten(1).mean(1)

@@ -10,7 +10,7 @@ Parts:
 * Gaussian data of 8x8 coefficients, variances falling with frequency like those of photographs. The distribution of a
   sampler's samples is then found exactly, without drawing any (see `sampler_distributions.py`), and so is its
   2-Wasserstein distance to the distribution that the run is after.
-* Digits: an oracle that knows 300 handwritten digits by heart. The energy distance of samples to those digits, and the
+* Digits: the exact denoiser of 300 handwritten digits. The energy distance of samples to those digits, and the
   share of samples that are one of them.
 
 Every contender has the same number of network calls: two calls a step leave half of the steps. All start from the exact

@@ -105,7 +105,7 @@ def measure(basis: type[SeparableBasis], x: Tensor, axes: int, seconds: float) -
         u, back = path()
         expected = calls["fft"]()[0]
         assert (u - expected).abs().max().item() <= tolerance, f"paths of {basis.__name__} differ at {x.shape}"
-        assert (back - x).abs().max().item() <= tolerance, f"{basis.__name__} is no inverse at {x.shape}"
+        assert (back - x).abs().max().item() <= tolerance, f"{basis.__name__} is not an inverse at {x.shape}"
     times = take_turns(calls, seconds=seconds)
     fft, matrix = (statistics.median(times[name]) for name in ("fft", "matrix"))
     return {"fft_s": fft, "matrix_s": matrix, "ratio": fft / matrix, "rounds": len(times["fft"])}

@@ -31,7 +31,7 @@ class Level:
 
     Attributes:
         process: the process.
-        t: checked times, () or (batch,), in the schedule's precision on the process's device.
+        t: checked times, () or (batch,), in the schedule dtype on the process's device.
         log_alpha: log alpha_t per coefficient, (batch or 1, ...), broadcastable to (batch, *shape).
         log_sigma: log sigma_t, in the data's units, likewise.
     """

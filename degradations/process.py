@@ -113,7 +113,7 @@ class LinearGaussianProcess(ConstantModule, ABC):
     # ---- times and coefficients ---------------------------------------------------------------------------
 
     def as_times(self, t: Time, *, name: str = "t", batch: int | None = None) -> Float[Tensor, "*batch"]:
-        """Return `t` as a checked tensor of times in the schedule's precision on the process's device.
+        """Return `t` as a checked tensor of times in the schedule dtype on the process's device.
 
         Args:
             t: a number, or a tensor of shape () or (batch,), in [0, 1].
@@ -162,7 +162,7 @@ class LinearGaussianProcess(ConstantModule, ABC):
         return t.to(self.device, schedule_dtype(self.device))
 
     def expand_times(self, t: Time) -> Float[Tensor, "..."]:
-        """Return times of shape (batch,) as (batch, 1, ..., 1) in the schedule's precision, to multiply tables with."""
+        """Return times of shape (batch,) as (batch, 1, ..., 1) in the schedule dtype, to multiply tables with."""
         t = self._as_tensor(t)
         return t.reshape(*t.shape, *(1,) * len(self.shape)) if t.ndim else t
 

@@ -170,7 +170,7 @@ def evaluate_bound(
     except Exception as error:
         if world == 1:
             raise
-        # The others wait for this process's figures: they are told before it fails.
+        # The others wait for this process's figures: they are notified before it fails.
         failure = error
     found = _gathered(found, failure, world)
     if found is None:

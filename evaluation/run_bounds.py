@@ -3,7 +3,7 @@
 For inverse heat dissipation, and wherever samples are drawn with a constant step: delta = sigma, the samples' own
 delta, and the best one per coefficient and level, fitted on training images, under independent levels and as a Markov
 chain. For Markov processes: the posterior's, the forward transition's and the fitted one on the sampler's grid, and the
-limit of continuous time. (It stands on `unmelt.training`, and so on what the `recipes` extra installs.)
+limit of continuous time. (It needs `unmelt.training`, and so what the `recipes` extra installs.)
 """
 
 from __future__ import annotations

@@ -106,7 +106,7 @@ class DenoisingLoss(nn.Module):
 
         Args:
             x: data, (batch, *shape), floating-point. The network is called once.
-            condition: what the network is told of each example; None where there is nothing. (Labels of which some are
+            condition: the network's condition, one row per example; None if it takes none. (Labels of which some are
                 left out: `unmelt.models.drop_labels`.)
             t: times in [0, 1], a number, () or (batch,); drawn from `times` if None.
             generator: source of the times' and the noise's randomness; torch's default if None.

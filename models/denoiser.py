@@ -57,7 +57,7 @@ class AbstractDenoiser(nn.Module, ABC):
         Args:
             z_t: latents, (batch, *shape).
             t: times in [0, 1], a number, () or (batch,).
-            condition: what the network is told of each row; None where there is nothing.
+            condition: the network's condition, one row per latent; None if it takes none.
             given: what the estimate is conditioned on in each row, for a denoiser with `needs_given`.
         """
 
@@ -87,7 +87,7 @@ class HasJacobianDiagonal(Protocol):
         Args:
             z_t: latents, (batch, *shape).
             t: times in [0, 1], a number, () or (batch,).
-            condition: what the network is told of each row; None where there is nothing.
+            condition: the network's condition, one row per latent; None if it takes none.
         """
         ...
 
@@ -125,7 +125,7 @@ class Denoiser(AbstractDenoiser):
 
     @property
     def classes(self) -> int | None:
-        """Number of classes that the network is told, its attribute `classes`; None if it knows none."""
+        """Number of classes that condition the network, its attribute `classes`; None if it is unconditional."""
         return getattr(unwrap(self.network), "classes", None)
 
     @override
@@ -141,7 +141,7 @@ class Denoiser(AbstractDenoiser):
         Args:
             z_t: latents, (batch, *shape).
             t: checked times, () or (batch,).
-            condition: what the network is told of each row; None where there is nothing.
+            condition: the network's condition, one row per latent; None if it takes none.
             given: must be None: neither network nor process depends on it.
 
         Raises:
@@ -186,7 +186,7 @@ def estimate(
         denoiser: its `output` and `prediction` are used, not its `forward`, which may be this.
         z_t: latents, (batch, *shape).
         t: times in [0, 1], a number, () or (batch,).
-        condition: what the network is told of each row; None where there is nothing.
+        condition: the network's condition, one row per latent; None if it takes none.
         given: what the estimate is conditioned on in each row.
 
     Raises:

@@ -64,7 +64,7 @@ class ConstantStd(ReverseStd):
     delta: float
 
     def __post_init__(self) -> None:
-        """Refuse what is no standard deviation."""
+        """Refuse what cannot be a standard deviation."""
         if not 0 <= self.delta < math.inf:
             msg = f"delta must be a standard deviation >= 0 in the data's units, got {self.delta}"
             raise ValueError(msg)

@@ -145,13 +145,13 @@ class UNet(nn.Module):
         return self.last(h)
 
     def _embed(self, t: Tensor, labels: Condition | None) -> Tensor:
-        """Return what blocks are told of each image, (batch, conditioning), before its activation."""
+        """Return the embedding that conditions the blocks, (batch, conditioning), before its activation."""
         time = self.embed(time_embedding(t, self.channels))
         if self.embed_label is not None:
             return time + self.embed_label(labels, len(t))
         if labels is not None:
             msg = (
-                "this UNet was made without classes, but is told a condition: make it with UNet(..., classes=N), or"
+                "this UNet was made without classes, but got a condition: make it with UNet(..., classes=N), or"
                 " leave the condition out"
             )
             raise ValueError(msg)
@@ -234,7 +234,7 @@ def time_embedding(t: Float[Tensor, " batch"], size: int) -> Float[Tensor, "batc
 def _norm(channels: int) -> nn.GroupNorm:
     """Return a group normalisation with 32 groups, or fewer, so that each holds at least four channels if there are.
 
-    A group of one channel would subtract the very shift by which a block is told the time.
+    A group of one channel would subtract the very shift by which a block is conditioned on the time.
     """
     most = max(1, min(_GROUPS, channels // _CHANNELS_PER_GROUP))
     return nn.GroupNorm(max(groups for groups in range(1, most + 1) if channels % groups == 0), channels)

@@ -1,8 +1,8 @@
-r"""Grids of times from 1 down to 0 for samplers: values that know where steps lie once they are told the process.
+r"""Grids of times from 1 down to 0 for samplers: values that give the times of the steps for a process.
 
 Where the steps should lie depends on the process. With l_t the log-SNR per coefficient let
 
-    y(t) = mean over coefficients of -clip(l_t) / 2,        clip to a band of log-SNRs, [-20, 20] unless told otherwise,
+    y(t) = mean over coefficients of -clip(l_t) / 2,        clip to a band of log-SNRs, [-20, 20] by default,
 
 the logarithm of the noise-to-signal ratio sigma / alpha on average. The clip keeps coefficients that have long been
 destroyed (heat's log alpha goes down to thousands), and schedules without noise at t = 0 or signal at t = 1, from
@@ -276,7 +276,7 @@ def _times_of(
     grid[0], grid[-1] = start, stop
     if not bool((grid.diff() < 0).all()):
         msg = (
-            f"{steps} such steps cannot be told apart between t = {stop} and {start}, where the log-SNR of"
+            f"{steps} such steps cannot be distinguished between t = {stop} and {start}, where the log-SNR of"
             f" {type(process).__name__} stands still or jumps: take fewer, or UniformGrid(steps)"
         )
         raise ValueError(msg)

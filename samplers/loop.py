@@ -237,7 +237,7 @@ def seed_noise(seeds: Sequence[int], count: int) -> SeedNoise:
     """Return a generator for each of `count` samples.
 
     Raises:
-        TypeError: the seeds are no integers.
+        TypeError: the seeds are not integers.
         ValueError: there are more or fewer than samples.
     """
     # Integers of numpy and of torch as well; a set has no order that would tell whose seed is whose.

@@ -119,7 +119,7 @@ class InterpolatedNoise(Noise):
 
     def __init__(self, first: int, second: int, weights: Float[Tensor, " count"]) -> None:
         if first == second:
-            msg = f"first and second must be two seeds, got {first} twice: there is nothing in between"
+            msg = f"first and second must be two seeds, got {first} twice: there is nothing between them"
             raise ValueError(msg)
         if weights.ndim != 1 or not bool(((weights >= 0) & (weights <= 1)).all()):
             msg = f"weights must be numbers in [0, 1], one for each sample, got {weights.tolist()}"

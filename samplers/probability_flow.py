@@ -75,7 +75,7 @@ class FlowField:
     Args:
         denoiser: the denoiser.
         most_calls: the solver gives up after so many calls of it.
-        condition: what the network is told of each row.
+        condition: the network's condition, one row per latent.
         given: what the estimate is conditioned on in each row.
 
     Attributes:

@@ -56,7 +56,7 @@ class SamplingResult(NamedTuple):
 
 @dataclass(frozen=True)
 class StepInfo:
-    """What a callback is told after every step.
+    """What a callback receives after every step.
 
     Attributes:
         step: number of the step, from 0.

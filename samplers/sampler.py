@@ -111,8 +111,7 @@ class Sampler:
 
         Args:
             count: how many.
-            condition: what the network is told of each sample, such as labels, (count, ...); None where there is
-                nothing.
+            condition: the network's condition, such as labels, (count, ...); None if it takes none.
             given: what the denoiser is given of each sample, such as observations, (count, ...), if it needs any.
             generator: source of randomness, torch's default if None; or one seed for each sample, which then is the
                 same whatever the batch it is drawn in (up to the rounding of the network's own sums).
@@ -214,7 +213,7 @@ class Sampler:
             z_t: latents, (batch, *shape).
             t: their time, a number, () or (batch,).
             s: the time to go to, s <= t; at s = 0 what `denoise_last` says is returned.
-            condition: what the network is told of each row; None where there is nothing.
+            condition: the network's condition, one row per latent; None if it takes none.
             given: what the denoiser is given of each row, if it needs any.
             generator: source of randomness; torch's default if None.
 

@@ -23,7 +23,7 @@ class SamplerState:
         denoiser: the denoiser.
         latent: where the batch is.
         draw: makes white noise.
-        condition: what the network is told of each row of the batch.
+        condition: the network's condition, one row per row of the batch.
         given: what the estimate is conditioned on in each row.
         past: what the stepper keeps of earlier steps, newest first.
         origin: the latent that the step before came from, where the stepper keeps it.

@@ -73,7 +73,7 @@ class PlannedStep(NamedTuple):
     """A step from `t` to `s`, with a stepper's own coefficients.
 
     Attributes:
-        t: time of the latents, () or (batch,), in the schedule's precision.
+        t: time of the latents, () or (batch,), in the schedule dtype.
         s: the time to go to, likewise.
         coefficients: tables of the stepper's, each broadcastable to (batch, *shape), in the latents' dtype.
         to_zero: whether s is known to be 0 for the whole batch.
@@ -127,7 +127,7 @@ class Stepper(ABC):
         return False
 
     def default_grid(self) -> Grid:
-        """Return the grid of a sampler that is not told another."""
+        """Return the default grid of a sampler."""
         return UniformGrid()
 
     def first_remembered(self, problem: Problem, grid: Float[Tensor, " times"]) -> int:
@@ -144,7 +144,7 @@ def plan(
     Args:
         stepper: makes the coefficients.
         problem: what is stepped through.
-        grid: falling times in the schedule's precision, (steps + 1,); all of the problem's or a part.
+        grid: falling times in the schedule dtype, (steps + 1,); all of the problem's or a part.
         dtype: dtype of the latents.
     """
     steps, first = len(grid) - 1, stepper.first_remembered(problem, grid)

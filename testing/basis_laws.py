@@ -98,7 +98,7 @@ def apart(process: LinearGaussianProcess, example: Example) -> None:
 
 
 def probes(process: LinearGaussianProcess, example: Example, number: int = 0) -> list[Float[Tensor, "batch ..."]]:
-    """Return signals of several sizes, in the schedule's precision and in float32."""
+    """Return signals of several sizes, in the schedule dtype and in float32."""
     x = signals(process, example, number)
     return [*(size * x for size in SIZES), x.float()]
 

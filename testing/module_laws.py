@@ -30,7 +30,7 @@ def copies(process: LinearGaussianProcess) -> None:
         stored = io.BytesIO()
         pickle.dump(process, stored)
     except (pickle.PicklingError, AttributeError):
-        # Classes inside functions, and lambdas: python has no name for them, which is no fault of the process.
+        # Classes inside functions, and lambdas: Python has no name for them, which is not the process's fault.
         return
     stored.seek(0)
     require_same(process, pickle.load(stored), "a pickled copy")  # noqa: S301  (written two lines above)

@@ -75,7 +75,7 @@ def minus(a: Float[Tensor, "..."], b: Float[Tensor, "..."]) -> Float[Tensor, "..
 
 
 def signals(process: LinearGaussianProcess, example: Example, number: int = 0) -> Float[Tensor, "batch ..."]:
-    """Return the example's white signals, (batch, *shape) in the schedule's precision; `number` tells sets apart.
+    """Return the example's white signals, (batch, *shape) in the schedule dtype; `number` tells sets apart.
 
     There are fewer of large ones, two at least.
     """

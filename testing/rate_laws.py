@@ -103,7 +103,7 @@ def differences(values: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
     left, right = (here - before) / STEP, (after - here) / STEP
     rounding = 1e4 * torch.finfo(here.dtype).eps * (1 + here.abs() / 1e3) / STEP
     room = CURVATURE * torch.maximum(left.abs(), right.abs()) + rounding * digits(here.dtype)
-    # Infinity minus infinity is no slope; it is masked by whoever asks.
+    # Infinity minus infinity is not a slope; callers mask it.
     return left, right, room.nan_to_num(0.0, 0.0)
 
 

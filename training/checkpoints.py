@@ -56,7 +56,7 @@ def latest_checkpoint(folder: Path) -> Path:
     """
     found = list_checkpoints(folder)
     if not found:
-        msg = f"no checkpoint under {folder}: the run stopped before its first; start it anew under another --name"
+        msg = f"no checkpoint under {folder}: the run stopped before its first; start again under another --name"
         raise FileNotFoundError(msg)
     return found[-1]
 

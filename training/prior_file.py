@@ -59,7 +59,7 @@ def read_prior(path: Path, config: RunConfig, process: LinearGaussianProcess, fi
     found = torch.load(path, map_location="cpu", weights_only=True)
     classes = _classes(config)
     if not isinstance(found, dict) or found.keys() != {_CLASS, _IMAGES, _STATE} or found[_CLASS] not in classes:
-        msg = f"{path} does not hold a prior of this run: restore the file, or train anew"
+        msg = f"{path} does not hold a prior of this run: restore the file, or train again"
         raise ValueError(msg)
     if found[_IMAGES] != fingerprint:
         msg = (

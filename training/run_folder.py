@@ -153,7 +153,7 @@ class RunFolder:
         if (found := self.load_manifest().format) != FORMAT:
             msg = (
                 f"{self.path} is a run of format {found}, and this version of unmelt reads {FORMAT}: read it with the"
-                f" version named in its {self.manifest.name}, or train anew"
+                f" version named in its {self.manifest.name}, or train again"
             )
             raise ValueError(msg)
         return json.loads(self.config.read_text())

@@ -74,7 +74,7 @@ class Trainer:
     """
 
     def __init__(self, config: RunConfig, data: ImageSplits, *, resume: bool = False) -> None:
-        # Everything is made, and thereby checked, before anything is written.
+        # Everything is made, and so checked, before anything is written.
         self.config, self.data, self.run = config, data, RunFolder(config.folder)
         self.accelerator = _accelerator(config.training)
         device = self.accelerator.device
@@ -168,7 +168,7 @@ class Trainer:
         if classes is not None and (known is None or known > classes):
             has = "no labels" if known is None else f"{known} classes"
             msg = (
-                f"the network is told of {classes} classes, and the data ({self.config.data}) has {has}: leave the"
+                f"the network is made for {classes} classes, and the data ({self.config.data}) has {has}: leave the"
                 " network's classes out, give as many as there are, or take data with labels, such as --data Digits"
             )
             raise ValueError(msg)

@@ -1,6 +1,6 @@
 """Texts as expressions: calls, names, numbers, strings and tuples of them. They are looked at, never run.
 
-Two things are written that are no Python: `path/to/file.py:Haze`, a class in a file; and `inf`, `nan`.
+Two notations are not Python's: `path/to/file.py:Haze`, a class in a file; and `inf`, `nan`.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def expression(text: str) -> ast.expr:
     """Return what a text says, as Python's syntax tree; names in files are names in it.
 
     Raises:
-        ValueError: it is no expression.
+        ValueError: it is not an expression.
     """
     places: dict[str, str] = {}
 

@@ -34,11 +34,11 @@ def why_not(make: Any, name: str, option: Any) -> str | None:
         fits = inspect.isclass(make) and all(accepts(inner, make) for inner in get_args(option))
         return None if fits else f"{name} is not {describe(option)}"
     if is_tensor(option):
-        return f"{name} is no tensor, and one that is computed could not be written down again"
+        return f"{name} is not a tensor, and a computed one could not be written down again"
     # Where nothing is known of what is expected, plain values are harmless.
     call = Deferred((), frozenset(), object) if option is Any else deferred(option)
     if option is Any and not dataclasses.is_dataclass(make):
-        return f"{name} cannot be told to be what is expected"
+        return f"it is not known whether {name} makes what is expected"
     return _why_not_made(make, name, call.result if call else option) or _why_not_from(make, name, call)
 
 
@@ -100,7 +100,7 @@ def choices(names: Mapping[str, Any], hint: Any) -> dict[str, Any]:
     for option in options(hint):
         call = deferred(option)
         result = call.result if call else option
-        # Where anything will do there is nothing to choose, and a function that makes a number is no choice of numbers.
+        # Where anything will do there is nothing to choose, nor is a function that makes a number a choice of numbers.
         if Any in options(result) or option in _PLAIN:
             continue
         classes, here = type in (option, get_origin(option)), dict[str, Any]()
@@ -119,7 +119,7 @@ def choices(names: Mapping[str, Any], hint: Any) -> dict[str, Any]:
 def _is_of_another_kind(make: Any, names: Mapping[str, Any]) -> bool:
     """Tell whether something is named by a kind of unmelt's, where just any module is expected, a network say.
 
-    Processes, bases and schedules are modules, and nobody looks for them there; nor for what they derive from.
+    Processes, bases and schedules are modules, and are not looked for there; nor is what they derive from.
     """
     kinds = [kind for kind in names.values() if inspect.isclass(kind)]
     bases = [kind for kind in kinds if any(other is not kind and issubclass(other, kind) for other in kinds)]
@@ -138,7 +138,7 @@ def _needs_tensor(make: Any, option: Any) -> bool:
 
 
 def allowed(make: Any, option: Any) -> dict[str, Parameter]:
-    """Return the parameters that are settings of a call, and no arguments that come later."""
+    """Return the parameters that are settings of a call, and not arguments that come later."""
     expected = deferred(option)
     if expected is None:
         return named(make)

@@ -151,7 +151,7 @@ def guess(name: str, known: Sequence[str]) -> str:
 
 def same(one: object, other: object) -> bool:
     """Tell whether two settings are equal; what gives no plain answer, as tensors do, is equal to itself alone."""
-    # A setting that is no number is the same setting when it is read again.
+    # NaN, read again, is the same setting.
     if isinstance(one, float) and isinstance(other, float) and math.isnan(one) and math.isnan(other):
         return True
     try:

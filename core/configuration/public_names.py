@@ -16,6 +16,7 @@ from typing import Any
 
 from . import user_modules
 from .later import guess
+from .signatures import made_by
 
 PACKAGES = (
     "unmelt.core",
@@ -62,7 +63,7 @@ class Names:
         elif rest or user_modules.split(name)[0]:
             place = user_modules.split(name)[0] or head
             msg = (
-                f"{name!r} is no name of unmelt's, and nothing else is imported unless it is trusted: "
+                f"{name!r} is not one of unmelt's names, and nothing else is imported unless it is trusted: "
                 f"trusted=({place!r},) in Python, --trust {place} in a command"
             )
             raise ValueError(msg)
@@ -84,7 +85,8 @@ class Names:
             for name, thing in found.items()
             if inspect.isclass(thing) and not issubclass(thing, Enum)
             for part, value in user_modules.members(thing).items()
-            if inspect.ismethod(value)
+            # Inherited ones too, if they make the class that they are called on.
+            if inspect.ismethod(value) and (part in vars(thing) or made_by(value) is thing)
         }
         return dict(sorted((found | inner).items()))
 
@@ -140,7 +142,7 @@ def public_name(thing: object) -> str | None:
 
 
 def _public(module: Any) -> dict[str, Any]:
-    # A package that is being imported has no list yet, and some list modules: those are no constructors.
+    # A package that is being imported has no list yet, and some list modules: those are not constructors.
     names = {name: getattr(module, name, None) for name in getattr(module, "__all__", ())}
     return {name: thing for name, thing in names.items() if inspect.isclass(thing) or inspect.isroutine(thing)}
 

@@ -148,7 +148,7 @@ class Reader:
         try:
             return made.finish()
         except LackingError as error:
-            # What is missing is nobody's mistake that has a label.
+            # What is missing has no label of its own.
             raise LocatedError(_located(Change(label=change.label), error)) from None
 
     def _change_setting(self, made: Call, name: str, before: Setting | None, change: Change, hint: Any) -> Any:
@@ -169,7 +169,7 @@ class Reader:
             return self._elements(node, hint)
         if isinstance(node, ast.Name | ast.Attribute | ast.Call):
             return self._called(node, hint)
-        remedy = "write text in quotes" if takes_text(hint) else "that is no number, text, tuple or call"
+        remedy = "write text in quotes" if takes_text(hint) else "it is not a number, text, tuple or call"
         msg = f"expected {describe(hint)}, got {display(node)}: {remedy}"
         raise ValueError(msg)
 

@@ -51,7 +51,7 @@ def from_record(kind: type[Config], record: Mapping[str, object], trusted: Itera
         trusted: modules and files of the user's that may be imported for it: `own`, `path/to/file.py`.
 
     Raises:
-        ValueError: a key is unknown, or missing without a default, or its text is no value of the field.
+        ValueError: a key is unknown, or missing without a default, or its text is not a value of the field.
     """
     return Reader(trusted).apply(kind, kind, of_record(record))
 

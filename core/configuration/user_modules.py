@@ -18,7 +18,6 @@ from pathlib import Path
 from types import ModuleType
 
 from .later import guess
-from .signatures import made_by
 
 _IN_FILE = ".py:"
 
@@ -91,12 +90,7 @@ def members(owner: object) -> dict[str, object]:
             inside = inspect.isclass(value) and value.__qualname__ == f"{base.__qualname__}.{name}"
             if not name.startswith("_") and (isinstance(value, classmethod | staticmethod) or inside):
                 found[name] = getattr(owner, name)
-    # An inherited classmethod that makes the base class is no constructor of this one.
-    return {
-        name: value
-        for name, value in found.items()
-        if not inspect.ismethod(value) or name in vars(owner) or made_by(value) is owner
-    }
+    return found
 
 
 def name_of(thing: type | object) -> str:
@@ -180,7 +174,7 @@ def _of_file(file: Path) -> ModuleType:
     taken = sys.modules.get(name)
     if taken is not None or name in sys.stdlib_module_names or not name.isidentifier():
         other = getattr(taken, "__file__", None) or "of Python"
-        why = f"there is another module {name} ({other})" if name.isidentifier() else f"{name} is no name of a module"
+        why = f"there is another module {name} ({other})" if name.isidentifier() else f"{name} is not a module name"
         msg = f"{file} cannot be imported: {why}; rename the file"
         raise ValueError(msg)
     spec = importlib.util.spec_from_file_location(name, path)

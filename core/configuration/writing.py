@@ -41,7 +41,7 @@ def write(value: object, hint: Any = None, *, complete: bool = False) -> str:
 
 
 def shown(value: object) -> str:
-    """Return `write`'s text, and where a value has none something that is no call but tells what it is."""
+    """Return `write`'s text, and where a value has none something that tells what it is but is not a call."""
     try:
         return _text(value, None, complete=False)
     except TypeError:

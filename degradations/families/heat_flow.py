@@ -21,7 +21,7 @@ class HeatFlow(LinearGaussianProcess):
     sqrt(-2 rate log(1 - t)) pixels, and a coefficient's power of time grows with its eigenvalue lambda_k.
 
     Source: Ma, Zhang, Qin, Guan & Zhang (2026), Multi-scale generative modeling with heat dissipation flow matching,
-    with time turned around: 0 is data here.
+    with time reversed: 0 is data here.
 
     Args:
         shape: shape of one signal, such as (3, 32, 32); all axes but the first are blurred.

@@ -70,9 +70,16 @@ class SequentialMasking(LinearGaussianProcess):
         duration: float,
         noise: Schedule | None = None,
     ) -> SequentialMasking:
-        """Return `SequentialMasking(basis(shape), onset, duration=duration, noise=noise)`."""
+        """Return `SequentialMasking(basis(shape), onset, duration=duration, noise=noise)`.
+
+        Raises:
+            TypeError: it is called on a subclass, which is made in its own way.
+        """
+        if cls is not SequentialMasking:
+            msg = f"{cls.__name__} is made from a shape by itself: call {cls.__name__}(shape), or SequentialMasking.of"
+            raise TypeError(msg)
         found = made("basis", basis, as_shape(shape), Basis, "CosineBasis for example")
-        return SequentialMasking(found, onset, duration=duration, noise=noise)
+        return cls(found, onset, duration=duration, noise=noise)
 
     @override
     def log_alpha(self, t: Time) -> Float[Tensor, "..."]:

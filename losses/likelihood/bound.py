@@ -71,7 +71,7 @@ class Bound:
         """Return the bound in bits per dimension with its breakdown.
 
         Args:
-            grey_levels: levels and range of the data, needed where the decoder was not told them: then the data must
+            grey_levels: levels and range of the data, needed where the decoder has none: then the data must
                 be these levels dequantised, and the width of one turns the density into a probability.
 
         Raises:

@@ -156,7 +156,7 @@ class ELBO(nn.Module):
 
         Args:
             x: data, (batch, *shape), floating-point; or integer levels where the decoder declares them.
-            condition: what the network is told of each example; None where there is nothing.
+            condition: the network's condition, one row per example; None if it takes none.
             generator: source of all randomness; torch's default if None.
 
         Raises:

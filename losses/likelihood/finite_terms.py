@@ -1,4 +1,4 @@
-"""Whether the bound is finite at all: told when it is made, before any network is called."""
+"""Whether the bound is finite at all: checked when it is made, before any network is called."""
 
 from __future__ import annotations
 

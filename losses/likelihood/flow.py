@@ -69,7 +69,7 @@ class FlowLikelihood(nn.Module):
         atol: absolute tolerance per step, > 0, for latents in the data's units, and for the log-density in nats per
             coefficient.
         most_calls: the solver gives up after so many calls of the denoiser.
-        first: time in [0, 1] of the latents unless one is told another; the process must have noise in every
+        first: time in [0, 1] of the latents unless another is given; the process must have noise in every
             coefficient there.
 
     Raises:
@@ -137,7 +137,7 @@ class FlowLikelihood(nn.Module):
 
         Args:
             x: data, (batch, *shape), floating-point; or integer levels where the decoder declares them.
-            condition: what the network is told of each example; None where there is nothing.
+            condition: the network's condition, one row per example; None if it takes none.
             generator: source of all randomness; torch's default if None.
 
         Returns:
@@ -184,7 +184,7 @@ class FlowLikelihood(nn.Module):
         Args:
             z: latents, (batch, *shape), floating-point; the equation is solved in float64 if they are, else in float32.
             t: their time in [0, 1]; `first` if None.
-            condition: what the network is told of each latent; None where there is nothing.
+            condition: the network's condition, one row per latent; None if it takes none.
             generator: source of the trace's randomness; torch's default if None.
 
         Raises:

@@ -96,7 +96,7 @@ class MonteCarlo(Summation):
     """A few levels, or times, drawn for each example: unbiased whatever the distribution, and steadier if it fits.
 
     `Stratified` and `Antithetic` times spread the draws of one example; `LossAwareTimes` puts them where the terms are
-    large (importance sampling), once `ELBO.update` told it what an earlier bound found. Draws of one example are
+    large (importance sampling), once `ELBO.update` gave it what an earlier bound found. Draws of one example are
     independent of those of others and of other replicates. Levels are those of the bound, whatever the process has.
 
     Attributes:

@@ -50,7 +50,7 @@ class Trace(ABC):
         Args:
             denoiser: the denoiser.
             u: spectra of latents, (batch, *shape), of the dtype and device that the function will be called with.
-            condition: what the network is told of each row; None where there is nothing.
+            condition: the network's condition, one row per latent; None if it takes none.
             generator: source of randomness; torch's default if None.
 
         Returns:

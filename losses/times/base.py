@@ -123,7 +123,7 @@ class TimeSampler(ABC):
 def uniform_numbers(
     count: int, *, device: torch.device, generator: torch.Generator | None = None
 ) -> Float[Tensor, " count"]:
-    """Draw independent numbers uniform in [0, 1), (count,), in the schedule's precision on `device`."""
+    """Draw independent numbers uniform in [0, 1), (count,), in the schedule dtype on `device`."""
     source = generator.device if generator is not None else device
     # On a device without float64 a number just below 1 would be rounded to 1, so it is drawn as coarse as it ends.
     dtype = min(schedule_dtype(source), schedule_dtype(device), key=lambda dtype: dtype.itemsize)
@@ -145,7 +145,7 @@ def above_zero(t: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
 
 
 def checked_uniforms(u: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
-    """Return `u` in the schedule's precision, checked to lie in [0, 1).
+    """Return `u` in the schedule dtype, checked to lie in [0, 1).
 
     Raises:
         ValueError: it does not (where values are readable; elsewhere such a number becomes NaN).
@@ -161,5 +161,5 @@ def checked_uniforms(u: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
 
 
 def checked_times(t: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
-    """Return `t` in the schedule's precision, checked to lie in [0, 1]; raises what `TimeSampler.cdf` raises."""
+    """Return `t` in the schedule dtype, checked to lie in [0, 1]; raises what `TimeSampler.cdf` raises."""
     return check_times("t", t.flatten()).reshape(t.shape).to(schedule_dtype(t.device))

@@ -208,7 +208,7 @@ class LogNormalTimes(NoiseLevelTimes):
         return (-z.square() / 2).exp() / (math.sqrt(2 * math.pi) * self.std * self.covered(low, high))
 
     def _sign(self, low: float) -> float:
-        # The upper tail of Phi has no digits below 2^-53, the lower has all: a range above the mean is turned around.
+        # The upper tail of Phi has no digits below 2^-53, the lower has all: a range above the mean is reflected.
         return -1.0 if low > self.mean else 1.0
 
     def _scaled(self, y: float) -> float:

@@ -40,7 +40,7 @@ class UniformTimes(TimeDistribution, TimeSampler):
         self, batch: int, *, device: torch.device, generator: torch.Generator | None = None
     ) -> Float[Tensor, " batch"]:
         source = generator.device if generator is not None else device
-        # torch.rand draws from [0, 1): turned around it never gives t = 0, where there is nothing to learn.
+        # torch.rand draws from [0, 1): reversed it never gives t = 0, where there is nothing to learn.
         return (1 - torch.rand(batch, generator=generator, device=source)).to(device, schedule_dtype(device))
 
 

@@ -57,7 +57,7 @@ class Weighting(ABC):
             at: the level, at times () or (batch,).
 
         Returns:
-            A tensor that broadcasts to (batch, *shape), in the schedule's precision.
+            A tensor that broadcasts to (batch, *shape), in the schedule dtype.
         """
 
     def bind(self, process: LinearGaussianProcess) -> Weighting:

@@ -64,7 +64,7 @@ class LearnedLogVariance(nn.Module):
         positions = torch.stack([t.reshape(-1), squashed.expand(t.numel())], dim=1)
         orders = torch.arange(1, self.features + 1, dtype=t.dtype, device=t.device)
         cosines = (math.pi * positions[..., None] * orders).cos().flatten(1)
-        # Autocast would round v, and thereby every loss, to a few digits.
+        # Autocast would round v, and with it every loss, to a few digits.
         with full_precision(t.device):
             return self.linear(cosines.to(self.linear.weight.dtype)).reshape(t.shape)
 

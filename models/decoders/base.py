@@ -2,7 +2,7 @@ r"""The distribution of the data given the first latent, p(x | z_first): the las
 
 It is centred on the denoiser's estimate x_hat, and how wide it is is for the decoder to say. The first latent's noise
 leaves u = u_t / alpha_t open by sigma_t / alpha_t per coefficient: that is the posterior's width under a flat prior,
-and what a decoder takes when it is told nothing else.
+and a decoder's default.
 """
 
 from __future__ import annotations

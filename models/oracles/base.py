@@ -113,7 +113,7 @@ class Oracle(AbstractDenoiser, ABC):
         return self.spectral_log_prob(*self._spectrum(z_t, t))
 
     def _spectrum(self, z_t: Tensor, t: Time) -> tuple[Tensor, Level]:
-        """Return the latents' spectrum in the schedule's precision, and the coefficients at their times."""
+        """Return the latents' spectrum in the schedule dtype, and the coefficients at their times."""
         check_signal("z_t", z_t, self.process.shape)
         at = self.process.at(t, batch=len(z_t))
         wide = self.process.to_schedule_dtype(z_t)

@@ -1,4 +1,4 @@
-r"""The exact denoiser of a finite data set: what a network that has learnt its training images by heart would say.
+r"""The exact denoiser of a finite data set: what a network that has memorised its training images would say.
 
 For x uniform on x_1 .. x_N, p(z_t) is a mixture of N Gaussians of one width, and
 

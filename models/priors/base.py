@@ -130,7 +130,7 @@ class Prior(ConstantModule, ABC):
         )
 
     def _widened(self, q: SpectralGaussian) -> SpectralGaussian:
-        """Return `q`, checked, in the schedule's precision on the prior's device."""
+        """Return `q`, checked, in the schedule dtype on the prior's device."""
         check_instance("q", q, SpectralGaussian, "process.marginal(x, 1.0) makes one")
         if tuple(q.event_shape) != self.process.shape:
             msg = f"q must be over signals of the prior's shape {self.process.shape}, got {tuple(q.event_shape)}"
@@ -139,6 +139,6 @@ class Prior(ConstantModule, ABC):
         return SpectralGaussian(q.basis, wide(q.spectral_mean), wide(q.spectral_stddev))
 
     def _latent(self, z: Tensor) -> Tensor:
-        """Return latents `z`, checked, in the schedule's precision on the prior's device."""
+        """Return latents `z`, checked, in the schedule dtype on the prior's device."""
         check_signal("z", z, self.process.shape)
         return self.process.to_schedule_dtype(z)

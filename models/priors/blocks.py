@@ -41,7 +41,7 @@ def blocks(process: LinearGaussianProcess, data: Data) -> Iterator[Float[Tensor,
     """Yield the data, (rows, *shape), none of them empty, float64 where they are and float32 otherwise.
 
     Raises:
-        TypeError: they are not floating-point, or batches are no tensors.
+        TypeError: they are not floating-point, or batches are not tensors.
         ValueError: they have another shape.
     """
     rows = rows_of(torch.Size(process.shape).numel())

@@ -190,7 +190,7 @@ class DegradedDataPrior(Prior):
         return around - (above + below) / 2 - (noise / self.kernel).square().flatten(1).sum(1) / 2
 
     def _log_sum(self, z: Tensor) -> Tensor:
-        """Return S = log 1/N sum_i exp(-1/2 |w - w_i|^2) of latents in the schedule's precision, (batch,)."""
+        """Return S = log 1/N sum_i exp(-1/2 |w - w_i|^2) of latents in the schedule dtype, (batch,)."""
         w = self._whitened(z)
         parts = [
             torch.logsumexp(-_half_squares(w, self._whitened(block.to(z.dtype))), dim=1)
@@ -199,7 +199,7 @@ class DegradedDataPrior(Prior):
         return torch.logsumexp(torch.stack(parts), dim=0) - math.log(len(self.degraded))
 
     def _whitened(self, z: Tensor) -> Tensor:
-        """Return Delta^{-1/2} (z - centre) of signals in the schedule's precision, (batch, coefficients)."""
+        """Return Delta^{-1/2} (z - centre) of signals in the schedule dtype, (batch, coefficients)."""
         residual = z - self.centre
         if not is_isotropic(self.kernel):
             residual = self.process.basis.forward(residual)

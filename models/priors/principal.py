@@ -108,7 +108,7 @@ def _moments(process: LinearGaussianProcess, data: Data) -> Moments:
 
 
 def _spectra(process: LinearGaussianProcess, data: Data) -> Iterator[Tensor]:
-    """Yield the data's coefficients, (rows, *shape), in the schedule's precision."""
+    """Yield the data's coefficients, (rows, *shape), in the schedule dtype."""
     for block in blocks(process, data):
         yield process.basis.forward(process.to_schedule_dtype(block))
 

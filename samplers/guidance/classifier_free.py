@@ -34,7 +34,7 @@ class ClassifierFreeGuidance(AbstractDenoiser):
 
     `sampler.sample(count, condition=labels)` draws guided samples; without a condition nothing is guided. For labels
     the outputs with and without come from one call of the network on a batch twice as long: of two calls each would
-    wait for the device to start it anew, and small batches leave most of a device idle. Where memory is short, let the
+    wait for the device to start it again, and small batches leave most of a device idle. Where memory is short, let the
     sampler split the batch. Rows of "no label", `classes`, are not guided. Other conditions take two calls.
 
     Args:

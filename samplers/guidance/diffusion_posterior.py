@@ -83,7 +83,7 @@ class DiffusionPosteriorSampling(ObservationGuidance):
             return estimate.detach(), torch.where(spread.blind, spread.variance * weight, pulled)
 
     def _weight(self, estimate: Tensor, y: Tensor) -> Tensor:
-        """Return V^T of -zeta times the gradient of |y - H x_hat| by x_hat, 0 where there is no residual."""
+        """Return V^T of -zeta times the gradient of |y - H x_hat| by x_hat, 0 where the residual is 0."""
         residual = self._residual(estimate, y)
         norm = residual.flatten(1).norm(dim=1).reshape(-1, *(1,) * len(self.process.shape))
         direction = torch.where(norm == 0, 0.0, residual / norm)

@@ -105,7 +105,7 @@ class ObservationGuidance(ConstantModule, AbstractDenoiser, ABC):
 
     @abstractmethod
     def _correction(self, z_t: Tensor, at: Level, condition: Condition | None, y: Tensor) -> tuple[Tensor, Tensor]:
-        """Return x_hat, and the spectrum V^T (x_hat_guided - x_hat) in the schedule's precision, (batch, *shape)."""
+        """Return x_hat, and the spectrum V^T (x_hat_guided - x_hat) in the schedule dtype, (batch, *shape)."""
 
     @override
     def forward(
@@ -120,7 +120,7 @@ class ObservationGuidance(ConstantModule, AbstractDenoiser, ABC):
         Args:
             z_t: latents, (batch, *shape).
             t: times in [0, 1], a number, () or (batch,).
-            condition: what the network is told of each row; None where there is nothing.
+            condition: the network's condition, one row per latent; None if it takes none.
             given: y, the observations, (batch, *shape).
 
         Raises:
@@ -159,7 +159,7 @@ class ObservationGuidance(ConstantModule, AbstractDenoiser, ABC):
         return Spread(posterior, (2 * at.log_sigma - at.log_alpha).exp(), blind)
 
     def _residual(self, estimate: Tensor, y: Tensor) -> Tensor:
-        """Return W^T (y - H x_hat) in the schedule's precision, 0 where nothing is observed."""
+        """Return W^T (y - H x_hat) in the schedule dtype, 0 where nothing is observed."""
         wide = self.process.to_schedule_dtype
         return self.observation.residual(wide(y), wide(estimate))
 
@@ -198,7 +198,7 @@ def recording() -> Generator[None]:
 
 
 def variance_table(process: LinearGaussianProcess, variance: DataSpectrum | Tensor | float) -> Float[Tensor, "..."]:
-    """Return the data's variances as a table of the process's shape in the schedule's precision, checked."""
+    """Return the data's variances as a table of the process's shape in the schedule dtype, checked."""
     if isinstance(variance, DataSpectrum):
         if not process.basis.agrees_with(variance.basis):
             msg = (

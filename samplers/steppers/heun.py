@@ -8,7 +8,7 @@ taken once more with the estimate running on a straight line from one to the oth
 weights per coefficient from `exponential`, where the linear part and the noise are exact. (Karras et al., 2022,
 algorithm 1, average the two slopes of du/dsigma instead, for isotropic noise. Both are of second order.) With a share
 eta of the forward noise the first guess is made *with the noise that the step adds*: the distribution of samples is
-thereby off by second order in the step, as an estimate that moves with the noise would be missed otherwise (weak second
+and so off by second order in the step, as an estimate that moves with the noise would be missed otherwise (weak second
 order; a single path is off by more).
 
 Churn (Karras et al., 2022, algorithm 2) first adds noise and goes back by as much, so that errors made on the way are
@@ -65,7 +65,7 @@ class Churn:
     noise: float = 1.0
 
     def __post_init__(self) -> None:
-        """Refuse what is no amount of noise."""
+        """Refuse what cannot be an amount of noise."""
         if not (0 <= self.amount < math.inf and 0 < self.noise < math.inf):
             msg = f"amount must be at least 0 and noise positive, got amount={self.amount}, noise={self.noise}"
             raise ValueError(msg)
@@ -150,7 +150,7 @@ class Heun(Stepper):
     churn: Churn | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what is no share of noise."""
+        """Refuse what cannot be a share of noise."""
         if not 0 <= self.eta < math.inf:
             msg = f"eta must be at least 0 (the probability flow; 1 is the time reversal), got {self.eta}"
             raise ValueError(msg)

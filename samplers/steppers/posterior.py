@@ -2,7 +2,7 @@ r"""Ancestral steps: the posterior with the data replaced by its estimate.
 
     z_s = c z_t + (1 - c alpha_{t|s}) alpha_s u_hat + stddev epsilon,    c = rho sigma_s / sigma_t,
 
-per coefficient. The coupling chooses rho and thereby the method: Markov is ancestral sampling as in DDPM,
+per coefficient. The coupling chooses rho and with it the method: Markov is ancestral sampling as in DDPM,
 Deterministic is DDIM (and cold diffusion's improved sampler where sigma is constant), Independent with a constant
 standard deviation delta is the sampler of inverse heat dissipation. The standard deviation is the posterior's,
 sigma_s sqrt(1 - rho^2), or any that the variational bound knows: the forward step's, a constant, a fitted one.

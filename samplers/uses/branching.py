@@ -94,7 +94,7 @@ def branch(
         times: branching times, falling, in (0, 1]; they need not lie on the sampler's grid. 1 branches the initial
             state itself.
         children: how many children each state has at each of these times, at least 1.
-        condition: what the network is told of all samples, (1, ...); None where there is nothing.
+        condition: the network's condition, (1, ...), the same for all samples; None if it takes none.
         given: what the denoiser is given of all samples, (1, ...), if it needs any.
         initial: the latent at t = 1, (1, *shape); drawn from the prior if None.
         generator: source of randomness; torch's default if None. The tree does not depend on `batch_size`.

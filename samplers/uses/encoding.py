@@ -37,7 +37,7 @@ def encode(
         sampler: a sampler that steps with `Adaptive`.
         z: latents, (batch, *shape). Data may stand for latents at a time with hardly any noise.
         t: their time in [0, 1); the grid's last but one if None.
-        condition: what the network is told of each row; None where there is nothing.
+        condition: the network's condition, one row per latent; None if it takes none.
         given: what the estimate is conditioned on in each row.
 
     Raises:

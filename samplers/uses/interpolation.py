@@ -84,7 +84,7 @@ def interpolate(  # noqa: PLR0913  # each is a choice
         blend: the way between the states; spherical if None where samples start from standard normal noise at t = 1,
             linear elsewhere.
         start: time of the states.
-        condition: what the network is told of each sample, (points, ...); None where there is nothing.
+        condition: the network's condition, (points, ...); None if it takes none.
         given: what the denoiser is given of each sample, if it needs any.
         batch_size: most samples at a time; all at once if None.
 
@@ -150,7 +150,7 @@ def interpolate_seeds(
         second: seed of the sample at weight 1.
         points: how many samples, the ends included, at least 2.
         blend: the way between the initial states, as in `interpolate`.
-        condition: what the network is told of each sample, (points, ...); None where there is nothing.
+        condition: the network's condition, (points, ...); None if it takes none.
         given: what the denoiser is given of each sample, if it needs any.
         batch_size: most samples at a time; all at once if None.
 
@@ -162,7 +162,7 @@ def interpolate_seeds(
     """
     weights = _weights(points)
     if first == second:
-        msg = f"first and second must be two seeds, got {first} twice: there is nothing in between"
+        msg = f"first and second must be two seeds, got {first} twice: there is nothing between them"
         raise ValueError(msg)
     a, b = torch.Generator().manual_seed(first), torch.Generator().manual_seed(second)
     # A seed's generator makes the first latent and then goes on to the steps' noise, as in `Sampler.sample`.

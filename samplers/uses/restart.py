@@ -3,7 +3,7 @@ r"""Runs that start from degraded images: deblurring, super-resolution, and what
 An image degraded as the process degrades it until t, y = A_t x + s n, is all but a latent of time t: what is missing
 is noise, of variance sigma_t^2 - s^2 per coefficient. With it the sampler goes on from there, and every run gives
 another image that y may have come from (Rissanen et al., 2023, use the same to begin from coarse images). The model is
-not told about y after that: detail below the noise is free, detail above it is kept as far as steps keep it.
+not conditioned on y after that: detail below the noise is free, detail above it is kept as far as steps keep it.
 
 Where a blur of sigma_B pixels stands in the process its own schedule tells. A small image whose pixels are means of
 blocks of m pixels is a state of `Pixelation` as it is. A blur can be made of it as well: along each axis of N pixels
@@ -73,7 +73,7 @@ def restart(
         sampler: draws the reconstructions.
         start: the degraded images, from `blurred_start`, `upsampled_start`, or `Start(process.degrade(x, t)[0], t)`.
         count: reconstructions of each image.
-        condition: what the network is told of each image; None where there is nothing.
+        condition: the network's condition, one row per image; None if it takes none.
         given: what the denoiser is given of each image, if it needs any.
         generator: source of randomness; torch's default if None. Results do not depend on `batch_size`.
         batch_size: most reconstructions at a time; all at once if None.

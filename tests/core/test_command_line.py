@@ -250,7 +250,7 @@ class TestClassesOfTheUser:
             assert run.weighting.slope == 2.0
             record = json.loads(json.dumps(to_record(run)))
             assert record["process"] == f"{place}Haze(strength=3.0)"
-            with pytest.raises(ValueError, match=r"process: '.*Haze' is no name of unmelt's.*--trust"):
+            with pytest.raises(ValueError, match=r"process: '.*Haze' is not one of unmelt's names.*--trust"):
                 from_record(Run, record)
             assert from_record(Run, record, trusted=[place.rstrip(":.")]) == run
             # Its own settings can be changed without naming it again.
@@ -260,7 +260,8 @@ class TestClassesOfTheUser:
         (workplace / "own_config.py").write_text(OWN)
         (workplace / "my.json").write_text('{"process": "own_config.Haze(strength=2)"}')
         with pytest.raises(
-            ValueError, match=r"--config my.json: process: 'own_config.Haze' is no name.*--trust own_config"
+            ValueError,
+            match=r"--config my.json: process: 'own_config.Haze' is not one of unmelt's names.*--trust own_config",
         ):
             parse(RECIPE, ["--config", "my.json"])
         assert "own_config" not in sys.modules
@@ -332,7 +333,7 @@ class TestRecords:
             ({"name": 5}, ["name: expected str, got 5"]),
             ({"process": {"levels": 5}, "name": "a"}, ["process.levels: it is None so far"]),
             ({"sizes": [{"a": 1}]}, ["sizes: expected int, got {'a': 1}"]),
-            ({"weighting": "os.system"}, ["weighting: 'os.system' is no name of unmelt's"]),
+            ({"weighting": "os.system"}, ["weighting: 'os.system' is not one of unmelt's names"]),
             ({"weighting": "UNet"}, ["weighting: UNet makes no Weighting"]),
         ],
     )

@@ -282,7 +282,6 @@ REFUSED = [
     ("HeatDissipation(50)", Process, ["comes later, so give settings by name", "levels"]),
     ("Sampler(prior=None)", TakesPrior, ["prior comes later"]),
     ("GaussianPrior.fitted", MakesPrior, ["GaussianPrior has no 'fitted' (did you mean fit?)", "of_spectrum"]),
-    ("PixelMask.of(duration=0.5)", Process, ["PixelMask has no 'of'"]),
     ("HeatDissipation(levels=2.5)", Process, ["HeatDissipation(levels=...): expected int, got 2.5"]),
     (
         "IsotropicDiffusion(schedule=EDMSchedule(rho='a'))",
@@ -306,7 +305,7 @@ REFUSED = [
         Process,
         ["PixelMask(onset=...): expected a tensor, FromFile('table.npy') say, or None, got (1, 0)"],
     ),
-    ("PixelMask(onset=radial_onset((1, 8, 8)))", Process, ["PixelMask(onset=...)", "radial_onset is no tensor"]),
+    ("PixelMask(onset=radial_onset((1, 8, 8)))", Process, ["PixelMask(onset=...)", "radial_onset is not a tensor"]),
     ("Eta(eta=2)", Coupling, ["eta must lie in [0, 1]", "got 2.0"]),
     ("ConstantStd(delta=-1)", ConstantStd, ["got -1"]),
 ]
@@ -543,7 +542,7 @@ class TestClassesOfTheUser:
             ("lacks.Haze", ["module lacks cannot be imported (ModuleNotFoundError: No module named 'not_installed'"]),
             ("syntax.py:Haze", ["syntax.py cannot be imported (SyntaxError"]),
             ("types.py:Haze", ["types.py cannot be imported: there is another module types", "rename the file"]),
-            ("no-name.py:Haze", ["no-name is no name of a module; rename the file"]),
+            ("no-name.py:Haze", ["no-name is not a module name; rename the file"]),
         ],
     )
     def test_what_is_wrong_with_them_is_told_in_one_line(self, own, text, words):

@@ -254,6 +254,11 @@ def still():
     (lambda: PixelMask(SHAPE, 0.3), TypeError, "onset must be a Tensor.*got 0.3"),
     (lambda: PixelMask(8), TypeError, "shape must be a sequence of integers"),
     (
+        lambda: PixelMask.of(SHAPE, basis=PixelBasis, onset=torch.zeros(()), duration=0.5),
+        TypeError,
+        r"PixelMask is made from a shape by itself: call PixelMask\(shape\)",
+    ),
+    (
         lambda: SequentialMasking(PixelBasis(SHAPE), torch.zeros(()), duration=0.5, noise=0.1),
         TypeError,
         "noise must be a Schedule",

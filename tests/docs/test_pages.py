@@ -179,7 +179,7 @@ class TestPages:
         packages = (core, degradations, evaluation, losses, models, samplers, guidance, testing, training)
         public = own | {n for p in packages for n in p.__all__}
         described = [degradations.LinearGaussianProcess, degradations.Coupling, degradations.Prediction]
-        described += [losses.Weighting, losses.TimeDistribution, losses.TimeSampler, models.Prior]
+        described += [losses.Weighting, losses.TimeDistribution, losses.TimeSampler, models.GaussianPrior]
         described += [samplers.Grid, samplers.Stepper, training.DataSet]
         public |= {name for each in described for name in dir(each)} | {
             "load_run",

@@ -271,7 +271,7 @@ class TestEveryDistribution:
         distribution.update(t, torch.ones(9, device=meta))
 
     def test_numbers_for_a_device_without_float64_are_drawn_as_coarse_as_they_end(self, monkeypatch):
-        """A number of 53 bits just below 1 would be rounded up to 1, which is no number to take a quantile of."""
+        """A number of 53 bits just below 1 would be rounded up to 1, which has no quantile."""
 
         def precision(device):
             return torch.float32 if device.type == "meta" else torch.float64

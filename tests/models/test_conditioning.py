@@ -70,7 +70,7 @@ class TestNetworkWithoutClasses:
 
     def test_labels_are_refused(self):
         z, t = inputs()
-        with pytest.raises(ValueError, match=r"made without classes, but is told a condition.*classes=N"):
+        with pytest.raises(ValueError, match=r"made without classes, but got a condition.*classes=N"):
             UNet(SHAPE, **SMALL)(z, t, torch.zeros(3, dtype=torch.int64))
 
 
