@@ -35,6 +35,7 @@ from torch import Tensor
 from torch.nn import functional
 from typing_extensions import override
 
+from ..core.checks import values_are_readable
 from .level import Level, log_ratio
 from .process import LinearGaussianProcess
 
@@ -63,8 +64,12 @@ class Prediction(ABC):
         """Return b, the share of the residual u_t - alpha u, likewise; infinite where a unit of noise is meant."""
 
     def noise(self, at: Level) -> Float[Tensor, "..."]:
-        """Return b sigma, the share of white noise; write it where sigma = 0 makes that 0 times infinity."""
-        return self.residual(at) * at.sigma
+        """Return b sigma, the share of white noise; where sigma = 0 makes that 0 times infinity, its limit."""
+        share = self.residual(at) * at.sigma
+        if values_are_readable(share) and not bool(share.isnan().any()):
+            return share
+        inside = at.nudged_inside()
+        return torch.where(share.isnan(), self.residual(inside) * inside.sigma, share)
 
     def target(
         self, at: Level, x: Float[Tensor, "batch ..."], noise: Float[Tensor, "batch ..."]
