@@ -4,6 +4,7 @@ import inspect
 import json
 from importlib import import_module
 from pathlib import Path
+from typing import get_type_hints
 
 import pytest
 import torch
@@ -64,31 +65,23 @@ PLACES = {
 TYPED = {
     "ChangedBasis": "ChangedBasis.of(process=HeatDissipation, basis=HaarBasis)",
     "ChannelGroups": "ChannelGroups.of(channels=(1, 2), processes=(HeatDissipation, Pixelation(levels=3)))",
-    "DegradedDataPrior": "DegradedDataPrior.fit",
     "EqualSNR": "EqualSNR(spectrum=FittedSpectrum(images=100))",
-    "Churn": "Churn(amount=10)",
-    "ConstantStd": "ConstantStd(delta=0.1)",
-    "Eta": "Eta(eta=0.5)",
     "FixedGrid": "FixedGrid((1.0, 0.5, 0.0))",
     "FlippedSNR": "FlippedSNR(spectrum=FittedSpectrum(CosineBasis))",
     "Follow": "Follow.NOISE",
     "GaussianBlur": "GaussianBlur(blur=EqualVarianceBlur(levels=9), noise=ConstantNoise(0.1))",
-    "GaussianPrior": "GaussianPrior.fit",
     "GivenVariance": "GivenVariance(basis=FourierBasis, variance=FromFile('table.npy'))",
     "GraphHeat": "GraphHeat(laplacian=FromFile('table.npy'))",
     "ImageFolder": "ImageFolder(folder='photos', size=(48, 32))",
     "LogSNRSchedule": "LogSNRSchedule(log_snr=test_vocabulary.falling)",
-    "LowRankGaussianPrior": "LowRankGaussianPrior.fit",
     "PCABasis": "FittedPCA(images=100)",
     "PixelMask": "PixelMask(onset=FromFile('table.npz', key='onset'), duration=0.2)",
-    "PowerBlur": "PowerBlur(maximum=3)",
-    "PowerLawWeighting": "PowerLawWeighting(exponent=-1)",
-    "ReverseSDE": "ReverseSDE(eta=0.5)",
     "SequentialMasking": "SequentialMasking.of(basis=HaarBasis, onset=FromFile('table.npy'), duration=0.2)",
-    "SigmoidWeighting": "SigmoidWeighting(bias=-1)",
-    "StandardNormalPrior": "StandardNormalPrior.fit",
     "WithNoise": "WithNoise.of(process=HeatDissipation, noise=CosineSchedule())",
 }
+
+# What is typed for a setting of a kind that has no default.
+EXAMPLES = {Path: "'somewhere'", float: "0.5", int: "3"}
 
 THE_RECIPES_OWN = {"Digits", "PredictPreviousLevel", "SimpleWeighting", "SumOverDimensions"}
 
@@ -132,7 +125,18 @@ def exported():
 def typed(cls, name):
     """What is typed for a class, flags and all; None where it has no place."""
     place = next((PLACES[base] for base in inspect.getmro(cls) if base in PLACES), None)
-    return place and [*place[0], f"--{place[1]}", TYPED.get(name, name)]
+    return place and [*place[0], f"--{place[1]}", TYPED.get(name) or call_of(cls, name)]
+
+
+def call_of(cls, name):
+    """A prior is fitted; of others, what has no default is given something of its kind."""
+    if issubclass(cls, Prior):
+        return f"{name}.fit"
+    hints, needed = get_type_hints(cls.__init__), inspect.signature(cls).parameters.values()
+    given = [
+        f"{p.name}={EXAMPLES[hints[p.name]]}" for p in needed if p.default is p.empty and hints.get(p.name) in EXAMPLES
+    ]
+    return f"{name}({', '.join(given)})" if given else name
 
 
 @pytest.mark.parametrize(("name", "cls"), exported().items(), ids=exported())
