@@ -91,8 +91,8 @@ def _positions(process: LinearGaussianProcess) -> tuple[str, Tensor]:
         frequency = basis.laplacian_eigenvalues().sqrt() / (2 * torch.pi)
         return "frequency (cycles per pixel)", frequency.expand(process.shape).flatten().mul(1e6).round().div(1e6)
     if isinstance(basis, HaarBasis):
-        scale = basis.scales().double()
-        return "octave (0: block means)", (basis.levels + 1 - scale).expand(process.shape).flatten()
+        scale = basis.scale_index().double()
+        return "octave (0: block means)", (basis.scales + 1 - scale).expand(process.shape).flatten()
     if isinstance(basis, EigenBasis):
         return "eigenvalue", basis.eigenvalues().cpu().expand(process.shape).flatten().mul(1e6).round().div(1e6)
     durability = torch.zeros(process.shape, dtype=torch.float64).flatten()

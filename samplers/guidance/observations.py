@@ -114,27 +114,27 @@ class LinearObservation(ConstantModule):
         return cls(basis, (-basis.laplacian_eigenvalues() * width**2 / 2).exp(), noise_std=noise_std)
 
     @classmethod
-    def block_means(cls, shape: Sequence[int], *, levels: int = 1, noise_std: float) -> LinearObservation:
-        """Return downsampling by 2^levels: every block of 2^levels pixels along each axis but the first gives its mean.
+    def block_means(cls, shape: Sequence[int], *, scales: int = 1, noise_std: float) -> LinearObservation:
+        """Return downsampling by 2^scales: every block of 2^scales pixels along each axis but the first gives its mean.
 
         Here y has the shape of x, every pixel holding its block's mean (`repeat_interleave` of the small image); what
         noise adds to the pixels of a block beyond their mean is not observed. An orthonormal coefficient is
-        2^(levels d / 2) times the mean, d being the number of coarsened axes: noise of standard deviation q on the
-        small image is `noise_std` = 2^(levels d / 2) q.
+        2^(scales d / 2) times the mean, d being the number of coarsened axes: noise of standard deviation q on the
+        small image is `noise_std` = 2^(scales d / 2) q.
 
         Args:
             shape: shape of one signal, such as (3, 32, 32).
-            levels: how often the sides are halved, at least 1.
+            scales: how often the sides are halved, at least 1.
             noise_std: standard deviation of the noise of a coefficient, in the data's units.
 
         Raises:
-            ValueError: `levels` is below 1, an axis is not divisible by 2^levels, or `noise_std` is not allowed.
+            ValueError: `scales` is below 1, an axis is not divisible by 2^scales, or `noise_std` is not allowed.
         """
-        if levels < 1:
-            msg = f"levels must be at least 1, blocks of two pixels along each axis, got {levels}"
+        if scales < 1:
+            msg = f"scales must be at least 1, blocks of two pixels along each axis, got {scales}"
             raise ValueError(msg)
-        basis = HaarBasis(shape, levels=levels)
-        return cls(basis, (basis.scales() > levels).float(), noise_std=noise_std)
+        basis = HaarBasis(shape, scales=scales)
+        return cls(basis, (basis.scale_index() > scales).float(), noise_std=noise_std)
 
     @classmethod
     def mask(cls, shape: Sequence[int], visible: Bool[Tensor, "..."], *, noise_std: float) -> LinearObservation:

@@ -216,7 +216,7 @@ def _factor(process: LinearGaussianProcess, small: Tensor) -> int:
 
 
 def _pixels_enlarged(process: Pixelation, small: Tensor, factor: int) -> Start:
-    scales = cast("HaarBasis", process.basis).levels
+    scales = cast("HaarBasis", process.basis).scales
     scale = factor.bit_length() - 1
     if factor != 2**scale or scale > scales:
         allowed = [2**j for j in range(1, scales + 1)]

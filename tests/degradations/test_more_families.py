@@ -295,7 +295,7 @@ def test_flipping_twice_is_white_noise():
 @pytest.mark.parametrize("shape", [(3, 32, 32), (2, 8, 24), (1, 32), (1, 4, 4, 8)])
 def test_pixelation_reaches_the_means_of_blocks_exactly(shape):
     process = Pixelation(shape)
-    scales, x, axes = process.basis.levels, draw(shape), len(shape) - 1
+    scales, x, axes = process.basis.scales, draw(shape), len(shape) - 1
     letters = "hwd"[:axes]
     blocks = "b c " + " ".join(f"({letter} {letter}0)" for letter in letters)
     whole = "b c " + " ".join(letters)
@@ -304,7 +304,7 @@ def test_pixelation_reaches_the_means_of_blocks_exactly(shape):
         expected = repeat(reduce(x, f"{blocks} -> {whole}", "mean", **sizes), f"{whole} -> {blocks}", **sizes)
         torch.testing.assert_close(process.degrade(x, j / scales)[0], expected, rtol=0, atol=1e-14 * 2**axes)
         # Gone, not faded to 1e-16: whatever rounding j / scales brings.
-        fine = process.basis.scales() <= j
+        fine = process.basis.scale_index() <= j
         assert not process.alpha(j / scales).expand(1, *shape)[..., fine].any()
 
 
@@ -312,23 +312,23 @@ def test_pixelation_reaches_the_means_of_blocks_exactly(shape):
 def test_pixelation_has_forgotten_a_scale_whatever_the_number_of_scales(size):
     """3 / 5 - 2 / 5 is a little less than 1 / 5 in floating point."""
     process = Pixelation((1, size))
-    scales = process.basis.levels
+    scales = process.basis.scales
     for j in range(1, scales + 1):
-        gone = process.alpha(j / scales).expand(1, 1, size)[..., process.basis.scales() <= j]
+        gone = process.alpha(j / scales).expand(1, 1, size)[..., process.basis.scale_index() <= j]
         assert not gone.any()
-        kept = process.alpha(j / scales).expand(1, 1, size)[..., process.basis.scales() > j]
+        kept = process.alpha(j / scales).expand(1, 1, size)[..., process.basis.scale_index() > j]
         assert (kept == 1).all()
 
 
 def test_pixelation_stops_at_the_scales_it_is_given_and_refuses_odd_axes():
-    process = Pixelation((1, 8, 8), levels=2)
+    process = Pixelation((1, 8, 8), scales=2)
     x = draw((1, 8, 8))
     means = reduce(x, "b c (h p) (w q) -> b c h w", "mean", p=4, q=4)
     torch.testing.assert_close(reduce(process.degrade(x, 1.0)[0], "b c (h p) (w q) -> b c h w", "max", p=4, q=4), means)
     for build, message in (
         (lambda: Pixelation((1, 5, 4)), r"divide by 2 at least once, got shape \(1, 5, 4\): pad or crop"),
-        (lambda: Pixelation((1, 4, 4), levels=0), "divide by 2 at least once"),
-        (lambda: Pixelation((1, 4, 4), levels=3), "levels must be between 0 and 2"),
+        (lambda: Pixelation((1, 4, 4), scales=0), "divide by 2 at least once"),
+        (lambda: Pixelation((1, 4, 4), scales=3), "scales must be between 0 and 2"),
     ):
         with pytest.raises(ValueError, match=message):
             build()

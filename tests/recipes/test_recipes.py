@@ -1,6 +1,8 @@
 """Recipes: each describes a run that trains, offers its settings, and shadows no library."""
 
 import importlib.util
+import re
+import shlex
 import sys
 from importlib.machinery import PathFinder
 from pathlib import Path
@@ -11,7 +13,7 @@ from small_runs import ROOT, changed, run_python
 
 from unmelt import load_run
 from unmelt.core import later
-from unmelt.core.configuration import from_record, to_record
+from unmelt.core.configuration import from_record, parse, to_record
 from unmelt.degradations import HeatDissipation, Independent, PredictPreviousLevel
 from unmelt.models import ConstantStd, UNet
 from unmelt.samplers import Posterior, UniformGrid
@@ -41,6 +43,18 @@ def photos():
         *(type(images)(images.values[::10], images.grey_levels) for images in (splits.train, splits.test))
     )
 
+
+def labelled(splits):
+    labels = (torch.arange(len(images)) % 10 for images in (splits.train, splits.test))
+    return ImageSplits(splits.train, splits.test, *labels)
+
+
+# What README gives in backticks for any of the recipes; data sets are read from the network or a folder.
+README_FLAGS = [
+    flags
+    for flags in re.findall(r"`(--[^`]+)`", (ROOT / "README.md").read_text())
+    if not flags.startswith(("--data", "--resume", "--help"))
+]
 
 TINY = later(UNet, channels=4, multipliers=(1, 2), blocks=1, attention_levels=())
 
@@ -72,6 +86,13 @@ class TestRecipes:
         assert [line["step"] for line in read_metrics(run.metrics)] == [1, 2]
         assert [path.name for path in run.checkpoints.iterdir()] == ["step_00000002"]
         assert (run.samples / "step_00000001.png").is_file()
+
+    @pytest.mark.parametrize("flags", README_FLAGS)
+    def test_each_takes_the_flags_that_readme_shows(self, recipe, photos, tmp_path, flags):
+        grid = None if recipe.RECIPE.grid is None else UniformGrid(3)
+        config = changed(recipe.RECIPE, network=TINY, grid=grid, root=tmp_path, cpu=True)
+        trainer = Trainer(parse(config, shlex.split(flags)), labelled(photos))
+        assert trainer.draw(2, seed=0).shape == (2, 3, 32, 32)
 
     def test_none_is_named_like_something_that_can_be_imported(self):
         # A script's folder comes first on its path: recipes/datasets.py would be imported in place of datasets.

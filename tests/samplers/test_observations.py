@@ -102,7 +102,7 @@ def test_blocks_give_their_means(levels):
     x, size = random_images(SHAPE), 2**levels
     small = torch.nn.functional.avg_pool2d(x, size)
     enlarged = small.repeat_interleave(size, -1).repeat_interleave(size, -2)
-    observation = LinearObservation.block_means(SHAPE, levels=levels, noise_std=0.3)
+    observation = LinearObservation.block_means(SHAPE, scales=levels, noise_std=0.3)
     torch.testing.assert_close(observation(x), enlarged, rtol=0, atol=1e-14)
     # Noise of the small image's pixels: 2^(-levels) times that of a coefficient, on two axes.
     many = torch.zeros((4000, *SHAPE), dtype=torch.float64)
@@ -192,10 +192,10 @@ class TestErrors:
             LinearObservation.blur(SHAPE, width, noise_std=0.1)
 
     def test_blocks(self):
-        with pytest.raises(ValueError, match="levels must be at least 1.*got 0"):
-            LinearObservation.block_means(SHAPE, levels=0, noise_std=0.1)
-        with pytest.raises(ValueError, match="levels must be between 0 and 2"):
-            LinearObservation.block_means(SHAPE, levels=3, noise_std=0.1)
+        with pytest.raises(ValueError, match="scales must be at least 1.*got 0"):
+            LinearObservation.block_means(SHAPE, scales=0, noise_std=0.1)
+        with pytest.raises(ValueError, match="scales must be between 0 and 2"):
+            LinearObservation.block_means(SHAPE, scales=3, noise_std=0.1)
 
     def test_signals(self):
         observation = LinearObservation.blur(SHAPE, 1.0, noise_std=0.1)

@@ -288,7 +288,7 @@ def test_small_images_that_do_not_fit_are_refused():
         with pytest.raises(ValueError, match=r"left must be a share in \(0, 1\)"):
             upsampled_start(process, images((1, 4, 4)), left=left)
     with pytest.raises(ValueError, match=r"melts blocks of \[2\] pixels along each axis, not of 4"):
-        upsampled_start(Pixelation((1, 8, 8), levels=1), images((1, 2, 2)))
+        upsampled_start(Pixelation((1, 8, 8), scales=1), images((1, 2, 2)))
     with pytest.raises(ValueError, match="enlarged by cosines"):
         upsampled_start(
             GaussianBlur((1, 8, 8), SineBlur(8.0), ConstantNoise(0.1), boundary=FourierBasis), images((1, 4, 4))

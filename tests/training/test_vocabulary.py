@@ -64,7 +64,7 @@ PLACES = {
 # What is typed where the name alone is not enough.
 TYPED = {
     "ChangedBasis": "ChangedBasis.of(process=HeatDissipation, basis=HaarBasis)",
-    "ChannelGroups": "ChannelGroups.of(channels=(1, 2), processes=(HeatDissipation, Pixelation(levels=3)))",
+    "ChannelGroups": "ChannelGroups.of(channels=(1, 2), processes=(HeatDissipation, Pixelation(scales=3)))",
     "EqualSNR": "EqualSNR(spectrum=FittedSpectrum(images=100))",
     "FixedGrid": "FixedGrid((1.0, 0.5, 0.0))",
     "FlippedSNR": "FlippedSNR(spectrum=FittedSpectrum(CosineBasis))",

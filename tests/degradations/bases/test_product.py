@@ -66,7 +66,7 @@ def test_opponent_colours_are_luminance_red_green_and_blue_yellow():
 
 def test_factors_tell_products_apart():
     pixel, cosine = PixelBasis((4,)), CosineBasis((4,))
-    once, twice = HaarBasis((4,), levels=1), HaarBasis((4,))
+    once, twice = HaarBasis((4,), scales=1), HaarBasis((4,))
     assert ProductBasis(cosine, pixel).agrees_with(ProductBasis(CosineBasis((4,)), PixelBasis((4,))))
     assert not ProductBasis(cosine, pixel).agrees_with(ProductBasis(pixel, cosine))
     assert not ProductBasis(cosine, once).agrees_with(ProductBasis(cosine, twice))
