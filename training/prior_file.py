@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -22,7 +23,8 @@ def write_prior(path: Path, prior: Prior, config: RunConfig, fingerprint: str) -
     """Write a prior, and the fingerprint of the images that it was fitted to, whole or not at all.
 
     Raises:
-        ValueError: `config` does not say that its prior is of this class, so it could not be read again.
+        ValueError: `config` does not say that its prior is of this class, or the prior that its state makes draws
+            other latents, so it could not be read again.
     """
     kind = type(prior)
     if _classes(config).get(kind.__name__) is not kind:
@@ -37,6 +39,7 @@ def write_prior(path: Path, prior: Prior, config: RunConfig, fingerprint: str) -
         for name, kept in prior.state_dict().items()
         if not name.startswith("process.")
     }
+    _check_returns(prior, state)
     write_tensors_atomically(path, {_CLASS: kind.__name__, _IMAGES: fingerprint, _STATE: state})
 
 
@@ -68,6 +71,24 @@ def read_prior(path: Path, config: RunConfig, process: LinearGaussianProcess, fi
         )
         raise ValueError(msg)
     return classes[found[_CLASS]].from_state_dict(process, found[_STATE])
+
+
+def _check_returns(prior: Prior, state: Mapping[str, object]) -> None:
+    """Refuse a prior that its state does not tell everything of."""
+    kind = type(prior).__name__
+    why = "draws other latents"
+    try:
+        again = type(prior).from_state_dict(prior.process, state)
+        again.to(prior.process.device)
+        draws = [each.sample(2, generator=torch.Generator().manual_seed(0)) for each in (prior, again)]
+    except (TypeError, ValueError) as error:
+        why, draws = f"cannot be made ({error})", []
+    if not draws or not torch.equal(*draws):
+        msg = (
+            f"{kind} made again from its state_dict {why}: keep all that its constructor takes beside the process in"
+            " buffers named by `tables`, or write get_extra_state and set_extra_state"
+        )
+        raise ValueError(msg)
 
 
 def _classes(config: RunConfig) -> dict[str, type[Prior]]:

@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from ..core import resolve
+from ..core.checks import check_instance
 from ..core.pictures import grid, save_png
 from ..models import EMA, Prior, drop_labels
 from .building import build_denoiser, build_loss, build_process, build_sampler, class_columns, classes_in_order
@@ -26,6 +27,7 @@ from .learning_rate import learning_rate_factor
 from .manifest import write_manifest
 from .metrics import Records, Window
 from .prior_file import read_prior, write_prior
+from .rehearsal import rehearse
 from .run_config import Precision, RunConfig, Training
 from .run_folder import RunFolder
 
@@ -75,6 +77,7 @@ class Trainer:
 
     def __init__(self, config: RunConfig, data: ImageSplits, *, resume: bool = False) -> None:
         # Everything is made, and so checked, before anything is written.
+        check_instance("data", data, ImageSplits, "as load() of a DataSet returns it")
         self.config, self.data, self.run = config, data, RunFolder(config.folder)
         self.accelerator = _accelerator(config.training)
         device = self.accelerator.device
@@ -98,6 +101,7 @@ class Trainer:
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, learning_rate_factor(config.training))
         loader = self._loader()
         if not resume:
+            rehearse(self.denoiser, self.sampler, data.train)
             self._write(fitted)
         elif self.accelerator.is_main_process and not self.run.prior.is_file():
             write_prior(self.run.prior, self.prior, config, data.train.fingerprint())

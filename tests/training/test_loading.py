@@ -29,6 +29,7 @@ from unmelt.models import DegradedDataPrior, GaussianPrior, KernelDivergence, Lo
 from unmelt.samplers import Multistep, Posterior, Sampler, UniformGrid
 from unmelt.training import load_run
 from unmelt.training.prior_file import read_prior, write_prior
+from unmelt.training.rehearsal import rehearse
 
 SHAPE = (1, 4, 4)
 
@@ -262,8 +263,10 @@ class TestFitted:
 
 
 OWN = """
+import torch
+
 from unmelt.degradations import CosineBasis, LinearGaussianProcess
-from unmelt.models import GaussianPrior
+from unmelt.models import GaussianPrior, Prior, StandardNormalPrior
 
 
 class Fog(LinearGaussianProcess):
@@ -293,6 +296,43 @@ def secretly(process, data):
 
 def openly(process, data) -> Wide:
     return Wide.fit(process, data)
+
+
+class Forgetful(Prior):
+    tables = ("mean",)
+
+    def __init__(self, process, mean, stddev=0.1):
+        super().__init__(process)
+        self.register_buffer("mean", mean)
+        self.stddev = stddev
+
+    @classmethod
+    def fit(cls, process, data, stddev: float = 0.1) -> Prior:
+        return cls(process, next(iter(data)).mean(0), stddev)
+
+    def sample(self, count, generator=None):
+        return self.mean + self.stddev * torch.randn(count, *self.mean.shape, generator=generator)
+
+    def log_prob(self, z):
+        raise NotImplementedError
+
+
+class Untabled(Forgetful):
+    tables = ()
+
+
+class Small(StandardNormalPrior):
+    def sample(self, count, *, generator=None):
+        return torch.randn(count, 1, generator=generator)
+
+
+class Wrong(torch.nn.Module):
+    def __init__(self, shape):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.ones(()))
+
+    def forward(self, z, t, condition):
+        return self.weight * z[:, :1, :1]
 """
 
 
@@ -346,3 +386,38 @@ class TestOwnClasses:
             found = load_run(trainer.run.path, trusted=("fog_of_a_user",)).prior
             assert type(found) is fog.Wide
             assert found.agrees_with(trainer.prior)
+
+    def test_a_prior_whose_state_does_not_tell_all_is_refused_before_training(self, foggy, fog, splits):
+        prior = changed(foggy, prior=later(fog.Forgetful.fit))
+        # Its default comes back, another setting would not.
+        assert load_run(train(prior, splits).run.path, trusted=("fog_of_a_user",)).prior.stddev == 0.1
+        for name, make, words in (
+            ("lost", later(fog.Forgetful.fit, stddev=0.3), "Forgetful made again from its state_dict draws other"),
+            ("none", later(fog.Untabled.fit), "Untabled made again from its state_dict cannot be made.*tables"),
+        ):
+            config = changed(foggy, name=name, prior=make)
+            with pytest.raises(ValueError, match=words):
+                begin(config, splits)
+            assert not config.folder.exists()
+
+    def test_what_would_fail_in_the_first_step_or_the_first_sample_fails_before(self, foggy, fog, splits):
+        for changes, words in (
+            ({"network": later(fog.Wrong)}, r"the network returned shape \(2, 1, 1, 4\)"),
+            ({"prior": later(fog.Small.fit)}, r"Small.sample\(2\) must return shape \(2, 1, 4, 4\), got \(2, 1\)"),
+        ):
+            with pytest.raises(ValueError, match=words):
+                begin(changed(foggy, **changes), splits)
+        with pytest.raises(TypeError, match="data must be an ImageSplits"):
+            begin(foggy, (splits.train, splits.test))
+        assert not foggy.folder.exists()
+
+    def test_the_rehearsal_changes_nothing(self, foggy, splits):
+        before = torch.random.get_rng_state()
+        trainer = begin(foggy, splits)
+        network, state = trainer.denoiser, torch.random.get_rng_state()
+        kept = {name: value.clone() for name, value in network.state_dict().items()}
+        rehearse(network, trainer.sampler, splits.train)
+        assert torch.equal(torch.random.get_rng_state(), state)
+        assert all(torch.equal(value, network.state_dict()[name]) for name, value in kept.items())
+        assert network.training
+        torch.random.set_rng_state(before)

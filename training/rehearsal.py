@@ -1,0 +1,45 @@
+"""A rehearsal on two images: what fails in the first step, or when samples are drawn, fails before a run is made."""
+
+from __future__ import annotations
+
+import torch
+
+from ..core.evaluation_mode import evaluating
+from ..models import Denoiser
+from ..samplers import Sampler
+from .data import Images
+
+_IMAGES = 2
+
+
+@torch.no_grad()
+def rehearse(denoiser: Denoiser, sampler: Sampler, images: Images) -> None:
+    """Call the network on two images, draw two latents from the prior, and take the sampler's first and last step.
+
+    Nothing is changed by it: networks are in evaluation mode, and the state of random numbers is restored.
+
+    Args:
+        denoiser: what is trained.
+        sampler: what samples are drawn with.
+        images: the training images.
+
+    Raises:
+        ValueError: the network's output, or the prior's draw, has another shape than the latents.
+        Exception: whatever a part of the user's raises.
+    """
+    process, prior, times = denoiser.process, sampler.prior, sampler.times
+    labels = None if denoiser.classes is None else torch.arange(_IMAGES, device=process.device) % denoiser.classes
+    expected = (_IMAGES, *process.shape)
+    devices = [process.device] if process.device.type == "cuda" else []
+    with torch.random.fork_rng(devices), evaluating(denoiser), evaluating(sampler.denoiser):
+        x = images.scaled(slice(0, _IMAGES)).to(process.device)
+        denoiser(process.corrupt(x, torch.randn_like(x), 0.5), 0.5, labels)
+        z = prior.sample(_IMAGES)
+        if z.shape != expected:
+            msg = f"{type(prior).__name__}.sample({_IMAGES}) must return shape {expected}, got {tuple(z.shape)}"
+            raise ValueError(msg)
+        for t, s in (times[:2], times[-2:]):
+            z = sampler.step(z, t, s, condition=labels)
+            if z.shape != expected:
+                msg = f"a step of {sampler.stepper} must leave latents of shape {expected}, got {tuple(z.shape)}"
+                raise ValueError(msg)
