@@ -9,7 +9,6 @@ from pathlib import Path
 import torch
 from einops import rearrange
 from jaxtyping import Float, UInt8
-from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
@@ -69,6 +68,9 @@ def save_gif(path: Path, frames: Sequence[UInt8[Tensor, "rows columns 3"]]) -> N
 
 def save_loss_curve(path: Path, metrics: Sequence[Mapping[str, int | float]]) -> None:
     """Draw the training loss over steps from lines of metrics.jsonl."""
+    # Imported here: it takes a third of a second, and most programs draw no curve.
+    from matplotlib.figure import Figure  # noqa: PLC0415
+
     figure = Figure(figsize=(6.4, 3.6), layout="constrained")
     axes = figure.subplots()
     axes.plot([line["step"] for line in metrics], [line["loss"] for line in metrics], color="#1f6f8b", linewidth=1.5)

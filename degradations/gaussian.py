@@ -39,7 +39,7 @@ class SpectralGaussian:
 
     @property
     def batch_shape(self) -> torch.Size:
-        """The batch's size, (batch,)."""
+        """The batch's size, (batch,), named as in torch.distributions."""
         return self.spectral_mean.shape[:1]
 
     @property

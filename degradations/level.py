@@ -41,6 +41,10 @@ class Level:
     log_alpha: Float[Tensor, "..."]
     log_sigma: Float[Tensor, "..."]
 
+    def __repr__(self) -> str:
+        """Show the process's name and the times."""
+        return f"Level({type(self.process).__name__}, t={self.t.tolist()})"
+
     @property
     def alpha(self) -> Float[Tensor, "..."]:
         """alpha_t per coefficient."""

@@ -69,7 +69,10 @@ class Prediction(ABC):
         if values_are_readable(share) and not bool(share.isnan().any()):
             return share
         inside = at.nudged_inside()
-        return torch.where(share.isnan(), self.residual(inside) * inside.sigma, share)
+        limit = self.residual(inside) * inside.sigma
+        # So close to the end, what is this large grows without bound.
+        limit = torch.where(limit.abs() > LARGEST_GAIN, torch.copysign(at.constant(torch.inf), limit), limit)
+        return torch.where(share.isnan(), limit, share)
 
     def target(
         self, at: Level, x: Float[Tensor, "batch ..."], noise: Float[Tensor, "batch ..."]

@@ -121,11 +121,14 @@ class LinearGaussianProcess(ConstantModule, ABC):
             batch: size that a one-axis `t` must have.
 
         Raises:
-            TypeError: `t` is an integer tensor.
+            TypeError: `t` is an integer tensor, or neither number nor tensor.
             ValueError: `t` has another shape, or lies outside [0, 1] (where values are readable;
                 on an accelerator and in compiled graphs such a time becomes NaN instead).
         """
         if not isinstance(t, Tensor):
+            if not hasattr(t, "__float__"):
+                msg = f"{name} must be a number or a tensor of times in [0, 1], got {t!r:.60}: torch.tensor makes one"
+                raise TypeError(msg)
             # A number is checked where it is: making it a tensor on an accelerator first would hide it.
             t = torch.tensor(float(t), dtype=torch.float64)
         return self.to_schedule_dtype(check_times(name, t, batch))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from .bound_report import LikelihoodReport
@@ -15,8 +16,7 @@ _WIDTH = 24
 def main(arguments: list[str] | None = None) -> None:
     """Evaluate a run and print a line for each of its bounds."""
     options = _parser().parse_args(arguments)
-    titles = ("total", "prior", "levels", "reconstruction")
-    print(f"bits per dimension\n{'reverse standard deviation':28}" + "".join(f"{t:>{_WIDTH}}" for t in titles))  # noqa: T201
+    table = _Table()
     try:
         evaluate_run(
             options.run,
@@ -26,7 +26,7 @@ def main(arguments: list[str] | None = None) -> None:
             batch_size=options.batch_size,
             seed=options.seed,
             progress=sys.stderr.isatty(),
-            report=_print,
+            report=table.add,
             trusted=options.trust,
         )
     except (ConnectionError, FileNotFoundError, FloatingPointError, ValueError) as error:
@@ -51,10 +51,23 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _print(name: str, report: LikelihoodReport) -> None:
-    bits = report.bits_per_dim()
-    parts = (bits.total, bits.prior, bits.diffusion, bits.reconstruction)
-    print(f"{name:28}" + "".join(f"{part!s:>{_WIDTH}}" for part in parts), flush=True)  # noqa: T201
+class _Table:
+    """The bounds of a run, a line each, under a heading that comes with the first."""
+
+    def __init__(self) -> None:
+        self._begun = False
+
+    def add(self, name: str, report: LikelihoodReport) -> None:
+        """Print one bound."""
+        bits = report.bits_per_dim()
+        if not self._begun:
+            print("bits per dimension")  # noqa: T201
+            self._print("reverse standard deviation", ("total", "prior", "levels", "reconstruction"))
+        self._begun = True
+        self._print(name, (bits.total, bits.prior, bits.diffusion, bits.reconstruction))
+
+    def _print(self, name: str, columns: Sequence[object]) -> None:
+        print(f"{name:28}" + "".join(f"{column!s:>{_WIDTH}}" for column in columns), flush=True)  # noqa: T201
 
 
 if __name__ == "__main__":

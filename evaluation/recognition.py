@@ -6,9 +6,6 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
-from sklearn.kernel_approximation import Nystroem
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
 from torch import Tensor
 
 from .neighbours import nearest_neighbours
@@ -44,6 +41,11 @@ class Recogniser:
     """
 
     def __init__(self, images: Float[Tensor, "count channels height width"], labels: Int[Tensor, " count"]) -> None:
+        # Imported here: it takes a second, which a misspelt flag of a recipe should not wait for.
+        from sklearn.kernel_approximation import Nystroem  # noqa: PLC0415
+        from sklearn.linear_model import LogisticRegression  # noqa: PLC0415
+        from sklearn.pipeline import make_pipeline  # noqa: PLC0415
+
         self._images = images.flatten(1)
         pixels = self._images.numpy()
         # The usual width of an RBF kernel: 1 / (dimensions x variance).

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from typing_extensions import override
 
-from ..core.checks import check_signal
+from ..core.checks import check_instance, check_signal
 from ..degradations import LinearGaussianProcess, Prediction, PredictX
 from ..degradations.process import Time
 from .conditions import Condition
@@ -104,7 +104,7 @@ class Denoiser(AbstractDenoiser):
             another range.
 
     Raises:
-        TypeError: the network does not take three arguments.
+        TypeError: the network does not take three arguments, or `prediction` is not a `Prediction`.
         ValueError: `process` cannot convert `prediction` stably; the message names the ones that it can.
     """
 
@@ -118,6 +118,7 @@ class Denoiser(AbstractDenoiser):
     ) -> None:
         super().__init__(process)
         _check_network(network)
+        check_instance("prediction", prediction, Prediction, "PredictX() for example")
         prediction.require_stable(process)
         self.network = network
         self.prediction = prediction

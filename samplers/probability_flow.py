@@ -118,7 +118,7 @@ class FlowField:
         return rates
 
     def callback_step(self, t: Tensor, state: tuple[Tensor, ...], step: Tensor) -> None:
-        """Stop before a step that leads nowhere, with words that say what may be wrong."""
+        """Called by torchdiffeq before every step: stop where it leads nowhere, and say what may be wrong."""
         del state
         if bool(t + step != t) and self.calls < self.most_calls:
             return

@@ -56,9 +56,9 @@ class Sampler:
         self,
         denoiser: AbstractDenoiser,
         stepper: Stepper | None = None,
-        *,
         grid: Grid | None = None,
         prior: Prior | None = None,
+        *,
         denoise_last: bool = True,
     ) -> None:
         check_instance("denoiser", denoiser, AbstractDenoiser, "Denoiser(network, process, prediction=...) for example")

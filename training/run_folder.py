@@ -148,7 +148,8 @@ class RunFolder:
     def _record(self) -> dict[str, Any]:
         """Return the stored configuration as text, which nothing is made of yet."""
         if not self.config.is_file():
-            msg = f"{self.path} holds no run (no {self.config.name}): give the folder of one, or leave out --resume"
+            name = self.config.name
+            msg = f"{self.path} holds no run (no {name}): give the folder of one, or start one without --resume"
             raise FileNotFoundError(msg)
         if (found := self.load_manifest().format) != FORMAT:
             msg = (

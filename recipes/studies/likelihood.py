@@ -9,12 +9,11 @@ The second table needs no training: Gaussian data whose exact denoiser and exact
 """
 
 import math
-import sys
 from dataclasses import replace
 from typing import NamedTuple
 
 import torch
-from pages import DOCS, ROOT, trained, write_table
+from pages import DOCS, ROOT, asked, trained, write_table
 from torch import Tensor
 
 from unmelt.core import later
@@ -202,5 +201,5 @@ def negative_log_likelihood(oracle: GaussianOracle, x: Tensor) -> Tensor:
 
 if __name__ == "__main__":
     tables = {"oracles": oracles, "models": models}
-    for wanted in sys.argv[1:] or tables:
+    for wanted in asked([*tables]):
         write_table(PAGE, wanted, tables[wanted]())

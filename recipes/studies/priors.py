@@ -4,12 +4,11 @@ The digits' models are those of likelihood.py, trained first where they are miss
 """
 
 import math
-import sys
 from collections.abc import Callable
 
 import torch
 from likelihood import DDPM, HEAT, mean
-from pages import DOCS, trained, write_table
+from pages import DOCS, asked, trained, write_table
 from torch import Tensor
 
 from unmelt.degradations import HeatDissipation, LinearGaussianProcess
@@ -101,5 +100,5 @@ def correlation(images: Tensor) -> float:
 
 if __name__ == "__main__":
     tables: dict[str, Callable[[], str]] = {"digits": digits, "photographs": photographs}
-    for wanted in sys.argv[1:] or tables:
+    for wanted in asked([*tables]):
         write_table(PAGE, wanted, tables[wanted]())

@@ -9,7 +9,6 @@ more; each is kept in the model's folder as soon as it is there, so that a scrip
 import io
 import json
 import math
-import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +17,7 @@ from typing import Any, NamedTuple
 import pages
 import torch
 from matplotlib.font_manager import findfont
-from pages import DOCS, ROOT, write_table
+from pages import DOCS, ROOT, asked, write_table
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
@@ -479,7 +478,7 @@ DRAWINGS = (draw_trajectories, draw_shared, draw_interpolations, draw_tree, draw
 
 
 if __name__ == "__main__":
-    wanted = sys.argv[1:] or ["pictures", "figures"]
+    wanted = asked(["pictures", "figures"])
     if "pictures" in wanted:
         digits = trained(X)
         for drawing in DRAWINGS:

@@ -25,6 +25,10 @@ def test_a_level_has_the_process_s_coefficients_at_its_times(name):
         torch.testing.assert_close(alone.log_alpha.expand(shape), whole, rtol=1e-14, atol=0)
 
 
+def test_it_shows_its_process_and_times():
+    assert repr(EVERY_PROCESS["heat"].at(TIMES)) == "Level(HeatDissipation, t=[0.0, 0.3, 1.0])"
+
+
 def test_one_time_is_made_a_time_for_each_example():
     at = EVERY_PROCESS["blurring"].at(0.3)
     assert at.t.shape == ()

@@ -15,6 +15,7 @@ from unmelt.degradations import (
     GaussianBlur,
     HeatDissipation,
     IsotropicDiffusion,
+    LinearSchedule,
     PredictEpsilon,
     Prediction,
     PredictPreviousLevel,
@@ -41,6 +42,16 @@ class PredictMixture(Prediction):
 
     def residual(self, at):
         return at.constant(self.weight)
+
+
+class PredictVelocity(Prediction):
+    """epsilon - x, the velocity of a straight path (Liu et al., 2023): b is infinite without noise, b sigma is 1."""
+
+    def signal(self, at):
+        return at.constant(-1.0)
+
+    def residual(self, at):
+        return (-at.log_sigma).exp()
 
 
 PREDICTIONS = [
@@ -113,6 +124,15 @@ def test_the_exact_conversion_is_the_table_s(prediction, t, name):
     factor = prediction.error_factor(at).expand(shape)
     known = expected[1].isfinite()
     torch.testing.assert_close(factor[known], expected[1].abs()[known], rtol=1e-12, atol=1e-300)
+
+
+def test_the_share_of_noise_is_a_limit_where_there_is_none():
+    at = IsotropicDiffusion((1, 2), RectifiedFlowSchedule()).at(torch.tensor([0.0, 0.4], dtype=torch.float64))
+    # Next to t = 0, b sigma is 1 within rounding; what grows like 1 / sigma has no limit.
+    torch.testing.assert_close(
+        PredictVelocity().noise(at).flatten().double(), torch.ones(2).double(), rtol=1e-15, atol=0
+    )
+    assert PredictScore().noise(at).flatten().tolist() == [-math.inf, -2.5]
 
 
 def test_limits_of_the_table():
@@ -222,6 +242,12 @@ SHARP = GaussianBlur((1, 32, 32), SineBlur(20.0), ConstantNoise(0.01))
         (HeatDissipation((1, 32, 32), sigma=0.0), PredictV(), ["PredictX()"]),
         (SHARP, PredictEpsilon(), ["PredictX()", "PredictV()"]),
         (IsotropicDiffusion((1, 2), RectifiedFlowSchedule()), PredictScore(), ["PredictX()", "PredictV()"]),
+        (
+            IsotropicDiffusion((1, 2), LinearSchedule()),
+            PredictScore(),
+            ["PredictX()", "PredictEpsilon()", "PredictV()"],
+        ),
+        (IsotropicDiffusion((1, 2), ConstantNoise(0.0)), PredictVelocity(), ["PredictX()", "PredictEpsilon()"]),
         (IsotropicDiffusion((1, 2), ConstantNoise(0.0)), PredictScore(), ["PredictX()", "PredictEpsilon()"]),
     ],
 )
@@ -241,6 +267,8 @@ def test_unstable_predictions_are_refused_with_the_stable_ones_named(process, pr
         (HeatDissipation((1, 32, 32)), PredictX()),
         (HeatDissipation((1, 32, 32)), PredictMixture(-0.3)),
         (WithNoise(HeatDissipation((1, 8, 8)), RectifiedFlowSchedule()), PredictV()),
+        (IsotropicDiffusion((1, 2), RectifiedFlowSchedule()), PredictVelocity()),
+        (IsotropicDiffusion((1, 2), LinearSchedule()), PredictVelocity()),
     ],
 )
 def test_the_papers_own_predictions_are_accepted(process, prediction):

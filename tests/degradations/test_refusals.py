@@ -361,6 +361,8 @@ def still():
     # times
     (lambda: HEAT.marginal(X, torch.rand(4)), ValueError, r"t must have shape \(\) or \(3,\).*got \(4,\)"),
     (lambda: HEAT.log_snr(torch.rand(2, 1)), ValueError, r"t must have shape.*got \(2, 1\)"),
+    (lambda: HEAT.at([0.1, 0.5]), TypeError, r"t must be a number or a tensor of times in \[0, 1\], got \[0.1, 0.5\]"),
+    (lambda: HEAT.at("0.5"), TypeError, "t must be a number or a tensor of times.*got '0.5'"),
     (lambda: HEAT.as_times(torch.tensor([3, 4])), TypeError, r"floating-point time.*torch.int64: pass level / levels"),
     # paths
     (lambda: HEAT.sample_path(X, [0.5, 0.2]), ValueError, r"times must not fall, got \[0.5, 0.2\]"),

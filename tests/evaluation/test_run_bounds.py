@@ -144,6 +144,7 @@ def test_the_command_prints_a_line_each_and_explains_errors(heat, capsys):
     assert f"written: {heat.folder / 'likelihood_20.json'}" in printed
     with pytest.raises(SystemExit, match="^error: nowhere holds no run"):
         main(["nowhere"])
+    assert not capsys.readouterr().out
 
 
 @pytest.mark.full

@@ -144,6 +144,11 @@ class TestStability:
     def test_a_prediction_that_can_is_taken(self, name, prediction):
         assert Denoiser(Scale(), PROCESSES[name], prediction=prediction).prediction is prediction
 
+    @pytest.mark.usefixtures("as_in_production")
+    def test_the_class_of_a_prediction_is_none(self):
+        with pytest.raises(TypeError, match="prediction must be a Prediction.*the class PredictX"):
+            Denoiser(Says(torch.zeros(1, 1, 2, 2)), IsotropicDiffusion((1, 2, 2)), prediction=PredictX)
+
     def test_levels_are_asked_for_where_the_process_has_none(self):
         with pytest.raises(ValueError, match=r"IsotropicDiffusion is continuous.*PredictPreviousLevel\(levels=200\)"):
             Denoiser(Scale(), PROCESSES["isotropic"], prediction=PredictPreviousLevel())

@@ -109,7 +109,7 @@ REFUSED = [
         "steps add no noise.*leave it out",
     ),
     # What turns out when it is all put together, before anything is written.
-    ("--resume", 1, "holds no run .*leave out --resume"),
+    ("--resume", 1, "holds no run .*without --resume"),
     ("--data ImageFolder(folder='nowhere')", 1, r"no folder nowhere: .*--data\.folder PATH"),
     ("--data.low 2", 1, "low < high, got low = 2"),
     ("--data CIFAR10", 1, "CIFAR-10 is not on this machine.*--data PhotoCrops"),

@@ -141,7 +141,7 @@ class TestResume:
             begin(training(steps=3), other, resume=True)
 
     def test_without_a_run_or_a_checkpoint_nothing_is_resumed_or_changed(self, training, splits):
-        with pytest.raises(FileNotFoundError, match="holds no run.*leave out --resume"):
+        with pytest.raises(FileNotFoundError, match="holds no run.*without --resume"):
             begin(training("none"), splits, resume=True)
         assert not training("none").folder.exists()
         before = begin(training("begun"), splits).run.config.read_bytes()
