@@ -57,7 +57,7 @@ types: $(READY) ## Type-check the built and installed wheel (strict), then recip
 	@$(BIN)/pyright --level warning --warnings
 
 benchmark: $(READY) ## Time the process beside hand-written forms, and a run on whatever device is there
-	@$(BIN)/python benchmarks/process.py
+	@$(BIN)/python benchmarks/process_speed.py
 	@$(BIN)/python benchmarks/transforms.py
 	@$(BIN)/python benchmarks/device.py
 	@$(BIN)/python benchmarks/samplers.py --quick
@@ -78,7 +78,7 @@ sampling: $(READY) ## Train two small models; pictures and tables of docs/sampli
 	@$(BIN)/python recipes/studies/sampling.py
 
 pictures: $(READY) ## Copy the pictures that README shows of the demo
-	@$(BIN)/python docs/pictures.py runs/$(NAME)
+	@$(BIN)/python docs/demo_pictures.py runs/$(NAME)
 
 clean: ## Remove .venv, build products and caches (runs stay)
 	@rm -rf $(VENV) build .pytest_cache .ruff_cache .hypothesis *.egg-info

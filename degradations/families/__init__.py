@@ -11,7 +11,7 @@ from .pixel_mask import PixelMask, radial_onset
 from .pixelation import Pixelation
 from .sequential_masking import SequentialMasking
 from .soft import SoftDiffusion
-from .spectral import SpectralDiffusion
+from .spectral_diffusion import SpectralDiffusion
 from .variance_preserving_blur import VariancePreservingBlur
 
 __all__ = [

@@ -11,7 +11,7 @@ from typing_extensions import override
 
 from ...degradations import Level
 from .base import Weighting
-from .bound import BoundWeighting
+from .variational_bound import BoundWeighting
 
 
 @dataclass(frozen=True)

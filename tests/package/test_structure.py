@@ -17,9 +17,7 @@ SHARED = {
     "__init__": "the folder",
     "__main__": "its command",
     "base": "the abstract class that its files derive from",
-    "bound": "the bound on the log-likelihood: its value, and the weighting that makes a loss of it",
     "gaussian": "the Gaussian one of its kind",
-    "spectral": "by coefficients in a basis",
 }
 
 

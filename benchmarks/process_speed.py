@@ -1,8 +1,8 @@
 """Times what unmelt adds around a network, beside the same work written out by hand.
 
-    python benchmarks/process.py                        # everything, about two minutes on two cores
-    python benchmarks/process.py --only pairs           # one part
-    python benchmarks/process.py --json numbers.json    # medians, quartiles, hardware and versions
+    python benchmarks/process_speed.py                        # everything, about two minutes on two cores
+    python benchmarks/process_speed.py --only pairs           # one part
+    python benchmarks/process_speed.py --json numbers.json    # medians, quartiles, hardware and versions
 
 Parts:
 
