@@ -1,4 +1,4 @@
-"""Copies the pictures that README shows of the demo: python docs/demo_pictures.py runs/digits_heat (or `make pictures`)."""
+"""Copies the pictures that README shows of the demo: python docs/demo_pictures.py runs/digits_heat."""
 
 import shutil
 import sys
