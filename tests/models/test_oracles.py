@@ -248,8 +248,6 @@ class TestLimits:
         u, at = random_images(SHAPE), process.at(0.0)
         for build in (gaussian, mixture):
             torch.testing.assert_close(build(process).spectral_variance(u, at), 0 * u, rtol=0, atol=1e-26)
-            with pytest.raises(ValueError, match="no noise in some coefficient.*sigma > 0"):
-                build(process).jacobian_diagonal(u, 0.0)
 
     def test_variances_keep_their_digits_where_one_row_is_all_but_certain(self):
         """Two rows of one coefficient, shares s and 1 - s: variance s (1 - s) d^2, beside a mean of 1e6."""
@@ -273,8 +271,6 @@ class TestLimits:
         torch.testing.assert_close(known(z, 0.7), process.basis.inverse(mean[None]), rtol=0, atol=1e-13)
         at = process.at(0.7)
         assert not known.spectral_variance(process.basis.forward(z), at).any()
-        with pytest.raises(ValueError, match="needs a density"):
-            known.log_prob(z, 0.7)
 
     def test_single_precision_latents_are_conditioned_in_double(self):
         process = HeatDissipation(SHAPE, blur_sigma_max=3.0, levels=10, sigma=0.01)
@@ -302,41 +298,3 @@ def test_copies_agree(build):
     oracle, z = build(process), random_images(SHAPE)
     assert torch.equal(pickle.loads(pickle.dumps(oracle))(z, 0.4), oracle(z, 0.4))
     assert not oracle.state_dict()
-
-
-@pytest.mark.parametrize(
-    ("build", "message"),
-    [
-        (
-            lambda p: GaussianOracle(p, torch.zeros(()), torch.tensor(-1.0)),
-            "variance must be finite and at least 0.*-1",
-        ),
-        (
-            lambda p: GaussianOracle(p, torch.zeros(5), torch.ones(())),
-            r"mean must broadcast to .*\(2, 3, 4\), got \(5,\)",
-        ),
-        (
-            lambda p: MixtureOracle(p, torch.ones(2), torch.zeros(2, 9), torch.ones(())),
-            r"means must .*\(2, 2, 3, 4\)",
-        ),
-        (
-            lambda p: MixtureOracle(p, torch.zeros(1), torch.zeros(1, 2, 3, 4), torch.ones(())),
-            "weights must be positive",
-        ),
-        (lambda p: MixtureOracle(p, torch.ones(1), torch.zeros(1, 2, 3, 4), -torch.ones(())), "variances must be"),
-        (lambda p: EmpiricalOracle(p, torch.zeros(0, 2, 3, 4)), "data holds no example"),
-        (lambda p: EmpiricalOracle(p, torch.zeros(2, 3)), r"data must have shape \(batch, 2, 3, 4\)"),
-    ],
-)
-def test_impossible_data_is_refused(build, message):
-    with pytest.raises(ValueError, match=message):
-        build(HeatDissipation(SHAPE))
-
-
-def test_points_have_no_density_without_noise():
-    process = HeatDissipation(SHAPE, sigma=0.0)
-    with pytest.raises(ValueError, match="no noise in some coefficient.*sigma > 0"):
-        empirical(process)(random_images(SHAPE), 0.5)
-    points = MixtureOracle(process, torch.ones(2), random_images(SHAPE), torch.zeros(()))
-    with pytest.raises(ValueError, match="neither variance nor noise.*sigma > 0"):
-        points(random_images(SHAPE), 0.5)
