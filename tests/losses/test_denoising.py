@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from problems import Wobbly
-from support import refusals, seeded
+from support import seeded
 from torch import nn
 
 from unmelt.degradations import (
@@ -278,27 +278,3 @@ def test_autocast_rounds_the_network_alone():
     torch.testing.assert_close(rounded, plain, rtol=0.05, atol=0)
     half = loss(x.half(), t=0.3, generator=seeded(7))
     torch.testing.assert_close(half, plain, rtol=0.01, atol=0)
-
-
-@refusals(
-    *[
-        (
-            lambda: DenoisingLoss(denoiser(HeatDissipation((1, 32, 32))), weighting=SimpleWeighting(PredictEpsilon())),
-            ValueError,
-            "PredictEpsilon cannot be converted stably by HeatDissipation.*use PredictX",
-        ),
-        (lambda: DenoisingLoss(heat()), TypeError, "denoiser must be an AbstractDenoiser"),
-        (lambda: DenoisingLoss(denoiser(heat()), weighting=PredictX()), TypeError, "weighting must be a Weighting"),
-        (lambda: DenoisingLoss(denoiser(heat()), times=0.5), TypeError, "times must be a TimeDistribution"),
-        (lambda: DenoisingLoss(denoiser(heat()), reduction="mean"), TypeError, "reduction must be a Reduction"),
-        (
-            lambda: DenoisingLoss(denoiser(heat()))(torch.zeros((2, *SHAPE), dtype=torch.uint8)),
-            TypeError,
-            r"torch.uint8.*x.float\(\) / 255",
-        ),
-    ]
-)
-@pytest.mark.usefixtures("as_in_production")
-def test_refusals_say_what_to_do(call, error, words):
-    with pytest.raises(error, match=words):
-        call()

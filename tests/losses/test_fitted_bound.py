@@ -2,9 +2,9 @@
 
 import pytest
 import torch
+from bound_cases import LEVELS, SHAPE, exact, heat, wobbly
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from problems import Wobbly, gaussian
 from support import seeded
 from zoo import EVERY_PROCESS
 
@@ -12,28 +12,25 @@ from unmelt.degradations import (
     BlurringDiffusion,
     CosineSchedule,
     Eta,
-    HeatDissipation,
     Independent,
     IsotropicDiffusion,
     Markov,
-    PredictX,
 )
-from unmelt.losses import ELBO
 from unmelt.models import (
     ConstantStd,
-    Denoiser,
     DiscretisedGaussianDecoder,
     FittedStd,
     ForwardStd,
     GaussianDecoder,
-    GreyLevels,
-    OraclePrior,
     PosteriorStd,
 )
 from unmelt.testing.strategies import random_images, seeds
 
-SHAPE = (2, 4, 6)
 COUPLINGS = [Markov(), Independent(), Eta(0.5)]
+
+
+def integers(process, stddev=None):
+    return DiscretisedGaussianDecoder(process, LEVELS, stddev)
 
 
 @settings(max_examples=15)
@@ -45,21 +42,17 @@ COUPLINGS = [Markov(), Independent(), Eta(0.5)]
 def test_no_standard_deviation_gives_a_lower_bound_than_the_fitted_one(name, coupling, seed):
     process = EVERY_PROCESS[name]
     first = 0.02 if process.sigma(0.0).min() == 0 else 0.0
-    denoiser = Denoiser(Wobbly(), process, prediction=PredictX())
     x = random_images(SHAPE, batch=6, seed=seed)
-    settings = {"prior": OraclePrior(gaussian(process)), "coupling": coupling, "steps": 4, "first": first}
-    plain = ELBO(denoiser, **settings, decoder=GaussianDecoder(process, 0.2))
+    settings = {"coupling": coupling, "steps": 4, "first": first, "decoder": GaussianDecoder(process, 0.2)}
     # The same noise for all: on these data, with these latents, nothing is lower.
-    best = plain.fitted(x, generator=seeded(seed))
+    best = wobbly(process, **settings).fitted(x, generator=seeded(seed))
     least = best(x, generator=seeded(seed))
     assert isinstance(best.reverse_std, FittedStd)
     others = [PosteriorStd()]
     others += [ConstantStd(0.05), ConstantStd(0.3), ForwardStd()] if name == "cosine" else []
     others += [FittedStd(best.reverse_std.times, best.reverse_std.log_stddev + shift) for shift in (0.01, -0.01)]
     for other in others:
-        found = ELBO(denoiser, **settings, reverse_std=other, decoder=GaussianDecoder(process, 0.2))(
-            x, generator=seeded(seed)
-        )
+        found = wobbly(process, **settings, reverse_std=other)(x, generator=seeded(seed))
         assert (least.terms.mean(0) <= found.terms.mean(0) * (1 + 1e-9) + 1e-9).all()
         assert least.reconstruction.mean() <= found.reconstruction.mean()
         assert least.total.mean() < found.total.mean()
@@ -67,15 +60,14 @@ def test_no_standard_deviation_gives_a_lower_bound_than_the_fitted_one(name, cou
 
 def test_a_fitted_density_is_the_best_one_in_every_coefficient():
     process = BlurringDiffusion(SHAPE, blur_sigma_max=2.0, schedule=CosineSchedule(-6.0, 4.0))
-    denoiser, x = Denoiser(Wobbly(), process, prediction=PredictX()), random_images(SHAPE, batch=7)
-    prior = OraclePrior(gaussian(process))
-    best = ELBO(denoiser, prior=prior, steps=2).fitted(x, generator=seeded(1)).decoder.stddev
+    x = random_images(SHAPE, batch=7)
+    best = wobbly(process, steps=2).fitted(x, generator=seeded(1)).decoder.stddev
     # A random tenth up or down in each coefficient: dearer by r^2 each, on the same noise.
     factors = [torch.ones(SHAPE).double()] + [
         0.9 + 0.2 * torch.rand(SHAPE, generator=seeded(k)).round() for k in (2, 3)
     ]
     costs = [
-        ELBO(denoiser, prior=prior, steps=2, decoder=GaussianDecoder(process, factor * best))(
+        wobbly(process, steps=2, decoder=GaussianDecoder(process, factor * best))(
             x, generator=seeded(1)
         ).reconstruction.mean()
         for factor in factors
@@ -87,33 +79,22 @@ def test_a_fitted_density_is_the_best_one_in_every_coefficient():
 
 def test_a_fitted_decoder_of_integers_is_the_best_one():
     process = IsotropicDiffusion(SHAPE, CosineSchedule(-6.0, 6.0))
-    denoiser, levels = Denoiser(Wobbly(), process, prediction=PredictX()), GreyLevels(count=9, low=-1.0, high=1.0)
-    x = torch.randint(0, 9, (8, *SHAPE), generator=seeded(0), dtype=torch.uint8)
-    plain = ELBO(
-        denoiser, prior=OraclePrior(gaussian(process)), steps=2, decoder=DiscretisedGaussianDecoder(process, levels)
-    )
-    best = plain.fitted(x, generator=seeded(1))
-    width = best.decoder.stddev.item()
+    x = torch.randint(0, 17, (8, *SHAPE), generator=seeded(0), dtype=torch.uint8)
+    width = wobbly(process, steps=2, decoder=integers(process)).fitted(x, generator=seeded(1)).decoder.stddev.item()
     costs = []
     for factor in (0.9, 0.99, 1.0, 1.01, 1.1):
-        decoder = DiscretisedGaussianDecoder(process, levels, factor * width)
-        bound = ELBO(denoiser, prior=plain.prior, steps=2, decoder=decoder)
+        bound = wobbly(process, steps=2, decoder=integers(process, factor * width))
         costs.append(bound(x, generator=seeded(1)).reconstruction.mean().item())
     assert min(costs) == costs[2]
 
 
-def integers(process):
-    return DiscretisedGaussianDecoder(process, GreyLevels(count=9, low=-1.0, high=1.0))
-
-
 @pytest.mark.parametrize("decoder", [GaussianDecoder, integers])
 def test_a_fitted_bound_is_stored_without_its_network(decoder, tmp_path):
-    process = HeatDissipation(SHAPE, blur_sigma_max=3.0, levels=6, sigma=0.05)
-    denoiser = Denoiser(Wobbly(), process, prediction=PredictX())
-    x = GreyLevels(count=9, low=-1.0, high=1.0).values(torch.randint(0, 9, (3, *SHAPE), generator=seeded(0)))
+    process = heat(levels=6)
+    x = LEVELS.values(torch.randint(0, 17, (3, *SHAPE), generator=seeded(0)))
 
     def made():
-        return ELBO(denoiser, prior=OraclePrior(gaussian(process)), coupling=Independent(), decoder=decoder(process))
+        return wobbly(process, coupling=Independent(), decoder=decoder(process))
 
     plain = made()
     best = plain.fitted(x, generator=seeded(0))
@@ -132,28 +113,8 @@ def test_a_fitted_bound_is_stored_without_its_network(decoder, tmp_path):
     assert best.half().fitted(x, generator=seeded(0)).fitted_state().keys() == state.keys()
 
 
-def test_a_stored_bound_belongs_to_its_grid_and_shape():
-    oracle = gaussian(IsotropicDiffusion(SHAPE))
-    state = ELBO(oracle, steps=5).fitted(random_images(SHAPE)).fitted_state()
-    other = gaussian(IsotropicDiffusion((1, 4, 6)))
-    for bound, words in (
-        (ELBO(oracle, steps=6), "one of 5 steps from t = 0, this bound has 6 steps from t = 0"),
-        (ELBO(oracle, steps=5, first=0.1), "this bound has 5 steps from t = 0.1"),
-        (ELBO(oracle), "this bound has continuous time"),
-        (ELBO(other, steps=5), r"one of signals of shape \(2, 4, 6\), not \(1, 4, 6\)"),
-    ):
-        with pytest.raises(ValueError, match=words):
-            bound.load_fitted_state(state)
-    with pytest.raises(ValueError, match="nothing was fitted"):
-        ELBO(oracle, steps=5).fitted_state()
-    with pytest.raises(ValueError, match="state holds reverse_std.times, .*, got nothing"):
-        ELBO(oracle, steps=5).load_fitted_state({})
-
-
 def test_fitting_goes_batch_by_batch():
-    process = HeatDissipation(SHAPE, blur_sigma_max=3.0, levels=6, sigma=0.05)
-    oracle, x = gaussian(process), random_images(SHAPE, batch=400)
-    bound = ELBO(oracle, prior=OraclePrior(oracle), coupling=Independent())
+    bound, x = exact(heat(levels=6), coupling=Independent()), random_images(SHAPE, batch=400)
     whole = bound.fitted(x, generator=seeded(0))
     parts = bound.fitted([x[:150], x[150:]], generator=seeded(1))
     # A standard deviation from 400 examples is right to 1 / sqrt(800), other noise on the same data to less.
@@ -170,10 +131,9 @@ class Told(torch.nn.Module):
 
 
 def test_conditions_come_with_their_batches():
-    process = HeatDissipation(SHAPE, blur_sigma_max=3.0, levels=4, sigma=0.05)
+    process = heat(levels=4)
     x, error = random_images(SHAPE, batch=10), 0.1 * torch.randn(10, *SHAPE, generator=seeded(0))
-    prior = OraclePrior(gaussian(process))
-    bound = ELBO(Denoiser(Told(), process, prediction=PredictX()), prior=prior, coupling=Independent())
+    bound = wobbly(process, Told(), coupling=Independent())
     told = x + error
     fitted = bound.fitted([(x[:7], {"image": told[:7]}), (x[7:], {"image": told[7:]})]).reverse_std
     # The estimate is wrong by `error` at every level. The spectra's float32 sums are right to SHAPE's rounding.
@@ -183,5 +143,3 @@ def test_conditions_come_with_their_batches():
         alpha = process.at(bound.times[k]).alpha
         variance = posterior.stddev.square() + (posterior.signal * alpha).square() * squares
         torch.testing.assert_close(found.exp(), variance[0].sqrt(), rtol=1e-4, atol=0)
-    with pytest.raises(ValueError, match=r"a batch's condition must have one entry for each of 10 rows"):
-        bound.fitted([(x, {"image": told[:3]})])

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from support import refusals, seeded
+from support import seeded
 from torch import nn
 from weighting_cases import SHAPE, Fixed, batch_times
 
@@ -127,19 +127,3 @@ def test_autocast_leaves_it_its_digits():
     with torch.autocast("cpu", torch.bfloat16):
         inside = v(at)
     assert torch.equal(inside, v(at))
-
-
-@refusals(
-    *[
-        (lambda: LearnedLogVariance(features=0), ValueError, "features must be at least 1, got 0"),
-        (
-            lambda: DenoisingLoss(Fixed(PROCESS, PredictX(), None), log_variance=1.0),
-            TypeError,
-            "log_variance must be a LearnedLogVariance",
-        ),
-    ]
-)
-@pytest.mark.usefixtures("as_in_production")
-def test_refusals_say_what_to_do(call, error, words):
-    with pytest.raises(error, match=words):
-        call()

@@ -160,8 +160,3 @@ class TestLossHistory:
         distribution.update(torch.ones(1, dtype=torch.float64), torch.ones(1, requires_grad=True))
         assert not distribution.losses.requires_grad
         assert not distribution.correction(torch.ones(1)).requires_grad
-
-    @pytest.mark.usefixtures("as_in_production")
-    def test_one_loss_for_each_time(self):
-        with pytest.raises(ValueError, match=r"both have shape \(batch,\), got \(2,\) and \(3,\): one time"):
-            by_levels(4).update(torch.ones(2), torch.ones(3))

@@ -8,15 +8,12 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from problems import ALMOST, CPU, EPS, uniforms
 from scipy import stats
-from support import refusals, seeded
+from support import seeded
 
 from unmelt.degradations import (
-    ColdBlur,
-    ConstantNoise,
     CosineSchedule,
     IsotropicDiffusion,
     LinearSchedule,
-    Pixelation,
     RectifiedFlowSchedule,
 )
 from unmelt.losses import LogNormalTimes, LogSNRTimes
@@ -97,38 +94,3 @@ class TestNoiseLevels:
         # 3.3 standard errors of a probability that is the width of this bin times the density at its middle.
         share, expected = (t < 0.01).double().mean(), distribution.density(torch.tensor(0.005).double()) * 0.01
         assert abs(share - expected) < 4 * (expected / 20_000).sqrt()
-
-    @refusals(
-        *[
-            (
-                lambda: LogSNRTimes().bind(isotropic(RectifiedFlowSchedule())),
-                ValueError,
-                "infinite at t = 0, without noise.*log_snr_min=-10.0.*LogNormalTimes",
-            ),
-            *(
-                (
-                    lambda distribution=distribution, process=process: distribution().bind(process),
-                    ValueError,
-                    words + r".*UniformTimes\(\)",
-                )
-                for distribution in (LogNormalTimes, LogSNRTimes)
-                for process, words in (
-                    (ColdBlur(SHAPE), "ColdBlur is infinite not only at t = 0 but"),
-                    (Pixelation((1, 4, 4)), "Pixelation is infinite not only at t = 1 but"),
-                    (isotropic(ConstantNoise(0.01)), "IsotropicDiffusion is constant, 9.21034, "),
-                )
-            ),
-            (
-                lambda: LogNormalTimes(mean=1000.0).bind(isotropic(CosineSchedule())),
-                ValueError,
-                r"from -5 to 5, where a normal distribution of mean 1000.0 and .* 1.2 has nothing",
-            ),
-            *(
-                (lambda m=m, s=s: LogNormalTimes(m, s), ValueError, f"std positive and finite, got {m} and {s}")
-                for m, s in ((0.0, 0.0), (0.0, -1.0), (math.inf, 1.0), (0.0, math.nan))
-            ),
-        ]
-    )
-    def test_refusals_say_what_to_do(self, call, error, words):
-        with pytest.raises(error, match=words):
-            call()

@@ -8,7 +8,7 @@ import pytest
 import torch
 from problems import ALMOST, CPU, EPS, KOLMOGOROV, Wobbly, by_bins, by_levels, distance_from_uniform, trained, uniforms
 from scipy import stats
-from support import refusals, seeded
+from support import seeded
 from torch import nn
 
 from unmelt.degradations import (
@@ -300,27 +300,6 @@ class TestEveryDistribution:
         learns = isinstance(distribution, LossHistory) and bool(distribution.seen.min() >= 10)
         assert torch.equal(distribution.density(t), before) != learns
 
-    @each_distribution
-    @pytest.mark.parametrize("number", [-0.1, 1.5, math.nan])
-    def test_what_is_outside_is_refused(self, build, number):
-        distribution = build()
-        with pytest.raises(ValueError, match=r"u must lie in \[0, 1\), got (-0.1|1.5|nan): torch.rand draws"):
-            distribution.quantile(torch.tensor([0.5, number], dtype=torch.float64))
-        for function in (distribution.cdf, distribution.density, distribution.correction):
-            with pytest.raises(ValueError, match=r"t must lie in \[0, 1\] .*got (-0.1|1.5|nan)"):
-                function(torch.tensor([0.5, number], dtype=torch.float64))
-
-    @each_distribution
-    def test_one_is_no_quantile(self, build):
-        with pytest.raises(ValueError, match=r"u must lie in \[0, 1\), got 1.0"):
-            build().quantile(torch.ones(1, dtype=torch.float64))
-
-    @each_distribution
-    @pytest.mark.usefixtures("as_in_production")
-    def test_levels_are_not_times(self, build):
-        with pytest.raises(TypeError, match="torch.int64: pass level / levels for a level"):
-            build().cdf(torch.tensor([3]))
-
 
 HEAT, COSINE = HeatDissipation(SHAPE, blur_sigma_max=2.0, levels=9), IsotropicDiffusion(SHAPE)
 VALUES = [
@@ -366,27 +345,6 @@ class TestValues:
         for value in (LossAwareTimes(), Stratified()):
             assert value.bind(COSINE).number_of_levels() is None
         assert LossAwareTimes(bins=7).bind(COSINE).cells == 7
-
-    @refusals(
-        *[
-            (lambda: LevelTimes(0), ValueError, "levels must be at least 1, got 0"),
-            (
-                lambda: LevelTimes().bind(COSINE),
-                ValueError,
-                r"IsotropicDiffusion has none: give a number",
-            ),
-            (lambda: LevelTimes().cdf(torch.ones(1)), ValueError, r"from a process: LevelTimes\(\).bind\(process\)"),
-            (lambda: LossAwareTimes(bins=0), ValueError, "bins must be at least 1, got 0"),
-            (lambda: LossAwareTimes(history=0), ValueError, "history must be at least 1, got 0"),
-            (lambda: LossAwareTimes(uniform=0.0), ValueError, r"share in \(0, 1\], got 0.0: .*never met again"),
-            (lambda: LossAwareTimes(uniform=1.5), ValueError, r"share in \(0, 1\], got 1.5"),
-            (lambda: Stratified(LevelTimes), TypeError, r"of must be a TimeDistribution or .*the class LevelTimes"),
-        ]
-    )
-    @pytest.mark.usefixtures("as_in_production")
-    def test_refusals_say_what_to_do(self, call, error, words):
-        with pytest.raises(error, match=words):
-            call()
 
     def test_a_loss_saves_and_moves_what_it_learns_without_rounding(self):
         loss = DenoisingLoss(a_denoiser(), times=Stratified(LossAwareTimes(history=1)))

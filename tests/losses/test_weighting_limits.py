@@ -1,4 +1,4 @@
-"""Where signal or noise vanishes: finite limits of the scales of errors, and refusals by name where there are none."""
+"""Where signal or noise vanishes: finite limits of the scales of errors."""
 
 import pytest
 import torch
@@ -19,7 +19,6 @@ from unmelt.losses import (
     BoundWeighting,
     DenoisingLoss,
     EDMWeighting,
-    FrequencyWeighting,
     MinSNRWeighting,
     SimpleWeighting,
 )
@@ -64,62 +63,21 @@ def test_no_signal_at_all(name, prediction):
 
 
 def test_no_noise_at_the_start():
-    """What epsilon's own error weighs at t = 0 is the limit of its weight; x's error would weigh infinitely."""
+    """What epsilon's own error weighs at t = 0 is the limit of its weight."""
     process = IsotropicDiffusion(SHAPE, LinearSchedule())
     start = torch.zeros(2, dtype=torch.float64)
     assert MinSNRWeighting().error_scale(PredictEpsilon(), process.at(start)).max() < 1e-4
     gain = EDMWeighting().error_scale(PredictEpsilon(), process.at(start))
     torch.testing.assert_close(gain, torch.ones_like(gain), rtol=1e-8, atol=0)
-    x = random_images(SHAPE)
-    denoiser = Fixed(process, PredictX(), torch.zeros_like(x))
-    message = "SimpleWeighting multiplies the error of PredictX by inf at t = 0, coefficient.*times away from that"
-    with pytest.raises(ValueError, match=message):
-        DenoisingLoss(denoiser, weighting=SimpleWeighting(PredictEpsilon()))(x, t=0.0)
 
 
-def test_an_infinite_rate_is_refused_by_name():
-    process = IsotropicDiffusion(SHAPE, LinearSchedule())
-    x = random_images(SHAPE)
-    denoiser = Fixed(process, PredictEpsilon(), torch.zeros_like(x))
-    with pytest.raises(ValueError, match="BoundWeighting multiplies the error of PredictEpsilon by inf at t = 0"):
-        DenoisingLoss(denoiser, weighting=BoundWeighting())(x, t=0.0)
-
-
-def test_the_time_named_is_the_one_at_fault():
-    process = IsotropicDiffusion(SHAPE, LinearSchedule())
-    x = random_images(SHAPE)
-    denoiser = Fixed(process, PredictEpsilon(), torch.zeros_like(x))
-    times = torch.tensor([0.5, 0.0], dtype=torch.float64)
-    with pytest.raises(ValueError, match="at t = 0, "):
-        DenoisingLoss(denoiser, weighting=BoundWeighting())(x, t=times)
-
-
-def test_a_weight_too_large_for_single_precision_is_refused():
+def test_a_weight_too_large_for_single_precision_is_taken_in_double():
     """1 / alpha of the level before: exp(60), whose square float32 has not."""
     process = HeatDissipation((1, 4, 4), blur_sigma_max=4.0, levels=2, blur_sigma_min=3.0)
     assert 1e19 < 1 / process.alpha(0.5).min() < 1e38
     x = random_images((1, 4, 4))
-    for dtype in (torch.float64, torch.float32):
-        denoiser = Fixed(process, PredictPreviousLevel(), torch.zeros_like(x, dtype=dtype))
-        loss = DenoisingLoss(denoiser, weighting=SimpleWeighting(PredictX()))
-        if dtype == torch.float64:
-            assert loss(x.to(dtype), t=1.0).isfinite().all()
-        else:
-            with pytest.raises(ValueError, match="1.84e\\+19 is the most"):
-                loss(x.to(dtype), t=1.0)
-
-
-@pytest.mark.parametrize("name", sorted(set(ALL) - {"x"}))
-def test_without_noise_its_errors_cannot_be_weighed(name):
-    process = ColdBlur((1, 4, 4))
-    with pytest.raises(ValueError, match="weighs errors of the noise.*ColdBlur has none|cannot be converted stably"):
-        DenoisingLoss(Fixed(process, PredictX(), None), weighting=ALL[name][0])
-
-
-def test_factors_do_not_make_up_for_noise():
-    weighting = FrequencyWeighting(MinSNRWeighting(), torch.ones(()))
-    with pytest.raises(ValueError, match="MinSNRWeighting weighs errors of the noise"):
-        DenoisingLoss(Fixed(ColdBlur((1, 4, 4)), PredictX(), None), weighting=weighting)
+    denoiser = Fixed(process, PredictPreviousLevel(), torch.zeros_like(x))
+    assert DenoisingLoss(denoiser, weighting=SimpleWeighting(PredictX()))(x, t=1.0).isfinite().all()
 
 
 def test_without_noise_errors_of_the_data_can():
