@@ -66,6 +66,55 @@ def check_whole(name: str, value: object) -> None:
         raise TypeError(msg)
 
 
+def check_count(name: str, value: int) -> None:
+    """Check that `value`, which counts something, is an integer of at least 1.
+
+    Raises:
+        TypeError: it is no integer.
+        ValueError: it is below 1.
+    """
+    check_whole(name, value)
+    if value < 1:
+        msg = f"{name} must be at least 1, got {value}"
+        raise ValueError(msg)
+
+
+def check_not_empty(name: str, batch: Tensor, purpose: str) -> None:
+    """Check that a batch holds an example, which `purpose` needs.
+
+    Raises:
+        ValueError: it holds none.
+    """
+    if len(batch) == 0:
+        msg = f"{name} holds no example: {purpose} needs at least one"
+        raise ValueError(msg)
+
+
+def check_broadcast(name: str, table: Tensor, shape: Shape) -> None:
+    """Check that a table of numbers broadcasts to one signal's `shape`, without an axis for the batch.
+
+    Raises:
+        ValueError: it does not.
+    """
+    try:
+        table.expand(shape)
+    except RuntimeError:
+        msg = f"{name} must be a number or broadcast to one signal's shape {shape}, got {tuple(table.shape)}"
+        raise ValueError(msg) from None
+
+
+def check_not_negative(name: str, table: Tensor) -> None:
+    """Check that every number of a table is finite and at least 0.
+
+    Raises:
+        ValueError: one is not.
+    """
+    allowed = (table >= 0) & table.isfinite()
+    if not bool(allowed.all()):
+        msg = f"{name} must be finite and at least 0, got {table[~allowed].flatten()[0].item():g}"
+        raise ValueError(msg)
+
+
 def check_signal(name: str, tensor: Tensor, shape: Shape) -> None:
     """Check that `tensor` is a batch of real floating-point signals of `shape`.
 

@@ -12,7 +12,7 @@ et al., 2016).
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float, Int, Integer, Shaped
@@ -49,8 +49,14 @@ class GreyLevels:
 
     def __post_init__(self) -> None:
         """Refuse what has no width."""
-        _check_count(self.count)
-        _check_range(self.low, self.high)
+        check_instance("count", self.count, int, "256 for 8-bit data")
+        if self.count < 2:
+            msg = f"count must be at least 2, got {self.count}: 256 for 8-bit data"
+            raise ValueError(msg)
+        low, high = self.low, self.high
+        if not (math.isfinite(low) and math.isfinite(high) and low < high):
+            msg = f"low and high must be finite numbers with low < high, got low = {low} and high = {high}"
+            raise ValueError(msg)
 
     @classmethod
     def bin_centres(cls, count: int, low: float, high: float) -> GreyLevels:
@@ -62,10 +68,9 @@ class GreyLevels:
         Raises:
             TypeError, ValueError: as the class does.
         """
-        _check_count(count)
-        _check_range(low, high)
+        ends = cls(count, low, high)
         half = (high - low) / count / 2
-        return cls(count, low + half, high - half)
+        return replace(ends, low=low + half, high=high - half)
 
     @property
     def width(self) -> float:
@@ -210,16 +215,3 @@ class GreyLevels:
 
     def _described(self) -> str:
         return f"{self.count} levels from {self.low:g} to {self.high:g}"
-
-
-def _check_count(count: int) -> None:
-    check_instance("count", count, int, "256 for 8-bit data")
-    if count < 2:
-        msg = f"count must be at least 2, got {count}: 256 for 8-bit data"
-        raise ValueError(msg)
-
-
-def _check_range(low: float, high: float) -> None:
-    if not (math.isfinite(low) and math.isfinite(high) and low < high):
-        msg = f"low and high must be finite numbers with low < high, got low = {low} and high = {high}"
-        raise ValueError(msg)

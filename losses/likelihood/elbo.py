@@ -22,9 +22,9 @@ from einops import rearrange
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
-from ...core.checks import check_instance, check_signal
+from ...core.checks import check_count, check_instance, check_not_empty
 from ...core.evaluation_mode import evaluating
-from ...core.precision import schedule_dtype, to_compute_dtype
+from ...core.precision import schedule_dtype
 from ...core.randomness import white_noise
 from ...degradations import Coupling, LinearGaussianProcess, Markov, SpectralGaussian, Step
 from ...models import AbstractDenoiser
@@ -118,11 +118,8 @@ class ELBO(nn.Module):
         self.times, self.first = _times(process, None if steps is None else float(steps), times, first)
         self.summation = summation or (FullSum() if self.times is not None else MonteCarlo())
         check_instance("summation", self.summation, Summation, "FullSum() or MonteCarlo(draws=16) for example")
-        check_instance("rows", rows, int, "the most rows of one network call")
+        check_count("rows", rows)
         self.rows = rows
-        if rows < 1:
-            msg = f"rows must be at least 1, got {rows}"
-            raise ValueError(msg)
         self.term_sampler = self.summation.bind(process, self.steps)
         if self.times is None:
             check_continuum(process, self.first, self.coupling, self.reverse_std)
@@ -164,9 +161,7 @@ class ELBO(nn.Module):
             TypeError: `x` holds integers and the decoder declares no levels.
             ValueError: a shape is wrong, or data lie outside the declared range.
         """
-        if len(x) == 0:
-            msg = "x holds no example: a bound needs at least one"
-            raise ValueError(msg)
+        check_not_empty("x", x, "a bound")
         replicates = []
         for _ in range(self.summation.replicates):
             draws = self.term_sampler.draw(len(x), device=self.process.device, generator=generator)
@@ -269,12 +264,10 @@ class ELBO(nn.Module):
     ) -> Bound:
         """Return one independent estimate, all of its noise new."""
         process = self.process
-        x = self.decoder.prepare(x, generator=generator)
-        check_signal("x", x, process.shape)
+        x = self.decoder.prepare(x, generator=generator).to(process.device)
         if not torch.compiler.is_compiling() and not bool(x.isfinite().all()):
             msg = "x holds NaN or infinity, which have no likelihood: look at the data"
             raise ValueError(msg)
-        x = to_compute_dtype(x).to(process.device)
         u = process.basis.forward(x)
         last = process.at(1.0)
         q = SpectralGaussian(process.basis, last.alpha.to(u.dtype) * u, last.sigma)

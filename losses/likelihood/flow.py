@@ -22,7 +22,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 from typing_extensions import override
 
-from ...core.checks import check_instance, check_signal
+from ...core.checks import check_count, check_instance, check_not_empty, check_signal
 from ...core.precision import to_compute_dtype
 from ...degradations import LinearGaussianProcess
 from ...models import Condition, Decoder, GaussianDecoder, Prior, StandardNormalPrior
@@ -104,9 +104,7 @@ class FlowLikelihood(nn.Module):
             if not 0 < tolerance < math.inf:
                 msg = f"{name} must be a finite number > 0, such as 1e-5, got {tolerance}"
                 raise ValueError(msg)
-        if most_calls < 1:
-            msg = f"most_calls must be at least 1, got {most_calls}"
-            raise ValueError(msg)
+        check_count("most_calls", most_calls)
         closed = isinstance(denoiser, HasJacobianDiagonal)
         self.trace = trace if trace is not None else ClosedFormTrace() if closed else HutchinsonTrace()
         self.rtol, self.atol, self.most_calls = rtol, atol, most_calls
@@ -219,9 +217,7 @@ class FlowLikelihood(nn.Module):
         """Return the checked latents' spectrum, and the checked time."""
         process = self.process
         check_signal("z", z, process.shape)
-        if len(z) == 0:
-            msg = "z holds no latent: a batch needs at least one"
-            raise ValueError(msg)
+        check_not_empty("z", z, "a batch of latents")
         start = self.first if t is None else _time("t", t)
         log_sigma = process.at(start).log_sigma
         # Reading a value makes a device wait, as every step of the solver does.

@@ -48,22 +48,14 @@ def checked_grid(times: Float[Tensor, " times"]) -> Float[Tensor, " times"]:
 
 
 def start_of_continuum(process: LinearGaussianProcess, first: float | None) -> float:
-    """Return the time at which continuous time starts: `first`, else level 1's, else 0 where there is noise.
+    """Return the time at which continuous time starts: `first`, else level 1's, else 0.
 
     Raises:
-        ValueError: there is no noise at t = 0 and `first` is None, or `first` lies outside [0, 1).
+        ValueError: `first` lies outside [0, 1).
     """
     if first is not None:
         return _checked(first)
-    if process.levels is not None:
-        return 1 / process.levels
-    if not has_noise(process, 0.0):
-        msg = (
-            f"{type(process).__name__} has no noise at t = 0, where the log-SNR and with it the bound is infinite: say"
-            " at what time the first latent lies, such as first=1e-3; the decoder accounts for what is before it"
-        )
-        raise ValueError(msg)
-    return 0.0
+    return 0.0 if process.levels is None else 1 / process.levels
 
 
 def has_noise(process: LinearGaussianProcess, t: float) -> bool:

@@ -16,11 +16,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from typing_extensions import override
 
-from ...core.checks import check_instance
+from ...core.checks import check_count, check_instance
 from ...core.precision import schedule_dtype
 from ...degradations import LinearGaussianProcess
 from ..times import Stratified, TimeDistribution, TimeSampler, UniformTimes
-from ..times.levels import check_count
 
 # Points between which a distribution over continuous time must put some of its mass.
 _PROBED = 1024
@@ -116,7 +115,6 @@ class MonteCarlo(Summation):
         """Refuse to do nothing."""
         check_count("replicates", self.replicates)
         check_instance("times", self.times, TimeDistribution, "Stratified(UniformTimes()) for example")
-        check_instance("draws", self.draws, int, "a number of terms")
         check_count("draws", self.draws)
 
     @override

@@ -20,6 +20,7 @@ from jaxtyping import Float
 from torch import Tensor
 from typing_extensions import override
 
+from ...core.checks import check_count
 from ...models.conditions import Condition
 from ...models.denoiser import AbstractDenoiser, HasJacobianDiagonal
 
@@ -134,9 +135,7 @@ class HutchinsonTrace(Trace):
 
     def __post_init__(self) -> None:
         """Refuse an estimate without probes."""
-        if self.probes < 1:
-            msg = f"probes must be at least 1, got {self.probes}"
-            raise ValueError(msg)
+        check_count("probes", self.probes)
 
     @property
     def estimates(self) -> int:

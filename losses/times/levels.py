@@ -7,17 +7,6 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 
-def check_count(name: str, count: int) -> None:
-    """Check that there is at least one level, bin or whatever `name` counts.
-
-    Raises:
-        ValueError: there is none.
-    """
-    if count < 1:
-        msg = f"{name} must be at least 1, got {count}"
-        raise ValueError(msg)
-
-
 def as_level(t: Float[Tensor, "*n"], levels: int) -> tuple[Int[Tensor, "*n"], Bool[Tensor, "*n"]]:
     """Return the last of the levels 0..K that is not later than t, and whether t is that level.
 

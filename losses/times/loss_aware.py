@@ -20,11 +20,12 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from typing_extensions import override
 
+from ...core.checks import check_count
 from ...core.constants import ConstantModule
 from ...core.precision import schedule_dtype
 from ...degradations import LinearGaussianProcess
 from .base import TimeDistribution, TimeSampler, above_zero, checked_times, checked_uniforms
-from .levels import as_level, check_count
+from .levels import as_level
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 from typing_extensions import override
 
-from ...core.checks import check_instance
+from ...core.checks import check_broadcast, check_instance, check_not_negative
 from ...core.constants import ConstantModule
 from ...degradations import (
     Basis,
@@ -47,11 +47,9 @@ class FrequencyWeighting(ConstantModule, Weighting):
             msg = f"factors must be floating-point, got {factors.dtype}: use factors.double()"
             raise TypeError(msg)
         factors = factors.detach().to("cpu", torch.float64).clone()
-        if not bool(((factors >= 0) & factors.isfinite()).all()) or not bool((factors > 0).any()):
-            msg = (
-                "factors must be finite and at least 0, and not all 0, got values from"
-                f" {factors.min().item()} to {factors.max().item()}"
-            )
+        check_not_negative("factors", factors)
+        if not bool((factors > 0).any()):
+            msg = "factors must not all be 0: nothing would be weighed"
             raise ValueError(msg)
         self.base = base
         self.register_constant("factors", factors)
@@ -76,11 +74,7 @@ class FrequencyWeighting(ConstantModule, Weighting):
         Raises:
             ValueError: they do not.
         """
-        try:
-            self.factors.expand(process.shape)
-        except RuntimeError:
-            msg = f"factors must broadcast to the process's shape {process.shape}, got {tuple(self.factors.shape)}"
-            raise ValueError(msg) from None
+        check_broadcast("factors", self.factors, process.shape)
         self.base.require_defined(process)
 
     def _batched_factors(self, at: Level) -> Tensor:
@@ -119,9 +113,7 @@ class PowerLawWeighting(Weighting):
     def bind(self, process: LinearGaussianProcess) -> FrequencyWeighting:
         eigenvalues = _eigenvalues(process.basis)
         factors = (eigenvalues + eigenvalues[eigenvalues > 0].min()).pow(self.exponent)
-        bound = FrequencyWeighting(self.base.bind(process), factors / factors.mean())
-        bound.require_defined(process)
-        return bound.to(process.device)
+        return FrequencyWeighting(self.base.bind(process), factors / factors.mean()).to(process.device)
 
     @override
     def weight(self, at: Level) -> Float[Tensor, "..."]:
@@ -134,7 +126,6 @@ class PowerLawWeighting(Weighting):
 
 def _eigenvalues(basis: Basis) -> Tensor:
     """Return the basis's eigenvalues on the CPU, of its transformed axes' shape."""
-    check_instance("basis", basis, Basis, "process.basis")
     if not isinstance(basis, (SeparableBasis, EigenBasis)):
         msg = (
             f"a power law needs eigenvalues, which {type(basis).__name__} does not have: use a cosine, sine, Fourier or"

@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from ...core.checks import check_count
 from ...core.precision import full_precision
 from ...degradations import Level
 
@@ -45,9 +46,7 @@ class LearnedLogVariance(nn.Module):
 
     def __init__(self, features: int = 32) -> None:
         super().__init__()
-        if features < 1:
-            msg = f"features must be at least 1, got {features}"
-            raise ValueError(msg)
+        check_count("features", features)
         self.features = features
         self.linear = nn.Linear(2 * features, 1)
         nn.init.zeros_(self.linear.weight)

@@ -91,12 +91,7 @@ class Oracle(AbstractDenoiser, ABC):
                 infinity times 0 (where values are readable; elsewhere the result is NaN).
         """
         u_t, at = self._spectrum(z_t, t)
-        if values_are_readable(at.log_sigma) and bool((at.log_sigma == -torch.inf).any()):
-            msg = (
-                f"{type(self.process).__name__} has no noise in some coefficient at this time, and the derivative of"
-                " the posterior mean follows from its variance only with noise: ask at a time with sigma > 0"
-            )
-            raise ValueError(msg)
+        self._require_noise(at, "the derivative of the posterior mean does not follow from its variance")
         return (at.log_alpha - 2 * at.log_sigma).exp() * self.spectral_variance(u_t, at)
 
     def log_prob(self, z_t: Float[Tensor, "batch ..."], t: Time) -> Float[Tensor, " batch"]:
@@ -111,6 +106,14 @@ class Oracle(AbstractDenoiser, ABC):
             ValueError: a shape is wrong, a time outside [0, 1], or z_t has no density (where values are readable).
         """
         return self.spectral_log_prob(*self._spectrum(z_t, t))
+
+    def _require_noise(self, at: Level, otherwise: str) -> None:
+        if values_are_readable(at.log_sigma) and bool((at.log_sigma == -torch.inf).any()):
+            msg = (
+                f"{type(self.process).__name__} has no noise in some coefficient at this time, where {otherwise}: ask"
+                " at a time with sigma > 0, or of a process with noise"
+            )
+            raise ValueError(msg)
 
     def _spectrum(self, z_t: Tensor, t: Time) -> tuple[Tensor, Level]:
         """Return the latents' spectrum in the schedule dtype, and the coefficients at their times."""

@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 from typing_extensions import override
 
-from ...core.checks import check_signal, values_are_readable
+from ...core.checks import check_not_empty, check_signal
 from ...degradations import Level, LinearGaussianProcess
 from .base import Oracle, blocks
 
@@ -39,9 +39,7 @@ class EmpiricalOracle(Oracle):
     def __init__(self, process: LinearGaussianProcess, data: Float[Tensor, "count ..."]) -> None:
         super().__init__(process)
         check_signal("data", data, process.shape)
-        if len(data) == 0:
-            msg = "data holds no example: an empirical distribution needs at least one"
-            raise ValueError(msg)
+        check_not_empty("data", data, "an empirical distribution")
         u = process.basis.forward(process.to_schedule_dtype(data.detach()))
         self.register_buffer("mean", u.mean(0), persistent=False)
         self.register_buffer("residuals", (u - u.mean(0)).flatten(1), persistent=False)
@@ -77,12 +75,7 @@ class EmpiricalOracle(Oracle):
 
     def _joint(self, u_t: Tensor, at: Level) -> Tensor:
         """Return -sum_k (u_t - alpha u_i)^2 / (2 sigma^2), (batch, count)."""
-        if values_are_readable(at.log_sigma) and bool((at.log_sigma == -torch.inf).any()):
-            msg = (
-                f"{type(self.process).__name__} has no noise in some coefficient at this time, where a finite data set"
-                " has no density: ask at a time with sigma > 0, or of a process with noise"
-            )
-            raise ValueError(msg)
+        self._require_noise(at, "a finite data set has no density")
         alpha, precision = at.log_alpha.exp(), (-2 * at.log_sigma).exp()
         residual = u_t - alpha * self.mean
         constant = (residual.square() * precision).flatten(1).sum(1, keepdim=True)

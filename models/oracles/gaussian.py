@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 from typing_extensions import override
 
+from ...core.checks import check_broadcast, check_not_negative
 from ...degradations import DataSpectrum, Level, LinearGaussianProcess, SpectralGaussian
 from .base import Oracle
 
@@ -36,15 +37,10 @@ class GaussianOracle(Oracle):
         self, process: LinearGaussianProcess, mean: Float[Tensor, "..."], variance: Float[Tensor, "..."]
     ) -> None:
         super().__init__(process)
-        if not bool(((variance >= 0) & variance.isfinite()).all()):
-            msg = f"variance must be finite and at least 0, got values from {variance.min()} to {variance.max()}"
-            raise ValueError(msg)
+        check_not_negative("variance", variance)
         for name, value in (("mean", mean), ("variance", variance)):
-            try:
-                table = process.to_schedule_dtype(value.detach()).expand(process.shape)
-            except RuntimeError:
-                msg = f"{name} must broadcast to the process's shape {process.shape}, got {tuple(value.shape)}"
-                raise ValueError(msg) from None
+            check_broadcast(name, value, process.shape)
+            table = process.to_schedule_dtype(value.detach()).expand(process.shape)
             self.register_buffer(name, table.clone(), persistent=False)
 
     @classmethod

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 from typing_extensions import override
 
-from ...core.checks import values_are_readable
+from ...core.checks import check_not_negative, values_are_readable
 from ...core.randomness import white_noise
 from ...degradations import Level, LinearGaussianProcess
 from .base import Oracle, blocks
@@ -50,9 +50,7 @@ class MixtureOracle(Oracle):
         if not bool((weights > 0).all()):
             msg = f"weights must be positive, got {weights.tolist()}: leave components of no weight out"
             raise ValueError(msg)
-        if not bool(((variances >= 0) & variances.isfinite()).all()):
-            msg = f"variances must be finite and at least 0, got values from {variances.min()} to {variances.max()}"
-            raise ValueError(msg)
+        check_not_negative("variances", variances)
         wide = [process.to_schedule_dtype(value.detach()) for value in (weights, means, variances)]
         self.register_buffer("log_weights", (wide[0] / wide[0].sum()).log(), persistent=False)
         self.register_buffer("means", wide[1].clone(), persistent=False)

@@ -28,7 +28,7 @@ from jaxtyping import Float
 from torch import Tensor
 from typing_extensions import override
 
-from ...core.checks import check_instance, check_signal
+from ...core.checks import check_broadcast, check_instance, check_not_empty, check_signal
 from ...core.randomness import white_noise
 from ...degradations import LinearGaussianProcess, SpectralGaussian
 from ...degradations.bases.base import is_isotropic
@@ -86,9 +86,7 @@ class DegradedDataPrior(Prior):
         super().__init__(process)
         check_signal("degraded", degraded, process.shape)
         check_instance("divergence", divergence, KernelDivergence, "such as KernelDivergence.MONTE_CARLO")
-        if len(degraded) == 0:
-            msg = "data holds no example: a kernel density needs at least one"
-            raise ValueError(msg)
+        check_not_empty("data", degraded, "a kernel density")
         if rows is not None and rows < 1:
             msg = f"rows must be at least 1, or None for as many as fit 32 MB, got {rows}"
             raise ValueError(msg)
@@ -219,11 +217,10 @@ def _kernel(process: LinearGaussianProcess, kernel: float | Tensor | None) -> Te
     if kernel is None:
         return process.sigma(1.0).clone()
     table = kernel.detach() if isinstance(kernel, Tensor) else torch.tensor(float(kernel), dtype=torch.float64)
-    shape = (1, *process.shape)
-    table = table.reshape(*(1,) * (len(shape) - table.ndim), *table.shape)
-    if table.ndim != len(shape) or any(ours not in (1, n) for ours, n in zip(table.shape, shape, strict=True)):
-        msg = f"kernel must be a number or broadcast to one signal's shape {process.shape}, got {tuple(table.shape)}"
-        raise ValueError(msg)
+    axes = 1 + len(process.shape)
+    # A stored table has the axis of a batch already.
+    check_broadcast("kernel", table[0] if table.ndim == axes and len(table) == 1 else table, process.shape)
+    table = table.reshape(*(1,) * (axes - table.ndim), *table.shape)
     if not bool(((table >= 0) & table.isfinite()).all()):
         msg = f"stddev must be at least 0 and finite, in the data's units, got {table.min().item()}"
         raise ValueError(msg)

@@ -245,7 +245,7 @@ REFUSED = [
     (
         lambda: GaussianOracle(HEAT, torch.zeros(5), torch.ones(())),
         ValueError,
-        r"mean must broadcast to .*\(2, 4, 6\), got \(5,\)",
+        r"mean must .* broadcast to .*\(2, 4, 6\), got \(5,\)",
     ),
     (lambda: components((1.0, 1.0), (9,)), ValueError, r"means must .*\(2, 2, 4, 6\), got \(2, 9\)"),
     (lambda: components((0.0,)), ValueError, "weights must be positive"),
@@ -347,6 +347,8 @@ REFUSED = [
         r"one of PixelBasis.*diagonal in CosineBasis.*estimate_spectrum\(process",
     ),
     (lambda: OraclePrior(HEAT), TypeError, r"oracle must be an Oracle, such as EmpiricalOracle\(process, data\)"),
+    (lambda: GaussianPrior(HEAT, X[0] * NAN, torch.ones(())), ValueError, "spectral_mean must be finite: the data"),
+    (lambda: GaussianPrior(HEAT, X[0], -torch.ones(())), ValueError, "spectral_stddev must be at least 0, got -1"),
     # the low-rank prior
     *((lambda n=n: low_rank(X[:n]), ValueError, f"at least 2 examples, got {n}") for n in (0, 1)),
     (lambda: low_rank([]), ValueError, "at least 2 examples, got 0"),
@@ -389,6 +391,16 @@ REFUSED = [
             f"stddev must be at least 0 and finite.*got {stddev}",
         )
         for stddev in (-1.0, NAN, INF)
+    ),
+    (
+        lambda: DegradedDataPrior(HEAT, degraded=X, kernel=torch.ones(3, 1)),
+        ValueError,
+        r"kernel must .* one signal's shape \(2, 4, 6\), got \(3, 1\)",
+    ),
+    (
+        lambda: GaussianPrior(HEAT, torch.zeros(5), torch.ones(())),
+        ValueError,
+        r"spectral_mean must .* one signal's shape \(2, 4, 6\), got \(5,\)",
     ),
     (lambda: kernels(rows=0), ValueError, "rows must be at least 1.*got 0"),
     (lambda: kernels(X[:0]), ValueError, "holds no example"),
