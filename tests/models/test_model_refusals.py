@@ -192,6 +192,11 @@ REFUSED = [
     # denoisers
     (lambda: plain(Two()), TypeError, r"Two.forward does not take three.*condition=None\)"),
     (
+        lambda: Denoiser(SoftNetwork(), HEAT, prediction=PredictX),
+        TypeError,
+        "prediction must be a Prediction.*the class PredictX",
+    ),
+    (
         lambda: Denoiser(SoftNetwork(), NORMAL, prediction=PredictPreviousLevel()),
         ValueError,
         r"IsotropicDiffusion is continuous.*PredictPreviousLevel\(levels=200\)",
