@@ -89,22 +89,25 @@ _COLOURS = (
 
 @dataclass(frozen=True)
 class Settings:
-    """The command line."""
+    """The command line.
+
+    Attributes:
+        azula: a folder that holds azula's package: measure its samplers, too.
+        azula_version: version or commit of azula, for the record.
+        diffusers: a folder that holds diffusers' package: measure its schedulers, too.
+        installed_diffusers: measure the schedulers of the diffusers that is installed.
+        quick: up to 20 calls, on three processes, without the digits.
+        only: names of processes, with commas between; all if none.
+        save: write samplers.md and samplers.png to this folder.
+    """
 
     azula: Path | None = None
-    """A folder that holds azula's package: measure its samplers, too."""
     azula_version: str = ""
-    """Version or commit of azula, for the record."""
     diffusers: Path | None = None
-    """A folder that holds diffusers' package: measure its schedulers, too."""
     installed_diffusers: bool = False
-    """Measure the schedulers of the diffusers that is installed."""
     quick: bool = False
-    """Up to 20 calls, on three processes, without the digits."""
     only: str = ""
-    """Names of processes, with commas between; all if none."""
     save: Path | None = None
-    """Write samplers.md and samplers.png to this folder."""
 
 
 @dataclass(frozen=True)
