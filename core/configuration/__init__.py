@@ -4,7 +4,7 @@ from .command_line import cli, parse
 from .expressions import expression, names_in
 from .from_data import Batches, FromData, FromFile, first_examples, resolve
 from .later import Later, later
-from .public_names import PACKAGES, Names
+from .public_names import PACKAGES
 from .reading import Reader
 from .recording import from_record, to_record
 from .signatures import made_by
@@ -16,7 +16,6 @@ __all__ = [
     "FromData",
     "FromFile",
     "Later",
-    "Names",
     "Reader",
     "cli",
     "expression",

@@ -6,14 +6,17 @@ A command line and a stored record ask alike: `--process.levels 50`, and `{"proc
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import cast
 
-from .expressions import of_json
+from .expressions import expression
+
+# Names from the outside in, what is given there, and how messages about it begin.
+Place = tuple[Sequence[str], str | ast.expr, str]
 
 
-@dataclass(frozen=True)
+@dataclass
 class Change:
     """What is asked for at one place of a value.
 
@@ -24,42 +27,37 @@ class Change:
     """
 
     given: str | ast.expr | None = None
-    within: Mapping[str, Change] = field(default_factory=dict[str, "Change"])
+    within: dict[str, Change] = field(default_factory=dict[str, "Change"])
     label: str = ""
 
     def labels(self) -> str:
         """Return the label and those of all that is inside."""
         return " ".join(filter(None, (self.label, *(inner.labels() for inner in self.within.values()))))
 
-    def with_inner(self, path: Sequence[str], given: str | ast.expr, label: str) -> Change:
-        """Return this with one more text, at a path of names. It replaces one that was there."""
-        if not path:
-            return replace(self, given=given, label=label)
-        name, *rest = path
-        inner = self.within.get(name, Change()).with_inner(rest, given, label)
-        return replace(self, within={**self.within, name: inner})
 
-
-def change_at(places: Iterable[tuple[Sequence[str], str | ast.expr, str]]) -> Change:
-    """Return the tree of texts at paths, each with its label; the later of two at one path counts."""
+def change_at(places: Iterable[Place]) -> Change:
+    """Return the tree of what is asked for at each place; the later of two at one path counts."""
     whole = Change()
     for path, given, label in places:
-        whole = whole.with_inner(path, given, label)
+        at = whole
+        for name in path:
+            at = at.within.setdefault(name, Change())
+        at.given, at.label = given, label
     return whole
 
 
-def of_record(record: Mapping[str, object], label: str = "") -> Change:
-    """Return what a record asks for: a text or number for a value, a nested record for settings inside it.
+def places_of(record: Mapping[str, object], label: str = "", path: Sequence[str] = ()) -> Iterator[Place]:
+    """Yield what a record asks for: a text or number for a value, a nested record for settings inside it.
 
     Args:
         record: as JSON gives it.
         label: how messages begin, before the path.
+        path: names of the settings that the record is inside of.
     """
-    return Change(within={name: _of_entry(value, label, name) for name, value in record.items()})
-
-
-def _of_entry(value: object, label: str, path: str) -> Change:
-    if isinstance(value, Mapping):
-        inner = cast("Mapping[str, object]", value)
-        return Change(within={name: _of_entry(entry, label, f"{path}.{name}") for name, entry in inner.items()})
-    return Change(value if isinstance(value, str) else of_json(value), label=f"{label}{path}")
+    for name, value in record.items():
+        inner = (*path, name)
+        if isinstance(value, Mapping):
+            yield from places_of(cast("Mapping[str, object]", value), label, inner)
+        else:
+            # Python writes what JSON gives as expressions.
+            yield inner, value if isinstance(value, str) else expression(repr(value)), f"{label}{'.'.join(inner)}"

@@ -16,15 +16,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn, TypeVar, cast
 
-from .changes import change_at, of_record
+from .changes import Place, change_at, places_of
 from .expressions import names_in
 from .help import help_at, overview
 from .reading import Reader
-from .writing import write
+from .writing import shown
 
 Config = TypeVar("Config")
-
-_TRUE, _FALSE = ast.Constant(value=True), ast.Constant(value=False)
 
 
 class Flag(NamedTuple):
@@ -84,19 +82,19 @@ def parse(
         ValueError: an argument is wrong; one line that says which, what is allowed, and what comes close.
         SystemExit: help was asked for, and has been printed; status 0.
     """
-    flags = [*_flags(arguments)]
-    fields = {field.name for field in dataclasses.fields(cast("Any", default))}
+    flags, fields = [*_flags(arguments)], [field.name for field in dataclasses.fields(cast("Any", default))]
     aside = {name: [f for f in flags if f.path == (name,)] for name in ("config", "trust") if name not in fields}
     typed = [name for flag in flags for name in names_in(flag.text or "")]
-    trusted = [_needed(flag) for flag in aside.get("trust", [])]
-    reader = Reader([*trusted, *typed, *_names_used(default)])
+    # What the default is made of is imported already.
+    used = [name for field in fields for name in names_in(shown(getattr(default, field)))]
+    reader = Reader([*map(_needed, aside.get("trust", [])), *typed, *used])
     asked = next((flag for flag in flags if flag.path[-1] == "help"), None)
     if asked is not None:
         _print_help(default, asked, reader, description, prog)
     config = default
     for flag in aside.get("config", []):
         file = _needed(flag)
-        config = reader.apply(config, type(config), of_record(_json(file), f"{flag.word} {file}: "))
+        config = reader.apply(config, type(config), change_at(places_of(_json(file), f"{flag.word} {file}: ")))
     rest = [flag for flag in flags if not any(flag in group for group in aside.values())]
     return reader.apply(config, type(config), change_at(_place(flag, fields) for flag in rest))
 
@@ -114,16 +112,16 @@ def _flags(arguments: Sequence[str]) -> Iterator[Flag]:
         yield Flag(word, tuple(word[2:].replace("-", "_").split(".")), given)
 
 
-def _place(flag: Flag, fields: set[str]) -> tuple[Sequence[str], str | ast.expr, str]:
+def _place(flag: Flag, fields: Sequence[str]) -> Place:
     """Return the path, the text and the label of a flag for a field."""
-    if flag.text is not None:
-        return flag.path, flag.text, f"{flag.word} {flag.text}"
+    word, path, text = flag
+    if text is not None:
+        return path, text, f"{word} {text}"
     # `--no-field.setting` and `--field.no-setting`; a field of that very name comes first.
-    if flag.path[0] not in fields and flag.path[0].startswith("no_"):
-        return (flag.path[0].removeprefix("no_"), *flag.path[1:]), _FALSE, flag.word
-    if len(flag.path) > 1 and flag.path[-1].startswith("no_"):
-        return (*flag.path[:-1], flag.path[-1].removeprefix("no_")), _FALSE, flag.word
-    return flag.path, _TRUE, f"{flag.word} without a value"
+    for at in {0, len(path) - 1} if path[0] not in fields or len(path) > 1 else ():
+        if path[at].startswith("no_"):
+            return (*path[:at], path[at].removeprefix("no_"), *path[at + 1 :]), ast.Constant(value=False), word
+    return path, ast.Constant(value=True), f"{word} without a value"
 
 
 def _needed(flag: Flag) -> str:
@@ -131,19 +129,6 @@ def _needed(flag: Flag) -> str:
         msg = f"{flag.word} needs a value"
         raise ValueError(msg)
     return flag.text
-
-
-def _names_used(config: object) -> Iterator[str]:
-    """Yield the names of the user's that a configuration is made of, which are imported already."""
-    for field in dataclasses.fields(cast("Any", config)):
-        value = getattr(config, field.name)
-        if dataclasses.is_dataclass(value) and not isinstance(value, type):
-            yield from _names_used(value)
-        try:
-            yield from names_in(write(value))
-        except TypeError:
-            # What has no text cannot be named either.
-            continue
 
 
 def _json(file: str) -> Mapping[str, object]:

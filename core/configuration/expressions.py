@@ -10,16 +10,8 @@ import math
 import re
 from collections.abc import Iterator
 from functools import partial
-from typing import Any, cast
 
-WORDS: dict[str, float | bool] = {
-    "inf": math.inf,
-    "math.inf": math.inf,
-    "nan": math.nan,
-    "math.nan": math.nan,
-    "true": True,
-    "false": False,
-}
+_WORDS: dict[str, float | bool] = {"inf": math.inf, "nan": math.nan, "true": True, "false": False}
 
 # Strings, which may hold anything, and runs of what a file's path is made of; with spaces in it at the beginning only.
 # Neither can be matched in two ways, so that a long text takes no longer than its length.
@@ -61,16 +53,6 @@ def _stand_in(places: dict[str, str], found: re.Match[str]) -> str:
     return name + parts["rest"]
 
 
-def of_json(value: Any) -> ast.expr:
-    """Return a number, text, truth value, null, list or dictionary of JSON as an expression."""
-    if isinstance(value, list):
-        return ast.List([of_json(item) for item in cast("list[Any]", value)], ast.Load())
-    if isinstance(value, dict):
-        entries = cast("dict[str, Any]", value)
-        return ast.Dict([ast.Constant(key) for key in entries], [of_json(entry) for entry in entries.values()])
-    return ast.Constant(value)
-
-
 def dotted(node: ast.expr) -> str | None:
     """Return the name that a node is, such as `Haze` or `own.Haze.fitted`, or None."""
     if isinstance(node, ast.Name):
@@ -101,21 +83,12 @@ def constant(node: ast.expr) -> ast.Constant | None:
     """Return the number, string, truth value or None that a node is, with its sign; None where it is none of these."""
     if isinstance(node, ast.Constant):
         return node if node.value is None or isinstance(node.value, bool | int | float | str) else None
-    name = dotted(node)
-    if name is not None:
-        return ast.Constant(WORDS[name]) if name in WORDS else None
+    name = (dotted(node) or "").removeprefix("math.")
+    if name in _WORDS:
+        return ast.Constant(_WORDS[name])
     if not isinstance(node, ast.UnaryOp) or not isinstance(node.op, ast.UAdd | ast.USub):
         return None
     inner = constant(node.operand)
     if inner is None or isinstance(inner.value, bool) or not isinstance(inner.value, int | float):
         return None
     return ast.Constant(-inner.value if isinstance(node.op, ast.USub) else inner.value)
-
-
-def says_something(text: str) -> bool:
-    """Tell whether a text is a number, a truth value, None, a string in quotes or a call, and not just a text."""
-    try:
-        node = expression(text)
-    except ValueError:
-        return False
-    return isinstance(node, ast.Call) or constant(node) is not None

@@ -16,7 +16,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import torch
@@ -26,7 +26,7 @@ from typing_extensions import override
 
 from ..checks import Shape, check_instance
 from .later import Later
-from .writing import shown
+from .writing import shown, taken_apart
 
 Batches = Iterable[Float[Tensor, "..."]]
 Value = TypeVar("Value")
@@ -147,25 +147,15 @@ class _Resolver:
 
     def visit(self, value: object, path: str) -> object:
         """Return `value` resolved; an unchanged value is returned itself."""
-        if isinstance(value, list | tuple):
-            return self._sequence(value, path)
-        if isinstance(value, Later):
-            later = cast("Later[..., object]", value)
-            changed = self._changed(later.settings, path)
-            return Later(later.make, {**later.settings, **changed}) if changed else value
-        if dataclasses.is_dataclass(value) and not isinstance(value, type):
-            changed = self._changed({f.name: getattr(value, f.name) for f in dataclasses.fields(value) if f.init}, path)
-            value = dataclasses.replace(value, **changed) if changed else value
-        return self._part(value, path) if isinstance(value, FromData) else value
-
-    def _changed(self, parts: Mapping[str, object], path: str) -> dict[str, object]:
+        apart = taken_apart(value)
+        sequence = cast("tuple[object, ...]", value) if isinstance(value, list | tuple) else ()
+        parts = apart[1] if apart else {str(index): part for index, part in enumerate(sequence)}
         visited = {name: self.visit(part, f"{path}.{name}".lstrip(".")) for name, part in parts.items()}
-        return {name: part for name, part in visited.items() if part is not parts[name]}
-
-    def _sequence(self, value: list[object] | tuple[object, ...], path: str) -> object:
-        parts = dict(enumerate(value))
-        changed = self._changed({str(i): part for i, part in parts.items()}, path)
-        return type(value)([changed.get(str(i), part) for i, part in parts.items()]) if changed else value
+        if any(visited[name] is not part for name, part in parts.items()):
+            if isinstance(value, Later):
+                return Later(cast("Later[..., object]", value).make, visited)
+            value = dataclasses.replace(cast("Any", value), **visited) if apart else type(value)(visited.values())
+        return self._part(value, path) if isinstance(value, FromData) else value
 
     def _part(self, value: FromData, path: str) -> object:
         prefix = f"{path}." if path else ""

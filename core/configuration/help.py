@@ -12,14 +12,13 @@ from collections.abc import Iterator, Sequence
 from inspect import Parameter
 from typing import Any, cast
 
-from .calls import Call, call_that_made
+from .calls import Call
 from .docstrings import settings_text, summary
-from .fitting import allowed, check_name
 from .hints import describe
-from .reading import Reader
+from .reading import Reader, call_that_made
 from .recording import is_section
 from .signatures import defaults, hints
-from .writing import shown, write
+from .writing import shown
 
 _MORE = """\
 --FIELD.help        lists what can be given there; --FIELD.help NAME shows the settings of one
@@ -58,7 +57,7 @@ def help_at(config: object, path: Sequence[str], name: str | None, reader: Reade
     value, hint, about = config, type(config), ""
     for part in path:
         call = call_that_made(value, hint)
-        check_name(call.make, call.option, part)
+        call.check_name(part)
         hint, about = hints(call.make).get(part, Any), settings_text(call.make).get(part, "")
         value = call.settings[part](hint) if part in call.settings else defaults(call.make).get(part)
     flag = f"--{'.'.join(path)}"
@@ -73,8 +72,8 @@ def _help_on_call(flag: str, call: Call) -> str:
     """Return what a constructor is, and its settings with defaults, types and texts."""
     types_of, texts = hints(call.make), settings_text(call.make)
     lines = [*_wrapped(f"{call.make.__qualname__}: {summary(call.make)}".rstrip(": "), ""), ""]
-    for name, parameter in allowed(call.make, call.option).items():
-        default = "" if parameter.default is Parameter.empty else f" = {_text(parameter.default, types_of[name])}"
+    for name, parameter in call.allowed().items():
+        default = "" if parameter.default is Parameter.empty else f" = {shown(parameter.default, types_of[name])}"
         lines.append(f"{flag}.{name}{default}  ({describe(types_of[name])})")
         lines += _wrapped(texts.get(name, ""), "    ")
     if len(lines) == 2:
@@ -84,12 +83,10 @@ def _help_on_call(flag: str, call: Call) -> str:
 
 def _help_on_choices(flag: str, value: object, hint: Any, about: str, reader: Reader) -> str:
     """Return what a field is for, what it is, and what can be given for it."""
-    lines = [f"{flag} = {_text(value, hint)}  ({describe(hint)})", *_wrapped(about, "    ")]
+    lines = [f"{flag} = {shown(value, hint)}  ({describe(hint)})", *_wrapped(about, "    ")]
     choices = reader.choices(hint)
     if choices:
-        rows = [(name, summary(thing)) for name, thing in choices.items()]
-        left = max(len(name) for name, _ in rows) + 2
-        lines += ["", *(_cut(f"  {name:{left}}{text}", width()) for name, text in rows)]
+        lines += ["", *_columns([(f"  {name}", "", summary(thing)) for name, thing in choices.items()])]
         lines += ["", f"{flag}.help NAME shows the settings of one; your own: module.Class or path/to/file.py:Class."]
     return "\n".join(lines) + "\n"
 
@@ -105,7 +102,7 @@ def _field_rows(config: object, path: tuple[str, ...]) -> Iterator[tuple[str, st
             yield f"{indent}{field.name}", "", texts.get(field.name, "") or summary(type(value))
             yield from _field_rows(value, (*path, field.name))
         else:
-            yield f"{indent}--{'.'.join((*path, field.name))}", _text(value, hint), texts.get(field.name, "")
+            yield f"{indent}--{'.'.join((*path, field.name))}", shown(value, hint), texts.get(field.name, "")
 
 
 def _columns(rows: Sequence[tuple[str, str, str]]) -> list[str]:
@@ -115,13 +112,6 @@ def _columns(rows: Sequence[tuple[str, str, str]]) -> list[str]:
     return [
         _cut(f"{flag:{left}}{_cut(value, middle - 2):{middle}}{text}".rstrip(), width()) for flag, value, text in rows
     ]
-
-
-def _text(value: object, hint: Any) -> str:
-    try:
-        return write(value, hint) or "''"
-    except TypeError:
-        return shown(value)
 
 
 def _wrapped(text: str, indent: str) -> list[str]:

@@ -7,21 +7,21 @@ Process]` asks for something that makes a process of a shape.
 from __future__ import annotations
 
 import inspect
-import re
 import types
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import InitVar
+from collections.abc import Callable, Sequence
 from enum import Enum
+from inspect import Parameter
 from pathlib import PurePath
-from typing import Annotated, Any, Literal, NamedTuple, NewType, TypeVar, Union, get_args, get_origin
+from typing import Any, Literal, NamedTuple, TypeVar, Union, get_args, get_origin
 
 from .later import Later
-from .signatures import hints, made_by, parameters
+from .signatures import hints, made_by, named, parameters, positional
+
+PLAIN = (bool, float, int, str, type(None))
 
 _CALLABLE = get_origin(Callable[..., Any])
 _TENSOR = "a tensor (not from text)"
 _WORDS: dict[object, str] = {Any: "a value", type(None): "None"}
-_HIDDEN = {"__annotations__", "__dict__", "__doc__", "__module__", "__parameters__", "__slots__", "__weakref__"}
 
 
 class Deferred(NamedTuple):
@@ -39,27 +39,28 @@ class Deferred(NamedTuple):
 
 
 def options(hint: Any) -> list[Any]:
-    """Return the options of a hint: the members of a union, or the hint alone."""
-    inner = _members(hint)
-    if inner is None:
-        return [Any if hint is object else type(None) if hint is None else hint]
-    return [option for member in inner for option in options(member)]
-
-
-def _members(hint: Any) -> Sequence[Any] | None:
-    """Return the hints that a hint stands for; None where it stands for itself."""
-    origin = get_origin(hint)
-    if origin in (Union, types.UnionType):
-        return get_args(hint)
-    if origin is Annotated:
-        return get_args(hint)[:1]
-    if isinstance(hint, TypeVar):
-        return hint.__constraints__ or (hint.__bound__ or Any,)
-    for kind, name in ((NewType, "__supertype__"), (InitVar, "type")):
-        if isinstance(hint, kind):
-            return (getattr(hint, name),)
+    """Return the options of a hint: the members of a union, or the hint alone; `Any` for what is no type."""
     # `type Name = ...` of Python 3.12.
-    return (hint.__value__,) if type(hint).__name__ == "TypeAliasType" else None
+    hint = getattr(hint, "__value__", hint)
+    if isinstance(hint, TypeVar):
+        hint = hint.__bound__ or Any
+    if get_origin(hint) in (Union, types.UnionType):
+        return [option for member in get_args(hint) for option in options(member)]
+    if hint is None:
+        return [type(None)]
+    return [hint if get_origin(hint) or (inspect.isclass(hint) and hint is not object) else Any]
+
+
+def kind_of(option: Any) -> type | None:
+    """Return the class behind an option: of a list, of a generic class, of jaxtyping's tensors."""
+    kind = getattr(option, "array_type", get_origin(option) or option)
+    return kind if inspect.isclass(kind) else None
+
+
+def is_kind(option: Any, wanted: type | tuple[type, ...]) -> bool:
+    """Tell whether an option is a class, or what is derived from it."""
+    kind = kind_of(option)
+    return kind is not None and issubclass(kind, wanted)
 
 
 def deferred(option: Any) -> Deferred | None:
@@ -69,31 +70,62 @@ def deferred(option: Any) -> Deferred | None:
         first, result = inner or (..., Any)
         return Deferred(tuple(first) if isinstance(first, list | tuple) else None, frozenset(), result)
     if is_protocol(kind) and "__call__" in vars(kind):
-        types_of, said = hints(kind.__call__), list(parameters(kind.__call__).values())[1:]
-        first = [types_of[p.name] for p in said if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-        keywords = frozenset(p.name for p in said if p.kind is p.KEYWORD_ONLY)
-        made = made_by(kind.__call__)
-        return Deferred(tuple(first), keywords, Any if made is inspect.Parameter.empty else made)
+        call = kind.__call__
+        keywords = [name for name, p in parameters(call).items() if p.kind is p.KEYWORD_ONLY]
+        made = made_by(call)
+        first = tuple(hints(call)[name] for name in positional(call)[1:])
+        return Deferred(first, frozenset(keywords), Any if made is Parameter.empty else made)
     return None
 
 
-def element_hints(option: Any, count: int) -> list[Any] | None:
-    """Return the types of `count` elements where an option is a list or tuple of some kind; None where it is not.
+def settings_of(make: Callable[..., object], option: Any) -> dict[str, Parameter]:
+    """Return the parameters that are settings of a call for an option, and not arguments that come later."""
+    expected = deferred(option) or Deferred((), frozenset(), option)
+    there = named(make, first=len(expected.first or ()))
+    return {name: parameter for name, parameter in there.items() if name not in expected.keywords}
 
-    Raises:
-        ValueError: another number of elements is expected.
-    """
-    kind, inner = get_origin(option) or option, get_args(option)
-    if not inspect.isclass(kind) or not (kind is list or issubclass(tuple, kind)):
+
+def is_class(option: Any) -> bool:
+    """Tell whether an option asks for a class and not for what it makes: `type[SeparableBasis]`."""
+    return type in (option, get_origin(option))
+
+
+def is_tensor(option: Any) -> bool:
+    """Tell whether an option is a tensor, of jaxtyping's kind or plain."""
+    return getattr(kind_of(option), "__name__", "") == "Tensor"
+
+
+def is_protocol(kind: Any) -> bool:
+    """Tell whether a type is a protocol, which classes fulfil by what they have."""
+    return inspect.isclass(kind) and getattr(kind, "_is_protocol", False)
+
+
+def element_hints(option: Any, count: int) -> list[Any] | None:
+    """Return the types of `count` elements where an option is a list or tuple of so many; None where it is not."""
+    kind, inner = kind_of(option), get_args(option)
+    if kind is None or not (kind is list or issubclass(tuple, kind)):
         return None
-    if kind is not tuple or not inner:
+    if kind is not tuple or not inner or inner[1:] == (...,):
         return [inner[0] if inner else Any] * count
-    if len(inner) == 2 and inner[1] is ...:
-        return [inner[0]] * count
-    if len(inner) != count:
-        msg = f"expected {len(inner)} values, {describe(option)}, got {count}"
-        raise ValueError(msg)
-    return list(inner)
+    return list(inner) if len(inner) == count else None
+
+
+def takes_text(hint: Any) -> list[Any]:
+    """Return the options that take a text as it stands: strings and paths."""
+    return [option for option in options(hint) if option is str or is_kind(option, PurePath)]
+
+
+def choice_called(name: str, hint: Any) -> object:
+    """Return the member of an enum, or the word of a `Literal`, that a name is where a hint expects it."""
+    owner, _, last = name.replace(":", ".").rpartition(".")
+    for option in options(hint):
+        if is_kind(option, Enum) and owner.rpartition(".")[2] in ("", option.__name__):
+            for member in (last, last.upper()):
+                if member in option.__members__:
+                    return option[member]
+        if get_origin(option) is Literal and name in get_args(option):
+            return name
+    return None
 
 
 def convert(value: object, hint: Any) -> Any:
@@ -104,91 +136,18 @@ def convert(value: object, hint: Any) -> Any:
     """
     there = options(hint)
     # What has the very type comes first, for the sake of `float | int`.
-    for option in [o for o in there if o is type(value)] + there:
-        if option in (Any, type(value)):
-            return value
-        if option is float and type(value) is int:
-            return _as_float(value)
-        if inspect.isclass(option) and isinstance(value, str) and issubclass(option, PurePath):
+    if Any in there or type(value) in there:
+        return value
+    if float in there and type(value) is int and abs(value) < 2**1023:
+        return float(value)
+    for option in there:
+        if isinstance(value, str) and is_kind(option, PurePath):
             return option(value)
         if get_origin(option) is Literal and any(value == a and type(value) is type(a) for a in get_args(option)):
             return value
     remedy = f": write {int(value)}" if int in there and isinstance(value, float) and value.is_integer() else ""
-    msg = f"expected {describe(hint)}, got {value!r}{remedy}"
+    msg = f"expected {describe(hint)}, got {value!r:.80}{remedy}"
     raise ValueError(msg)
-
-
-def choice_called(name: str, hint: Any) -> object:
-    """Return the member of an enum, or the word of a `Literal`, that a name is where a hint expects it."""
-    owner, _, last = name.rpartition(".")
-    for option in options(hint):
-        if inspect.isclass(option) and issubclass(option, Enum):
-            members: Mapping[str, Enum] = option.__members__
-            if re.split(r"[.:]", owner)[-1] in ("", option.__name__) and {last, last.upper()} & set(members):
-                return members.get(last) or members[last.upper()]
-        if get_origin(option) is Literal and name in get_args(option):
-            return name
-    return None
-
-
-def _as_float(value: int) -> float:
-    try:
-        return float(value)
-    except OverflowError:
-        msg = "expected float, got an integer too large for one"
-        raise ValueError(msg) from None
-
-
-def takes_text(hint: Any) -> list[Any]:
-    """Return the options that take a text as it stands: strings and paths."""
-    return [o for o in options(hint) if inspect.isclass(o) and (o is str or issubclass(o, PurePath))]
-
-
-def describe(hint: Any) -> str:
-    """Return what a hint expects, in words for messages."""
-    words = dict.fromkeys(_describe(option) for option in options(hint))
-    # A tensor that can be read from a file can be given as text all the same.
-    if _TENSOR in words and "FromData" in words:
-        return ", or ".join(
-            ["a tensor, FromFile('table.npy') say", *(w for w in words if w not in (_TENSOR, "FromData"))]
-        )
-    return " or ".join(words)
-
-
-def _describe(option: Any) -> str:
-    kind, inner = get_origin(option) or option, get_args(option)
-    call = deferred(option)
-    if call is not None:
-        return describe(call.result)
-    if kind is Literal:
-        return " or ".join(map(repr, inner))
-    if kind is type:
-        return f"a class of {describe(inner[0])}" if inner else "a class"
-    if inspect.isclass(kind) and issubclass(kind, Enum):
-        return " or ".join(kind.__members__)
-    if inspect.isclass(kind) and issubclass(kind, Sequence) and kind is not str:
-        return _describe_sequence(kind, inner)
-    return _WORDS.get(kind) or (_TENSOR if is_tensor(option) else _name(kind))
-
-
-def _describe_sequence(kind: Any, inner: Sequence[Any]) -> str:
-    if kind is tuple and inner and inner[-1] is not ...:
-        return f"({', '.join(map(describe, inner))}{',' if len(inner) == 1 else ''})"
-    return f"a sequence of {describe(inner[0])}" if inner else "a sequence"
-
-
-def _name(kind: Any) -> str:
-    return getattr(kind, "__name__", str(kind))
-
-
-def is_tensor(option: Any) -> bool:
-    """Tell whether an option is a tensor, of jaxtyping's kind or plain."""
-    return hasattr(option, "array_type") or getattr(option, "__name__", "") == "Tensor"
-
-
-def is_protocol(kind: Any) -> bool:
-    """Tell whether a type is a protocol, which classes fulfil by what they have."""
-    return inspect.isclass(kind) and getattr(kind, "_is_protocol", False)
 
 
 def accepts(wanted: Any, given: Any) -> bool:
@@ -197,24 +156,37 @@ def accepts(wanted: Any, given: Any) -> bool:
 
 
 def _is_a(given: Any, wanted: Any) -> bool:
-    if given is Any or wanted is Any or given == wanted:
+    if Any in (given, wanted) or given == wanted:
         return True
-    one, other = _kind(given), _kind(wanted)
+    one, other = kind_of(given), kind_of(wanted)
     if one is None or other is None:
         return False
     if is_protocol(other):
-        return all(hasattr(one, name) for name in _demands(other))
+        return all(hasattr(one, name) for name in dir(other) if not name.startswith("_"))
     return issubclass(one, other) or (one is int and other is float)
 
 
-def _kind(option: Any) -> type | None:
-    """Return the class behind an option; jaxtyping's tensors are tensors."""
-    kind = getattr(option, "array_type", get_origin(option) or option)
-    return kind if inspect.isclass(kind) else None
+def describe(hint: Any) -> str:
+    """Return what a hint expects, in words for messages."""
+    words = list(dict.fromkeys(_describe(option) for option in options(hint)))
+    # A tensor that can be read from a file can be given as text all the same.
+    if _TENSOR in words and "FromData" in words:
+        rest = [word for word in words if word not in (_TENSOR, "FromData")]
+        return ", or ".join(["a tensor, FromFile('table.npy') say", *rest])
+    return " or ".join(words)
 
 
-def _demands(protocol: type) -> list[str]:
-    """Return the methods that a protocol asks for."""
-    bases = [base for base in protocol.__mro__ if is_protocol(base) and base.__module__ != "typing"]
-    names = {name for base in bases for name, value in vars(base).items() if callable(value) and name not in _HIDDEN}
-    return [name for name in names if not name.startswith("_") or name == "__call__"]
+def _describe(option: Any) -> str:
+    kind, inner = get_origin(option) or option, get_args(option)
+    call = deferred(option)
+    if call is not None:
+        return describe(call.result)
+    if kind is Literal or is_kind(kind, Enum):
+        return " or ".join(map(repr, inner) if inner else kind.__members__)
+    if is_class(option):
+        return f"a class of {describe(inner[0])}" if inner else "a class"
+    if kind is tuple and inner and inner[-1] is not ...:
+        return f"({', '.join(map(describe, inner))}{',' if len(inner) == 1 else ''})"
+    if kind is not str and is_kind(kind, Sequence):
+        return f"a sequence of {describe(inner[0])}" if inner else "a sequence"
+    return _WORDS.get(kind) or (_TENSOR if is_tensor(option) else getattr(kind, "__name__", str(kind)))

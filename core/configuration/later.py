@@ -11,14 +11,12 @@ so a type checker finds a wrong one; the value can be printed, compared and stor
 from __future__ import annotations
 
 import dataclasses
-import difflib
-import inspect
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, Concatenate, Generic, NoReturn, ParamSpec, TypeVar, cast, overload
 
-from .signatures import defaults, named, positional, takes_any_name
+from .signatures import defaults, is_named, listed, named, why_no_setting
 
 First = ParamSpec("First")
 Settings = ParamSpec("Settings")
@@ -57,20 +55,20 @@ class Later(Generic[First, Made_co]):
         return self.make(*first, **self.settings, **more)
 
     def complete(self) -> dict[str, object]:
-        """Return all settings, those left out with their defaults."""
-        return defaults(self.make) | dict(self.settings)
+        """Return all settings in the parameters' order, those left out with the defaults that they have."""
+        known = defaults(self.make) | dict(self.settings)
+        return {name: known[name] for name in {**named(self.make), **known} if name in known}
 
     def __eq__(self, other: object) -> bool:
-        theirs = cast("Later[..., object]", other) if isinstance(other, Later) else None
-        if theirs is None and is_named(other):
-            theirs = Later(cast("Callable[..., object]", other), {})
-        if theirs is None:
+        if is_named(other):
+            other = Later(cast("Callable[..., object]", other), {})
+        if not isinstance(other, Later):
             return NotImplemented
+        theirs = cast("Later[..., object]", other)
         if self.make != theirs.make:
             return False
         mine, others = self.complete(), theirs.complete()
-        given = self.settings.keys() | theirs.settings.keys()
-        return given <= mine.keys() & others.keys() and all(same(mine[name], others[name]) for name in given)
+        return mine.keys() == others.keys() and all(same(value, others[name]) for name, value in mine.items())
 
     def __hash__(self) -> int:
         # Settings left out and written out are equal, and settings need not be hashable.
@@ -83,10 +81,6 @@ class Later(Generic[First, Made_co]):
 
     def __setattr__(self, name: str, value: object) -> NoReturn:
         msg = f"cannot set {name} of {self!r}: it is frozen; write another later(...)"
-        raise dataclasses.FrozenInstanceError(msg)
-
-    def __delattr__(self, name: str) -> NoReturn:
-        msg = f"cannot delete {name} of {self!r}: it is frozen"
         raise dataclasses.FrozenInstanceError(msg)
 
     def __reduce__(self) -> tuple[type[Later[..., Any]], tuple[Callable[..., Any], dict[str, object]]]:
@@ -120,33 +114,15 @@ def later(make: Callable[..., Any], /, *_: Any, **settings: Any) -> Later[..., A
         got = " ".join(repr(make).split())
         msg = f"later takes what is called later, such as later(HeatDissipation, levels=200), got {got:.80}"
         raise TypeError(msg)
-    name = make.__qualname__
-    allowed = [*named(make, first=1)]
-    what = f"its settings are {', '.join(allowed)}" if allowed else "it has no settings"
+    there = named(make, first=1)
     if _:
-        msg = f"{name}: give settings by name, got {', '.join(f'{value!r:.40}' for value in _)}; {what}"
+        given = ", ".join(f"{value!r:.40}" for value in _)
+        msg = f"{make.__qualname__}: give settings by name, got {given}; {listed(there)}"
         raise TypeError(msg)
-    first = positional(make)[:1]
     for setting in settings:
-        if setting in first:
-            msg = f"{name}: {setting} comes later, when it is called; {what}"
-            raise TypeError(msg)
-        if setting not in allowed and not takes_any_name(make):
-            msg = f"{name} has no setting {setting!r}{guess(setting, allowed)}; {what}"
-            raise TypeError(msg)
+        if (why := why_no_setting(make, setting, there)) is not None:
+            raise TypeError(why)
     return Later(make, settings)
-
-
-def is_named(make: object) -> bool:
-    """Tell whether `make` is a class, function or method, all of which have names, and no other callable object."""
-    return inspect.isclass(make) or inspect.isroutine(make)
-
-
-def guess(name: str, known: Sequence[str]) -> str:
-    """Return " (did you mean ...?)" with the known name closest to a misspelt one, or nothing."""
-    lower = {other.lower(): other for other in reversed(known)}
-    close = difflib.get_close_matches(name.lower(), lower, 1)
-    return f" (did you mean {lower[close[0]]}?)" if close else ""
 
 
 def same(one: object, other: object) -> bool:

@@ -11,23 +11,21 @@ what is expected: a text that comes with somebody's run chooses among values, an
 from __future__ import annotations
 
 import ast
+import dataclasses
 import inspect
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable
 from enum import Enum
-from functools import partial, reduce
-from operator import or_
+from functools import partial
 from typing import Any, Literal, get_args, get_origin
 
-from .calls import Call, LackingError, LocatedError, Setting, call_that_made, first_value
-from .changes import Change, change_at
+from .calls import Call, LackingError, LocatedError, Setting, choices, why_not
+from .changes import Change
 from .expressions import constant, display, dotted, expression
-from .fitting import check_name, choices, why_not
-from .hints import choice_called, convert, describe, element_hints, options, takes_text
-from .later import guess
+from .hints import choice_called, convert, deferred, describe, element_hints, options, takes_text
+from .later import Later
 from .public_names import Names
-from .signatures import defaults
-
-_PLAIN = (bool, float, int, str, type(None))
+from .signatures import defaults, guess
+from .writing import shown, taken_apart
 
 
 class Reader:
@@ -55,107 +53,68 @@ class Reader:
         """
         try:
             if takes_text(hint):
-                return self._text(text, hint)
+                return _as_it_stands(text, hint)
             words = [a for option in options(hint) if get_origin(option) is Literal for a in get_args(option)]
             return text.strip() if text.strip() in words else self._value(expression(text), hint)
         except RecursionError:
             msg = f"{text!r:.80} is nested too deeply"
             raise ValueError(msg) from None
 
-    def change(self, old: object, hint: Any, path: Sequence[str], text: str) -> Any:
-        """Return `old` with the setting at `path` read from `text`, and everything else kept.
-
-        Args:
-            old: a frozen dataclass or a `Later`.
-            hint: the type expected of the whole.
-            path: names of settings from the outside in, ("schedule", "rho"); empty to replace the whole.
-            text: see `read`.
-
-        Raises:
-            ValueError: there is no such setting, or as `read`.
-        """
-        return self.apply(old, hint, change_at([(path, text, "")]))
-
     def apply(self, old: object, hint: Any, change: Change) -> Any:
         """Return `old` changed in several places at once: at each a whole value first, then the settings inside it.
 
         Args:
-            old: as in `change`; or the very class that `hint` is, for a first value of it.
+            old: a value; or the very class that `hint` is, for a first value of it.
             hint: the type expected of the whole.
             change: what is asked for.
 
         Raises:
-            ValueError: as `change`; the message begins with the labels of what is wrong.
+            ValueError: there is no such setting, or as `read`; the message begins with the labels of what is wrong.
         """
         try:
             if change.within or (inspect.isclass(old) and old in options(hint)):
                 return self._changed(old, hint, change)
-            return old if change.given is None else self._given(change.given, hint)
+            if isinstance(change.given, str):
+                return self.read(change.given, hint)
+            return old if change.given is None else self._value(change.given, hint)
         except LocatedError:
             raise
         except ValueError as error:
-            raise LocatedError(_located(change, error)) from error
+            raise LocatedError(_located(change.labels(), error)) from error
 
     def choices(self, hint: Any) -> dict[str, Any]:
         """Return the public names of what can be given where `hint` is expected, with what they stand for."""
         return choices(self._names.all(), hint)
 
-    def call_of(self, name: str, hint: Any) -> Call:
-        """Return the call of the class or function of that name, without settings, for what `hint` expects.
+    def call_of(self, text: str, hint: Any) -> Call:
+        """Return the call that a text is, for what `hint` expects, before it is made.
 
         Raises:
-            ValueError: there is none; one line that says what there is.
+            ValueError: it is none; one line that says what there is.
         """
-        return self._calls(expression(name), hint)[0]
-
-    def _text(self, text: str, hint: Any) -> Any:
-        """Return a text as it stands, or what it says where a hint expects something else as well."""
-        plain = takes_text(hint)
-        others = [option for option in options(hint) if option not in plain]
-        as_it_stands = text if plain[0] is str else plain[0](text)
-        try:
-            node = expression(text)
-        except ValueError:
-            return as_it_stands
-        value = constant(node)
-        # Names are not looked up, but for public ones: nobody wants `--folder setup.py` to import a module.
-        makes = [option for option in others if option not in _PLAIN]
-        if makes and isinstance(node, ast.Call):
-            return self._value(node, hint)
-        if not others or (value is None and not (makes and isinstance(node, ast.Name))):
-            return as_it_stands
-        try:
-            # A text in quotes is a text, whatever it says.
-            return self._value(node, hint if value and isinstance(value.value, str) else reduce(or_, others))
-        except ValueError:
-            return as_it_stands
-
-    def _given(self, given: str | ast.expr, hint: Any) -> Any:
-        return self.read(given, hint) if isinstance(given, str) else self._value(given, hint)
+        return self._calls(expression(text), hint)[0]
 
     def _changed(self, old: object, hint: Any, change: Change) -> Any:
         """Return `old`, or what is given instead, with changed settings."""
-        if change.given is None:
-            made = call_that_made(old, hint)
+        if isinstance(change.given, ast.expr):
+            made = self._calls(change.given, hint)[0]
         else:
-            made = self._calls(expression(change.given) if isinstance(change.given, str) else change.given, hint)[0]
+            made = call_that_made(old, hint) if change.given is None else self.call_of(change.given, hint)
         for name, inner in change.within.items():
             try:
-                check_name(made.make, made.option, name)
+                made.check_name(name)
             except ValueError as error:
-                raise LocatedError(_located(inner, error)) from None
-            made.settings[name] = partial(self._change_setting, made, name, made.settings.get(name), inner)
+                raise LocatedError(_located(inner.labels(), error)) from None
+            before = made.settings.get(name) or partial(_default, made.make, name)
+            made.settings[name] = partial(self._setting, before, inner)
         try:
             return made.finish()
         except LackingError as error:
             # What is missing has no label of its own.
-            raise LocatedError(_located(Change(label=change.label), error)) from None
+            raise LocatedError(_located(change.label, error)) from None
 
-    def _change_setting(self, made: Call, name: str, before: Setting | None, change: Change, hint: Any) -> Any:
-        if change.given is not None:
-            return self.apply(None, hint, change)
-        old = before(hint) if before else defaults(made.make).get(name, first_value(hint))
-        return self.apply(old, hint, change)
+    def _setting(self, before: Setting, change: Change, hint: Any) -> Any:
+        return self.apply(before(hint) if change.given is None else None, hint, change)
 
     def _value(self, node: ast.expr, hint: Any) -> Any:
         name = dotted(node)
@@ -167,14 +126,11 @@ class Reader:
             return convert(plain.value, hint)
         if isinstance(node, ast.Tuple | ast.List):
             return self._elements(node, hint)
-        if isinstance(node, ast.Name | ast.Attribute | ast.Call):
-            return self._called(node, hint)
-        remedy = "write text in quotes" if takes_text(hint) else "it is not a number, text, tuple or call"
-        msg = f"expected {describe(hint)}, got {display(node)}: {remedy}"
-        raise ValueError(msg)
-
-    def _called(self, node: ast.expr, hint: Any) -> Any:
-        """Return what a call makes, for the first option that it fits and that has no objection."""
+        if not isinstance(node, ast.Name | ast.Attribute | ast.Call):
+            remedy = "write text in quotes" if takes_text(hint) else "it is not a number, text, tuple or call"
+            msg = f"expected {describe(hint)}, got {display(node)}: {remedy}"
+            raise ValueError(msg)  # noqa: TRY004 - texts are values
+        # The first option that it fits and that has no objection.
         calls = self._calls(node, hint)
         for made in calls[:-1]:
             try:
@@ -190,53 +146,82 @@ class Reader:
             msg = f"expected {describe(hint)}, got {display(node)}: only names are called, as in Name(setting=1)"
             raise ValueError(msg)
         make = self._names.find(name)
-        if make is None:
-            there = [*self.choices(hint)]
+        if make is None or isinstance(make, Enum):
+            there, last = self.choices(hint), name.rpartition(".")[2]
             remedy = ": write text in quotes" if takes_text(hint) else ""
-            what = f"no {name!r}{guess(name, there)}" if there else f"expected {describe(hint)}, got {name}{remedy}"
-            raise ValueError("; ".join(filter(None, (what, _there_are(there)))))
-        if isinstance(make, Enum):
-            msg = f"expected {describe(hint)}, got {name}"
-            raise ValueError(msg)  # noqa: TRY004 - texts are values
-        objections = [(option, why_not(make, name, option)) for option in options(hint)]
-        fitting = [option for option, reason in objections if reason is None]
+            what = f"no {name!r}{guess(last, there)}" if there else f"expected {describe(hint)}, got {name}{remedy}"
+            raise ValueError(what + _there_are(there))
+        objections = {option: why_not(make, name, option) for option in options(hint)}
+        fitting = [option for option, reason in objections.items() if reason is None]
         if not fitting:
             # That it makes something else says least.
-            telling = [reason for _, reason in objections if reason and " makes no " not in reason]
-            wanted = " or ".join(dict.fromkeys(describe(o) for o in options(hint) if o is not type(None)))
-            reason = telling[0] if telling else f"{name} makes no {wanted}"
-            raise ValueError("; ".join(filter(None, (reason, _there_are([*self.choices(hint)])))))
-        arguments, settings = self._arguments(node, name) if isinstance(node, ast.Call) else ([], {})
-        return [Call(make, option, arguments, dict(settings)) for option in fitting]
-
-    def _arguments(self, node: ast.Call, name: str) -> tuple[list[Setting], dict[str, Setting]]:
-        keys = [keyword.arg for keyword in node.keywords]
-        if None in keys or len(set(keys)) < len(keys):
+            telling = [reason for reason in objections.values() if reason and " makes no " not in reason]
+            wanted = " or ".join(dict.fromkeys(describe(o) for o in objections if o is not type(None)))
+            raise ValueError([*telling, f"{name} makes no {wanted}"][0] + _there_are(self.choices(hint)))
+        arguments, keywords = (node.args, node.keywords) if isinstance(node, ast.Call) else ([], [])
+        settings: dict[str, Setting] = {str(key.arg): partial(self._value, key.value) for key in keywords}
+        if any(key.arg is None for key in keywords) or len(settings) < len(keywords):
             msg = f"{name}: give every setting once and by its name, got {display(node)}"
             raise ValueError(msg)
-        by_name: dict[str, Setting] = {str(key.arg): partial(self._value, key.value) for key in node.keywords}
-        return [partial(self._value, argument) for argument in node.args], by_name
+        by_position = [partial(self._value, argument) for argument in arguments]
+        return [Call(make, option, by_position, dict(settings)) for option in fitting]
 
     def _elements(self, node: ast.Tuple | ast.List, hint: Any) -> Any:
-        problems: list[ValueError] = []
         for option in options(hint):
-            try:
-                inner = element_hints(option, len(node.elts))
-                if inner is not None:
-                    values = [self._value(e, h) for e, h in zip(node.elts, inner, strict=True)]
-                    return values if list in (option, get_origin(option)) else tuple(values)
-            except ValueError as error:
-                problems.append(error)
-        if len(problems) == 1:
-            raise problems[0]
+            inner = element_hints(option, len(node.elts))
+            if inner is not None:
+                values = [self._value(element, of) for element, of in zip(node.elts, inner, strict=True)]
+                return values if list in (option, get_origin(option)) else tuple(values)
         msg = f"expected {describe(hint)}, got {display(node)}"
         raise ValueError(msg)
 
 
-def _there_are(names: Sequence[str]) -> str:
-    return f"there {'is' if len(names) == 1 else 'are'} {', '.join(names)}" if names else ""
+def call_that_made(old: object, hint: Any) -> Call:
+    """Return the call that made a value, with the settings that it has.
+
+    Args:
+        old: a frozen dataclass, a `Later`, or a class or function.
+        hint: the type that was expected.
+
+    Raises:
+        ValueError: the value does not know its settings.
+    """
+    apart = taken_apart(old)
+    if apart is None:
+        msg = f"it is {shown(old)} so far, which has no settings: give the whole of it first, as Name(setting=...)"
+        raise ValueError(msg)
+    make, settings = apart
+    fitting = [option for option in options(hint) if why_not(make, make.__qualname__, option) is None]
+    if isinstance(old, Later):
+        fitting = [*filter(deferred, fitting), Callable[..., Any]]
+    return Call(make, [*fitting, make][0], (), {name: partial(_kept, value) for name, value in settings.items()})
 
 
-def _located(change: Change, error: ValueError) -> str:
-    labels = change.labels()
+def _kept(value: object, _: Any) -> object:
+    return value
+
+
+def _default(make: Any, name: str, hint: Any) -> object:
+    """Return what a setting that is not given is changed from: its default, or the dataclass that is expected."""
+    dataclass = next((o for o in options(hint) if inspect.isclass(o) and dataclasses.is_dataclass(o)), None)
+    return defaults(make).get(name, dataclass)
+
+
+def _as_it_stands(text: str, hint: Any) -> Any:
+    """Return a text as a string or path, or the number, truth value or None that it says where a hint expects one."""
+    plain = takes_text(hint)[0]
+    if len(options(hint)) > 1:
+        try:
+            value = constant(expression(text))
+            return convert(value.value, hint) if value else plain(text)
+        except ValueError:
+            pass
+    return plain(text)
+
+
+def _there_are(names: Collection[str]) -> str:
+    return f"; there {'is' if len(names) == 1 else 'are'} {', '.join(names)}" if names else ""
+
+
+def _located(labels: str, error: ValueError) -> str:
     return f"{labels}: {error}" if labels else str(error)

@@ -11,9 +11,9 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar, cast
 
-from .changes import of_record
+from .changes import change_at, places_of
 from .hints import options
-from .public_names import public_name
+from .public_names import is_public
 from .reading import Reader
 from .signatures import hints
 from .writing import write
@@ -53,11 +53,11 @@ def from_record(kind: type[Config], record: Mapping[str, object], trusted: Itera
     Raises:
         ValueError: a key is unknown, or missing without a default, or its text is not a value of the field.
     """
-    return Reader(trusted).apply(kind, kind, of_record(record))
+    return Reader(trusted).apply(kind, kind, change_at(places_of(record)))
 
 
 def is_section(value: object, hint: Any) -> bool:
     """Tell whether a field is a group of fields: a dataclass that is expected as such and has no public name."""
     if not dataclasses.is_dataclass(value) or isinstance(value, type):
         return False
-    return type(value) in options(hint) and public_name(type(value)) is None
+    return type(value) in options(hint) and not is_public(type(value))

@@ -7,29 +7,28 @@ hint that cannot be resolved (its name is imported for type checkers only, say) 
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import inspect
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from inspect import Parameter
-from types import FunctionType
 from typing import Any, Self, TypeVar, get_type_hints
 
-_NOTHING = (lambda: None).__code__
 _POSITIONAL = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
 _NAMED = (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
 
 
+def is_named(make: object) -> bool:
+    """Tell whether `make` is a class, function or method, all of which have names, and no other callable object."""
+    return inspect.isclass(make) or inspect.isroutine(make)
+
+
 # Asked for again and again, at every name that is looked up.
-_signature = lru_cache(maxsize=1024)(inspect.signature)
-
-
-def parameters(make: Callable[..., object]) -> dict[str, Parameter]:
-    """Return the parameters of a class or function; of one that tells none, as some builtins, any at all."""
-    try:
-        found = dict(_signature(make).parameters)
-    except (TypeError, ValueError):
-        return {kind.name: Parameter(kind.name, kind) for kind in (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)}
+@lru_cache(maxsize=1024)
+def parameters(make: Callable[..., object]) -> Mapping[str, Parameter]:
+    """Return the parameters of a class or function, in order."""
+    found = dict(inspect.signature(make).parameters)
     for field in dataclasses.fields(make) if inspect.isclass(make) and dataclasses.is_dataclass(make) else ():
         # A signature shows a marker where a field's default is made by a factory.
         if field.name in found and field.default_factory is not dataclasses.MISSING:
@@ -42,38 +41,56 @@ def positional(make: Callable[..., object]) -> list[str]:
     return [name for name, parameter in parameters(make).items() if parameter.kind in _POSITIONAL]
 
 
-def takes_any_number(make: Callable[..., object]) -> bool:
-    """Tell whether any number of arguments can be given by position."""
-    return any(parameter.kind is Parameter.VAR_POSITIONAL for parameter in parameters(make).values())
-
-
 def named(make: Callable[..., object], *, first: int = 0) -> dict[str, Parameter]:
     """Return the parameters that can be given by name, without the `first` positional ones."""
-    later = set(positional(make)[:first])
+    later = positional(make)[:first]
     return {name: p for name, p in parameters(make).items() if p.kind in _NAMED and name not in later}
 
 
-def takes_any_name(make: Callable[..., object]) -> bool:
-    """Tell whether a function takes settings of any name (`**settings`)."""
-    return any(parameter.kind is Parameter.VAR_KEYWORD for parameter in parameters(make).values())
+def has_kind(make: Callable[..., object], kind: Any) -> bool:
+    """Tell whether there is a parameter of a kind, such as `Parameter.VAR_KEYWORD`: settings of any name."""
+    return any(parameter.kind is kind for parameter in parameters(make).values())
 
 
-def defaults(make: Callable[..., object], *, first: int = 0) -> dict[str, object]:
-    """Return the settings that have a default, with it, without the `first` positional parameters."""
-    return {name: p.default for name, p in named(make, first=first).items() if p.default is not Parameter.empty}
+def defaults(make: Callable[..., object]) -> dict[str, object]:
+    """Return the settings that have a default, with it."""
+    return {name: p.default for name, p in named(make).items() if p.default is not Parameter.empty}
+
+
+def why_no_setting(make: Callable[..., object], name: str, there: Iterable[str]) -> str | None:
+    """Return why a call has no setting of this name, or None where it has one.
+
+    Args:
+        make: what is called.
+        name: the name.
+        there: the settings of the call; parameters that are not among them come later.
+    """
+    if name in there or (has_kind(make, Parameter.VAR_KEYWORD) and name not in parameters(make)):
+        return None
+    if name in named(make):
+        return f"{make.__qualname__}: {name} comes later, when it is called; {listed(there)}"
+    return f"{make.__qualname__} has no setting {name!r}{guess(name, there)}; {listed(there)}"
+
+
+def listed(settings: Iterable[str]) -> str:
+    """Return the names of settings in words."""
+    names = ", ".join(settings)
+    return f"its settings are {names}" if names else "it has no settings"
+
+
+def guess(name: str, known: Iterable[str]) -> str:
+    """Return " (did you mean ...?)" with the known name closest to a misspelt one, or nothing."""
+    lower = {other.lower(): other for other in reversed([*known])}
+    close = difflib.get_close_matches(name.lower(), lower, 1)
+    return f" (did you mean {lower[close[0]]}?)" if close else ""
 
 
 def hints(make: Callable[..., object]) -> dict[str, Any]:
     """Return the types of the parameters; of those that have none, or one that cannot be resolved, `Any`."""
-    if not inspect.isclass(make):
-        found = _of_function(make)
-    elif dataclasses.is_dataclass(make):
-        # A field's type is to be read where the field was written, which may be a base class's module.
-        found = _of_class(make) | _own_initialiser(make)
-    elif make.__init__ is not object.__init__:
-        found = _of_function(make.__init__)
-    else:
-        found = _of_class(make) | _of_function(make.__new__)
+    found = _resolved(make.__init__ if inspect.isclass(make) else make)
+    # A field's type is to be read where the field was written, which may be a base class's module.
+    for base in reversed(make.__mro__) if inspect.isclass(make) and dataclasses.is_dataclass(make) else ():
+        found = {**found, **_resolved(base)}
     return {name: found.get(name, Any) for name in parameters(make)}
 
 
@@ -81,45 +98,26 @@ def made_by(make: Callable[..., object]) -> Any:
     """Return the type of what a class or function makes; `Parameter.empty` where a function does not say."""
     if inspect.isclass(make):
         return make
-    made = _of_function(make).get("return", Parameter.empty)
+    made = _resolved(make).get("return", Parameter.empty)
     return getattr(make, "__self__", Parameter.empty) if made is Self or isinstance(made, TypeVar) else made
 
 
-def _own_initialiser(make: type) -> dict[str, Any]:
-    """Return the types of a dataclass's own `__init__`, where it is none that was generated from the fields."""
-    fields = {field.name: field.type for field in dataclasses.fields(make)}
-    written: Mapping[str, Any] = getattr(make.__init__, "__annotations__", {})
-    found = _of_function(make.__init__)
-    return {name: hint for name, hint in found.items() if name not in fields or written.get(name) != fields[name]}
-
-
-def _of_class(make: type) -> dict[str, Any]:
+@lru_cache(maxsize=1024)
+def _resolved(annotated: Any) -> Mapping[str, Any]:
+    """Return the types that a function or class is annotated with, of strings those that they say."""
+    annotated = inspect.unwrap(annotated)
+    module = sys.modules.get(getattr(annotated, "__module__", None) or "")
+    names = getattr(annotated, "__globals__", None) or (vars(module) if module else {})
     found: dict[str, Any] = {}
-    for base in reversed(make.__mro__):
-        module = sys.modules.get(base.__module__)
-        found |= _resolved(inspect.get_annotations(base), vars(module) if module else {}, dict(vars(base)))
+
+    # `get_type_hints` wants something that carries annotations; one by one, since any may fail.
+    def holder() -> None: ...
+
+    for name, annotation in inspect.get_annotations(annotated).items():
+        holder.__annotations__ = {name: annotation}
+        try:
+            found |= get_type_hints(holder, dict(names), dict(vars(annotated)))
+        except Exception:
+            # An annotation is any expression, and may fail in any way.
+            found[name] = Any
     return found
-
-
-def _of_function(make: Callable[..., object]) -> dict[str, Any]:
-    whole = inspect.unwrap(make)
-    return _resolved(getattr(whole, "__annotations__", {}), getattr(whole, "__globals__", {}), {})
-
-
-def _resolved(written: Mapping[str, Any], names: dict[str, Any], inner: dict[str, Any]) -> dict[str, Any]:
-    """Return types for annotations, which are strings where a module postpones them."""
-    # `get_type_hints` wants something that carries annotations.
-    holder = FunctionType(_NOTHING, {})
-    try:
-        holder.__annotations__ = dict(written)
-        return get_type_hints(holder, names, inner)
-    except Exception:
-        # An annotation is any expression, and may fail in any way.
-        found: dict[str, Any] = {}
-        for name, annotation in written.items():
-            holder.__annotations__ = {name: annotation}
-            try:
-                found |= get_type_hints(holder, names, inner)
-            except Exception:
-                found[name] = Any
-        return found

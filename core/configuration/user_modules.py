@@ -14,10 +14,12 @@ import importlib.util
 import inspect
 import sys
 import traceback
+from enum import Enum
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
-from .later import guess
+from .signatures import guess, is_named
 
 _IN_FILE = ".py:"
 
@@ -42,16 +44,11 @@ def locate(name: str) -> tuple[ModuleType, list[str]]:
         return _of_file(Path(file)), rest.split(".")
     head, *parts = rest.split(".")
     module = _imported(head)
-    while parts and not hasattr(module, parts[0]) and hasattr(module, "__path__"):
+    # A package's own modules are on the way to a class; what a module has imported for itself is not.
+    while parts and hasattr(module, "__path__") and isinstance(getattr(module, parts[0], module), ModuleType):
         if importlib.util.find_spec(f"{module.__name__}.{parts[0]}") is None:
             break
         module = _imported(f"{module.__name__}.{parts.pop(0)}")
-    while parts and isinstance(inner := getattr(module, parts[0], None), ModuleType):
-        # A package's own modules are on the way to a class; what a module has imported for itself is not.
-        if not inner.__name__.startswith(f"{module.__name__}."):
-            break
-        module = inner
-        del parts[0]
     return module, parts
 
 
@@ -68,9 +65,8 @@ def member(owner: object, part: str, within: str) -> object:
     """
     there = members(owner)
     if part not in there:
-        nothing = "it has no other constructors" if inspect.isclass(owner) else "there is no class or function in it"
-        what = f"there {'is' if len(there) == 1 else 'are'} {', '.join(there)}" if there else nothing
-        msg = f"{within} has no {part!r}{guess(part, list(there))}; {what}"
+        what = f"there {'is' if len(there) == 1 else 'are'} {', '.join(there) or 'no classes and functions in it'}"
+        msg = f"{within} has no {part!r}{guess(part, there)}; {what}"
         raise ValueError(msg)
     return there[part]
 
@@ -78,59 +74,34 @@ def member(owner: object, part: str, within: str) -> object:
 def members(owner: object) -> dict[str, object]:
     """Return what can be named in a module or class, by name: no methods that need an object, nothing private."""
     if isinstance(owner, ModuleType):
-        named = {
-            name: value for name, value in vars(owner).items() if inspect.isclass(value) or inspect.isroutine(value)
-        }
+        named = {name: value for name, value in vars(owner).items() if is_named(value) and not name.startswith("__")}
         # What the module has itself comes first; what it imports may be named too.
         own = {name: value for name, value in named.items() if getattr(value, "__module__", "") == owner.__name__}
-        return {name: value for name, value in (own | named).items() if not name.startswith("__")}
-    found: dict[str, object] = {}
-    for base in reversed(inspect.getmro(owner)) if inspect.isclass(owner) else ():
-        for name, value in vars(base).items():
-            inside = inspect.isclass(value) and value.__qualname__ == f"{base.__qualname__}.{name}"
-            if not name.startswith("_") and (isinstance(value, classmethod | staticmethod) or inside):
-                found[name] = getattr(owner, name)
-    return found
+        return own | named
+    if not inspect.isclass(owner) or issubclass(owner, Enum):
+        return dict(owner.__members__) if inspect.isclass(owner) else {}
+    named = {name: getattr(owner, name) for name in dir(owner) if not name.startswith("_")}
+    return {name: value for name, value in named.items() if inspect.ismethod(value)}
 
 
-def name_of(thing: type | object) -> str:
-    """Return the name by which `locate` and `member` find a class, a function or a classmethod again.
+def name_of(thing: Any) -> str:
+    """Return the name by which `locate` and `member` find a class or a function again.
 
     Raises:
-        TypeError: it cannot be found by name: it was made inside a function, or in no file.
+        TypeError: it cannot be found by name: it was made inside a function or a class, or in no file.
     """
-    owner = getattr(thing, "__self__", None)
-    if inspect.ismethod(thing) and inspect.isclass(owner):
-        return f"{name_of(owner)}.{thing.__name__}"
-    qualname: str = getattr(thing, "__qualname__", repr(thing))
-    module = sys.modules.get(getattr(thing, "__module__", None) or "")
-    if "<" in qualname or module is None:
-        what = "a lambda" if "<lambda>" in qualname else qualname.rpartition(".")[2]
-        msg = f"{what} cannot be found by a name: define it at the top of a module, as a class or with def"
+    name, module = thing.__qualname__, sys.modules.get(thing.__module__ or "")
+    file, spec = getattr(module, "__file__", None), getattr(module, "__spec__", None)
+    if module is None or getattr(module, name, None) is not thing or (file is None and module.__name__ == "__main__"):
+        what = "a lambda" if "<lambda>" in name else thing.__name__
+        msg = f"{what} cannot be found by a name: define it at the top of a module's file, as a class or with def"
         raise TypeError(msg)
-    found: object = module
-    for part in qualname.split("."):
-        found = getattr(found, part, None)
-    if found is not thing:
-        msg = f"{module.__name__} holds something else as {qualname}: give what is made there the name it is defined by"
-        raise TypeError(msg)
-    return f"{_name_of_module(module)}{qualname}"
-
-
-def _name_of_module(module: ModuleType) -> str:
-    """Return `module.` or `path/to/file.py:`."""
-    file = getattr(module, "__file__", None)
-    name = module.__name__
-    if name == "__main__":
-        if module.__spec__ is not None:
-            return f"{module.__spec__.name}."
-        if file is None:
-            msg = "what is defined in an interactive session cannot be found again: put it into a file"
-            raise TypeError(msg)
-    elif file is None or "." in name or _is_on_path(name, Path(file)):
-        return f"{name}."
+    if module.__name__ == "__main__" and spec is not None:
+        return f"{spec.name}.{name}"
+    if file is None or "." in module.__name__ or _is_on_path(module.__name__, Path(file)):
+        return f"{module.__name__}.{name}"
     path, here = Path(file).resolve(), Path.cwd()
-    return f"{path.relative_to(here) if path.is_relative_to(here) else path}:"
+    return f"{path.relative_to(here) if path.is_relative_to(here) else path}:{name}"
 
 
 def _is_on_path(name: str, file: Path) -> bool:
@@ -154,12 +125,10 @@ def _imported(name: str) -> ModuleType:
             if spec is not None and spec.origin is not None and (loaded := _loaded(Path(spec.origin))) is not None:
                 return loaded
         return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        if error.name == name:
+    except Exception as error:
+        if isinstance(error, ModuleNotFoundError) and error.name == name:
             msg = f"there is no module {name!r} in the current directory or installed"
             raise ValueError(msg) from None
-        raise ValueError(_why(f"module {name}", error)) from error
-    except Exception as error:
         raise ValueError(_why(f"module {name}", error)) from error
 
 
@@ -202,10 +171,8 @@ def _loaded(path: Path) -> ModuleType | None:
 
 def _why(what: str, error: Exception) -> str:
     """Return one line that says why an import failed, and at which line of the user's file."""
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not _is_machinery(frame.filename)]
+    machinery = (__file__, importlib.__file__)
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename not in machinery]
+    frames = [frame for frame in frames if not frame.filename.startswith("<frozen")]
     where = f", {frames[-1].filename} line {frames[-1].lineno}" if frames else ""
     return f"{what} cannot be imported ({type(error).__name__}: {' '.join(str(error).split())}{where})"
-
-
-def _is_machinery(filename: str) -> bool:
-    return filename.startswith("<frozen") or filename in (__file__, importlib.__file__)

@@ -10,19 +10,20 @@ Numbers are written exactly. What keeps no settings that a call could be made of
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from enum import Enum
+from functools import partial
 from pathlib import PurePath
 from typing import Any, cast
 
-from .expressions import says_something
-from .hints import deferred, element_hints, options, takes_text
-from .later import Later, is_named, same
+from .expressions import constant, expression
+from .hints import deferred, element_hints, options, settings_of, takes_text
+from .later import Later, same
 from .public_names import name_of
-from .signatures import defaults, hints, named
+from .signatures import defaults, hints, is_named
 
 
-def write(value: object, hint: Any = None, *, complete: bool = False) -> str:
+def write(value: object, hint: Any = Any, *, complete: bool = False) -> str:
     """Return the text that `Reader.read` reads as an equal value.
 
     Args:
@@ -35,15 +36,15 @@ def write(value: object, hint: Any = None, *, complete: bool = False) -> str:
     Raises:
         TypeError: the value does not know its settings; the message says what to give instead.
     """
-    if isinstance(value, str | PurePath) and (hint is None or takes_text(hint)):
-        return repr(str(value)) if len(options(hint)) > 1 and says_something(str(value)) else str(value)
+    if isinstance(value, str | PurePath) and (hint is Any or takes_text(hint)):
+        return repr(str(value)) if len(options(hint)) > 1 and _is_constant(str(value)) else str(value)
     return _text(value, hint, complete=complete)
 
 
-def shown(value: object) -> str:
-    """Return `write`'s text, and where a value has none something that tells what it is but is not a call."""
+def shown(value: object, hint: Any = Any) -> str:
+    """Return the text of a call, and where a value has none something that tells what it is but is not a call."""
     try:
-        return _text(value, None, complete=False)
+        return _text(value, hint, complete=False)
     except TypeError:
         call = taken_apart(value)
         if call is None:
@@ -59,104 +60,71 @@ def taken_apart(value: object) -> tuple[Callable[..., object], dict[str, object]
         return call.make, dict(call.settings)
     if is_named(value):
         return cast("Callable[..., object]", value), {}
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+    if dataclasses.is_dataclass(value):
         return type(value), {f.name: getattr(value, f.name) for f in dataclasses.fields(value) if f.init}
-    if isinstance(value, tuple) and hasattr(value, "_fields"):
-        return type(value), cast("Any", value)._asdict()
     return None
 
 
 def _text(value: object, hint: Any, *, complete: bool) -> str:
-    plain = _plain(value)
-    if plain is not None:
-        return plain
     if isinstance(value, Enum):
-        if value.name not in type(value).__members__:
-            msg = f"{value!r} is a mixture of members: give one of {', '.join(type(value).__members__)}"
-            raise TypeError(msg)
         # Where this choice is expected the member's name says all.
         return value.name if type(value) in options(hint) else f"{name_of(type(value))}.{value.name}"
-    # A class stands for itself where one is expected, and for the call of it where something is made later.
-    stands = is_named(value) and not (complete and any(deferred(option) for option in options(hint)))
-    if stands:
-        return name_of(cast("Any", value))
-    call = taken_apart(value)
-    if call is not None:
-        return _call(*call, hint, complete=complete, later=isinstance(value, Later) or is_named(value))
-    if isinstance(value, tuple | list):
-        items = cast("list[object]", value)
-        texts = [_text(item, of, complete=complete) for item, of in zip(items, _hints_within(hint, items), strict=True)]
-        return f"({', '.join(texts)}{',' if len(texts) == 1 else ''})"
-    raise TypeError(_remedy(value))
-
-
-def _hints_within(hint: Any, items: Sequence[object]) -> list[Any]:
-    """Return the types that the elements of a sequence are expected to have; None where that is not known."""
-    for option in options(hint):
-        try:
-            found = element_hints(option, len(items))
-        except ValueError:
-            continue
-        if found is not None:
-            return found
-    return [None] * len(items)
-
-
-def _plain(value: object) -> str | None:
-    """Return the text of a number, string, truth value or None."""
-    if value is None or isinstance(value, bool):
-        return repr(value)
-    if isinstance(value, Enum):
-        return None
     if isinstance(value, str | PurePath):
         return repr(str(value))
-    if isinstance(value, int):
-        # Not the representation of a subclass, such as numpy's floats have.
-        return int.__repr__(value)
-    return float.__repr__(value) if isinstance(value, float) else None
+    for kind in (bool, int, float, type(None)):
+        if isinstance(value, kind):
+            # Not the representation of a subclass, such as numpy's floats have.
+            return kind.__repr__(value)
+    if type(value) in (tuple, list):
+        items = cast("Sequence[object]", value)
+        within = next(filter(None, (element_hints(option, len(items)) for option in options(hint))), [Any] * len(items))
+        texts = [_text(item, of, complete=complete) for item, of in zip(items, within, strict=True)]
+        return f"({', '.join(texts)}{',' if len(texts) == 1 else ''})"
+    # A class stands for itself where one is expected, and for the call of it where something is made later.
+    if is_named(value):
+        if not complete or not any(deferred(option) for option in options(hint)):
+            return name_of(cast("Any", value))
+        value = Later(cast("Any", value), {})
+    return _call(value, hint, complete=complete)
 
 
-def _call(make: Any, settings: Mapping[str, object], hint: Any, *, complete: bool, later: bool) -> str:
-    types_of = hints(make)
-    texts: dict[str, str] = {}
-    for name, value in settings.items():
-        if not complete and not later and name in (known := defaults(make)) and same(value, known[name]):
-            continue
+def _call(value: object, hint: Any, *, complete: bool) -> str:
+    apart = taken_apart(value)
+    if apart is None:
+        raise TypeError(_remedy(value))
+    make, given = apart
+    settings, known = given, defaults(make)
+    if isinstance(value, Later) and complete:
+        asked = (option for option in options(hint) if (call := deferred(option)) and call.first is not None)
+        there = {*given, *settings_of(make, next(asked, Callable[[Any], Any]))}
+        complete_call = cast("Later[..., object]", value).complete()
+        settings = {name: inner for name, inner in complete_call.items() if name in there}
+    elif not isinstance(value, Later) and not complete:
+        settings = {name: inner for name, inner in given.items() if name not in known or not same(inner, known[name])}
+    types_of, texts = hints(make), list[str]()
+    for name, inner in settings.items():
         try:
-            texts[name] = _text(value, types_of.get(name), complete=complete)
+            texts.append(f"{name}={_text(inner, types_of.get(name, Any), complete=complete)}")
         except TypeError as error:
-            msg = f"{make.__qualname__}({name}=...): {error}"
-            raise TypeError(msg) from None
-    if complete and later:
-        texts = _in_order(make, texts | _defaults(make, hint, settings))
-    return f"{name_of(make)}({', '.join(f'{name}={text}' for name, text in texts.items())})"
+            # A default that has no text will be the default again.
+            if name in given:
+                msg = f"{make.__qualname__}({name}=...): {error}"
+                raise TypeError(msg) from None
+    return f"{name_of(make)}({', '.join(texts)})"
 
 
-def _defaults(make: Any, hint: Any, given: Mapping[str, object]) -> dict[str, str]:
-    """Return the texts of the settings left out; a default that has no text will be the default again."""
-    calls = [call for option in options(hint) if (call := deferred(option)) is not None]
-    first = next((len(call.first) for call in calls if call.first is not None), 1)
-    types_of = hints(make)
-    texts: dict[str, str] = {}
-    for name, value in defaults(make, first=first).items():
-        try:
-            if name not in given:
-                texts[name] = _text(value, types_of.get(name), complete=True)
-        except TypeError:
-            continue
-    return texts
-
-
-def _in_order(make: Any, texts: dict[str, str]) -> dict[str, str]:
-    """Return settings in the order of the parameters, whatever order they were given in."""
-    order = [name for name in named(make) if name in texts]
-    return {name: texts[name] for name in [*order, *(name for name in texts if name not in order)]}
+def _is_constant(text: str) -> bool:
+    """Tell whether a text is a number, a truth value, None or a string in quotes, and not just a text."""
+    try:
+        return constant(expression(text)) is not None
+    except ValueError:
+        return False
 
 
 def _remedy(value: object) -> str:
     kind = type(value).__name__
-    if hasattr(value, "func") and hasattr(value, "keywords"):
-        name = getattr(cast("Any", value).func, "__name__", "...")
+    if isinstance(value, partial):
+        name = getattr(value.func, "__name__", "...")
         return f"a {kind} cannot be compared or stored: give later({name}, ...)"
     if hasattr(value, "dtype") and hasattr(value, "shape"):
         return f"a {kind} has no text: give what computes it, a function or a frozen dataclass"

@@ -11,13 +11,10 @@ import torch
 
 from unmelt.core import Later, later
 from unmelt.degradations import (
-    ConstantNoise,
     EDMSchedule,
     Eta,
-    GaussianBlur,
     HeatDissipation,
     IsotropicDiffusion,
-    SineBlur,
     SpectralDiffusion,
 )
 from unmelt.losses import MonteCarlo
@@ -67,7 +64,6 @@ class TestWrongSettings:
             (lambda: later(HeatDissipation, 3), ["HeatDissipation: give settings by name, got 3", "levels"]),
             (lambda: later(HeatDissipation, shape=SHAPE), ["shape comes later"]),
             (lambda: later(SpectralDiffusion.power_law, exponents=1), ["SpectralDiffusion.power_law", "exponent?"]),
-            (lambda: later(torch.optim.SGD, momentun=0.9), ["SGD has no setting", "momentum?"]),
             (lambda: later(HeatDissipation(SHAPE)), ["later takes what is called later", "got HeatDissipation("]),
             (lambda: later(functools.partial(mist, strength=2.0)), ["later takes what is called later", "partial"]),
         ],
@@ -131,8 +127,6 @@ class TestValue:
             call.make = UNet
         with pytest.raises(TypeError):
             call.settings["levels"] = 4
-        with pytest.raises(dataclasses.FrozenInstanceError):
-            del call.settings
 
     def test_lists_given_are_not_shared(self):
         given = [1, 2]
@@ -167,28 +161,8 @@ class TestValue:
         assert hash(recipe) == hash(copy.deepcopy(recipe))
 
 
-class TestText:
-    @pytest.mark.parametrize(
-        ("call", "text"),
-        [
-            (later(HeatDissipation, levels=200), "HeatDissipation(levels=200)"),
-            (later(HeatDissipation), "HeatDissipation()"),
-            (
-                later(IsotropicDiffusion, schedule=EDMSchedule(rho=5.0)),
-                "IsotropicDiffusion(schedule=EDMSchedule(rho=5.0))",
-            ),
-            (later(SpectralDiffusion.power_law, exponent=-1.0), "SpectralDiffusion.power_law(exponent=-1.0)"),
-            (
-                later(stepped, stepper=Posterior(Eta(0.5)), variable=Variable.LOG_SNR),
-                f"{__name__}.stepped(stepper=Posterior(coupling=Eta(eta=0.5)), variable=LOG_SNR)",
-            ),
-            (
-                later(GaussianBlur, blur=SineBlur(), noise=ConstantNoise()),
-                "GaussianBlur(blur=SineBlur(), noise=ConstantNoise())",
-            ),
-            # No text to be read again, and yet something to be seen.
-            (later(HeatDissipation, levels=torch.ones(2)), "HeatDissipation(levels=<Tensor>)"),
-        ],
-    )
-    def test_it_is_shown_as_the_call(self, call, text):
-        assert repr(call) == text
+def test_it_is_shown_as_the_call():
+    call = later(stepped, stepper=Posterior(Eta(0.5)), variable=Variable.LOG_SNR)
+    assert repr(call) == f"{__name__}.stepped(stepper=Posterior(coupling=Eta(eta=0.5)), variable=LOG_SNR)"
+    # No text to be read again, and yet something to be seen.
+    assert repr(later(HeatDissipation, levels=torch.ones(2))) == "HeatDissipation(levels=<Tensor>)"

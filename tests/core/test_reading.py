@@ -9,7 +9,7 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NewType, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import pytest
 import torch
@@ -19,13 +19,11 @@ from torch import Tensor, nn
 from unmelt.core import FromData, FromFile, Later, Shape, later
 from unmelt.core.configuration import Reader, write
 from unmelt.degradations import (
-    BlurSchedule,
     ConstantNoise,
     CosineBasis,
     CosineSchedule,
     Coupling,
     EDMSchedule,
-    EqualVarianceBlur,
     Eta,
     FittedPCA,
     FittedSpectrum,
@@ -33,7 +31,6 @@ from unmelt.degradations import (
     GaussianBlur,
     HeatDissipation,
     Independent,
-    IsotropicDiffusion,
     LinearGaussianProcess,
     LogSNRSchedule,
     Markov,
@@ -50,7 +47,6 @@ from unmelt.models import (
     AbstractDenoiser,
     ConstantStd,
     KernelDivergence,
-    LowRankGaussianPrior,
     Prior,
     StandardNormalPrior,
     UNet,
@@ -66,17 +62,10 @@ MakesSampler = Callable[[AbstractDenoiser], Sampler]
 MakesPrior = Callable[[LinearGaussianProcess, Tensor], Prior]
 
 
-Pixels = NewType("Pixels", float)
-Number = TypeVar("Number", bound=int)
-
-
 class TakesPrior(Protocol):
     """Makes a sampler of a denoiser, and of a prior given by name."""
 
     def __call__(self, denoiser: AbstractDenoiser, *, prior: Prior) -> Sampler: ...
-
-
-FITTED_BLUR = later(GaussianBlur, blur=EqualVarianceBlur(), noise=ConstantNoise())
 
 
 class Named(Protocol):
@@ -91,7 +80,6 @@ class Odd:
 
     unknown: Unknown | None = None
     places: tuple[int, ...] = ()
-    ratio: float = 1.0
     mode: Literal["reflect", "wrap"] = "reflect"
     table: Float[Tensor, " n"] | None = None
     folder: Path | None = None
@@ -106,104 +94,87 @@ def dressed(shape: Shape, *, process: Process, noise: Schedule) -> WithNoise:
 HERE = f"{__name__}."
 
 
+# What is read, and written in the same or other words that are read as the same value.
+VALUES = [
+    ("-3", int, -3),
+    ("+3", int, 3),
+    ("3", float, 3.0),
+    ("1e-3", float, 1e-3),
+    ("0.30000000000000004", float, 0.1 + 0.2),
+    ("inf", float, math.inf),
+    ("-math.inf", float | None, -math.inf),
+    ("3", float | int, 3),
+    ("None", float | None, None),
+    ("True", bool, True),
+    ("false", bool | int, False),
+    ("any text, (it) is 'taken' as it stands", str, "any text, (it) is 'taken' as it stands"),
+    ("None", str, "None"),
+    ("None", str | None, None),
+    ("'None'", str | None, "None"),
+    ("none", str | None, "none"),
+    ("5", str | int, 5),
+    ("'5'", str | int, "5"),
+    ("runs/of mine", Path, Path("runs/of mine")),
+    ("images (copy)", Path | None, Path("images (copy)")),
+    ("setup.py", Path | None, Path("setup.py")),
+    ("None", Path | None, None),
+    ("wrap", Literal["reflect", "wrap"], "wrap"),
+    ("2", Literal[1, 2], 2),
+    ("variational", KernelDivergence, KernelDivergence.VARIATIONAL),
+    ("KernelDivergence.VARIATIONAL", KernelDivergence | None, KernelDivergence.VARIATIONAL),
+    ("1, 2", tuple[int, ...], (1, 2)),
+    ("[1, 2]", Sequence[int], (1, 2)),
+    ("[1, 2]", list[int], [1, 2]),
+    ("(1, 2.5)", tuple[int, float], (1, 2.5)),
+    ("(1, None)", Sequence[int | None], (1, None)),
+    ("()", tuple[int, ...], ()),
+    ("((1, 2), (3,))", tuple[tuple[int, ...], ...], ((1, 2), (3,))),
+    ("('a', \"b'c\")", Sequence[str], ("a", "b'c")),
+    ("(0.1, 0.2)", Sequence[float] | Float[Tensor, " levels"], (0.1, 0.2)),
+    ("None", Float[Tensor, " n"] | None, None),
+    ("SimpleWeighting(), MinSNRWeighting(3)", Sequence[Weighting], (SimpleWeighting(), MinSNRWeighting(3.0))),
+    ("Markov", Coupling, Markov()),
+    ("Eta(eta=0.5)", Coupling | None, Eta(0.5)),
+    ("EDMSchedule(0.5, rho=3)", Schedule, EDMSchedule(0.5, rho=3.0)),
+    ("shifted_cosine(128, reference=64)", Schedule, CosineSchedule(shift=2 * math.log(0.5))),
+    ("unmelt.losses.SimpleWeighting(in_terms_of=PredictX)", Weighting, SimpleWeighting(PredictX())),
+    ("FourierBasis", type[SeparableBasis], FourierBasis),
+    ("HeatDissipation", Process, later(HeatDissipation)),
+    ("HeatDissipation()", Process | None, later(HeatDissipation)),
+    ("HeatDissipation(levels=50)", Later[[Shape], LinearGaussianProcess], later(HeatDissipation, levels=50)),
+    ("HeatDissipation(levels=50)", Callable[..., LinearGaussianProcess], later(HeatDissipation, levels=50)),
+    ("SpectralDiffusion.power_law(exponent=-1)", Process, later(SpectralDiffusion.power_law, exponent=-1.0)),
+    (
+        "GaussianBlur(blur=SineBlur(), noise=ConstantNoise(0.1), boundary=FourierBasis)",
+        Process,
+        later(GaussianBlur, blur=SineBlur(), noise=ConstantNoise(0.1), boundary=FourierBasis),
+    ),
+    (
+        "Sampler(stepper=Posterior(coupling=Independent(), reverse_std=ConstantStd(0.03)), denoise_last=False)",
+        MakesSampler,
+        later(Sampler, stepper=Posterior(Independent(), ConstantStd(0.03)), denoise_last=False),
+    ),
+    ("PixelMask(onset=FromFile('a.npy'))", Process, later(PixelMask, onset=FromFile("a.npy"))),
+    ("FittedSpectrum(basis=CosineBasis)", FromData, FittedSpectrum(CosineBasis)),
+    ("FittedSpectrum(basis=FittedPCA(images=5))", FromData, FittedSpectrum(FittedPCA(5))),
+    ("Sampler(grid=FixedGrid((1, 0.5, 0)))", TakesPrior, later(Sampler, grid=FixedGrid((1.0, 0.5, 0.0)))),
+    ("StandardNormalPrior.fit", MakesPrior, later(StandardNormalPrior.fit)),
+    ("AdamW(lr=1e-3, betas=(0.9, 0.99))", Optimizer, later(torch.optim.AdamW, lr=1e-3, betas=(0.9, 0.99))),
+    ("torch.optim.SGD(lr=1)", Optimizer, later(torch.optim.SGD, lr=1.0)),
+    ("UNet(multipliers=(1, 2), classes=None)", Callable[[Shape], nn.Module], later(UNet, multipliers=(1, 2))),
+]
+
+
 class TestReading:
-    @pytest.mark.parametrize(
-        ("text", "hint", "value"),
-        [
-            ("3", int, 3),
-            ("-3", int, -3),
-            ("+3", int, 3),
-            ("3", float, 3.0),
-            ("1e-3", float, 1e-3),
-            ("inf", float, math.inf),
-            ("-inf", float | None, -math.inf),
-            ("-math.inf", float, -math.inf),
-            ("3", float | int, 3),
-            ("None", float | None, None),
-            ("True", bool, True),
-            ("false", bool, False),
-            ("False", bool | int, False),
-            ("any text, (it) is 'taken' as it stands", str, "any text, (it) is 'taken' as it stands"),
-            ("None", str, "None"),
-            ("None", str | None, None),
-            ("none", str | None, "none"),
-            ("5", str | int, 5),
-            ("runs/of mine", Path, Path("runs/of mine")),
-            ("images (copy)", Path | None, Path("images (copy)")),
-            ("None", Path | None, None),
-            ("setup.py", Path | Schedule, Path("setup.py")),
-            ("CosineSchedule()", Path | Schedule, CosineSchedule()),
-            ("CosineSchedule", Path | Schedule, CosineSchedule()),
-            ("wrap", Literal["reflect", "wrap"], "wrap"),
-            ("2", Literal[1, 2], 2),
-            ("VARIATIONAL", KernelDivergence, KernelDivergence.VARIATIONAL),
-            ("variational", KernelDivergence, KernelDivergence.VARIATIONAL),
-            ("KernelDivergence.VARIATIONAL", KernelDivergence | None, KernelDivergence.VARIATIONAL),
-            ("3", Annotated[float, "pixels"], 3.0),
-            ("3", Pixels | None, 3.0),
-            ("3", dataclasses.InitVar[float], 3.0),
-            ("3", Number, 3),
-            ("1, 2", tuple[int, ...], (1, 2)),
-            ("[1, 2]", Sequence[int], (1, 2)),
-            ("[1, 2]", list[int], [1, 2]),
-            ("(1, 2.5)", tuple[int, float], (1, 2.5)),
-            ("(1, None)", Sequence[int | None], (1, None)),
-            ("()", tuple[int, ...], ()),
-            ("((1, 2), (3,))", tuple[tuple[int, ...], ...], ((1, 2), (3,))),
-            ("('a', 'b')", Sequence[str], ("a", "b")),
-            ("(0.1, 0.2)", Sequence[float] | Float[Tensor, " levels"], (0.1, 0.2)),
-            ("None", Float[Tensor, " n"] | None, None),
-            ("SimpleWeighting(), MinSNRWeighting(3)", Sequence[Weighting], (SimpleWeighting(), MinSNRWeighting(3.0))),
-            ("Markov", Coupling, Markov()),
-            ("Eta(eta=0.5)", Coupling | None, Eta(0.5)),
-            ("Eta(0.5)", Coupling, Eta(0.5)),
-            ("EDMSchedule(0.5, rho=3)", Schedule, EDMSchedule(0.5, rho=3.0)),
-            ("shifted_cosine(128, reference=64)", Schedule, CosineSchedule(shift=2 * math.log(0.5))),
-            ("SineBlur(maximum=3)", BlurSchedule, SineBlur(3.0)),
-            ("SimpleWeighting(in_terms_of=PredictX())", Weighting, SimpleWeighting(PredictX())),
-            ("unmelt.losses.SimpleWeighting(in_terms_of=PredictX)", Weighting, SimpleWeighting(PredictX())),
-            ("FourierBasis", type[SeparableBasis], FourierBasis),
-            ("HeatDissipation", Process, later(HeatDissipation)),
-            ("HeatDissipation()", Process | None, later(HeatDissipation)),
-            ("HeatDissipation(levels=50)", Process, later(HeatDissipation, levels=50)),
-            ("HeatDissipation(levels=50)", Later[[Shape], LinearGaussianProcess], later(HeatDissipation, levels=50)),
-            ("HeatDissipation(levels=50)", Callable[..., LinearGaussianProcess], later(HeatDissipation, levels=50)),
-            ("SpectralDiffusion.power_law(exponent=-1)", Process, later(SpectralDiffusion.power_law, exponent=-1.0)),
-            (
-                "IsotropicDiffusion(schedule=EDMSchedule(rho=5))",
-                Process,
-                later(IsotropicDiffusion, schedule=EDMSchedule(rho=5.0)),
-            ),
-            (
-                "GaussianBlur(blur=SineBlur(), noise=ConstantNoise(0.1), boundary=FourierBasis)",
-                Process,
-                later(GaussianBlur, blur=SineBlur(), noise=ConstantNoise(0.1), boundary=FourierBasis),
-            ),
-            (
-                "Sampler(stepper=Posterior(coupling=Independent(), reverse_std=ConstantStd(0.03)), denoise_last=False)",
-                MakesSampler,
-                later(Sampler, stepper=Posterior(Independent(), ConstantStd(0.03)), denoise_last=False),
-            ),
-            ("PixelMask(onset=FromFile('a.npy'))", Process, later(PixelMask, onset=FromFile("a.npy"))),
-            ("GaussianBlur(blur=EqualVarianceBlur(), noise=ConstantNoise())", Process, FITTED_BLUR),
-            ("FittedSpectrum(basis=CosineBasis)", FromData, FittedSpectrum(CosineBasis)),
-            ("FittedSpectrum(basis=FittedPCA(images=5))", FromData, FittedSpectrum(FittedPCA(5))),
-            ("Sampler(grid=FixedGrid((1, 0.5, 0)))", TakesPrior, later(Sampler, grid=FixedGrid((1.0, 0.5, 0.0)))),
-            ("StandardNormalPrior.fit", MakesPrior, later(StandardNormalPrior.fit)),
-            (
-                "LowRankGaussianPrior.fit(most=5)",
-                MakesPrior,
-                later(LowRankGaussianPrior.fit, most=5),
-            ),
-            ("AdamW(lr=1e-3)", Optimizer, later(torch.optim.AdamW, lr=1e-3)),
-            ("torch.optim.SGD(lr=1)", Optimizer, later(torch.optim.SGD, lr=1.0)),
-            ("UNet(multipliers=(1, 2), classes=None)", Callable[[Shape], nn.Module], later(UNet, multipliers=(1, 2))),
-        ],
-    )
-    def test_what_is_written_as_in_python(self, text, hint, value):
-        read = Reader().read(text, hint)
-        assert read == value
-        assert type(read) is type(value)
+    @pytest.mark.parametrize(("text", "hint", "value"), VALUES)
+    def test_what_is_written_as_in_python_and_again_what_is_written_of_it(self, text, hint, value):
+        for words in (text, write(value, hint), write(value, hint, complete=True)):
+            read = Reader().read(words, hint)
+            assert read == value
+            assert type(read) is type(value)
+
+    def test_not_a_number_stays_none(self):
+        assert math.isnan(Reader().read(write(math.nan), float))
 
     @pytest.mark.skipif(sys.version_info < (3, 12), reason="`type` statements came with Python 3.12")
     def test_an_alias_stands_for_its_type(self):
@@ -221,10 +192,9 @@ class TestReading:
     @pytest.mark.parametrize(
         ("settings", "value"),
         [
-            ("places=(1, 2), ratio=2", Odd(places=(1, 2), ratio=2.0)),
+            ("places=(1, 2)", Odd(places=(1, 2))),
             ("unknown=3", Odd(unknown=3)),
             ("unknown=Eta(0.5)", Odd(unknown=Eta(0.5))),
-            ("mode=wrap", Odd(mode="wrap")),
             ("mode='wrap', table=None", Odd(mode="wrap")),
             ("folder='a/b', name='a.py:B(c=1)'", Odd(folder=Path("a/b"), name="a.py:B(c=1)")),
         ],
@@ -237,24 +207,20 @@ REFUSED = [
     # Numbers and texts.
     ("2.5", int, ["expected int, got 2.5"]),
     ("1e3", int, ["expected int, got 1000.0: write 1000"]),
-    ("True", int, ["expected int, got True"]),
     ("1", bool, ["expected bool, got 1"]),
     ("'a'", float, ["expected float, got 'a'"]),
     ("2j", float, ["expected float"]),
-    ("b'a'", str | int | Any, []),
     ("None", float, ["expected float, got None"]),
     ("yes", bool, ["expected bool, got yes"]),
     ("1 +", int, ["'1 +' is neither a number", "Name(setting=1)"]),
-    ("", int, ["neither a number"]),
     ("3", Float[Tensor, " n"] | None, ["expected a tensor (not from text) or None, got 3"]),
     # Choices and tuples.
     ("LEAST", KernelDivergence, ["expected MONTE_CARLO or VARIATIONAL", "got LEAST"]),
     ("KernelDivergence.LEAST", KernelDivergence, ["KernelDivergence has no 'LEAST'", "VARIATIONAL"]),
-    ("Variable.TIME", KernelDivergence, ["expected MONTE_CARLO or VARIATIONAL", "got Variable.TIME"]),
     ("KernelDivergence(1)", KernelDivergence, ["give KernelDivergence.MONTE_CARLO or"]),
     ("fold", Literal["reflect", "wrap"], ["expected 'reflect' or 'wrap', got fold"]),
     ("1", tuple[int, ...], ["expected a sequence of int, got 1"]),
-    ("(1, 2, 3)", tuple[float, float], ["expected 2 values, (float, float), got 3"]),
+    ("(1, 2, 3)", tuple[float, float], ["expected (float, float), got (1, 2, 3)"]),
     ("(1, 'a')", tuple[int, ...], ["expected int, got 'a'"]),
     ("{1: 2}", dict[int, int], ["expected dict, got {1: 2}"]),
     # Names.
@@ -265,7 +231,6 @@ REFUSED = [
     ),
     ("Markow()", Coupling, ["(did you mean Markov?)", "there are Deterministic, Eta, Independent, Markov, ReverseSDE"]),
     ("SpectralDiffusion.powerlaw", Process, ["SpectralDiffusion has no 'powerlaw' (did you mean power_law?)"]),
-    ("unmelt.losses.Simple", Weighting, ["unmelt.losses has no 'Simple'"]),
     ("UNet", Process, ["UNet makes no LinearGaussianProcess", "there are BlurringDiffusion"]),
     ("LinearGaussianProcess", Process, ["LinearGaussianProcess is abstract"]),
     ("ChangedBasis", Process, ["ChangedBasis is made from process, LinearGaussianProcess, not from a sequence of int"]),
@@ -281,8 +246,6 @@ REFUSED = [
     ("HeatDissipation(shape=(1, 8, 8))", Process, ["shape comes later"]),
     ("HeatDissipation(50)", Process, ["comes later, so give settings by name", "levels"]),
     ("Sampler(prior=None)", TakesPrior, ["prior comes later"]),
-    ("GaussianPrior.fitted", MakesPrior, ["GaussianPrior has no 'fitted' (did you mean fit?)", "of_spectrum"]),
-    ("HeatDissipation(levels=2.5)", Process, ["HeatDissipation(levels=...): expected int, got 2.5"]),
     (
         "IsotropicDiffusion(schedule=EDMSchedule(rho='a'))",
         Process,
@@ -290,10 +253,9 @@ REFUSED = [
     ),
     ("IsotropicDiffusion(schedule=Markov())", Process, ["Markov makes no Schedule; there are", "CosineSchedule"]),
     ("Eta", Coupling, ["Eta lacks eta: write Eta(eta=...)"]),
-    ("Eta(0.5, eta=0.5)", Coupling, ["Eta: multiple values for argument 'eta'"]),
-    ("Eta(0.5, 0.6)", Coupling, ["Eta: too many positional arguments"]),
+    ("Eta(0.5, 0.6)", Coupling, ["Eta: more arguments than settings"]),
+    ("Eta(0.5, eta=0.5)", Coupling, ["Eta: more arguments than settings, or a setting given twice"]),
     ("Eta(eta=1, eta=2)", Coupling, ["every setting once"]),
-    ("Eta(**{'eta': 1})", Coupling, ["every setting once and by its name"]),
     ("Eta(*(1,))", Coupling, ["Eta(eta=...)", "got *(1,)"]),
     (
         "GraphHeat",
@@ -307,11 +269,10 @@ REFUSED = [
     ),
     ("PixelMask(onset=radial_onset((1, 8, 8)))", Process, ["PixelMask(onset=...)", "radial_onset is not a tensor"]),
     ("Eta(eta=2)", Coupling, ["eta must lie in [0, 1]", "got 2.0"]),
-    ("ConstantStd(delta=-1)", ConstantStd, ["got -1"]),
 ]
 
 
-@pytest.mark.parametrize(("text", "hint", "words"), [case for case in REFUSED if case[2]])
+@pytest.mark.parametrize(("text", "hint", "words"), REFUSED)
 def test_refusals_say_what_there_is_in_one_line(text, hint, words):
     with pytest.raises(ValueError, match=r"^[^\n]+$") as refusal:
         Reader().read(text, hint)
@@ -428,9 +389,6 @@ class Haze(HeatDissipation):
     def thick(cls, shape, *, twice: bool = False) -> Haze:
         return cls(shape, 4.0 if twice else 2.0)
 
-    class Inner(HeatDissipation):
-        pass
-
 
 @dataclass(frozen=True)
 class Tilted(Weighting):
@@ -458,15 +416,11 @@ class TestClassesOfTheUser:
     @pytest.fixture
     def own(self, workplace):
         """Lay the same classes out as a module, a module of a package, and a file elsewhere."""
-        (workplace / "own_haze.py").write_text(OWN)
-        (workplace / "package" / "inner").mkdir(parents=True)
-        (workplace / "package" / "__init__.py").write_text("")
-        (workplace / "package" / "inner" / "__init__.py").write_text("")
-        (workplace / "package" / "inner" / "haze.py").write_text(OWN)
-        (workplace / "my models").mkdir()
-        (workplace / "my models" / "haze_file.py").write_text(OWN)
-        (workplace / "models").mkdir()
-        (workplace / "models" / "other_file.py").write_text(OWN)
+        for file in ("own_haze.py", "package/inner/haze.py", "my models/haze_file.py", "models/other_file.py"):
+            (workplace / file).parent.mkdir(parents=True, exist_ok=True)
+            (workplace / file).write_text(OWN)
+        for package in ("package", "package/inner"):
+            (workplace / package / "__init__.py").write_text("")
         return workplace
 
     PLACES = ("own_haze.", "package.inner.haze.", "models/other_file.py:", "my models/haze_file.py:")
@@ -477,7 +431,6 @@ class TestClassesOfTheUser:
         [
             ("Haze(strength=3.0)", Process),
             ("Haze.thick(twice=True)", Process),
-            ("Haze.Inner(levels=3)", Process),
             ("mist(strength=0.5)", Process),
             ("Tilted(slope=2.0)", Weighting),
             ("steady()", Callable[[Tensor], Tensor]),
@@ -504,19 +457,14 @@ class TestClassesOfTheUser:
         assert value.log_snr(torch.ones(1)) == 0
         assert value == LogSNRSchedule(log_snr=sys.modules["own_haze"].steady)
         assert reader.read(write(value), Schedule) == value
-        assert (
-            write(LogSNRSchedule(log_snr=sys.modules["own_haze"].steady)) == "LogSNRSchedule(log_snr=own_haze.steady)"
-        )
 
     def test_a_package_is_trusted_with_all_that_is_in_it(self, own):
         assert Reader(trusted=["package"]).read("package.inner.haze.Haze", Process).make.__name__ == "Haze"
 
     def test_a_file_is_run_once_whatever_it_is_called(self, own):
         reader = Reader(trusted=["own_haze", "own_haze.py", "./own_haze.py"])
-        one, other, third = (
-            reader.read(f"{place}Haze", Process).make for place in ("own_haze.", "own_haze.py:", "./own_haze.py:")
-        )
-        assert one is other is third
+        places = ("own_haze.", "own_haze.py:", "./own_haze.py:")
+        assert len({reader.read(f"{place}Haze", Process).make for place in places}) == 1
         by_path = Reader(trusted=["models/other_file.py"]).read("models/other_file.py:Haze", Process).make
         assert sys.modules["other_file"].Haze is by_path
 
@@ -528,7 +476,6 @@ class TestClassesOfTheUser:
         ("text", "words"),
         [
             ("own_haze.Hase", ["own_haze has no 'Hase' (did you mean Haze?)", "there are Haze, Tilted, mist, steady"]),
-            ("own_haze", ["own_haze"]),
             ("package.inner", ["package.inner is a module: name a class in it"]),
             ("package.inner.hase.Haze", ["package.inner has no 'hase'"]),
             ("nowhere.Haze", ["there is no module 'nowhere' in the current directory or installed"]),
@@ -536,7 +483,7 @@ class TestClassesOfTheUser:
             ("own_haze.py:Hase", ["own_haze.py has no 'Hase' (did you mean Haze?)"]),
             ("own_haze.unsaid", ["own_haze.unsaid does not say what it makes", "-> LinearGaussianProcess"]),
             ("own_haze.Tilted(slope=1)", ["own_haze.Tilted makes no LinearGaussianProcess"]),
-            ("own_haze.Haze.to", ["own_haze.Haze has no 'to'", "there are thick, Inner"]),
+            ("own_haze.Haze.to", ["own_haze.Haze has no 'to'", "there is thick"]),
             ("fails.Haze", ["module fails cannot be imported (ZeroDivisionError: division by zero", "fails.py line 2"]),
             ("fails.py:Haze", ["fails.py cannot be imported (ZeroDivisionError", "fails.py line 2"]),
             ("lacks.Haze", ["module lacks cannot be imported (ModuleNotFoundError: No module named 'not_installed'"]),
@@ -546,11 +493,9 @@ class TestClassesOfTheUser:
         ],
     )
     def test_what_is_wrong_with_them_is_told_in_one_line(self, own, text, words):
-        (own / "fails.py").write_text("one = 1\ntwo = one / 0\n")
-        (own / "lacks.py").write_text("import not_installed\n")
-        (own / "syntax.py").write_text("def\n")
-        (own / "types.py").write_text("")
-        (own / "no-name.py").write_text("")
+        files = {"fails": "one = 1\ntwo = one / 0\n", "lacks": "import not_installed\n", "syntax": "def\n"}
+        for name, content in {**files, "types": "", "no-name": ""}.items():
+            (own / f"{name}.py").write_text(content)
         before = set(sys.modules)
         with pytest.raises(ValueError, match=r"^[^\n]+$") as refusal:
             Reader(trusted=[text.partition("(")[0]]).read(text, Process)
@@ -563,57 +508,6 @@ class TestClassesOfTheUser:
             with pytest.raises(ValueError, match=re.escape(f"trusted=({place!r},)")):
                 Reader().read(text, Process)
         assert "own_haze" not in sys.modules
-
-
-class TestChange:
-    @pytest.mark.parametrize(
-        ("old", "hint", "path", "text", "new"),
-        [
-            (
-                later(HeatDissipation, sigma=0.5),
-                Process,
-                ["levels"],
-                "50",
-                later(HeatDissipation, sigma=0.5, levels=50),
-            ),
-            (HeatDissipation, Process, ["levels"], "50", later(HeatDissipation, levels=50)),
-            (later(IsotropicDiffusion, schedule=EDMSchedule(rho=5.0)), Process, ["schedule", "sigma_max"], "9", None),
-            (EDMSchedule(rho=5.0), Schedule, ["sigma_max"], "9", EDMSchedule(sigma_max=9.0, rho=5.0)),
-            (later(HeatDissipation, sigma=0.5), Process, [], "IsotropicDiffusion", later(IsotropicDiffusion)),
-            (later(HeatDissipation, sigma=0.5), Process, [], "HeatDissipation", later(HeatDissipation)),
-            (later(GaussianBlur, blur=SineBlur(), noise=ConstantNoise()), Process, ["noise"], "CosineSchedule", None),
-            (SimpleWeighting(), Weighting, ["in_terms_of"], "PredictX()", SimpleWeighting(PredictX())),
-        ],
-    )
-    def test_one_setting_and_nothing_else(self, old, hint, path, text, new):
-        changed = Reader().change(old, hint, path, text)
-        if new is not None:
-            assert changed == new
-        elif path == ["noise"]:
-            assert changed == later(GaussianBlur, blur=SineBlur(), noise=CosineSchedule())
-        else:
-            assert changed == later(IsotropicDiffusion, schedule=EDMSchedule(sigma_max=9.0, rho=5.0))
-
-    @pytest.mark.parametrize(
-        ("old", "hint", "path", "text", "words"),
-        [
-            (later(HeatDissipation), Process, ["level"], "3", ["no setting 'level' (did you mean levels?)"]),
-            (later(HeatDissipation), Process, ["levels"], "2.5", ["expected int, got 2.5"]),
-            (later(HeatDissipation), Process, ["levels", "more"], "2", ["it is 200 so far", "which has no settings"]),
-            (
-                later(IsotropicDiffusion),
-                Process,
-                ["schedule", "rho"],
-                "2",
-                ["it is None so far", "give the whole of it"],
-            ),
-            (Eta(0.5), Coupling, ["eta"], "2", ["eta must lie in [0, 1]"]),
-        ],
-    )
-    def test_what_cannot_be_changed(self, old, hint, path, text, words):
-        with pytest.raises(ValueError, match=r"^[^\n]+$") as refusal:
-            Reader().change(old, hint, path, text)
-        assert all(word in str(refusal.value) for word in words), str(refusal.value)
 
 
 class TestChoices:

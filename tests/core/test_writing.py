@@ -14,25 +14,24 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from unmelt.core import Shape, later
-from unmelt.core.configuration import PACKAGES, Names, Reader, write
+from unmelt.core.configuration import PACKAGES, Reader, write
+from unmelt.core.configuration.public_names import Names
 from unmelt.degradations import (
     ChannelGroups,
-    Coupling,
     EDMSchedule,
     Eta,
     FourierBasis,
     HeatDissipation,
     IsotropicDiffusion,
     LinearGaussianProcess,
-    SeparableBasis,
     SpectralDiffusion,
 )
 from unmelt.losses import Weighting
-from unmelt.models import DegradedDataPrior, KernelDivergence, Prior, StandardNormalPrior, UNet
-from unmelt.samplers import Churn, Start
+from unmelt.models import KernelDivergence, Prior, UNet
+from unmelt.samplers import Start
 
 Process = Callable[[Shape], LinearGaussianProcess]
 MakesPrior = Callable[[LinearGaussianProcess, Tensor], Prior]
@@ -101,57 +100,6 @@ class TestRoundTrips:
         if "FromFile" not in NEEDED.get(name, ""):
             assert isinstance(again((1, 4, 4)), LinearGaussianProcess)
 
-    @pytest.mark.parametrize(
-        ("value", "hint"),
-        [
-            (3, int),
-            (-3, int),
-            (0.1 + 0.2, float),
-            (-1e-300, float),
-            (math.inf, float),
-            (-math.inf, float | None),
-            (True, bool),
-            (None, float | None),
-            ("a b, (c)", str),
-            ("None", str | None),
-            ("5", str | int),
-            ("'quoted'", str | None),
-            (None, str | None),
-            (Path("runs/of mine"), Path),
-            (Path("runs"), Path | None),
-            ((1, 2), tuple[int, ...]),
-            ((1,), Sequence[int]),
-            ((), Sequence[int]),
-            ((0.5, math.inf), tuple[float, float]),
-            (((1, 2), (3,)), tuple[tuple[int, ...], ...]),
-            (("a", "b'c"), tuple[str, ...]),
-            ((Eta(0.5), Eta(1.0)), Sequence[Coupling]),
-            (KernelDivergence.VARIATIONAL, KernelDivergence),
-            (Churn(0.25), Churn | None),
-            (FourierBasis, type[SeparableBasis]),
-            (later(HeatDissipation, levels=50), Process),
-            (later(SpectralDiffusion.power_law, exponent=-1.0), Process),
-            (later(IsotropicDiffusion, schedule=EDMSchedule(rho=5.0)), Process),
-            (later(DegradedDataPrior.fit, divergence=KernelDivergence.VARIATIONAL), MakesPrior),
-            (StandardNormalPrior.fit, MakesPrior),
-            (
-                later(torch.optim.AdamW, lr=2e-3, betas=(0.9, 0.99)),
-                Callable[[list[nn.Parameter]], torch.optim.Optimizer],
-            ),
-            (HeatDissipation, Process),
-        ],
-        ids=repr,
-    )
-    def test_values_of_all_kinds(self, value, hint):
-        for complete in (False, True):
-            text = write(value, hint, complete=complete)
-            again = Reader().read(text, hint)
-            assert again == value
-            assert type(again) is type(value) or callable(value)
-
-    def test_not_a_number_stays_none(self):
-        assert math.isnan(Reader().read(write(math.nan), float))
-
     def test_numbers_of_numpy_are_numbers(self):
         assert write(np.float64(0.1)) == "0.1"
 
@@ -160,9 +108,12 @@ class TestText:
     @pytest.mark.parametrize(
         ("value", "text"),
         [
-            (later(HeatDissipation, levels=50), "HeatDissipation(levels=50)"),
+            (later(SpectralDiffusion.power_law, exponent=-1.0), "SpectralDiffusion.power_law(exponent=-1.0)"),
+            (
+                later(IsotropicDiffusion, schedule=EDMSchedule(rho=5.0)),
+                "IsotropicDiffusion(schedule=EDMSchedule(rho=5.0))",
+            ),
             (Eta(0.5), "Eta(eta=0.5)"),
-            (EDMSchedule(rho=5.0), "EDMSchedule(rho=5.0)"),
             (EDMSchedule(), "EDMSchedule()"),
             (KernelDivergence.VARIATIONAL, "KernelDivergence.VARIATIONAL"),
             (FourierBasis, "FourierBasis"),
@@ -190,7 +141,6 @@ class TestText:
         assert f"processes=({text},), basis=FourierBasis(axes=None)" in write(call, Process, complete=True)
 
     def test_a_member_of_an_enum_is_named_where_it_is_expected(self):
-        assert write(KernelDivergence.VARIATIONAL) == "KernelDivergence.VARIATIONAL"
         assert write(KernelDivergence.VARIATIONAL, KernelDivergence | None) == "VARIATIONAL"
         assert write((KernelDivergence.VARIATIONAL,), Sequence[KernelDivergence]) == "(VARIATIONAL,)"
 
@@ -226,9 +176,8 @@ class TestRefusals:
             (lambda x: x, ["a lambda cannot be found by a name", "def"]),
             (partial(later, HeatDissipation), ["partial", "give later(later, ...)"]),
             (object(), ["object does not know its settings"]),
-            (Start(torch.zeros(1), 0.5), ["Start(images=...)", "Tensor"]),
+            (Start(torch.zeros(1), 0.5), ["Start does not know its settings"]),
             (later(HeatDissipation, levels=torch.ones(2)), ["HeatDissipation(levels=...)", "Tensor"]),
-            ((1, object()), ["object does not know"]),
         ],
         ids=lambda value: type(value).__name__,
     )
