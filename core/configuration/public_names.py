@@ -49,22 +49,16 @@ class Names:
         head, *rest = name.removeprefix(f"{package}.").split(".")
         found, within = _public().get(head), head
         if found is None:
-            file = user_modules.split(name)[0]
-            if not self._is_trusted(name):
-                if package or not (rest or file):
-                    return None
-                place = file or head
+            place = user_modules.split(name)[0] or (head if rest and not package else "")
+            if self._is_trusted(name):
+                found, within, rest = user_modules.locate(name)
+            elif place:
                 msg = (
                     f"{name!r} is not one of unmelt's names, and nothing else is imported unless it is trusted: "
                     f"trusted=({place!r},) in Python, --trust {place} in a command"
                 )
                 raise ValueError(msg)
-            found, rest = user_modules.locate(name)
-            within = name[: -len(".".join(rest))].rstrip(".:") if rest else name
-            if not rest:
-                msg = f"{name} is a module: name a class in it, as {name}.Name"
-                raise ValueError(msg)
-        for part in rest:
+        for part in rest if found is not None else ():
             found, within = user_modules.member(found, part, within), f"{within}.{part}"
         return found
 

@@ -30,18 +30,18 @@ def split(name: str) -> tuple[str, str]:
     return (file + _IN_FILE[:-1], rest) if colon else ("", name)
 
 
-def locate(name: str) -> tuple[ModuleType, list[str]]:
-    """Return the module that a name begins with, imported, and the parts of the name that lie in it.
+def locate(name: str) -> tuple[ModuleType, str, list[str]]:
+    """Return the module that a name begins with, imported; that part of the name; and the names that follow.
 
     Args:
         name: `module.Name`, `package.module.Name` or `path/to/file.py:Name`.
 
     Raises:
-        ValueError: there is no such module or file, or it cannot be imported; the message says why.
+        ValueError: there is no such module or file, it cannot be imported, or no name follows; the message says why.
     """
     file, rest = split(name)
     if file:
-        return _of_file(Path(file)), rest.split(".")
+        return _of_file(Path(file)), file, rest.split(".")
     head, *parts = rest.split(".")
     module = _imported(head)
     # A package's own modules are on the way to a class; what a module has imported for itself is not.
@@ -49,7 +49,10 @@ def locate(name: str) -> tuple[ModuleType, list[str]]:
         if importlib.util.find_spec(f"{module.__name__}.{parts[0]}") is None:
             break
         module = _imported(f"{module.__name__}.{parts.pop(0)}")
-    return module, parts
+    if not parts:
+        msg = f"{name} is a module: name a class in it, as {name}.Name"
+        raise ValueError(msg)
+    return module, module.__name__, parts
 
 
 def member(owner: object, part: str, within: str) -> object:

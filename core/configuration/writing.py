@@ -16,7 +16,6 @@ from functools import partial
 from pathlib import PurePath
 from typing import Any, cast
 
-from .expressions import constant, expression
 from .hints import deferred, element_hints, options, settings_of, takes_text
 from .later import Later, same
 from .public_names import name_of
@@ -29,15 +28,16 @@ def write(value: object, hint: Any = Any, *, complete: bool = False) -> str:
     Args:
         value: a number, string, path, truth value, None, enum member, tuple, frozen dataclass, `Later`, class or
             function, and tuples and settings of these.
-        hint: the type that the text will be read for. A string is written as it stands unless that expects something
-            else than text; inside calls strings are in quotes.
+        hint: the type that the text will be read for. Where nothing but text is expected a string is written as it
+            stands; elsewhere, and inside calls, strings are in quotes.
         complete: write all settings, those left out with their defaults, so that the text means the same for ever.
 
     Raises:
         TypeError: the value does not know its settings; the message says what to give instead.
     """
-    if isinstance(value, str | PurePath) and (hint is Any or takes_text(hint)):
-        return repr(str(value)) if len(options(hint)) > 1 and _is_constant(str(value)) else str(value)
+    as_it_stands = hint is Any or (takes_text(hint) and len(options(hint)) == 1)
+    if as_it_stands and isinstance(value, str | PurePath):
+        return str(value)
     return _text(value, hint, complete=complete)
 
 
@@ -111,14 +111,6 @@ def _call(value: object, hint: Any, *, complete: bool) -> str:
                 msg = f"{make.__qualname__}({name}=...): {error}"
                 raise TypeError(msg) from None
     return f"{name_of(make)}({', '.join(texts)})"
-
-
-def _is_constant(text: str) -> bool:
-    """Tell whether a text is a number, a truth value, None or a string in quotes, and not just a text."""
-    try:
-        return constant(expression(text)) is not None
-    except ValueError:
-        return False
 
 
 def _remedy(value: object) -> str:
