@@ -80,10 +80,13 @@ class Call:
         }
         lacking = [name for name in self.required() if name not in settings]
         if lacking and (expected is None or expected.first is not None):
-            file = "FromFile('table.npy')" if FromData in options(types_of[lacking[0]]) else ""
-            remedy = f"{make.__qualname__}({lacking[0]}={file or '...'})"
-            how = "a tensor is read from a file," if file else "write"
-            msg = f"{make.__qualname__} lacks {', '.join(lacking)}: {how} {remedy}"
+            there, title = options(types_of[lacking[0]]), make.__qualname__
+            remedy = f"write {title}({lacking[0]}=...)"
+            if FromData in there and any(map(is_tensor, there)):
+                remedy = f"a tensor is read from a file, {title}({lacking[0]}=FromFile('table.npy'))"
+            elif all(map(is_tensor, there)):
+                remedy = f"no text can give a tensor, so write a function that calls {title}"
+            msg = f"{title} lacks {', '.join(lacking)}: {remedy}"
             raise LackingError(msg)
         if expected is not None:
             return Later(make, settings)

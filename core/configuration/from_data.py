@@ -154,7 +154,8 @@ class _Resolver:
         if any(visited[name] is not part for name, part in parts.items()):
             if isinstance(value, Later):
                 return Later(cast("Later[..., object]", value).make, visited)
-            value = dataclasses.replace(cast("Any", value), **visited) if apart else type(value)(visited.values())
+            kind: Any = type(value)
+            value = dataclasses.replace(cast("Any", value), **visited) if apart else kind(visited.values())
         return self._part(value, path) if isinstance(value, FromData) else value
 
     def _part(self, value: FromData, path: str) -> object:

@@ -182,7 +182,7 @@ def _describe(option: Any) -> str:
     if call is not None:
         return describe(call.result)
     if kind is Literal or is_kind(kind, Enum):
-        return " or ".join(map(repr, inner) if inner else kind.__members__)
+        return " or ".join(getattr(kind, "__members__", map(repr, inner)))
     if is_class(option):
         return f"a class of {describe(inner[0])}" if inner else "a class"
     if kind is tuple and inner and inner[-1] is not ...:

@@ -149,7 +149,9 @@ class Reader:
         if make is None or isinstance(make, Enum):
             there, last = self.choices(hint), name.rpartition(".")[2]
             remedy = ": write text in quotes" if takes_text(hint) else ""
-            what = f"no {name!r}{guess(last, there)}" if there else f"expected {describe(hint)}, got {name}{remedy}"
+            what = f"expected {describe(hint)}, got {name}{remedy}"
+            if there and make is None:
+                what = f"no {name!r}{guess(last, there)}"
             raise ValueError(what + _there_are(there))
         objections = {option: why_not(make, name, option) for option in options(hint)}
         fitting = [option for option, reason in objections.items() if reason is None]
@@ -209,14 +211,12 @@ def _default(make: Any, name: str, hint: Any) -> object:
 
 def _as_it_stands(text: str, hint: Any) -> Any:
     """Return a text as a string or path, or the number, truth value or None that it says where a hint expects one."""
-    plain = takes_text(hint)[0]
-    if len(options(hint)) > 1:
-        try:
-            value = constant(expression(text))
-            return convert(value.value, hint) if value else plain(text)
-        except ValueError:
-            pass
-    return plain(text)
+    texts = takes_text(hint)
+    try:
+        value = constant(expression(text)) if len(texts) < len(options(hint)) else None
+        return convert(value.value, hint) if value else texts[0](text)
+    except ValueError:
+        return texts[0](text)
 
 
 def _there_are(names: Collection[str]) -> str:

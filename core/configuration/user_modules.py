@@ -81,9 +81,9 @@ def members(owner: object) -> dict[str, object]:
         # What the module has itself comes first; what it imports may be named too.
         own = {name: value for name, value in named.items() if getattr(value, "__module__", "") == owner.__name__}
         return own | named
-    if not inspect.isclass(owner) or issubclass(owner, Enum):
-        return dict(owner.__members__) if inspect.isclass(owner) else {}
-    named = {name: getattr(owner, name) for name in dir(owner) if not name.startswith("_")}
+    if inspect.isclass(owner) and issubclass(owner, Enum):
+        return dict(owner.__members__)
+    named = {name: getattr(owner, name) for name in dir(owner) if inspect.isclass(owner) and not name.startswith("_")}
     return {name: value for name, value in named.items() if inspect.ismethod(value)}
 
 

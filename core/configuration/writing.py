@@ -35,8 +35,7 @@ def write(value: object, hint: Any = Any, *, complete: bool = False) -> str:
     Raises:
         TypeError: the value does not know its settings; the message says what to give instead.
     """
-    as_it_stands = hint is Any or (takes_text(hint) and len(options(hint)) == 1)
-    if as_it_stands and isinstance(value, str | PurePath):
+    if isinstance(value, str | PurePath) and (hint is Any or takes_text(hint) == options(hint)):
         return str(value)
     return _text(value, hint, complete=complete)
 
@@ -71,7 +70,8 @@ def _text(value: object, hint: Any, *, complete: bool) -> str:
         return value.name if type(value) in options(hint) else f"{name_of(type(value))}.{value.name}"
     if isinstance(value, str | PurePath):
         return repr(str(value))
-    for kind in (bool, int, float, type(None)):
+    kinds: tuple[Any, ...] = (bool, int, float, type(None))
+    for kind in kinds:
         if isinstance(value, kind):
             # Not the representation of a subclass, such as numpy's floats have.
             return kind.__repr__(value)

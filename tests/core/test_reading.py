@@ -8,6 +8,7 @@ import pickle
 import re
 import sys
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -17,8 +18,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from unmelt.core import FromData, FromFile, Later, Shape, later
-from unmelt.core.configuration import Reader, write
+from unmelt.core.configuration import PACKAGES, Reader, write
 from unmelt.degradations import (
+    Basis,
     ConstantNoise,
     CosineBasis,
     CosineSchedule,
@@ -34,6 +36,7 @@ from unmelt.degradations import (
     LinearGaussianProcess,
     LogSNRSchedule,
     Markov,
+    NoiseSpectrum,
     PixelMask,
     PredictX,
     Schedule,
@@ -118,6 +121,7 @@ VALUES = [
     ("images (copy)", Path | None, Path("images (copy)")),
     ("setup.py", Path | None, Path("setup.py")),
     ("None", Path | None, None),
+    ("'a'", str | Path, "'a'"),
     ("wrap", Literal["reflect", "wrap"], "wrap"),
     ("2", Literal[1, 2], 2),
     ("variational", KernelDivergence, KernelDivergence.VARIATIONAL),
@@ -217,6 +221,9 @@ REFUSED = [
     # Choices and tuples.
     ("LEAST", KernelDivergence, ["expected MONTE_CARLO or VARIATIONAL", "got LEAST"]),
     ("KernelDivergence.LEAST", KernelDivergence, ["KernelDivergence has no 'LEAST'", "VARIATIONAL"]),
+    ("Variable.TIME", Coupling, ["expected Coupling, got Variable.TIME; there are Deterministic"]),
+    ("GivenVariance", NoiseSpectrum, ["GivenVariance lacks basis, variance: write GivenVariance(basis=...)"]),
+    ("PCABasis", Basis, ["PCABasis lacks data: no text can give a tensor, so write a function"]),
     ("KernelDivergence(1)", KernelDivergence, ["give KernelDivergence.MONTE_CARLO or"]),
     ("fold", Literal["reflect", "wrap"], ["expected 'reflect' or 'wrap', got fold"]),
     ("1", tuple[int, ...], ["expected a sequence of int, got 1"]),
@@ -522,6 +529,10 @@ class TestChoices:
         assert not {"OraclePrior.fit", "DegradedDataPrior", "StandardNormalPrior"} & priors.keys()
         assert [*Reader().choices(type[SeparableBasis])] == ["CosineBasis", "FourierBasis", "SineBasis"]
         assert Reader().choices(int | float | None) == {}
+
+    def test_no_name_is_public_in_two_packages(self):
+        names = [name for package in PACKAGES for name in import_module(package).__all__]
+        assert len(names) == len(set(names))
 
     def test_where_any_module_will_do_are_those_of_no_other_kind(self):
         assert [*Reader().choices(Callable[[Shape], nn.Module])] == ["UNet"]
