@@ -75,7 +75,7 @@ def _text(value: object, hint: Any, *, complete: bool) -> str:
         if isinstance(value, kind):
             # Not the representation of a subclass, such as numpy's floats have.
             return kind.__repr__(value)
-    if type(value) in (tuple, list):
+    if isinstance(value, tuple | list) and not hasattr(value, "_fields"):
         items = cast("Sequence[object]", value)
         within = next(filter(None, (element_hints(option, len(items)) for option in options(hint))), [Any] * len(items))
         texts = [_text(item, of, complete=complete) for item, of in zip(items, within, strict=True)]
