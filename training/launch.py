@@ -34,13 +34,12 @@ def launch(default: RunConfig, description: str | None = None, arguments: Sequen
     config = cli(default, _described(description), arguments=flags)
     try:
         trainer = Trainer(config, config.data.load(), resume=_RESUME in given)
-    except (OSError, ValueError) as error:
-        sys.exit(f"error: {error}")
-    except (RuntimeError, TypeError) as error:
-        # Raised by a class of the user's, or by torch in it, these are mistakes whose place matters.
-        if not _raised_here(error):
+    except (OSError, RuntimeError, TypeError, ValueError) as error:
+        # Raised by a class of the user's, or by torch in it, some are mistakes whose place matters.
+        if not isinstance(error, OSError | ValueError) and not _raised_here(error):
             raise
-        sys.exit(f"error: {error}")
+        notes = "".join(f" ({note})" for note in getattr(error, "__notes__", ()))
+        sys.exit(f"error: {error}{notes}")
     try:
         run = trainer.train()
     except (FloatingPointError, KeyboardInterrupt) as error:

@@ -12,6 +12,7 @@ from enum import Enum
 from inspect import Parameter
 from typing import Any, get_args
 
+from . import user_modules
 from .from_data import FromData
 from .hints import PLAIN, accepts, deferred, describe, is_class, is_protocol, is_tensor, options, settings_of
 from .later import Later
@@ -26,7 +27,16 @@ class LocatedError(ValueError):
 
 
 class LackingError(ValueError):
-    """A setting that a call cannot do without is missing."""
+    """A setting that a call cannot do without is missing.
+
+    Args:
+        message: says which.
+        hint: the type that is expected there.
+    """
+
+    def __init__(self, message: str, hint: Any) -> None:
+        super().__init__(message)
+        self.hint = hint
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,7 +97,7 @@ class Call:
             elif all(map(is_tensor, there)):
                 remedy = f"no text can give a tensor, so write a function that calls {title}"
             msg = f"{title} lacks {', '.join(lacking)}: {remedy}"
-            raise LackingError(msg)
+            raise LackingError(msg, types_of[lacking[0]])
         if expected is not None:
             return Later(make, settings)
         try:
@@ -172,12 +182,25 @@ def _why_not_from(make: Any, name: str, first: Sequence[Any]) -> str | None:
     return None
 
 
+def fitting_members(make: Any, name: str, hint: Any) -> list[str]:
+    """Return the names of the classmethods of a class that can be called where a hint is expected."""
+    there = user_modules.members(make) if inspect.isclass(make) else {}
+    return [
+        part
+        for part, method in there.items()
+        if inspect.ismethod(method)
+        and any(why_not(method, f"{name}.{part}", option) is None for option in options(hint) if option is not Any)
+    ]
+
+
 def choices(names: Mapping[str, Any], hint: Any) -> dict[str, Any]:
     """Return those among named classes and functions that can be given, as text, where a hint is expected."""
     classes = [kind for kind in names.values() if inspect.isclass(kind)]
     found: dict[str, Any] = {}
     for option in options(hint):
         call = deferred(option)
+        # What is fitted or read stands for the other options.
+        stands_for = [other for other in options(hint) if other is not FromData]
         results = options(call.result if call else option)
         # Where anything will do there is nothing to choose, nor is a function that makes a number a choice of numbers.
         if Any in results or option in PLAIN:
@@ -187,6 +210,8 @@ def choices(names: Mapping[str, Any], hint: Any) -> dict[str, Any]:
         for name, make in names.items():
             made = made_by(make)
             if why_not(make, name, option) is not None or (make in results and type.__subclasses__(make)):
+                continue
+            if option is FromData and not any(accepts(other, made_by(make.build)) for other in stands_for):
                 continue
             if any_kind and any(kind is not made and (accepts(kind, made) or accepts(made, kind)) for kind in classes):
                 continue

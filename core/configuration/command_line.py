@@ -20,6 +20,8 @@ from .changes import Place, change_at, places_of
 from .expressions import names_in
 from .help import help_at, overview
 from .reading import Reader
+from .recording import is_section
+from .signatures import hints
 from .writing import shown
 
 Config = TypeVar("Config")
@@ -87,16 +89,21 @@ def parse(
     typed = [name for flag in flags for name in names_in(flag.text or "")]
     # What the default is made of is imported already.
     used = [name for field in fields for name in names_in(shown(getattr(default, field)))]
-    reader = Reader([*map(_needed, aside.get("trust", [])), *typed, *used])
+    trusted = [*map(_needed, aside.get("trust", [])), *used]
+    # What is typed is trusted where it is typed; a file may be somebody else's.
+    reader, of_file = Reader([*trusted, *typed]), Reader(trusted)
     asked = next((flag for flag in flags if flag.path[-1] == "help"), None)
-    if asked is not None:
-        _print_help(default, asked, reader, description, prog)
     config = default
     for flag in aside.get("config", []):
         file = _needed(flag)
-        config = reader.apply(config, type(config), change_at(places_of(_json(file), f"{flag.word} {file}: ")))
-    rest = [flag for flag in flags if not any(flag in group for group in aside.values())]
-    return reader.apply(config, type(config), change_at(_place(flag, fields) for flag in rest))
+        config = of_file.apply(config, type(config), change_at(places_of(_json(file), f"{flag.word} {file}: ")))
+    rest = [flag for flag in flags if flag is not asked and not any(flag in group for group in aside.values())]
+    for flag in rest:
+        _check_inside(flag, default, fields)
+    config = reader.apply(config, type(config), change_at(_place(flag, fields) for flag in rest))
+    if asked is not None:
+        _print_help(config, asked, reader, description, prog)
+    return config
 
 
 def _flags(arguments: Sequence[str]) -> Iterator[Flag]:
@@ -122,6 +129,16 @@ def _place(flag: Flag, fields: Sequence[str]) -> Place:
         if path[at].startswith("no_"):
             return (*path[:at], path[at].removeprefix("no_"), *path[at + 1 :]), ast.Constant(value=False), word
     return path, ast.Constant(value=True), f"{word} without a value"
+
+
+def _check_inside(flag: Flag, config: object, fields: Sequence[str]) -> None:
+    """Tell where a flag lies that is one of a group's, such as --steps, which is --training.steps."""
+    name, types_of = flag.path[0].removeprefix("no_"), hints(type(config))
+    groups = [f for f in fields if name not in fields and is_section(getattr(config, f), types_of[f])]
+    inside = [f"--{group}.{flag.path[0]}" for group in groups if hasattr(getattr(config, group), name)]
+    if inside:
+        msg = f"{flag.word}: did you mean {' or '.join(inside)}?"
+        raise ValueError(msg)
 
 
 def _needed(flag: Flag) -> str:

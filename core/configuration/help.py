@@ -106,12 +106,15 @@ def _field_rows(config: object, path: tuple[str, ...]) -> Iterator[tuple[str, st
 
 
 def _columns(rows: Sequence[tuple[str, str, str]]) -> list[str]:
-    """Return rows as lines of three columns, cut to the terminal's width."""
+    """Return rows as lines of three columns: the second is cut short, the third goes on in further lines."""
     left = min(max((len(flag) for flag, _, _ in rows), default=0), width() // 3) + 2
-    middle = min(max((len(value) for _, value, _ in rows), default=0), (width() - left) // 2) + 2
-    return [
-        _cut(f"{flag:{left}}{_cut(value, middle - 2):{middle}}{text}".rstrip(), width()) for flag, value, text in rows
-    ]
+    middle = min(max((len(value) for _, value, _ in rows), default=0), width() // 4) + 2
+    lines: list[str] = []
+    for flag, value, text in rows:
+        first = f"{flag:{left}}{_cut(value, middle - 2):{middle}}"
+        wrapped = textwrap.wrap(text, max(width() - left - middle, 20)) or [""]
+        lines += [f"{first}{wrapped[0]}".rstrip(), *(" " * (left + middle) + more for more in wrapped[1:])]
+    return lines
 
 
 def _wrapped(text: str, indent: str) -> list[str]:

@@ -51,8 +51,12 @@ class Later(Generic[First, Made_co]):
         object.__setattr__(self, "settings", MappingProxyType({k: _frozen(v) for k, v in settings.items()}))
 
     def __call__(self, *first: First.args, **more: First.kwargs) -> Made_co:
-        """Return what is made of these first arguments and the settings."""
-        return self.make(*first, **self.settings, **more)
+        """Return what is made of these first arguments and the settings; an error's note says which call it was."""
+        try:
+            return self.make(*first, **self.settings, **more)
+        except Exception as error:
+            error.add_note(f"while making {self!r}")
+            raise
 
     def complete(self) -> dict[str, object]:
         """Return all settings in the parameters' order, those left out with the defaults that they have."""

@@ -18,7 +18,7 @@ from enum import Enum
 from functools import partial
 from typing import Any, Literal, get_args, get_origin
 
-from .calls import Call, LackingError, LocatedError, Setting, choices, why_not
+from .calls import Call, LackingError, LocatedError, Setting, choices, fitting_members, why_not
 from .changes import Change
 from .expressions import constant, display, dotted, expression
 from .hints import choice_called, convert, deferred, describe, element_hints, options, takes_text
@@ -108,10 +108,17 @@ class Reader:
             before = made.settings.get(name) or partial(_default, made.make, name)
             made.settings[name] = partial(self._setting, before, inner)
         try:
-            return made.finish()
+            return self._finished(made)
         except LackingError as error:
             # What is missing has no label of its own.
             raise LocatedError(_located(change.label, error)) from None
+
+    def _finished(self, made: Call) -> Any:
+        try:
+            return made.finish()
+        except LackingError as error:
+            msg = f"{error}{_there_are(self.choices(error.hint))}"
+            raise LackingError(msg, error.hint) from None
 
     def _setting(self, before: Setting, change: Change, hint: Any) -> Any:
         return self.apply(before(hint) if change.given is None else None, hint, change)
@@ -123,7 +130,11 @@ class Reader:
             return choice
         plain = constant(node)
         if plain is not None:
-            return convert(plain.value, hint)
+            try:
+                return convert(plain.value, hint)
+            except ValueError as error:
+                msg = f"{error}{_there_are(self.choices(hint))}"
+                raise ValueError(msg) from None
         if isinstance(node, ast.Tuple | ast.List):
             return self._elements(node, hint)
         if not isinstance(node, ast.Name | ast.Attribute | ast.Call):
@@ -137,7 +148,7 @@ class Reader:
                 return made.finish()
             except ValueError:
                 continue
-        return calls[-1].finish()
+        return self._finished(calls[-1])
 
     def _calls(self, node: ast.expr, hint: Any) -> list[Call]:
         """Return a call for each option of a hint that it fits, at least one."""
@@ -156,10 +167,12 @@ class Reader:
         objections = {option: why_not(make, name, option) for option in options(hint)}
         fitting = [option for option, reason in objections.items() if reason is None]
         if not fitting:
+            ways = " or ".join(f"{name}.{part}" for part in fitting_members(make, name, hint))
             # That it makes something else says least.
             telling = [reason for reason in objections.values() if reason and " makes no " not in reason]
             wanted = " or ".join(dict.fromkeys(describe(o) for o in objections if o is not type(None)))
-            raise ValueError([*telling, f"{name} makes no {wanted}"][0] + _there_are(self.choices(hint)))
+            remedy = f": write {ways}" if ways else _there_are(self.choices(hint))
+            raise ValueError([*telling, f"{name} makes no {wanted}"][0] + remedy)
         arguments, keywords = (node.args, node.keywords) if isinstance(node, ast.Call) else ([], [])
         settings: dict[str, Setting] = {str(key.arg): partial(self._value, key.value) for key in keywords}
         if any(key.arg is None for key in keywords) or len(settings) < len(keywords):

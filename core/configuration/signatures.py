@@ -16,6 +16,8 @@ from inspect import Parameter
 from typing import Any, Self, TypeVar, get_type_hints
 
 _POSITIONAL = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
+# Most names that a mistyped one is taken for.
+_GUESSES = 3
 _NAMED = (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
 
 
@@ -79,10 +81,11 @@ def listed(settings: Iterable[str]) -> str:
 
 
 def guess(name: str, known: Iterable[str]) -> str:
-    """Return " (did you mean ...?)" with the known name closest to a misspelt one, or nothing."""
+    """Return " (did you mean ...?)" with the known names that a name begins, or the closest one; or nothing."""
     lower = {other.lower(): other for other in reversed([*known])}
-    close = difflib.get_close_matches(name.lower(), lower, 1)
-    return f" (did you mean {lower[close[0]]}?)" if close else ""
+    longer = [other for other in reversed([*lower]) if other.startswith(name.lower())][:_GUESSES]
+    close = longer or difflib.get_close_matches(name.lower(), lower, 1)
+    return f" (did you mean {' or '.join(lower[other] for other in close)}?)" if close else ""
 
 
 def hints(make: Callable[..., object]) -> dict[str, Any]:

@@ -68,6 +68,8 @@ def member(owner: object, part: str, within: str) -> object:
     """
     there = members(owner)
     if part not in there:
+        # What a module has imported can be named too, but is not offered.
+        there = {name: value for name, value in there.items() if _is_own(owner, value)} or there
         what = f"there {'is' if len(there) == 1 else 'are'} {', '.join(there) or 'no classes and functions in it'}"
         msg = f"{within} has no {part!r}{guess(part, there)}; {what}"
         raise ValueError(msg)
@@ -79,12 +81,16 @@ def members(owner: object) -> dict[str, object]:
     if isinstance(owner, ModuleType):
         named = {name: value for name, value in vars(owner).items() if is_named(value) and not name.startswith("__")}
         # What the module has itself comes first; what it imports may be named too.
-        own = {name: value for name, value in named.items() if getattr(value, "__module__", "") == owner.__name__}
+        own = {name: value for name, value in named.items() if _is_own(owner, value)}
         return own | named
     if inspect.isclass(owner) and issubclass(owner, Enum):
         return dict(owner.__members__)
     named = {name: getattr(owner, name) for name in dir(owner) if inspect.isclass(owner) and not name.startswith("_")}
     return {name: value for name, value in named.items() if inspect.ismethod(value)}
+
+
+def _is_own(owner: object, value: object) -> bool:
+    return not isinstance(owner, ModuleType) or getattr(value, "__module__", "") == owner.__name__
 
 
 def name_of(thing: Any) -> str:

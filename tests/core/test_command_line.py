@@ -178,7 +178,8 @@ class TestFlags:
             ),
             (["--training.steps"], ["--training.steps without a value: expected int, got True"]),
             (["--name", "--training.cpu"], ["--name without a value: expected str"]),
-            (["--no-cpu"], ["--no-cpu: Run has no setting 'cpu'"]),
+            (["--no-cpu"], ["--no-cpu: did you mean --training.no_cpu?"]),
+            (["--cpu"], ["--cpu: did you mean --training.cpu?"]),
             (["levels"], ["levels: write --FIELD VALUE"]),
             (["--name", "a", "b"], ["b: write --FIELD VALUE, with quotes around"]),
             (["--config"], ["--config needs a value"]),
@@ -242,6 +243,9 @@ class TestClassesOfTheUser:
         words = r"--config my.json: process: 'own_config.Haze' is not one of unmelt's names.*--trust own_config"
         with pytest.raises(ValueError, match=words):
             parse(RECIPE, ["--config", "my.json"])
+        # A text that happens to be a name trusts nothing.
+        with pytest.raises(ValueError, match=words):
+            parse(RECIPE, ["--name", "own_config.v1", "--config", "my.json"])
         assert "own_config" not in sys.modules
         run = parse(RECIPE, ["--process.strength", "3", "--config", "my.json", "--trust", "own_config"])
         assert run.process.settings == {"strength": 3.0}
@@ -353,7 +357,8 @@ class TestHelp:
 
     def test_is_a_line_for_each_field_with_its_value_and_its_text(self, help_of):
         text = help_of("--help")
-        assert text == help_of("--name", "x", "-h")
+        # As the other flags change it.
+        assert text.replace("'digits'", "'x'     ") == help_of("--name", "x", "-h")
         lines = text.splitlines()
         assert lines[0] == "usage: digits.py [--FIELD VALUE] [--FIELD.SETTING VALUE] ..."
         assert lines[2] == "Digits that melt."
@@ -362,7 +367,7 @@ class TestHelp:
         assert name[:2] == ["--name", "'digits'"]
         assert "what it is called; a folder of that name is made.".startswith(name[2].removesuffix("..."))
         (process,) = [line for line in lines if line.startswith("  --process ")]
-        assert "HeatDissipation(levels=50, sigm" in process
+        assert "HeatDissipation(levels" in process
         assert process.endswith("How images are destroyed.")
         assert "  training" in [line[:10] for line in lines]
         assert any(line.startswith("    --training.cpu") and line.endswith("Train on the CPU.") for line in lines)

@@ -240,11 +240,18 @@ REFUSED = [
     ("SpectralDiffusion.powerlaw", Process, ["SpectralDiffusion has no 'powerlaw' (did you mean power_law?)"]),
     ("UNet", Process, ["UNet makes no LinearGaussianProcess", "there are BlurringDiffusion"]),
     ("LinearGaussianProcess", Process, ["LinearGaussianProcess is abstract"]),
-    ("ChangedBasis", Process, ["ChangedBasis is made from process, LinearGaussianProcess, not from a sequence of int"]),
+    (
+        "ChangedBasis",
+        Process,
+        ["ChangedBasis is made from process, ", "not from a sequence of int: write ChangedBasis.of"],
+    ),
     (
         "StandardNormalPrior",
         Callable[[LinearGaussianProcess, Tensor], Prior],
-        ["StandardNormalPrior is made from process, not from LinearGaussianProcess, a tensor", "DegradedDataPrior.fit"],
+        [
+            "StandardNormalPrior is made from process, not from LinearGaussianProcess, a tensor",
+            "write StandardNormalPrior.fit",
+        ],
     ),
     ("UNet", type[SeparableBasis], ["UNet is not a class of SeparableBasis; there are CosineBasis"]),
     ("FourierBasis(axes=2)", type[SeparableBasis], ["write FourierBasis alone"]),
@@ -275,6 +282,9 @@ REFUSED = [
         ["PixelMask(onset=...): expected a tensor, FromFile('table.npy') say, or None, got (1, 0)"],
     ),
     ("PixelMask(onset=radial_onset((1, 8, 8)))", Process, ["PixelMask(onset=...)", "radial_onset is not a tensor"]),
+    ("0.5", Coupling, ["expected Coupling, got 0.5; there are Deterministic, Eta, "]),
+    ("Heat", Process, ["no 'Heat' (did you mean HeatDissipation or HeatFlow?)"]),
+    ("SpectralDiffusion(noise=EqualSNR())", Process, ["EqualSNR lacks spectrum: write", "there are FittedSpectrum"]),
     ("Eta(eta=2)", Coupling, ["eta must lie in [0, 1]", "got 2.0"]),
 ]
 
