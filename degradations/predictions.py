@@ -25,6 +25,7 @@ A new prediction is a class with these two formulas.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -43,6 +44,8 @@ from .process import LinearGaussianProcess
 # in a coefficient, as blurring diffusion's own epsilon prediction does at its highest frequencies.
 LARGEST_GAIN = 2.0**20
 _TIMES_PROBED = 129
+# What a network's estimate of a coefficient is off by, at most as much as the noise, in units of the data's range.
+_LOG_NETWORK_ERROR = math.log(2.0**-5)
 
 
 class Conversion(NamedTuple):
@@ -296,15 +299,17 @@ class PredictPreviousLevel(Prediction):
         """Return alpha_s u = (alpha_s / alpha_p) (u_t + y), damped where that would magnify errors.
 
         To a level degraded as much as p or more that factor is at most 1, and exact. To one degraded less it exceeds 1
-        and is damped by alpha_p^2 / (alpha_p^2 + sigma_p^2), so that coefficients that have sunk below the noise are
-        not blown up: no factor exceeds alpha_s / (2 sigma_p).
+        and is damped by alpha_p^2 / (alpha_p^2 + e^2), e being sigma_p or 1/32 if that is less, which is how far a
+        network is off, roughly, in units of the data's range: errors of coefficients that have sunk below it are not
+        blown up. No factor exceeds alpha_s / (2 e).
         """
         previous = self.previous(at)
         # Level 0 is the data: an estimate of it carries no noise of the process.
         log_sigma_p = torch.where(at.process.expand_times(previous.t) > 0, previous.log_sigma, -torch.inf)
         rise = log_ratio(at.constant(0.0) if log_alpha is None else log_alpha, previous.log_alpha)
-        # The damping is the sigmoid of the log-SNR, kept in the exponent lest exp(rise) overflow.
-        damping = functional.logsigmoid(2 * log_ratio(previous.log_alpha, log_sigma_p))
+        # The damping is the sigmoid of a log-SNR, kept in the exponent lest exp(rise) overflow.
+        log_error = log_sigma_p.clamp(max=_LOG_NETWORK_ERROR)
+        damping = functional.logsigmoid(2 * log_ratio(previous.log_alpha, log_error))
         factor = torch.where(rise <= 0, rise, rise + damping).exp()
         return Conversion(factor, factor)
 

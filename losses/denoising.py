@@ -44,7 +44,7 @@ from ..core.precision import to_compute_dtype
 from ..core.randomness import white_noise
 from ..degradations.process import Time
 from ..models import AbstractDenoiser
-from ..models.conditions import Condition
+from ..models.conditions import Condition, check_rows
 from .reduction import Reduction, SumOverDimensions
 from .times import TimeDistribution, default_times
 from .weightings import LearnedLogVariance, SimpleWeighting, Weighting
@@ -118,6 +118,7 @@ class DenoisingLoss(nn.Module):
         """
         process, prediction = self.denoiser.process, self.denoiser.prediction
         check_signal("x", x, process.shape)
+        check_rows("condition", condition, len(x))
         drawn = self.times.sample(len(x), device=x.device, generator=generator) if t is None else t
         at = process.at(drawn, batch=len(x)).expand(len(x))
         x = to_compute_dtype(x)

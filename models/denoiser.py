@@ -30,13 +30,11 @@ class AbstractDenoiser(nn.Module, ABC):
 
     Attributes:
         prediction: what `output` stands for; here the data itself.
-        network_calls: how many times one call of `output` sends the batch through a network.
         needs_given: whether `given` must be given.
         grey_levels: levels and range of the data it was made for, where they are known.
     """
 
     prediction: Prediction = PredictX()
-    network_calls: int = 1
     needs_given: bool = False
     grey_levels: GreyLevels | None = None
 
@@ -70,6 +68,11 @@ class AbstractDenoiser(nn.Module, ABC):
     ) -> Float[Tensor, "batch ..."]:
         """Return the raw prediction, which `prediction` names, (batch, *shape); arguments as in `forward`."""
         return self.forward(z_t, t, condition, given)
+
+    def network_calls(self, t: Float[Tensor, "*batch"], condition: Condition | None = None) -> int:
+        """Return how many times a call of `output` with these arguments sends the batch through a network."""
+        del t, condition
+        return 1
 
 
 @runtime_checkable

@@ -44,6 +44,13 @@ class Noise(ABC):
         It is called with a tensor (batch, *shape), whose shape, dtype and device the noise must have.
         """
 
+    def check_count(self, count: int) -> None:  # noqa: B027
+        """Check that there is noise for `count` samples; here for any number.
+
+        Raises:
+            ValueError: there is not.
+        """
+
 
 class GeneratorNoise(Noise):
     """Independent noise from one generator.
@@ -74,6 +81,12 @@ class SeedNoise(Noise):
     def of_seeds(cls, seeds: Sequence[int]) -> SeedNoise:
         """Return the source that starts each sample's generator, on the CPU, at its seed."""
         return cls([torch.Generator().manual_seed(int(seed)) for seed in seeds])
+
+    @override
+    def check_count(self, count: int) -> None:
+        if len(self.generators) != count:
+            msg = f"noise has {len(self.generators)} generators, one for each sample, but {count} samples are drawn"
+            raise ValueError(msg)
 
     @override
     def stream(self, rows: slice) -> Draw:
@@ -127,14 +140,17 @@ class InterpolatedNoise(Noise):
         self.first, self.second, self.weights = first, second, weights
 
     @override
+    def check_count(self, count: int) -> None:
+        if len(self.weights) != count:
+            msg = f"noise has {len(self.weights)} weights, one for each sample, but {count} samples are drawn"
+            raise ValueError(msg)
+
+    @override
     def stream(self, rows: slice) -> Draw:
         ends = [SharedNoise(seed).stream(rows) for seed in (self.first, self.second)]
         angle = self.weights[rows] * (math.pi / 2)
 
         def draw(like: Tensor) -> Tensor:
-            if len(angle) != len(like):
-                msg = f"{len(self.weights)} weights were given, but not one for each sample of the run"
-                raise ValueError(msg)
             shares = (angle.cos(), angle.sin())
             column = (-1, *(1,) * (like.ndim - 1))
             parts = [share.to(like).reshape(column) * end(like) for share, end in zip(shares, ends, strict=True)]

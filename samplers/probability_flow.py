@@ -80,6 +80,7 @@ class FlowField:
 
     Attributes:
         calls: how many times the denoiser was called, each time on the whole batch.
+        network_calls: how many times that sent the batch through a network.
     """
 
     def __init__(
@@ -91,7 +92,7 @@ class FlowField:
     ) -> None:
         self.denoiser, self.condition, self.given = denoiser, condition, given
         self.most_calls = most_calls
-        self.calls = 0
+        self.calls = self.network_calls = 0
 
     def rates(self, u: Tensor, t: Tensor, coefficients: FlowCoefficients) -> tuple[Tensor, ...]:
         """Return the rates of change of the state at a time (), for its first part u, (batch, *shape)."""
@@ -105,6 +106,7 @@ class FlowField:
         self.calls += 1
         # To choose its first step the solver may look past the ends, where the process is taken to stay as it is there.
         t = process.to_schedule_dtype(t).clamp(min=0.0, max=1.0)
+        self.network_calls += self.denoiser.network_calls(t, self.condition)
         coefficients = flow_coefficients(process, self.denoiser.prediction, t)
         rates = self.rates(state[0], t, coefficients)
         if not all(bool(part.isfinite().all()) for part in rates):

@@ -46,7 +46,7 @@ class SamplerState:
 
     def output(self, latent: Spectral, t: Float[Tensor, "*batch"]) -> Spectral:
         """Return the network's output for latents at `t`, and count the call."""
-        self.calls += self.denoiser.network_calls
+        self.calls += self.denoiser.network_calls(t, self.condition)
         output = Spectral(latent.basis, signal=self.denoiser.output(latent.signal, t, self.condition, self.given))
         if self._prediction is None:
             self.show(lambda: self._converted(latent, output, t))

@@ -28,7 +28,7 @@ from ...core.precision import schedule_dtype
 from ...core.randomness import white_noise
 from ...degradations import Coupling, LinearGaussianProcess, Markov, SpectralGaussian, Step
 from ...models import AbstractDenoiser
-from ...models.conditions import Batch, Condition, batches_with_conditions, select_rows
+from ...models.conditions import Batch, Condition, batches_with_conditions, check_rows, select_rows
 from ...models.decoders import Decoder, GaussianDecoder
 from ...models.priors import Prior, StandardNormalPrior
 from ...models.reverse_std import FittedStd, PosteriorStd, ReverseStd
@@ -162,6 +162,7 @@ class ELBO(nn.Module):
             ValueError: a shape is wrong, or data lie outside the declared range.
         """
         check_not_empty("x", x, "a bound")
+        check_rows("condition", condition, len(x))
         replicates = []
         for _ in range(self.summation.replicates):
             draws = self.term_sampler.draw(len(x), device=self.process.device, generator=generator)

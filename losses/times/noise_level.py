@@ -7,6 +7,9 @@ What a time means depends on the schedule; how noisy a latent is does not. With 
 the logarithm of EDM's noise level. It never falls in t, so a distribution of y becomes one of t: F(t) = G(y(t)), where
 G is y's distribution function, cut to the values from y(0) to y(1) that the process covers. Its density is g(y) dy/dt.
 
+The times are continuous, whether the process has levels or not, as `UniformTimes` are; a process of few levels, asked
+at no other times, wants `LevelTimes` or `LossAwareTimes`.
+
 The mean weighs all coefficients alike. Where their log-SNRs lie far apart, as under blurs, few coefficients decide it:
 heat's log alpha goes down to thousands at high frequencies. Constants made for white noise mean nothing there.
 """

@@ -54,7 +54,7 @@ class Prior(ConstantModule, ABC):
 
     @classmethod
     def from_state_dict(cls: type[SomePrior], process: LinearGaussianProcess, state: Mapping[str, Any]) -> SomePrior:
-        """Return the prior whose `state_dict` this is.
+        """Return the prior whose `state_dict` this is; its `grey_levels`, which no state holds, are to be set again.
 
         Raises:
             ValueError: a table is missing, or they do not fit the process.

@@ -43,10 +43,6 @@ class ClassifierFreeGuidance(AbstractDenoiser):
         interval: times (low, high] in which guidance acts; beside them the scale is 1. In the middle alone, guidance
             costs less variety (Kynkaanniemi et al., 2024, who give noise levels instead of times). None is all times.
 
-    Attributes:
-        network_calls: how many times one call sends the batch through the network: twice the denoiser's own, or as
-            often for the scales 0 and 1. Where times are readable, and none lies in the interval, once only.
-
     Raises:
         TypeError: `denoiser` is not a `Denoiser`.
         ValueError: the scale is negative or not finite, or the interval is not one within [0, 1].
@@ -63,8 +59,6 @@ class ClassifierFreeGuidance(AbstractDenoiser):
             raise ValueError(msg)
         self.denoiser, self.scale, self.interval = denoiser, scale, interval
         self.prediction, self.grey_levels = denoiser.prediction, denoiser.grey_levels
-        guided = scale != 1 and (scale != 0 or interval is not None)
-        self.network_calls = (2 if guided else 1) * denoiser.network_calls
 
     @override
     def forward(
@@ -91,6 +85,11 @@ class ClassifierFreeGuidance(AbstractDenoiser):
         y_none, y_condition = self._both(z_t, t, condition, given)
         # lerp is exact at both ends.
         return torch.lerp(y_none, y_condition, self._scale_at(t, z_t))
+
+    @override
+    def network_calls(self, t: Float[Tensor, "*batch"], condition: Condition | None = None) -> int:
+        alone = condition is None or self.scale == 1 or (self.scale == 0 and self.interval is None)
+        return self.denoiser.network_calls(t, condition) * (1 if alone or self._nothing_inside(t) else 2)
 
     def _both(self, z_t: Tensor, t: Tensor, condition: Condition, given: Condition | None) -> tuple[Tensor, Tensor]:
         """Return the outputs without and with the condition."""

@@ -99,9 +99,12 @@ class ObservationGuidance(ConstantModule, AbstractDenoiser, ABC):
             raise ValueError(msg)
         # As modules do, the observation moves itself.
         self.denoiser, self.observation = denoiser, observation.to(self.process.device)
-        self.network_calls = denoiser.network_calls
         self.grey_levels = denoiser.grey_levels
         self.register_constant("variance", variance_table(self.process, variance))
+
+    @override
+    def network_calls(self, t: Float[Tensor, "*batch"], condition: Condition | None = None) -> int:
+        return self.denoiser.network_calls(t, condition)
 
     @abstractmethod
     def _correction(self, z_t: Tensor, at: Level, condition: Condition | None, y: Tensor) -> tuple[Tensor, Tensor]:

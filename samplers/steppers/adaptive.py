@@ -110,7 +110,7 @@ class Adaptive(Stepper):
         try:
             (u,) = solve(field, (state.latent.spectrum,), start, stop, rtol=self.rtol, atol=self.atol, each=True)
         finally:
-            state.calls += field.calls * state.denoiser.network_calls
+            state.calls += field.network_calls
         return Spectral(state.latent.basis, spectrum=u)
 
 

@@ -89,7 +89,8 @@ class Multistep(Stepper):
     every step is corrected, which leaves errors several times smaller; following the noise the first steps are, whose
     error would keep the order from being the one asked for. The states of a trajectory are those that the network saw.
 
-    For smooth processes the orders are what they say up to 3; 4 has smaller errors, which its first step leaves of
+    For smooth processes the orders are what they say up to 3 with the corrector, and up to 2 without, as the first step
+    is of first order; 4 has smaller errors, which its first step leaves of
     third order in the end. In the log-SNR the order is the one asked for only where that is finite: infinite at t = 1
     it leaves the second at most, and at t = 0 a uniform grid may leave the first.
 

@@ -12,6 +12,7 @@ from zoo import EVERY_PROCESS
 from unmelt.degradations import (
     BlurringDiffusion,
     ConstantNoise,
+    CosineSchedule,
     GaussianBlur,
     HeatDissipation,
     IsotropicDiffusion,
@@ -216,6 +217,17 @@ def test_beyond_its_level_it_stays_bounded_by_the_noise():
     assert output.max() <= 1 / (2 * 0.01) * (1 + 1e-9)
     # The mean of each channel never fades: nothing to restore, nothing damped.
     assert output[..., 0, 0].item() == 1.0
+
+
+def test_where_the_data_are_well_above_a_network_s_error_it_is_not_damped():
+    """In isotropic diffusion the noise is of order 1: damping by it would halve the data at a log-SNR of 0."""
+    process = IsotropicDiffusion((1, 2), CosineSchedule(-8.0, 8.0))
+    at = process.at(torch.tensor([0.2, 0.5, 0.8], dtype=torch.float64))
+    prediction = PredictPreviousLevel(levels=50)
+    kept = prediction.conversion(at).latent * prediction.previous(at).alpha
+    assert (kept >= 1 / (1 + 2.0**-10 / prediction.previous(at).alpha.square())).all()
+    assert (kept <= 1).all()
+    assert kept.min() > 0.98
 
 
 def test_its_training_pair_is_the_latent_and_the_target():

@@ -104,6 +104,11 @@ def on(basis):
 
 
 LOSSES = [
+    (
+        lambda: loss()(X, condition=torch.zeros(1)),
+        ValueError,
+        r"condition must have one entry for each of 2 rows",
+    ),
     (lambda: DenoisingLoss(HEAT), TypeError, "denoiser must be an AbstractDenoiser"),
     (lambda: loss(weighting=PredictX()), TypeError, "weighting must be a Weighting"),
     (lambda: loss(times=0.5), TypeError, "times must be a TimeDistribution"),
@@ -413,6 +418,11 @@ BOUNDS = [
     ),
     # data
     (lambda: plain(steps=5)(X[:0]), ValueError, "x holds no example"),
+    (
+        lambda: plain(steps=5)(X, condition=torch.zeros(1)),
+        ValueError,
+        r"condition must have one entry for each of 2 rows, got shape \(1,\)",
+    ),
     (lambda: plain(steps=5).fitted(X[:0]), ValueError, "no data to fit"),
     (lambda: plain(steps=5).fitted([]), ValueError, "no data to fit"),
     (

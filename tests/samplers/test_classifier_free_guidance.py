@@ -21,7 +21,7 @@ from unmelt.degradations import (
     PredictX,
 )
 from unmelt.models import Denoiser, GaussianOracle, MixtureOracle, OraclePrior, UNet
-from unmelt.samplers import Posterior
+from unmelt.samplers import Posterior, Sampler, UniformGrid
 from unmelt.samplers.guidance import ClassifierFreeGuidance
 
 SHAPE = (1, 4, 4)
@@ -210,7 +210,7 @@ class TestNetworks:
         z, shift = torch.randn(2, *SHAPE, generator=seeded()), torch.tensor([1.0, -2.0])
         torch.testing.assert_close(guided(z, 0.5, {"shift": shift}), z + 3 * shift.reshape(-1, 1, 1, 1))
         torch.testing.assert_close(guided(z, 0.5), z)
-        assert guided.network_calls == 2
+        assert guided.network_calls(TIMES, {"shift": shift}) == 2
 
 
 class TestCost:
@@ -222,12 +222,15 @@ class TestCost:
         guided = ClassifierFreeGuidance(denoiser, scale)
         guided(latents(known), TIMES.double(), LABELS)
         assert denoiser.network.calls == [(rows, labelled)]
-        assert guided.network_calls == calls
+        assert guided.network_calls(TIMES, LABELS) == calls
 
-    @pytest.mark.parametrize(("scale", "calls"), [(0.0, 2), (1.0, 1), (2.0, 2)])
-    def test_in_an_interval(self, scale, calls):
-        _, denoiser = exact(CASES[0])
-        assert ClassifierFreeGuidance(denoiser, scale, interval=(0.2, 0.6)).network_calls == calls
+    @pytest.mark.parametrize("condition", [None, LABELS])
+    @pytest.mark.parametrize("interval", [None, (0.2, 0.6)])
+    def test_statistics_count_what_the_network_sees(self, interval, condition):
+        known, denoiser = exact(CASES[0])
+        sampler = Sampler(ClassifierFreeGuidance(denoiser, 2.0, interval=interval), grid=UniformGrid(10))
+        found = sampler.run(len(LABELS), condition=condition, initial=latents(known), keep_path=False).stats
+        assert found.evaluations == sum(rows for rows, _ in denoiser.network.calls)
 
 
 class TestInterval:

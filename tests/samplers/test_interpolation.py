@@ -8,7 +8,7 @@ from sampler_support import SHAPE, Silence, data_prior, heat, latents, made, see
 
 from unmelt.degradations import Deterministic, Independent, IsotropicDiffusion
 from unmelt.models import ConstantStd, GaussianOracle, StandardNormalPrior
-from unmelt.samplers import Blend, InterpolatedNoise, Posterior, SharedNoise, interpolate, interpolate_seeds
+from unmelt.samplers import Blend, InterpolatedNoise, Posterior, SeedNoise, SharedNoise, interpolate, interpolate_seeds
 
 # Rows of one batch and a row alone: float64 sums of 16 terms, over 12 steps.
 CLOSE = {"rtol": 0, "atol": 1e-12}
@@ -165,8 +165,13 @@ def test_weights_are_one_for_each_sample():
     noise = InterpolatedNoise(0, 1, torch.linspace(0, 1, 4))
     drawn, alone = noise.stream(slice(0, 4))(torch.empty(4, *SHAPE)), SharedNoise(0).stream(slice(0, 1))
     assert torch.equal(drawn[:1], alone(torch.empty(1, *SHAPE)))
-    with pytest.raises(ValueError, match="4 weights were given, but not one for each sample"):
+    with pytest.raises(ValueError, match="noise has 4 weights, one for each sample, but 5 samples are drawn"):
         heat_sampler().sample(5, noise=noise)
+    # In batches too, each of which would find weights enough.
+    with pytest.raises(ValueError, match="noise has 4 weights"):
+        heat_sampler().sample(3, noise=noise, batch_size=1)
+    with pytest.raises(ValueError, match="noise has 1 generators, one for each sample, but 3 samples are drawn"):
+        heat_sampler().sample(3, noise=SeedNoise.of_seeds([7]))
 
 
 def test_what_cannot_be_interpolated_is_refused():
