@@ -8,7 +8,9 @@ result and is seen, instead of being clamped to something that looks right.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from numbers import Integral
 from typing import TypeVar
 
 import torch
@@ -61,22 +63,9 @@ def check_whole(name: str, value: object) -> None:
     Raises:
         TypeError: it is not.
     """
-    if not isinstance(value, int) or isinstance(value, bool):
+    if isinstance(value, bool) or not isinstance(value, Integral):
         msg = f"{name} must be an integer, got {value!r:.60}"
         raise TypeError(msg)
-
-
-def check_count(name: str, value: int) -> None:
-    """Check that `value`, which counts something, is an integer of at least 1.
-
-    Raises:
-        TypeError: it is no integer.
-        ValueError: it is below 1.
-    """
-    check_whole(name, value)
-    if value < 1:
-        msg = f"{name} must be at least 1, got {value}"
-        raise ValueError(msg)
 
 
 def check_not_empty(name: str, batch: Tensor, purpose: str) -> None:
@@ -88,19 +77,6 @@ def check_not_empty(name: str, batch: Tensor, purpose: str) -> None:
     if len(batch) == 0:
         msg = f"{name} holds no example: {purpose} needs at least one"
         raise ValueError(msg)
-
-
-def check_broadcast(name: str, table: Tensor, shape: Shape) -> None:
-    """Check that a table of numbers broadcasts to one signal's `shape`, without an axis for the batch.
-
-    Raises:
-        ValueError: it does not.
-    """
-    try:
-        table.expand(shape)
-    except RuntimeError:
-        msg = f"{name} must be a number or broadcast to one signal's shape {shape}, got {tuple(table.shape)}"
-        raise ValueError(msg) from None
 
 
 def check_not_negative(name: str, table: Tensor) -> None:
@@ -115,6 +91,86 @@ def check_not_negative(name: str, table: Tensor) -> None:
         raise ValueError(msg)
 
 
+def check_count(name: str, value: int, least: int = 1, hint: str = "") -> None:
+    """Check that `value` is an integer of at least `least`.
+
+    Raises:
+        TypeError: it is no integer.
+        ValueError: it is smaller; `hint` is added to what is allowed.
+    """
+    check_whole(name, value)
+    if value < least:
+        msg = f"{name} must be at least {least}{_aside(hint)}, got {value}"
+        raise ValueError(msg)
+
+
+def check_number(name: str, value: float, interval: str, hint: str = "") -> None:
+    """Check that `value` lies in an interval, written as in mathematics: "(0, 1]" leaves out 0, "[0, inf)" infinity.
+
+    Raises:
+        ValueError: it does not, or is NaN; `hint` is added to what is allowed.
+    """
+    low, high = (float(end) for end in interval[1:-1].split(","))
+    high_enough = value >= low if interval[0] == "[" else value > low
+    low_enough = value <= high if interval[-1] == "]" else value < high
+    if not (high_enough and low_enough):
+        msg = f"{name} must {_IN_WORDS.get(interval, f'lie in {interval}')}{_aside(hint)}, got {value}"
+        raise ValueError(msg)
+
+
+_IN_WORDS = {
+    "(-inf, inf)": "be finite",
+    "(0, inf)": "be positive and finite",
+    "[0, inf)": "be finite and at least 0",
+}
+
+
+def _aside(hint: str) -> str:
+    return f" ({hint})" if hint else ""
+
+
+def check_rising(unit: str, **ends: float) -> None:
+    """Check that two numbers, given by their names, are 0 < low < high, and finite.
+
+    Raises:
+        ValueError: they are not; the message names the unit.
+    """
+    (low_name, low), (high_name, high) = ends.items()
+    if not 0 < low < high < math.inf:
+        msg = f"need 0 < {low_name} < {high_name} ({unit}), got {low} and {high}"
+        raise ValueError(msg)
+
+
+def check_floating(name: str, tensor: Tensor, remedy: str | None = None) -> None:
+    """Check that `tensor` holds real floating-point numbers.
+
+    Raises:
+        TypeError: it is no tensor, or its dtype is an integer, boolean or complex one.
+    """
+    check_instance(name, tensor, Tensor, "torch.as_tensor(...) makes one")
+    if not tensor.dtype.is_floating_point:
+        signals = (
+            "integer images must be scaled first, for example x.float() / 255 for 8-bit data"
+            if not tensor.dtype.is_complex
+            else "pass real signals; stack real and imaginary parts as channels"
+        )
+        msg = f"{name} must be a real floating-point tensor, got {tensor.dtype}: {remedy or signals}"
+        raise TypeError(msg)
+
+
+def broadcast_to(name: str, tensor: Tensor, shape: Shape, whose: str) -> Tensor:
+    """Return `tensor` expanded to `shape`, that of `whose`.
+
+    Raises:
+        ValueError: it does not broadcast to that.
+    """
+    try:
+        return tensor.expand(shape)
+    except RuntimeError:
+        msg = f"{name} must broadcast to {whose} shape {shape}, got {tuple(tensor.shape)}"
+        raise ValueError(msg) from None
+
+
 def check_signal(name: str, tensor: Tensor, shape: Shape) -> None:
     """Check that `tensor` is a batch of real floating-point signals of `shape`.
 
@@ -122,15 +178,7 @@ def check_signal(name: str, tensor: Tensor, shape: Shape) -> None:
         TypeError: the dtype is an integer, boolean or complex one.
         ValueError: the shape is not (batch, *shape).
     """
-    check_instance(name, tensor, Tensor, "torch.as_tensor(...) makes one")
-    if not tensor.dtype.is_floating_point:
-        remedy = (
-            "integer images must be scaled first, for example x.float() / 255 for 8-bit data"
-            if not tensor.dtype.is_complex
-            else "pass real signals; stack real and imaginary parts as channels"
-        )
-        msg = f"{name} must be a real floating-point tensor, got {tensor.dtype}: {remedy}"
-        raise TypeError(msg)
+    check_floating(name, tensor)
     if tuple(tensor.shape[1:]) != shape or tensor.ndim != len(shape) + 1:
         hint = f"; add the batch axis with {name}[None]" if tuple(tensor.shape) == shape else ""
         msg = f"{name} must have shape (batch, {', '.join(map(str, shape))}), got {tuple(tensor.shape)}{hint}"

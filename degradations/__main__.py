@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..core.checks import Shape
+from ..core.checks import Shape, check_count
 from ..core.configuration import Reader, names_in, resolve
 from .process import LinearGaussianProcess
 
@@ -87,9 +87,8 @@ def _black(process: LinearGaussianProcess) -> float:
 
 def _image(path: Path | None, size: int | None) -> Tensor:
     """Return an image in [0, 1], (channels, height, width), square if a size is asked for."""
-    if size is not None and size < 2:
-        msg = f"--size must be at least 2 pixels, got {size}"
-        raise ValueError(msg)
+    if size is not None:
+        check_count("--size", size, 2, "pixels")
     if path is None:
         return _pattern(size or _SAMPLE_SIZE)
     import numpy as np  # noqa: PLC0415

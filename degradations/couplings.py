@@ -20,6 +20,7 @@ from jaxtyping import Float
 from torch import Tensor
 from typing_extensions import override
 
+from ..core.checks import check_number
 from .level import Level, log_snr_change
 
 
@@ -103,9 +104,7 @@ class Eta(Coupling):
     eta: float
 
     def __post_init__(self) -> None:
-        if not 0.0 <= self.eta <= 1.0:
-            msg = f"eta must lie in [0, 1] (0 is Deterministic, 1 is Markov), got {self.eta}"
-            raise ValueError(msg)
+        check_number("eta", self.eta, "[0, 1]", "0 is Deterministic, 1 is Markov")
 
     @property
     @override
@@ -136,9 +135,7 @@ class ReverseSDE(Coupling):
     eta: float
 
     def __post_init__(self) -> None:
-        if not 0.0 <= self.eta < float("inf"):
-            msg = f"eta must be at least 0 (0 is Deterministic, 1 is Markov), got {self.eta}"
-            raise ValueError(msg)
+        check_number("eta", self.eta, "[0, inf)", "0 is Deterministic, 1 is Markov")
 
     @property
     @override

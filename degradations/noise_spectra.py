@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 from typing_extensions import override
 
-from ..core.checks import Shape, check_instance
+from ..core.checks import Shape, check_instance, check_number
 from ..core.configuration import FromData
 from ..core.makers import made
 from .bases import Basis, FourierBasis, SeparableBasis
@@ -65,9 +65,7 @@ class PowerLaw(NoiseSpectrum):
     exponent: float = -0.5
 
     def __post_init__(self) -> None:
-        if not math.isfinite(self.exponent):
-            msg = f"exponent must be finite (0 is white noise), got {self.exponent}"
-            raise ValueError(msg)
+        check_number("exponent", self.exponent, "(-inf, inf)", "0 is white noise")
 
     @override
     def variances(self, shape: Shape) -> NoiseVariances:
@@ -134,10 +132,7 @@ class FlippedSNR(NoiseSpectrum):
     @override
     def variances(self, shape: Shape) -> NoiseVariances:
         spectrum = _known(self.spectrum)
-        basis = spectrum.basis
-        if not isinstance(basis, SeparableBasis):
-            msg = f"flipping needs an order of frequencies: a FourierBasis or CosineBasis, got {type(basis).__name__}"
-            raise TypeError(msg)
+        basis = check_instance("spectrum.basis", spectrum.basis, SeparableBasis, "such as FourierBasis(shape)")
         variance = spectrum.require_variance()
         order = basis.laplacian_eigenvalues().flatten().argsort(stable=True).to(variance.device)
         flat = variance.flatten(-basis.axes)

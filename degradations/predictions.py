@@ -36,7 +36,7 @@ from torch import Tensor
 from torch.nn import functional
 from typing_extensions import override
 
-from ..core.checks import values_are_readable
+from ..core.checks import check_count, values_are_readable
 from .level import Level, log_ratio
 from .process import LinearGaussianProcess
 
@@ -251,9 +251,8 @@ class PredictPreviousLevel(Prediction):
     levels: int | None = None
 
     def __post_init__(self) -> None:
-        if self.levels is not None and self.levels < 1:
-            msg = f"levels must be at least 1, got {self.levels}"
-            raise ValueError(msg)
+        if self.levels is not None:
+            check_count("levels", self.levels)
 
     def number_of_levels(self, process: LinearGaussianProcess) -> int:
         """Return the number of levels for `process`.

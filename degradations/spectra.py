@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 from typing_extensions import override
 
-from ..core.checks import Shape, check_instance, check_signal
+from ..core.checks import Shape, check_instance, check_number, check_signal
 from ..core.configuration import Batches, FromData, first_examples
 from ..core.makers import made
 from ..core.moments import Moments
@@ -46,9 +46,7 @@ class DataSpectrum:
         Raises:
             ValueError: minimum is not positive.
         """
-        if not minimum > 0:
-            msg = f"minimum must be a positive variance in squared data units, got {minimum}"
-            raise ValueError(msg)
+        check_number("minimum", minimum, "(0, inf)", "a variance in squared data units")
         return DataSpectrum(self.basis, self.mean, self.variance.clamp(min=minimum), self.count)
 
     def require_variance(self) -> Float[Tensor, "..."]:

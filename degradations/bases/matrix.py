@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 from typing_extensions import override
 
-from ...core.checks import Shape
+from ...core.checks import Shape, check_floating
 from .base import Basis
 
 # A matrix closer to orthonormal than this is used as it is.
@@ -73,9 +73,7 @@ def check_square(name: str, matrix: Tensor) -> None:
         TypeError: it is not real floating-point.
         ValueError: it is not square.
     """
-    if not matrix.dtype.is_floating_point:
-        msg = f"{name} must be a real floating-point matrix, got {matrix.dtype}: pass {name}.double() if it is real"
-        raise TypeError(msg)
+    check_floating(name, matrix, f"pass {name}.double() if it is real")
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or matrix.numel() == 0:
         msg = f"{name} must be square, (n, n) for n numbers, got shape {tuple(matrix.shape)}"
         raise ValueError(msg)

@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 from typing_extensions import override
 
-from ...core.checks import Shape, as_shape
+from ...core.checks import Shape, as_shape, check_floating
 from ...core.configuration import Batches, FromData, first_examples
 from .axes import trailing_axes
 from .eigen import eigenvectors_of
@@ -50,9 +50,7 @@ class PCABasis(MatrixBasis):
     centre: Tensor
 
     def __init__(self, data: Float[Tensor, "..."], axes: int | None = None) -> None:
-        if not data.dtype.is_floating_point:
-            msg = f"data must be a real floating-point tensor, got {data.dtype}: for 8-bit images, data.float() / 255"
-            raise TypeError(msg)
+        check_floating("data", data)
         if data.ndim < 2:
             msg = f"data must have shape (count, *shape), got {tuple(data.shape)}: the first axis counts samples"
             raise ValueError(msg)

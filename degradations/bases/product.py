@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from typing_extensions import override
 
+from ...core.checks import check_instance
 from .base import Basis
 
 
@@ -28,14 +29,8 @@ class ProductBasis(Basis):
     """
 
     def __init__(self, *bases: Basis) -> None:
-        if not bases:
-            msg = "ProductBasis needs at least one basis, got none: pass one for each run of axes"
-            raise ValueError(msg)
-        factors: list[object] = [*bases]
-        for factor in factors:
-            if not isinstance(factor, Basis):
-                msg = f"ProductBasis is made of bases, got {factor!r}: a matrix V becomes one by MatrixBasis(shape, V)"
-                raise TypeError(msg)
+        for basis in bases:
+            check_instance("each of bases", basis, Basis, "MatrixBasis(shape, V) for a matrix V")
         super().__init__([size for basis in bases for size in basis.shape])
         self.factors = nn.ModuleList(bases)
 

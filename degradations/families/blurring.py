@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ...core.checks import check_number
 from ..schedules import CosineSchedule, Schedule
 from ..schedules.blur import SineBlur
 from .gaussian_blur import GaussianBlur
@@ -37,8 +38,6 @@ class BlurringDiffusion(GaussianBlur):
         schedule: Schedule | None = None,
         blur_power: float = 2.0,
     ) -> None:
-        if not 0 < min_scale <= 1:
-            msg = f"min_scale must lie in (0, 1] (1 does not blur at all), got {min_scale}"
-            raise ValueError(msg)
+        check_number("min_scale", min_scale, "(0, 1]", "1 does not blur at all")
         blur = SineBlur(blur_sigma_max, blur_power)
         super().__init__(shape, blur, schedule or CosineSchedule(), min_scale=min_scale)

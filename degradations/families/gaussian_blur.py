@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from typing_extensions import override
 
-from ...core.checks import check_instance, check_signal
+from ...core.checks import check_instance, check_number, check_signal
 from ...core.configuration import FromData
 from ...core.precision import full_precision, to_compute_dtype
 from ..bases import CosineBasis, SeparableBasis
@@ -62,9 +62,7 @@ class GaussianBlur(LinearGaussianProcess):
         super().__init__(basis)
         self.blur = check_instance("blur", blur, BlurSchedule, "LogSpacedBlur(maximum=12.0) for example")
         check_instance("noise", noise, Schedule, "ConstantNoise(0.01) for example")
-        if not 0 <= min_scale <= 1:
-            msg = f"min_scale must lie in [0, 1] (0 lets blurring take all, 1 does not blur at all), got {min_scale}"
-            raise ValueError(msg)
+        check_number("min_scale", min_scale, "[0, 1]", "0 lets blurring take all, 1 does not blur at all")
         self.noise, self.min_scale, self.levels = noise, min_scale, self.blur.levels
         self.anisotropy = _relative_widths(anisotropy, basis.axes)
         total = torch.zeros((), dtype=torch.float64)

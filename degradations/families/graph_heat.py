@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 from typing_extensions import override
 
-from ...core.checks import check_instance
+from ...core.checks import check_instance, check_rising
 from ...core.configuration import FromData
 from ..bases import EigenBasis
 from ..process import LinearGaussianProcess, Time
@@ -73,9 +73,7 @@ class GraphHeat(LinearGaussianProcess):
                 " there; a graph's Laplacian is the diagonal matrix of degrees minus the adjacency matrix"
             )
             raise ValueError(msg)
-        if not 0 < time_min < time_max < math.inf:
-            msg = f"need 0 < time_min < time_max (diffusion times), got {time_min} and {time_max}"
-            raise ValueError(msg)
+        check_rising("diffusion times", time_min=time_min, time_max=time_max)
         self._width = LogSpacedBlur(math.sqrt(2 * time_min), math.sqrt(2 * time_max), levels)
         self.levels, self.noise = levels, noise or ConstantNoise(0.01)
         check_instance("noise", self.noise, Schedule, "ConstantNoise(0.01) for example")

@@ -2,7 +2,6 @@ r"""Heat dissipation flow matching: straight lines to noise, along which the dat
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch
@@ -10,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 from typing_extensions import override
 
+from ...core.checks import check_number
 from ..bases import CosineBasis
 from ..process import LinearGaussianProcess, Time
 
@@ -37,12 +37,8 @@ class HeatFlow(LinearGaussianProcess):
     def __init__(self, shape: Sequence[int], *, rate: float = 0.5, noise_scale: float = 1.0) -> None:
         basis = CosineBasis(shape)
         super().__init__(basis)
-        if not 0 <= rate < math.inf:
-            msg = f"rate must be a heat time >= 0 in square pixels, got {rate}"
-            raise ValueError(msg)
-        if not 0 < noise_scale < math.inf:
-            msg = f"noise_scale must be positive, in the data's units, got {noise_scale}"
-            raise ValueError(msg)
+        check_number("rate", rate, "[0, inf)", "a heat time in square pixels")
+        check_number("noise_scale", noise_scale, "(0, inf)", "in the data's units")
         self.rate, self.noise_scale = rate, noise_scale
         self.register_constant("power", 1 + rate * basis.laplacian_eigenvalues())
 

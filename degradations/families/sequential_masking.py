@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 from typing_extensions import override
 
-from ...core.checks import Shape, as_shape, check_instance
+from ...core.checks import Shape, as_shape, broadcast_to, check_instance, check_number
 from ...core.configuration import FromData
 from ...core.makers import made
 from ..bases import Basis
@@ -44,18 +44,12 @@ class SequentialMasking(LinearGaussianProcess):
     ) -> None:
         super().__init__(basis)
         onset = check_instance("onset", onset, Tensor, "torch.linspace(0, 0.75, n) for example")
-        if not 0 < duration <= 1:
-            msg = f"duration must be a stretch of time in (0, 1], got {duration}"
-            raise ValueError(msg)
+        check_number("duration", duration, "(0, 1]", "a stretch of time")
         onset = onset.detach().to("cpu", torch.float64)
         if not bool((onset >= 0).all()):
             msg = f"onset must be times >= 0 (1 or later never fades), got {onset.min()}"
             raise ValueError(msg)
-        try:
-            onset.expand(basis.shape)
-        except RuntimeError:
-            msg = f"onset must broadcast to the basis's shape {basis.shape}, got {tuple(onset.shape)}"
-            raise ValueError(msg) from None
+        broadcast_to("onset", onset, basis.shape, "the basis's")
         self.duration, self.noise = duration, noise or ConstantNoise(0.01)
         check_instance("noise", self.noise, Schedule, "ConstantNoise(0.01) for example")
         self.register_constant("onset", onset.clone())

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 from typing_extensions import override
 
-from ...core.checks import as_shape, check_instance
+from ...core.checks import as_shape, broadcast_to, check_instance
 from ..noise_spectra import NoiseSpectrum, PowerLaw
 from ..process import LinearGaussianProcess, Time
 from ..schedules import CosineSchedule, Schedule
@@ -49,11 +49,7 @@ class SpectralDiffusion(LinearGaussianProcess):
         if not bool(((variance > 0) & variance.isfinite()).all()):
             msg = f"the noise's variance must be positive and finite, got {variance.min()} to {variance.max()}"
             raise ValueError(msg)
-        try:
-            variance = variance.expand(shape)
-        except RuntimeError:
-            msg = f"the noise's variance must broadcast to the basis's shape {shape}, got {tuple(variance.shape)}"
-            raise ValueError(msg) from None
+        variance = broadcast_to("the noise's variance", variance, shape, "the basis's")
         self.schedule = schedule or CosineSchedule()
         check_instance("schedule", self.schedule, Schedule, "CosineSchedule() for example")
         self.register_constant("log_noise", variance.log().clone() / 2)

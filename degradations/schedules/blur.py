@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 from typing_extensions import override
 
-from ...core.checks import check_instance
+from ...core.checks import check_count, check_number, check_rising
 from ...core.constants import ConstantModule
 
 # A blur four times as wide as the image has long left nothing but the mean.
@@ -47,15 +47,8 @@ def blur_pixels(share: float, size: int) -> float:
     Raises:
         ValueError: share is not in (0, 4], or size is below 1.
     """
-    if not 0 < share <= MOST_WIDTHS:
-        msg = (
-            f"share must be a share of the image's width in (0, {MOST_WIDTHS:g}], such as 0.5, got {share}; a width in"
-            " pixels needs no conversion"
-        )
-        raise ValueError(msg)
-    if size < 1:
-        msg = f"size must be at least 1 pixel, got {size}"
-        raise ValueError(msg)
+    check_number("share", share, f"(0, {MOST_WIDTHS:g}]", "of the image's width; a width in pixels needs no conversion")
+    check_count("size", size, hint="the image's width in pixels")
     return share * size
 
 
@@ -82,13 +75,8 @@ class LogSpacedBlur(BlurSchedule):
     levels: int = 200  # pyright: ignore[reportIncompatibleVariableOverride]
 
     def __post_init__(self) -> None:
-        if not 0 < self.minimum < self.maximum < math.inf:
-            msg = f"need 0 < blur_sigma_min < blur_sigma_max (pixels), got {self.minimum} and {self.maximum}"
-            raise ValueError(msg)
-        check_instance("levels", self.levels, int, "200 for example")
-        if self.levels < 2:
-            msg = f"levels must be at least 2, the weakest and the strongest blur, got {self.levels}"
-            raise ValueError(msg)
+        check_rising("pixels", blur_sigma_min=self.minimum, blur_sigma_max=self.maximum)
+        check_count("levels", self.levels, 2, "the weakest and the strongest blur")
 
     @override
     def width(self, t: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
@@ -115,12 +103,8 @@ class SineBlur(BlurSchedule):
     power: float = 2.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.maximum < math.inf:
-            msg = f"blur_sigma_max must be a width >= 0 in pixels, got {self.maximum}"
-            raise ValueError(msg)
-        if not 0 < self.power < math.inf:
-            msg = f"blur_power must be positive (2 is the paper's sin^2, 1 its sin), got {self.power}"
-            raise ValueError(msg)
+        check_number("blur_sigma_max", self.maximum, "[0, inf)", "pixels")
+        check_number("blur_power", self.power, "(0, inf)", "2 is the paper's sin^2, 1 its sin")
 
     @override
     def width(self, t: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
@@ -143,12 +127,8 @@ class PowerBlur(BlurSchedule):
     power: float = 0.5
 
     def __post_init__(self) -> None:
-        if not 0 <= self.maximum < math.inf:
-            msg = f"blur_sigma_max must be a width >= 0 in pixels, got {self.maximum}"
-            raise ValueError(msg)
-        if not 0.5 <= self.power < math.inf:
-            msg = f"power must be at least 1/2 (heat at a constant rate), got {self.power}"
-            raise ValueError(msg)
+        check_number("blur_sigma_max", self.maximum, "[0, inf)", "pixels")
+        check_number("power", self.power, "[0.5, inf)", "0.5 is heat at a constant rate")
 
     @override
     def width(self, t: Float[Tensor, "..."]) -> Float[Tensor, "..."]:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from ...core.checks import Shape, check_instance
+from ...core.checks import Shape, check_count, check_instance, check_number
 from ...core.configuration import Batches, FromData, first_examples
 from ..bases import CosineBasis, SeparableBasis
 from ..spectra import DataSpectrum, estimate_spectrum
@@ -66,16 +66,9 @@ def equal_variance_blur(spectrum: DataSpectrum, *, maximum: float, levels: int) 
         ValueError: maximum is not positive, levels < 2, or blurring takes no variance away.
     """
     check_instance("spectrum", spectrum, DataSpectrum, "estimate_spectrum(CosineBasis(shape), data) makes one")
-    basis = spectrum.basis
-    if not isinstance(basis, SeparableBasis):
-        msg = f"a blur is fitted to a spectrum in a CosineBasis, SineBasis or FourierBasis, got {type(basis).__name__}"
-        raise TypeError(msg)
-    if not 0 < maximum < math.inf:
-        msg = f"maximum must be a positive width in pixels, got {maximum}"
-        raise ValueError(msg)
-    if levels < 2:
-        msg = f"levels must be at least 2, got {levels}"
-        raise ValueError(msg)
+    basis = check_instance("spectrum.basis", spectrum.basis, SeparableBasis, "such as CosineBasis(shape)")
+    check_number("maximum", maximum, "(0, inf)", "pixels")
+    check_count("levels", levels, 2)
     rates, variances = _by_eigenvalue(basis, spectrum.variance.double().cpu())
 
     def removed(widths: Tensor) -> Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -10,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 from typing_extensions import override
 
+from ...core.checks import check_number
 from .base import Schedule
 
 
@@ -30,9 +30,7 @@ class RectifiedFlowSchedule(Schedule):
     shift: float = 1.0
 
     def __post_init__(self) -> None:
-        if not 0 < self.shift < math.inf:
-            msg = f"shift must be positive and finite (1 is the plain schedule), got {self.shift}"
-            raise ValueError(msg)
+        check_number("shift", self.shift, "(0, inf)", "1 is the plain schedule")
 
     @override
     def log_alpha(self, t: Float[Tensor, "..."]) -> Float[Tensor, "..."]:

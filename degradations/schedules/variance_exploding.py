@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 from typing_extensions import override
 
+from ...core.checks import check_number, check_rising
 from .base import Schedule
 
 
@@ -27,9 +28,7 @@ class ConstantNoise(Schedule):
     sigma: float = 0.01
 
     def __post_init__(self) -> None:
-        if not 0 <= self.sigma < math.inf:
-            msg = f"sigma must be a standard deviation >= 0 in the data's units, got {self.sigma}"
-            raise ValueError(msg)
+        check_number("sigma", self.sigma, "[0, inf)", "a standard deviation in the data's units")
 
     @override
     def log_alpha(self, t: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
@@ -60,10 +59,8 @@ class GeometricNoise(Schedule):
     until: float = 1.0
 
     def __post_init__(self) -> None:
-        _check_growth(self.sigma_min, self.sigma_max)
-        if not 0 < self.until <= 1:
-            msg = f"until must be a time in (0, 1], got {self.until}"
-            raise ValueError(msg)
+        check_rising("the data's units", sigma_min=self.sigma_min, sigma_max=self.sigma_max)
+        check_number("until", self.until, "(0, 1]", "a time")
 
     @override
     def log_alpha(self, t: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
@@ -94,10 +91,8 @@ class EDMSchedule(Schedule):
     rho: float = 7.0
 
     def __post_init__(self) -> None:
-        _check_growth(self.sigma_min, self.sigma_max)
-        if not 0 < self.rho < math.inf:
-            msg = f"rho must be positive and finite (GeometricNoise is its limit), got {self.rho}"
-            raise ValueError(msg)
+        check_rising("the data's units", sigma_min=self.sigma_min, sigma_max=self.sigma_max)
+        check_number("rho", self.rho, "(0, inf)", "GeometricNoise is its limit")
 
     @override
     def log_alpha(self, t: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
@@ -107,9 +102,3 @@ class EDMSchedule(Schedule):
     def log_sigma(self, t: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
         low, high = self.sigma_min ** (1 / self.rho), self.sigma_max ** (1 / self.rho)
         return self.rho * torch.log(low + t * (high - low))
-
-
-def _check_growth(low: float, high: float) -> None:
-    if not 0 < low < high < math.inf:
-        msg = f"need 0 < sigma_min < sigma_max (the data's units), got {low} and {high}"
-        raise ValueError(msg)

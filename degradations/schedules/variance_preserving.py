@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 from typing_extensions import override
 
+from ...core.checks import check_count, check_number
 from .base import Schedule
 from .log_snr import VariancePreserving
 
@@ -38,9 +39,7 @@ class CosineSchedule(Schedule):
         if not self.log_snr_min < self.log_snr_max:
             msg = f"log_snr_min must be below log_snr_max, got {self.log_snr_min} and {self.log_snr_max}: swap them"
             raise ValueError(msg)
-        if not math.isfinite(self.shift):
-            msg = f"shift must be finite, got {self.shift}"
-            raise ValueError(msg)
+        check_number("shift", self.shift, "(-inf, inf)")
 
     def log_snr(self, t: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
         """Return the log-SNR at t, of t's shape."""
@@ -77,9 +76,8 @@ def shifted_cosine(
     Raises:
         ValueError: a resolution is below 1, or the log-SNR does not fall.
     """
-    if min(resolution, reference) < 1:
-        msg = f"resolution and reference must be at least 1 pixel, got {resolution} and {reference}"
-        raise ValueError(msg)
+    check_count("resolution", resolution, hint="pixels")
+    check_count("reference", reference, hint="pixels")
     return CosineSchedule(log_snr_min, log_snr_max, shift=2 * math.log(reference / resolution))
 
 
@@ -139,9 +137,7 @@ class SigmoidSchedule(Schedule):
         if not -math.inf < self.start < self.end < math.inf:
             msg = f"start must be below end, both finite, got {self.start} and {self.end}: swap them"
             raise ValueError(msg)
-        if not 0 < self.temperature < math.inf:
-            msg = f"temperature must be positive and finite, got {self.temperature}"
-            raise ValueError(msg)
+        check_number("temperature", self.temperature, "(0, inf)")
 
     def _log_rise(self, t: Tensor, part: Tensor) -> Tensor:
         """Return log of the sigmoid's rise between time t and an end, up to a constant of that end.

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 from typing_extensions import override
 
-from ...core.checks import check_broadcast, check_instance, check_not_negative
+from ...core.checks import broadcast_to, check_instance, check_not_negative
 from ...core.constants import ConstantModule
 from ...degradations import (
     Basis,
@@ -74,7 +74,7 @@ class FrequencyWeighting(ConstantModule, Weighting):
         Raises:
             ValueError: they do not.
         """
-        check_broadcast("factors", self.factors, process.shape)
+        broadcast_to("factors", self.factors, process.shape, "one signal's")
         self.base.require_defined(process)
 
     def _batched_factors(self, at: Level) -> Tensor:

@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
-from ...core.checks import check_broadcast, check_instance, check_signal, values_are_readable
+from ...core.checks import broadcast_to, check_instance, check_signal, values_are_readable
 from ...core.constants import ConstantModule
 from ...core.precision import schedule_dtype, to_compute_dtype
 from ...degradations import LinearGaussianProcess
@@ -144,7 +144,7 @@ class Decoder(ConstantModule, ABC):
         if not table.dtype.is_floating_point:
             msg = f"stddev must be floating-point, in the data's units, got {table.dtype}"
             raise TypeError(msg)
-        check_broadcast("stddev", table, self.process.shape)
+        broadcast_to("stddev", table, self.process.shape, "one signal's")
         allowed = (table > 0) & (table < torch.inf)
         if not bool(allowed.all()):
             worst = table[~allowed].flatten()[0].item()

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 from typing_extensions import override
 
-from ...core.checks import check_broadcast, check_not_negative
+from ...core.checks import broadcast_to, check_not_negative
 from ...degradations import DataSpectrum, Level, LinearGaussianProcess, SpectralGaussian
 from .base import Oracle
 
@@ -39,7 +39,7 @@ class GaussianOracle(Oracle):
         super().__init__(process)
         check_not_negative("variance", variance)
         for name, value in (("mean", mean), ("variance", variance)):
-            check_broadcast(name, value, process.shape)
+            broadcast_to(name, value, process.shape, "one signal's")
             table = process.to_schedule_dtype(value.detach()).expand(process.shape)
             self.register_buffer(name, table.clone(), persistent=False)
 

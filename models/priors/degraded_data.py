@@ -28,7 +28,7 @@ from jaxtyping import Float
 from torch import Tensor
 from typing_extensions import override
 
-from ...core.checks import check_broadcast, check_instance, check_not_empty, check_signal
+from ...core.checks import broadcast_to, check_instance, check_not_empty, check_signal
 from ...core.randomness import white_noise
 from ...degradations import LinearGaussianProcess, SpectralGaussian
 from ...degradations.bases.base import is_isotropic
@@ -219,7 +219,7 @@ def _kernel(process: LinearGaussianProcess, kernel: float | Tensor | None) -> Te
     table = kernel.detach() if isinstance(kernel, Tensor) else torch.tensor(float(kernel), dtype=torch.float64)
     axes = 1 + len(process.shape)
     # A stored table has the axis of a batch already.
-    check_broadcast("kernel", table[0] if table.ndim == axes and len(table) == 1 else table, process.shape)
+    broadcast_to("kernel", table[0] if table.ndim == axes and len(table) == 1 else table, process.shape, "one signal's")
     table = table.reshape(*(1,) * (axes - table.ndim), *table.shape)
     if not bool(((table >= 0) & table.isfinite()).all()):
         msg = f"stddev must be at least 0 and finite, in the data's units, got {table.min().item()}"

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 from typing_extensions import override
 
-from ...core.checks import check_broadcast, check_instance
+from ...core.checks import broadcast_to, check_instance
 from ...degradations import DataSpectrum, LinearGaussianProcess, SpectralGaussian, estimate_spectrum
 from .base import Prior
 from .blocks import Data, blocks, check_data
@@ -48,7 +48,7 @@ class GaussianPrior(Prior):
         super().__init__(process)
         # Not `register_constant`: these are fitted, and a run is restored from its state_dict.
         for name, table in zip(self.tables, (spectral_mean, spectral_stddev), strict=True):
-            check_broadcast(name, table, process.shape)
+            broadcast_to(name, table, process.shape, "one signal's")
             whole = process.to_schedule_dtype(table.detach()).expand(process.shape).clone()
             if not bool(whole.isfinite().all()):
                 msg = f"{name} must be finite: the data hold NaN or infinity, or the tables were spoilt"

@@ -200,7 +200,7 @@ class TestCommand:
                 r"FittedSpectrum\(.* is fitted to data, and there are none",
             ),
             (["HeatDissipation", "--image", "nowhere.png"], "nowhere.png"),
-            (["HeatDissipation", "--size", "1"], "--size must be at least 2 pixels, got 1"),
+            (["HeatDissipation", "--size", "1"], "--size must be at least 2 .pixels., got 1"),
             (["Pixelation", "--size", "9"], "divide by 2"),
         ],
     )

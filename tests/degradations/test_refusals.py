@@ -17,6 +17,7 @@ from unmelt.degradations import (
     CosineSchedule,
     Deterministic,
     EDMSchedule,
+    EigenBasis,
     EqualSNR,
     Eta,
     FittedSpectrum,
@@ -35,11 +36,15 @@ from unmelt.degradations import (
     LinearSchedule,
     LogSNRSchedule,
     LogSpacedBlur,
+    MatrixBasis,
+    PCABasis,
+    Pixelation,
     PixelBasis,
     PixelMask,
     PowerBlur,
     PowerLaw,
     PredictPreviousLevel,
+    ProductBasis,
     RectifiedFlowSchedule,
     ReverseSDE,
     SequentialMasking,
@@ -50,6 +55,7 @@ from unmelt.degradations import (
     TabulatedBlur,
     VariancePreserving,
     WithNoise,
+    blur_pixels,
     equal_variance_blur,
     estimate_spectrum,
     repeated_blur,
@@ -119,8 +125,8 @@ def still():
     (lambda: CosineSchedule(3.0, 3.0), ValueError, "log_snr_min must be below log_snr_max, got 3.0 and 3.0: swap"),
     (lambda: CosineSchedule(math.nan, 3.0), ValueError, "log_snr_min must be below log_snr_max"),
     (lambda: CosineSchedule(shift=math.inf), ValueError, "shift must be finite, got inf"),
-    (lambda: shifted_cosine(0), ValueError, "resolution and reference must be at least 1 pixel, got 0 and 64"),
-    (lambda: shifted_cosine(32, reference=0), ValueError, "at least 1 pixel, got 32 and 0"),
+    (lambda: shifted_cosine(0), ValueError, "resolution must be at least 1.*got 0"),
+    (lambda: shifted_cosine(32, reference=0), ValueError, "reference must be at least 1.*got 0"),
     (lambda: LinearSchedule(0.0, 0.0), ValueError, "not both 0, got 0.0 and 0.0"),
     (lambda: LinearSchedule(0.1, -1.0), ValueError, "at least 0.*got 0.1 and -1.0"),
     (lambda: LinearSchedule(math.nan, 1.0), ValueError, "finite.*got nan and 1.0"),
@@ -129,12 +135,12 @@ def still():
     (lambda: SigmoidSchedule(start=-math.inf), ValueError, "start must be below end, both finite, got -inf and 3.0"),
     (lambda: SigmoidSchedule(temperature=0.0), ValueError, "temperature must be positive and finite, got 0.0"),
     (lambda: SigmoidSchedule(temperature=math.inf), ValueError, "temperature must be positive and finite, got inf"),
-    (lambda: ConstantNoise(-1.0), ValueError, "sigma must be a standard deviation >= 0.*got -1.0"),
+    (lambda: ConstantNoise(-1.0), ValueError, "sigma must be finite and at least 0.*got -1.0"),
     (lambda: ConstantNoise(math.inf), ValueError, "sigma must be.*got inf"),
     (lambda: GeometricNoise(0.0, 1.0), ValueError, "need 0 < sigma_min < sigma_max.*got 0.0 and 1.0"),
     (lambda: GeometricNoise(2.0, 1.0), ValueError, "need 0 < sigma_min < sigma_max.*got 2.0 and 1.0"),
-    (lambda: GeometricNoise(until=0.0), ValueError, r"until must be a time in \(0, 1\], got 0.0"),
-    (lambda: GeometricNoise(until=1.1), ValueError, r"until must be a time in \(0, 1\], got 1.1"),
+    (lambda: GeometricNoise(until=0.0), ValueError, r"until must lie in \(0, 1\].*got 0.0"),
+    (lambda: GeometricNoise(until=1.1), ValueError, r"until must lie in \(0, 1\].*got 1.1"),
     (lambda: EDMSchedule(80.0, 0.002), ValueError, "need 0 < sigma_min < sigma_max.*got 80.0 and 0.002"),
     (lambda: EDMSchedule(sigma_max=math.inf), ValueError, "need 0 < sigma_min < sigma_max.*inf"),
     (lambda: EDMSchedule(rho=0.0), ValueError, "rho must be positive and finite.*got 0.0"),
@@ -145,10 +151,10 @@ def still():
     (lambda: LogSpacedBlur(0.0, 1.0), ValueError, "need 0 < blur_sigma_min < blur_sigma_max.*got 0.0 and 1.0"),
     (lambda: LogSpacedBlur(0.5, math.inf), ValueError, "blur_sigma_max.*got 0.5 and inf"),
     (lambda: LogSpacedBlur(levels=1), ValueError, "levels must be at least 2.*got 1"),
-    (lambda: SineBlur(-1.0), ValueError, "blur_sigma_max must be a width >= 0.*got -1.0"),
+    (lambda: SineBlur(-1.0), ValueError, "blur_sigma_max must be finite and at least 0.*got -1.0"),
     (lambda: SineBlur(1.0, 0.0), ValueError, "blur_power must be positive.*got 0.0"),
-    (lambda: PowerBlur(math.nan), ValueError, "blur_sigma_max must be a width >= 0.*got nan"),
-    (lambda: PowerBlur(1.0, 0.4), ValueError, "power must be at least 1/2.*got 0.4"),
+    (lambda: PowerBlur(math.nan), ValueError, "blur_sigma_max must be finite and at least 0.*got nan"),
+    (lambda: PowerBlur(1.0, 0.4), ValueError, r"power must lie in \[0.5, inf\).*got 0.4"),
     (lambda: TabulatedBlur([1.0]), ValueError, r"at least 2 numbers in a row.*got \(1,\)"),
     (lambda: TabulatedBlur([2.0, 1.0]), ValueError, r"positive, finite and rising.*got \[2.0, 1.0\]"),
     (lambda: TabulatedBlur([0.0, 1.0]), ValueError, "positive, finite and rising"),
@@ -158,12 +164,12 @@ def still():
     (
         lambda: equal_variance_blur(spectrum_of(PixelBasis((1, 4))), maximum=1.0, levels=4),
         TypeError,
-        "fitted to a spectrum in a CosineBasis.*got PixelBasis",
+        "spectrum.basis must be a SeparableBasis.*got PixelBasis",
     ),
     (
         lambda: equal_variance_blur(spectrum_of(CosineBasis((1, 4))), maximum=0.0, levels=4),
         ValueError,
-        "maximum must be a positive width.*got 0.0",
+        "maximum must be positive and finite.*got 0.0",
     ),
     (
         lambda: equal_variance_blur(spectrum_of(CosineBasis((1, 4))), maximum=1.0, levels=1),
@@ -175,19 +181,27 @@ def still():
         ValueError,
         "blurring takes no variance away",
     ),
+    *(
+        (lambda share=share: blur_pixels(share, 32), ValueError, rf"share must lie in \(0, 4\].*got {share}")
+        for share in (0.0, math.inf, 24.0)
+    ),
+    (lambda: blur_pixels(0.5, 0), ValueError, "size must be at least 1.*got 0"),
     # families
+    (lambda: Pixelation((1, 5, 4)), ValueError, r"divide by 2 at least once, got shape \(1, 5, 4\): pad or crop"),
+    (lambda: Pixelation((1, 4, 4), levels=0), ValueError, "divide by 2 at least once"),
+    (lambda: Pixelation((1, 4, 4), levels=3), ValueError, "levels must be between 0 and 2"),
     (
         lambda: HeatDissipation((1, 4, 4), blur_sigma_max=0.1),
         ValueError,
         "blur_sigma_min < blur_sigma_max.*got 0.5 and 0.1",
     ),
     (lambda: HeatDissipation((1, 4, 4), levels=1), ValueError, "levels must be at least 2.*got 1"),
-    (lambda: HeatDissipation((1, 4, 4), sigma=-0.1), ValueError, "sigma must be a standard deviation >= 0.*got -0.1"),
+    (lambda: HeatDissipation((1, 4, 4), sigma=-0.1), ValueError, "sigma must be finite and at least 0.*got -0.1"),
     (lambda: BlurringDiffusion((1, 4, 4), min_scale=0.0), ValueError, r"min_scale must lie in \(0, 1\].*got 0.0"),
     (
         lambda: BlurringDiffusion((1, 4, 4), blur_sigma_max=-1.0),
         ValueError,
-        "blur_sigma_max must be a width >= 0.*got -1.0",
+        "blur_sigma_max must be finite and at least 0.*got -1.0",
     ),
     # compositions
     (
@@ -234,7 +248,7 @@ def still():
         TypeError,
         "boundary must be CosineBasis",
     ),
-    (lambda: HeatDissipation(SHAPE, levels=20.5), TypeError, "levels must be an int.*got 20.5"),
+    (lambda: HeatDissipation(SHAPE, levels=20.5), TypeError, "levels must be an integer, got 20.5"),
     (lambda: WithNoise(HeatDissipation(SHAPE), 0.01), TypeError, "noise must be a Schedule.*got 0.01"),
     (
         lambda: WithNoise(HeatDissipation, ConstantNoise()),
@@ -307,8 +321,8 @@ def still():
     (lambda: blur().degrade(draw((2, 4, 5)), 0.5), ValueError, r"x must have shape \(batch, 2, 4, 6\)"),
     (lambda: TabulatedBlur(torch.ones(2, 2)), ValueError, r"in a row.*got \(2, 2\)"),
     # flows
-    (lambda: HeatFlow(SHAPE, rate=-0.1), ValueError, "rate must be a heat time >= 0.*got -0.1"),
-    (lambda: HeatFlow(SHAPE, rate=math.inf), ValueError, "rate must be a heat time"),
+    (lambda: HeatFlow(SHAPE, rate=-0.1), ValueError, "rate must be finite and at least 0.*got -0.1"),
+    (lambda: HeatFlow(SHAPE, rate=math.inf), ValueError, "rate must be finite.*got inf"),
     (lambda: HeatFlow(SHAPE, noise_scale=0.0), ValueError, "noise_scale must be positive.*got 0.0"),
     # colours of noise
     (lambda: coloured(torch.zeros(())), ValueError, "positive and finite, got 0.0"),
@@ -317,7 +331,11 @@ def still():
     (lambda: coloured(torch.ones(()), (2, 6, 4)), ValueError, r"shape \(2, 6, 4\), got one for \(2, 4, 6\)"),
     (lambda: PowerLaw(math.nan), ValueError, "exponent must be finite.*got nan"),
     (lambda: SpectralDiffusion(SHAPE, EqualSNR(still())), ValueError, "24 of 48 coefficients do not vary"),
-    (lambda: SpectralDiffusion(SHAPE, FlippedSNR(still())), TypeError, "order of frequencies.*got PixelBasis"),
+    (
+        lambda: SpectralDiffusion(SHAPE, FlippedSNR(still())),
+        TypeError,
+        "spectrum.basis must be a SeparableBasis.*got PixelBasis",
+    ),
     (
         lambda: SpectralDiffusion((1, 4), EqualSNR(spectrum_of(PixelBasis(SHAPE)))),
         ValueError,
@@ -328,7 +346,7 @@ def still():
     (lambda: order([0.1, math.nan]), ValueError, "onset must be times >= 0.*nan"),
     (lambda: order([1.0, 1.0, 1.0]), ValueError, r"broadcast to the basis's shape \(2,\), got \(3,\)"),
     (lambda: order([[1.0, 1.0]] * 4), ValueError, r"broadcast to the basis's shape \(2,\), got \(4, 2\)"),
-    (lambda: order([1.0], 0.0), ValueError, r"duration must be a stretch of time in \(0, 1\], got 0.0"),
+    (lambda: order([1.0], 0.0), ValueError, r"duration must lie in \(0, 1\].*got 0.0"),
     (lambda: order([1.0], 1.5), ValueError, "duration.*got 1.5"),
     (lambda: PixelMask(SHAPE, duration=1.5), ValueError, "duration.*got 1.5"),
     # graphs
@@ -344,6 +362,29 @@ def still():
     (lambda: graph(PATH, time_min=0.0), ValueError, "need 0 < time_min < time_max.*got 0.0 and 100.0"),
     (lambda: graph(PATH, time_max=0.05), ValueError, "need 0 < time_min < time_max.*got 0.1 and 0.05"),
     (lambda: graph(PATH, levels=1), ValueError, "levels must be at least 2.*got 1"),
+    # bases
+    *(
+        (lambda b=b, s=s, v=v: b(s, v), error, words)
+        for b in (MatrixBasis, EigenBasis)
+        for s, v, error, words in (
+            ((3,), torch.eye(3)[:2], ValueError, r"must be square.*got shape \(2, 3\)"),
+            ((3, 4, 5), torch.eye(12), ValueError, r"12 x 12 fits no .* shape \(3, 4, 5\): these hold 5, 20, 60"),
+            ((3,), torch.eye(3).long(), TypeError, r"matrix must be a real floating.*torch.int64: pass matrix.double"),
+            ((3,), torch.eye(3) + 0j, TypeError, "matrix must be a real floating-point tensor, got torch.complex64"),
+        )
+    ),
+    (lambda: MatrixBasis((3,), 2 * torch.eye(3).double()), ValueError, "off by 3 where 1e-12 is allowed"),
+    (lambda: MatrixBasis((2,), torch.tensor([1.0, 1.001]).diag()), ValueError, "off by 0.002.*torch.linalg.qr"),
+    (lambda: MatrixBasis((2,), torch.full((2, 2), math.nan)), ValueError, "off by nan"),
+    # Rounded to float32 by someone, and not said so.
+    (lambda: MatrixBasis((3,), torch.linalg.qr(draw((3,), batch=3))[0].float().double()), ValueError, "in that dtype"),
+    (lambda: PCABasis(torch.rand(1, 3)), ValueError, "at least two samples.*got 1"),
+    (lambda: PCABasis(torch.rand(5)), ValueError, r"shape \(count, \*shape\), got \(5,\)"),
+    (lambda: PCABasis(torch.tensor([[1.0, math.nan], [1.0, 2.0]])), ValueError, "data must be finite"),
+    (lambda: PCABasis(torch.rand(5, 3, 4), axes=3), ValueError, r"between 1 and 2 for shape \(3, 4\), got 3"),
+    (lambda: PCABasis(torch.zeros(5, 3).byte()), TypeError, r"data must be .* got torch.uint8.*x.float\(\) / 255"),
+    (lambda: ProductBasis(), ValueError, "at least one axis"),
+    (lambda: ProductBasis(CosineBasis((4,)), torch.eye(3)), TypeError, "each of bases must be a Basis, MatrixBasis"),
     # shapes and axes
     *(
         (lambda b=b, a=a: b((3, 4, 4), a), ValueError, f"axes must be between 1 and 3.*got {a}$")
@@ -381,7 +422,7 @@ def still():
     # couplings and predictions
     *((lambda eta=eta: Eta(eta), ValueError, r"eta must lie in \[0, 1\].*got") for eta in (-0.1, 1.1, math.nan)),
     *(
-        (lambda eta=eta: ReverseSDE(eta), ValueError, "eta must be at least 0.*got")
+        (lambda eta=eta: ReverseSDE(eta), ValueError, "eta must be finite and at least 0.*got")
         for eta in (-0.1, math.inf, math.nan)
     ),
     (
@@ -416,7 +457,7 @@ def still():
     ),
     (lambda: still().require_variance(), ValueError, r"24 of 48 coefficients do not vary.*floored\(minimum\)"),
     *(
-        (lambda floor=floor: still().floored(floor), ValueError, f"minimum must be a positive variance.*got {floor}")
+        (lambda floor=floor: still().floored(floor), ValueError, f"minimum must be positive and finite.*got {floor}")
         for floor in (0.0, -1.0, math.nan)
     ),
 )

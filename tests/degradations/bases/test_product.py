@@ -73,14 +73,3 @@ def test_factors_tell_products_apart():
     assert not ProductBasis(pixel, PixelBasis((2, 3))).agrees_with(
         ProductBasis(pixel, PixelBasis((2,)), PixelBasis((3,)))
     )
-
-
-def test_a_product_of_nothing_is_refused():
-    with pytest.raises(ValueError, match="at least one basis"):
-        ProductBasis()
-
-
-@pytest.mark.usefixtures("as_in_production")
-def test_factors_that_are_no_bases_are_refused():
-    with pytest.raises(TypeError, match="MatrixBasis"):
-        ProductBasis(CosineBasis((4,)), torch.eye(3))
