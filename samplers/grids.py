@@ -21,7 +21,7 @@ from jaxtyping import Float
 from torch import Tensor
 from typing_extensions import override
 
-from ..core.checks import check_whole
+from ..core.checks import check_count, check_number
 from ..core.root_finding import invert_distribution
 from ..degradations import LinearGaussianProcess
 
@@ -72,15 +72,14 @@ class UniformGrid(Grid):
     steps: int | None = None
 
     def __post_init__(self) -> None:
-        """Refuse a grid without steps."""
         if self.steps is not None:
-            _check_steps(self.steps)
+            check_count("steps", self.steps)
 
     @override
     def times(
         self, process: LinearGaussianProcess, *, start: float = 1.0, stop: float = 0.0
     ) -> Float[Tensor, " times"]:
-        _check_ends(start, stop)
+        check_ends(start, stop)
         steps = self.steps or process.levels or _DEFAULT_STEPS
         grid = stop + (start - stop) * _shares(steps)
         # Ends as they were given, to the last bit.
@@ -106,8 +105,7 @@ class LogSNRGrid(Grid):
     band: tuple[float, float] = _BAND
 
     def __post_init__(self) -> None:
-        """Refuse a grid without steps, and an empty band."""
-        _check_steps(self.steps)
+        check_count("steps", self.steps)
         _check_band(self.band)
 
     @override
@@ -136,11 +134,8 @@ class BalancedGrid(Grid):
     scale: float = 10.0
 
     def __post_init__(self) -> None:
-        """Refuse a grid without steps, and a scale that is none."""
-        _check_steps(self.steps)
-        if not 0 < self.scale < float("inf"):
-            msg = f"scale must be a positive log-SNR, such as 10, got {self.scale}"
-            raise ValueError(msg)
+        check_count("steps", self.steps)
+        check_number("scale", self.scale, "(0, inf)", "a log-SNR such as 10")
 
     @override
     def times(
@@ -173,11 +168,8 @@ class KarrasGrid(Grid):
     band: tuple[float, float] = _BAND
 
     def __post_init__(self) -> None:
-        """Refuse a grid without steps, a root that is none, and an empty band."""
-        _check_steps(self.steps)
-        if not 0 < self.rho < float("inf"):
-            msg = f"rho must be a positive number, such as 7, got {self.rho}"
-            raise ValueError(msg)
+        check_count("steps", self.steps)
+        check_number("rho", self.rho, "(0, inf)", "7 is usual")
         _check_band(self.band)
 
     @override
@@ -204,16 +196,14 @@ class EndGrid(Grid):
     first: float | None = None
 
     def __post_init__(self) -> None:
-        """Refuse a time that is an end."""
-        if self.first is not None and not 0 < self.first < 1:
-            msg = f"first must be a time in (0, 1), such as 0.001, got {self.first}"
-            raise ValueError(msg)
+        if self.first is not None:
+            check_number("first", self.first, "(0, 1)", "a time such as 0.001")
 
     @override
     def times(
         self, process: LinearGaussianProcess, *, start: float = 1.0, stop: float = 0.0
     ) -> Float[Tensor, " times"]:
-        _check_ends(start, stop)
+        check_ends(start, stop)
         first = self.first or (1 / process.levels if process.levels else _FIRST)
         inner = [first] if stop < first < start else []
         return torch.tensor([start, *inner, stop], dtype=torch.float64)
@@ -247,7 +237,7 @@ class FixedGrid(Grid):
     def times(
         self, process: LinearGaussianProcess, *, start: float = 1.0, stop: float = 0.0
     ) -> Float[Tensor, " times"]:
-        _check_ends(start, stop)
+        check_ends(start, stop)
         inner = [t for t in self.given if stop < t < start]
         return torch.tensor([start, *inner, stop], dtype=torch.float64)
 
@@ -256,7 +246,7 @@ def _times_of(
     process: LinearGaussianProcess, steps: int, start: float, stop: float, height: Callable[[Tensor], Tensor]
 ) -> Tensor:
     """Return the times at which a height, which never falls in t, has gone equal parts of its way down to `stop`."""
-    _check_ends(start, stop)
+    check_ends(start, stop)
 
     def at(t: Tensor) -> Tensor:
         return height(stop + (start - stop) * t).cpu().double()
@@ -293,16 +283,10 @@ def _check_band(band: tuple[float, float]) -> None:
         raise ValueError(msg)
 
 
-def _check_steps(steps: int) -> None:
-    check_whole("steps", steps)
-    if steps < 1:
-        msg = f"steps must be at least 1, got {steps}"
-        raise ValueError(msg)
-
-
-def _check_ends(start: float, stop: float) -> None:
+def check_ends(start: float, stop: float) -> None:
+    """Check that 1 >= start > stop >= 0, for a grid and for a run along a part of one."""
     if not 0 <= stop < start <= 1:
-        msg = f"a grid falls within [0, 1], from start to stop, got start={start} and stop={stop}"
+        msg = f"times go from start down to stop, 1 >= start > stop >= 0, got start={start} and stop={stop}"
         raise ValueError(msg)
 
 

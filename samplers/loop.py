@@ -14,6 +14,7 @@ from ..core.evaluation_mode import evaluating
 from ..core.precision import to_compute_dtype
 from ..models import AbstractDenoiser, Prior
 from ..models.conditions import Condition, select_rows
+from .grids import check_ends
 from .nan_watch import NaNWatch
 from .noise import GeneratorNoise, Noise, SeedNoise
 from .probability_flow import NonFiniteRatesError
@@ -221,9 +222,7 @@ def cut(grid: Tensor, start: float, stop: float) -> Tensor:
     Raises:
         ValueError: they do not satisfy 1 >= start > stop >= 0.
     """
-    if not 0 <= stop < start <= 1:
-        msg = f"a run goes from start down to stop, 1 >= start > stop >= 0, got start={start} and stop={stop}"
-        raise ValueError(msg)
+    check_ends(start, stop)
     # A grid's own time, computed in another way (level / levels), is not another time.
     inner = grid[(grid < start - _SAME_TIME) & (grid > stop + _SAME_TIME)]
     # Times that all but coincide make polynomials through them steep: a start just above a time replaces it.

@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..core.checks import check_instance, check_signal, check_whole, values_are_readable
+from ..core.checks import check_count, check_instance, check_signal, values_are_readable
 from ..core.evaluation_mode import evaluating
 from ..core.precision import to_compute_dtype
 from ..degradations import LinearGaussianProcess
@@ -237,10 +237,7 @@ class Sampler:
     def _check_counts(self, count: int, batch_size: int | None) -> None:
         for name, number in (("count", count), ("batch_size", batch_size)):
             if number is not None:
-                check_whole(name, number)
-                if number < 1:
-                    msg = f"{name} must be at least 1, got {number}"
-                    raise ValueError(msg)
+                check_count(name, number)
 
     def _check_given(self, given: Condition | None, count: int) -> None:
         check_rows("given", given, count)

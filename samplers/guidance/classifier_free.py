@@ -16,14 +16,12 @@ density that is known.
 
 from __future__ import annotations
 
-import math
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from typing_extensions import override
 
-from ...core.checks import check_instance, values_are_readable
+from ...core.checks import check_instance, check_number, values_are_readable
 from ...degradations.process import Time
 from ...models import AbstractDenoiser, Condition, Denoiser
 from ...models.denoiser import estimate
@@ -51,9 +49,7 @@ class ClassifierFreeGuidance(AbstractDenoiser):
     def __init__(self, denoiser: Denoiser, scale: float, *, interval: tuple[float, float] | None = None) -> None:
         check_instance("denoiser", denoiser, Denoiser, "Denoiser(UNet(shape, classes=10), ...) for example")
         super().__init__(denoiser.process)
-        if not 0 <= scale < math.inf:
-            msg = f"scale must be a finite number of at least 0, got {scale}: 1 is without guidance, 3 is usual"
-            raise ValueError(msg)
+        check_number("scale", scale, "[0, inf)", "1 is without guidance, 3 is usual")
         if interval is not None and not 0 <= interval[0] < interval[1] <= 1:
             msg = f"interval must be (low, high) with 0 <= low < high <= 1, got {interval}: None is all times"
             raise ValueError(msg)

@@ -29,6 +29,7 @@ from jaxtyping import Float
 from torch import Tensor
 from typing_extensions import override
 
+from ...core.checks import check_count
 from ...degradations import Basis, DataSpectrum, Level
 from ...models import AbstractDenoiser, Condition
 from .least_squares import damped_least_squares
@@ -67,9 +68,7 @@ class CovarianceGuidance(ObservationGuidance):
         iterations: int = MOST_ITERATIONS,
     ) -> None:
         super().__init__(denoiser, observation, variance=variance)
-        if iterations < 1:
-            msg = f"iterations must be at least 1, got {iterations}"
-            raise ValueError(msg)
+        check_count("iterations", iterations)
         self.iterations = iterations
 
     @override

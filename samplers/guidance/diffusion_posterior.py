@@ -25,13 +25,12 @@ directions are pulled with one strength. zeta is therefore tuned by eye: too sma
 
 from __future__ import annotations
 
-import math
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from typing_extensions import override
 
+from ...core.checks import check_number
 from ...degradations import DataSpectrum, Level
 from ...models import AbstractDenoiser, Condition
 from .observations import LinearObservation
@@ -67,9 +66,7 @@ class DiffusionPosteriorSampling(ObservationGuidance):
         variance: DataSpectrum | Float[Tensor, "..."] | float,
     ) -> None:
         super().__init__(denoiser, observation, variance=variance)
-        if not 0 <= strength < math.inf:
-            msg = f"strength must be finite and at least 0 (0 does not guide), got {strength}"
-            raise ValueError(msg)
+        check_number("strength", strength, "[0, inf)", "0 does not guide")
         self.strength = strength
 
     @override

@@ -10,14 +10,13 @@ one in the cosine basis; the means of blocks are one in the Haar basis. Every pr
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from ...core.checks import check_instance, check_signal
+from ...core.checks import broadcast_to, check_count, check_instance, check_number, check_signal
 from ...core.constants import ConstantModule
 from ...core.precision import schedule_dtype, to_compute_dtype
 from ...core.randomness import white_noise
@@ -53,15 +52,9 @@ class LinearObservation(ConstantModule):
         if not bool(gain.isfinite().all()):
             msg = f"gain must be finite numbers, 0 where nothing is observed, got {gain[~gain.isfinite()][0].item()}"
             raise ValueError(msg)
-        if not 0 <= noise_std < math.inf:
-            msg = f"noise_std must be a finite standard deviation >= 0 in the data's units, got {noise_std}"
-            raise ValueError(msg)
-        try:
-            device = next(basis.buffers(), gain).device
-            table = gain.detach().to(device, schedule_dtype(device)).expand(basis.shape)
-        except RuntimeError:
-            msg = f"gain must broadcast to the basis's shape {basis.shape}, got {tuple(gain.shape)}"
-            raise ValueError(msg) from None
+        check_number("noise_std", noise_std, "[0, inf)", "a standard deviation in the data's units")
+        device = next(basis.buffers(), gain).device
+        table = broadcast_to("gain", gain.detach().to(device, schedule_dtype(device)), basis.shape, "the basis's")
         self.basis, self.noise_std = basis, noise_std
         self.register_constant("gain", table.clone())
 
@@ -107,9 +100,7 @@ class LinearObservation(ConstantModule):
         Raises:
             ValueError: `width` is negative or not finite, or `noise_std` is not allowed.
         """
-        if not 0 <= width < math.inf:
-            msg = f"width must be the standard deviation of a blur in pixels, finite and >= 0, got {width}"
-            raise ValueError(msg)
+        check_number("width", width, "[0, inf)", "the standard deviation of a blur in pixels")
         basis = CosineBasis(shape)
         return cls(basis, (-basis.laplacian_eigenvalues() * width**2 / 2).exp(), noise_std=noise_std)
 
@@ -130,9 +121,7 @@ class LinearObservation(ConstantModule):
         Raises:
             ValueError: `scales` is below 1, an axis is not divisible by 2^scales, or `noise_std` is not allowed.
         """
-        if scales < 1:
-            msg = f"scales must be at least 1, blocks of two pixels along each axis, got {scales}"
-            raise ValueError(msg)
+        check_count("scales", scales, hint="blocks of two pixels along each axis")
         basis = HaarBasis(shape, scales=scales)
         return cls(basis, (basis.scale_index() > scales).float(), noise_std=noise_std)
 

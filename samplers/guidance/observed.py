@@ -37,7 +37,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from typing_extensions import override
 
-from ...core.checks import check_instance, check_signal
+from ...core.checks import broadcast_to, check_instance, check_signal
 from ...core.constants import ConstantModule
 from ...core.precision import to_compute_dtype
 from ...degradations import DataSpectrum, Level, LinearGaussianProcess
@@ -215,8 +215,5 @@ def variance_table(process: LinearGaussianProcess, variance: DataSpectrum | Tens
     if not bool(((value >= 0) & value.isfinite()).all()):
         msg = f"variance must be finite and at least 0, got values from {value.min()} to {value.max()}"
         raise ValueError(msg)
-    try:
-        return process.to_schedule_dtype(value.detach()).expand(process.shape).clone()
-    except RuntimeError:
-        msg = f"variance must broadcast to the process's shape {process.shape}, got {tuple(value.shape)}"
-        raise ValueError(msg) from None
+    table = process.to_schedule_dtype(value.detach())
+    return broadcast_to("variance", table, process.shape, "the process's").clone()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -11,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 from typing_extensions import override
 
+from ...core.checks import check_count, check_number
 from ...degradations import Level
 from ...degradations.predictions import Conversion
 from ..exponential import exponential_step
@@ -62,14 +62,9 @@ class Adaptive(Stepper):
     most_calls: int = 10_000
 
     def __post_init__(self) -> None:
-        """Refuse tolerances that cannot be met."""
         for name, tolerance in (("rtol", self.rtol), ("atol", self.atol)):
-            if not 0 < tolerance < math.inf:
-                msg = f"{name} must be a finite number > 0, such as 1e-4, got {tolerance}"
-                raise ValueError(msg)
-        if self.most_calls < 1:
-            msg = f"most_calls must be at least 1, got {self.most_calls}"
-            raise ValueError(msg)
+            check_number(name, tolerance, "(0, inf)", "such as 1e-4")
+        check_count("most_calls", self.most_calls)
 
     @override
     def default_grid(self) -> Grid:

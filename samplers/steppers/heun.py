@@ -29,7 +29,7 @@ from jaxtyping import Float
 from torch import Tensor
 from typing_extensions import override
 
-from ...core.checks import check_instance
+from ...core.checks import check_instance, check_number
 from ...core.root_finding import invert_distribution
 from ...degradations import Level, LinearGaussianProcess, log_transition
 from ...degradations.level import log_ratio
@@ -65,10 +65,8 @@ class Churn:
     noise: float = 1.0
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be an amount of noise."""
-        if not (0 <= self.amount < math.inf and 0 < self.noise < math.inf):
-            msg = f"amount must be at least 0 and noise positive, got amount={self.amount}, noise={self.noise}"
-            raise ValueError(msg)
+        check_number("amount", self.amount, "[0, inf)")
+        check_number("noise", self.noise, "(0, inf)")
         if not 0 <= self.earliest < self.latest <= 1:
             msg = f"0 <= earliest < latest <= 1, got earliest={self.earliest}, latest={self.latest}"
             raise ValueError(msg)
@@ -150,10 +148,7 @@ class Heun(Stepper):
     churn: Churn | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be a share of noise."""
-        if not 0 <= self.eta < math.inf:
-            msg = f"eta must be at least 0 (the probability flow; 1 is the time reversal), got {self.eta}"
-            raise ValueError(msg)
+        check_number("eta", self.eta, "[0, inf)", "0 is the probability flow, 1 the time reversal")
         check_instance("variable", self.variable, Variable, "Variable.TIME or Variable.LOG_SNR")
         if self.churn is not None:
             check_instance("churn", self.churn, Churn, "Churn(amount=10.0) for example")

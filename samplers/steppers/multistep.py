@@ -18,7 +18,6 @@ DPM-Solver++ (Lu et al., 2022), up to terms of the order of its error, and follo
 from __future__ import annotations
 
 import functools
-import math
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import NamedTuple
@@ -28,7 +27,7 @@ from jaxtyping import Float
 from torch import Tensor
 from typing_extensions import override
 
-from ...core.checks import check_instance
+from ...core.checks import check_instance, check_number
 from ...degradations import Deterministic, Level, posterior_coefficients
 from ...degradations.predictions import LARGEST_GAIN, Conversion
 from ..exponential import Variable, exponential_step, extrapolation, noise_step
@@ -115,16 +114,13 @@ class Multistep(Stepper):
     eta: float = 0.0
 
     def __post_init__(self) -> None:
-        """Refuse orders and mixtures that there are no formulas for."""
         if self.order not in _ORDERS:
             msg = f"order must be 1, 2, 3 or 4, got {self.order}"
             raise ValueError(msg)
         check_instance("follow", self.follow, Follow, "Follow.DATA for example")
         if self.variable is not None:
             check_instance("variable", self.variable, Variable, "Variable.TIME or Variable.LOG_SNR")
-        if not 0 <= self.eta < math.inf:
-            msg = f"eta must be at least 0 (the probability flow; 1 is the time reversal), got {self.eta}"
-            raise ValueError(msg)
+        check_number("eta", self.eta, "[0, inf)", "0 is the probability flow, 1 the time reversal")
         if self.eta and self.follow is not Follow.DATA:
             msg = f"with noise (eta={self.eta}) the data is followed: take Follow.DATA, or eta=0"
             raise ValueError(msg)

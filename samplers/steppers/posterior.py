@@ -63,7 +63,6 @@ class Posterior(Stepper):
     reverse_std: ReverseStd = field(default_factory=PosteriorStd)
 
     def __post_init__(self) -> None:
-        """Refuse noise in steps that have none."""
         check_instance("coupling", self.coupling, Coupling, "Markov() for example")
         check_instance("reverse_std", self.reverse_std, ReverseStd, "ForwardStd() for example")
         if self.coupling.deterministic and not isinstance(self.reverse_std, PosteriorStd):

@@ -13,7 +13,6 @@ delta = 2 r^2; the r = 0.16 of their CIFAR-10 configuration is delta = 0.05.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -22,7 +21,7 @@ from jaxtyping import Float
 from torch import Tensor
 from typing_extensions import override
 
-from ...core.checks import check_instance
+from ...core.checks import check_count, check_instance, check_number
 from ...degradations import Level
 from ...degradations.predictions import Conversion
 from ..spectral import combine
@@ -73,17 +72,12 @@ class PredictorCorrector(Stepper):
     size: float = 0.05
 
     def __post_init__(self) -> None:
-        """Refuse corrections that are none."""
         check_instance("predictor", self.predictor, Stepper, "Posterior() for example")
         if self.predictor.history:
             msg = f"the predictor must not look back at earlier steps, got {self.predictor}: take Posterior() or Heun()"
             raise ValueError(msg)
-        if self.corrections < 1:
-            msg = f"corrections must be at least 1, got {self.corrections}: without any take {self.predictor}"
-            raise ValueError(msg)
-        if not 0 < self.size < math.inf:
-            msg = f"size must be positive, a share of the noise's variance such as 0.05, got {self.size}"
-            raise ValueError(msg)
+        check_count("corrections", self.corrections, hint=f"without any take {self.predictor}")
+        check_number("size", self.size, "(0, inf)", "a share of the noise's variance such as 0.05")
 
     @override
     def check(self, problem: Problem) -> None:

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ...core.checks import check_instance, check_signal
+from ...core.checks import check_instance, check_number, check_signal
 from ...core.evaluation_mode import evaluating
 from ...core.precision import to_compute_dtype
 from ...models.conditions import Condition, check_rows
@@ -51,9 +51,7 @@ def encode(
     check_rows("condition", condition, len(z))
     check_rows("given", given, len(z))
     start = sampler.times[-2].item() if t is None else float(t)
-    if not 0 <= start < 1:
-        msg = f"t must lie in [0, 1), from where the flow is to go to 1, got {start}"
-        raise ValueError(msg)
+    check_number("t", start, "[0, 1)", "from where the flow goes to 1")
     if bool((process.at(start).log_sigma == -torch.inf).any()):
         noisy = bool((process.at(1.0).log_sigma > -torch.inf).all())
         remedy = "encode at a later time, such as t=1e-3" if noisy else "take a process with noise at t = 1"

@@ -21,7 +21,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ...core.checks import check_instance, check_signal
+from ...core.checks import check_count, check_instance, check_signal
 from ...core.precision import to_compute_dtype
 from ...core.randomness import white_noise
 from ...models import Condition, StandardNormalPrior
@@ -192,9 +192,7 @@ class _NoiseBetween(Noise):
 
 
 def _weights(points: int) -> Tensor:
-    if points < 2:
-        msg = f"points must be at least 2, the two ends, got {points}"
-        raise ValueError(msg)
+    check_count("points", points, 2, "the two ends")
     return torch.linspace(0, 1, points, dtype=torch.float64)
 
 

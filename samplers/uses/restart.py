@@ -25,7 +25,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ...core.checks import check_instance, check_signal
+from ...core.checks import check_count, check_instance, check_number, check_signal
 from ...core.precision import to_compute_dtype
 from ...core.randomness import draw_seeds, white_noise
 from ...core.root_finding import invert_distribution
@@ -89,12 +89,8 @@ def restart(
     process = sampler.process
     check_instance("start", start, Start, "blurred_start(process, images, width=1.5) for example")
     check_signal("start.images", start.images, process.shape)
-    if not 0 < start.time <= 1:
-        msg = f"start.time must be a time in (0, 1], got {start.time}"
-        raise ValueError(msg)
-    if count < 1:
-        msg = f"count must be at least 1 reconstruction of each image, got {count}"
-        raise ValueError(msg)
+    check_number("start.time", start.time, "(0, 1]")
+    check_count("count", count, hint="reconstructions of each image")
     check_rows("condition", condition, len(start.images))
     check_rows("given", given, len(start.images))
     missing = _missing_noise(process, start)
@@ -235,9 +231,7 @@ def _frequencies_enlarged(process: GaussianBlur, small: Tensor, factor: int, lef
             " take a GaussianBlur with CosineBasis and widths above 0, or make Start(images, t) yourself"
         )
         raise ValueError(msg)
-    if not 0 < left < 1:
-        msg = f"left must be a share in (0, 1), such as 0.1, got {left}"
-        raise ValueError(msg)
+    check_number("left", left, "(0, 1)", "a share such as 0.1")
     width = math.sqrt(2 * math.log(1 / left)) * factor / (math.pi * min(process.anisotropy))
     t = time_of_blur(process, width)
     spectrum = CosineBasis(small.shape[1:]).forward(small)

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 from dense_reference import matrix
+from support import refusals
 
 from unmelt.degradations import (
     BlurringDiffusion,
@@ -167,45 +168,39 @@ def test_functions_can_still_be_applied_to_all_modules_of_a_model():
     assert len(seen) == 2
 
 
-class TestErrors:
-    def test_gains(self):
-        basis = PixelBasis(SHAPE)
-        with pytest.raises(ValueError, match="gain must be finite numbers.*got nan"):
-            LinearObservation(basis, torch.tensor([1.0, math.nan, 1.0, 1.0]), noise_std=0.1)
-        with pytest.raises(ValueError, match=r"gain must broadcast to the basis's shape \(2, 4, 4\), got \(3,\)"):
-            LinearObservation(basis, torch.ones(3), noise_std=0.1)
+X, PIXELS, ONE = random_images(SHAPE), PixelBasis(SHAPE), torch.ones(())
+BLUR = LinearObservation.blur(SHAPE, 1.0, noise_std=0.1)
 
-    @pytest.mark.parametrize("noise_std", [-0.1, math.inf, math.nan])
-    def test_noise(self, noise_std):
-        with pytest.raises(ValueError, match="noise_std must be a finite standard deviation >= 0"):
-            LinearObservation(PixelBasis(SHAPE), torch.ones(()), noise_std=noise_std)
 
-    def test_kinds(self, as_in_production):
-        with pytest.raises(TypeError, match="basis must be a Basis"):
-            LinearObservation(SHAPE, torch.ones(()), noise_std=0.1)
-        with pytest.raises(TypeError, match="gain must be a Tensor"):
-            LinearObservation(PixelBasis(SHAPE), 1.0, noise_std=0.1)
-
-    @pytest.mark.parametrize("width", [-1.0, math.inf, math.nan])
-    def test_blurs(self, width):
-        with pytest.raises(ValueError, match="width must be the standard deviation of a blur in pixels"):
-            LinearObservation.blur(SHAPE, width, noise_std=0.1)
-
-    def test_blocks(self):
-        with pytest.raises(ValueError, match="scales must be at least 1.*got 0"):
-            LinearObservation.block_means(SHAPE, scales=0, noise_std=0.1)
-        with pytest.raises(ValueError, match="scales must be between 0 and 2"):
-            LinearObservation.block_means(SHAPE, scales=3, noise_std=0.1)
-
-    def test_signals(self):
-        observation = LinearObservation.blur(SHAPE, 1.0, noise_std=0.1)
-        x = random_images(SHAPE)
-        with pytest.raises(ValueError, match=r"x must have shape \(batch, 2, 4, 4\), got \(2, 4, 4\).*x\[None\]"):
-            observation(x[0])
-        with pytest.raises(ValueError, match=r"y must have shape"):
-            observation.residual(x[:, :1], x)
-        with pytest.raises(ValueError, match=r"x must have shape"):
-            observation.residual(x, x[:, :1])
+@pytest.mark.usefixtures("as_in_production")
+@refusals(
+    (lambda: LinearObservation(PIXELS, ONE * math.nan, noise_std=0.1), ValueError, "gain must be finite.*got nan"),
+    (
+        lambda: LinearObservation(PIXELS, torch.ones(3), noise_std=0.1),
+        ValueError,
+        r"gain must broadcast to the basis's shape \(2, 4, 4\), got \(3,\)",
+    ),
+    (lambda: LinearObservation(SHAPE, ONE, noise_std=0.1), TypeError, "basis must be a Basis"),
+    (lambda: LinearObservation(PIXELS, 1.0, noise_std=0.1), TypeError, "gain must be a Tensor"),
+    *(
+        (lambda s=s: LinearObservation(PIXELS, ONE, noise_std=s), ValueError, f"noise_std must be finite and.*got {s}")
+        for s in (-0.1, math.inf, math.nan)
+    ),
+    *(
+        (lambda w=w: LinearObservation.blur(SHAPE, w, noise_std=0.1), ValueError, f"width must be finite and.*got {w}")
+        for w in (-1.0, math.inf, math.nan)
+    ),
+    *(
+        (lambda n=n: LinearObservation.block_means(SHAPE, scales=n, noise_std=0.1), ValueError, words)
+        for n, words in ((0, "scales must be at least 1.*got 0"), (3, "scales must be between 0 and 2"))
+    ),
+    (lambda: BLUR(X[0]), ValueError, r"x must have shape \(batch, 2, 4, 4\), got \(2, 4, 4\).*x\[None\]"),
+    (lambda: BLUR.residual(X[:, :1], X), ValueError, "y must have shape"),
+    (lambda: BLUR.residual(X, X[:, :1]), ValueError, "x must have shape"),
+)
+def test_it_is_refused(call, error, words):
+    with pytest.raises(error, match=words):
+        call()
 
 
 def test_gains_that_noise_schedules_leave_at_the_end_are_zero():

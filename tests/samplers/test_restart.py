@@ -257,7 +257,7 @@ def test_a_narrower_axis_decides_how_much_to_blur():
 def test_starts_that_are_none_are_refused():
     process = heat()
     sampler = started(First(process))
-    with pytest.raises(ValueError, match=r"start\.time must be a time in \(0, 1\], got 0"):
+    with pytest.raises(ValueError, match=r"start\.time must lie in \(0, 1\], got 0"):
         restart(sampler, Start(images(), 0.0))
     with pytest.raises(ValueError, match=r"start\.images must have shape \(batch, 1, 4, 4\), got \(3, 1, 4, 5\)"):
         restart(sampler, Start(images((1, 4, 5)), 0.5))
@@ -285,7 +285,7 @@ def test_small_images_that_do_not_fit_are_refused():
         with pytest.raises(ValueError, match=r"small must have shape \(count, 1, \.\.\.\) with the axes \(8, 8\)"):
             upsampled_start(process, images(shape))
     for left in (0.0, 1.0, -1.0):
-        with pytest.raises(ValueError, match=r"left must be a share in \(0, 1\)"):
+        with pytest.raises(ValueError, match=r"left must lie in \(0, 1\)"):
             upsampled_start(process, images((1, 4, 4)), left=left)
     with pytest.raises(ValueError, match=r"melts blocks of \[2\] pixels along each axis, not of 4"):
         upsampled_start(Pixelation((1, 8, 8), scales=1), images((1, 2, 2)))
