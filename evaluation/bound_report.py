@@ -18,7 +18,7 @@ from jaxtyping import Shaped
 from torch import Tensor, distributed
 from tqdm import tqdm
 
-from ..core.checks import check_instance
+from ..core.checks import check_count, check_instance
 from ..core.evaluation_mode import evaluating
 from ..core.moments import Moments
 from ..losses import ELBO, Bound, FullSum
@@ -151,9 +151,8 @@ def evaluate_bound(
         RuntimeError: another process failed; the message is its.
         TypeError, ValueError: as the bound's; or there is no example, or batch_size < 1 or seed < 0.
     """
-    if batch_size < 1 or seed < 0:
-        msg = f"batch_size must be at least 1 and seed at least 0, got {batch_size} and {seed}"
-        raise ValueError(msg)
+    check_count("batch_size", batch_size)
+    check_count("seed", seed, 0)
     check_instance("bound", bound, ELBO, "ELBO(denoiser, ...)")
     rank, world = (distributed.get_rank(), distributed.get_world_size()) if distributed.is_initialized() else (0, 1)
     batches = batches_with_conditions(data, batch_size)

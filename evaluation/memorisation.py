@@ -24,6 +24,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ..core.checks import check_number
 from .neighbours import Neighbours, nearest_neighbours
 
 
@@ -94,9 +95,7 @@ def assess_memorisation(
             out of range, or so many held-out images are training images that the threshold is 0.
     """
     for name, value in (("quantile", quantile), ("copy_ratio", copy_ratio)):
-        if not 0 < value < 1:
-            msg = f"{name} must lie strictly between 0 and 1, got {value}"
-            raise ValueError(msg)
+        check_number(name, value, "(0, 1)")
     ours, theirs = (nearest_neighbours(images, training, count=2) for images in (samples, held_out))
     nearest, reference = ours.distances[:, 0], theirs.distances[:, 0]
     # The k-th smallest of m distances has a share k / (m + 1) of the distribution below it, in the mean.

@@ -17,6 +17,7 @@ from pathlib import Path
 import torch
 
 from .. import __version__
+from ..core.checks import check_count
 from ..core.files import write_atomically, write_tensors_atomically
 from ..degradations import (
     Coupling,
@@ -78,9 +79,8 @@ def evaluate_run(  # noqa: PLR0913  # each is a choice
         FloatingPointError: the denoiser returned NaN or infinity; the level is named.
     """
     for name, count in (("images", images), ("fit_images", fit_images), ("batch_size", batch_size)):
-        if count is not None and count < 1:
-            msg = f"{name} must be at least 1, got {count}"
-            raise ValueError(msg)
+        if count is not None:
+            check_count(name, count)
     loaded = load_run(folder, trusted=trusted)
     if loaded.denoiser.classes is not None and loaded.config.training.label_dropout == 0:
         msg = (

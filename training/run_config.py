@@ -9,7 +9,6 @@ What needs something that is only known later (the images' shape, the process, t
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from enum import Enum
@@ -19,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core import Shape, later
+from ..core.checks import check_count, check_number
 from ..degradations import LinearGaussianProcess, Prediction
 from ..losses import LearnedLogVariance, Reduction, SimpleWeighting, SumOverDimensions, TimeDistribution, Weighting
 from ..models import Prior, fit_prior
@@ -79,24 +79,13 @@ class Training:
     sample_every: int = 10_000
 
     def __post_init__(self) -> None:
-        """Refuse counts of nothing."""
         for name in ("steps", "batch_size", "log_every", "checkpoint_every", "keep_checkpoints", "sample_every"):
-            if getattr(self, name) < 1:
-                msg = f"{name} must be at least 1, got {getattr(self, name)}"
-                raise ValueError(msg)
+            check_count(name, getattr(self, name))
         for name in ("warmup", "workers"):
-            if getattr(self, name) < 0:
-                msg = f"{name} must be at least 0, got {getattr(self, name)}"
-                raise ValueError(msg)
-        if not 0 <= self.ema_decay < 1:
-            msg = f"ema_decay must lie in [0, 1), got {self.ema_decay}: 0.999 remembers about a thousand steps"
-            raise ValueError(msg)
-        if not 0 <= self.label_dropout < 1:
-            msg = f"label_dropout must lie in [0, 1), got {self.label_dropout}: with 1 no label would ever be seen"
-            raise ValueError(msg)
-        if not self.clip > 0:
-            msg = f"clip must be a positive gradient norm (inf does not clip), got {self.clip}"
-            raise ValueError(msg)
+            check_count(name, getattr(self, name), 0)
+        check_number("ema_decay", self.ema_decay, "[0, 1)", "0.999 remembers about a thousand steps")
+        check_number("label_dropout", self.label_dropout, "[0, 1)", "with 1 no label would ever be seen")
+        check_number("clip", self.clip, "(0, inf]", "a gradient norm; inf does not clip")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,13 +106,8 @@ class Pictures:
     guidance: float = 1.0
 
     def __post_init__(self) -> None:
-        """Refuse a grid of nothing."""
-        if self.count < 1:
-            msg = f"count must be at least 1, got {self.count}"
-            raise ValueError(msg)
-        if not 0 <= self.guidance < math.inf:
-            msg = f"guidance must be a finite scale of at least 0, got {self.guidance}: 1 is without, 3 is usual"
-            raise ValueError(msg)
+        check_count("count", self.count)
+        check_number("guidance", self.guidance, "[0, inf)", "1 is without, 3 is usual")
 
 
 def _adam() -> Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]:

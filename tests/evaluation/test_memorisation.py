@@ -175,7 +175,7 @@ class TestMemorisation:
     def test_impossible_comparisons_are_refused(self):
         training, held_out = some(10, 2), some(8, 2, seed=1)
         for name, value in (("quantile", 0.0), ("quantile", 1.0), ("copy_ratio", math.nan), ("copy_ratio", 1.5)):
-            with pytest.raises(ValueError, match=f"{name} must lie strictly between 0 and 1, got {value}"):
+            with pytest.raises(ValueError, match=rf"{name} must lie in \(0, 1\), got {value}"):
                 assess_memorisation(held_out, training, held_out, **{name: value})
         with pytest.raises(ValueError, match="10 of 10 held-out images are training images"):
             assess_memorisation(held_out, training, training)

@@ -246,7 +246,7 @@ class TestFolder:
         for name in ("a.png", "b.png"):
             picture(tmp_path / name, np.zeros((9, 20)))
         assert self.load(tmp_path, size=(4, 6)).train.shape == (3, 4, 6)
-        with pytest.raises(ValueError, match=r"size must be at least 1 pixel, got \(4, 0\)"):
+        with pytest.raises(ValueError, match=r"size must be at least 1.*got 0"):
             ImageFolder(tmp_path, size=(4, 0))
 
     def test_the_range_is_the_one_asked_for(self, tmp_path):

@@ -11,6 +11,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 from typing_extensions import override
 
+from ...core.checks import check_count
 from ...models import GreyLevels
 from .data_set import DataSet
 from .images import Images, ImageSplits
@@ -40,10 +41,7 @@ class ImageFolder(DataSet):
     high: float = 1.0
 
     def __post_init__(self) -> None:
-        """Refuse images without pixels."""
-        if min(self.height_and_width) < 1:
-            msg = f"size must be at least 1 pixel, got {self.size}"
-            raise ValueError(msg)
+        check_count("size", min(self.height_and_width), hint="pixels")
 
     @property
     def height_and_width(self) -> tuple[int, int]:
