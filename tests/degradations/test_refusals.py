@@ -188,8 +188,8 @@ def still():
     (lambda: blur_pixels(0.5, 0), ValueError, "size must be at least 1.*got 0"),
     # families
     (lambda: Pixelation((1, 5, 4)), ValueError, r"divide by 2 at least once, got shape \(1, 5, 4\): pad or crop"),
-    (lambda: Pixelation((1, 4, 4), levels=0), ValueError, "divide by 2 at least once"),
-    (lambda: Pixelation((1, 4, 4), levels=3), ValueError, "levels must be between 0 and 2"),
+    (lambda: Pixelation((1, 4, 4), scales=0), ValueError, "divide by 2 at least once"),
+    (lambda: Pixelation((1, 4, 4), scales=3), ValueError, "scales must be between 0 and 2"),
     (
         lambda: HeatDissipation((1, 4, 4), blur_sigma_max=0.1),
         ValueError,

@@ -250,7 +250,7 @@ REFUSED = [
     (
         lambda: GaussianOracle(HEAT, torch.zeros(5), torch.ones(())),
         ValueError,
-        r"mean must .* broadcast to .*\(2, 4, 6\), got \(5,\)",
+        r"mean must broadcast to .*\(2, 4, 6\), got \(5,\)",
     ),
     (lambda: components((1.0, 1.0), (9,)), ValueError, r"means must .*\(2, 2, 4, 6\), got \(2, 9\)"),
     (lambda: components((0.0,)), ValueError, "weights must be positive"),
