@@ -21,6 +21,10 @@ SHARED = {
 }
 
 
+# Folders that users import from by name, as in `from unmelt.samplers.guidance import ...`.
+BY_THEIR_OWN_NAME = {"guidance", "configuration", "data"}
+
+
 def library_files():
     """Return the Python files of the installed package, and no others of the repository."""
     files = [ROOT / "__init__.py"]
@@ -114,6 +118,17 @@ class TestPublicNames:
         assert kinds.count(ast.Assign) == 1
         module = importlib.import_module(".".join(("unmelt", *package.relative_to(ROOT).parts)))
         assert imported == set(module.__all__)
+
+    def test_what_a_folder_exports_its_package_exports_too(self):
+        """Else a new part could neither be imported as the others are nor named in a flag."""
+        inner = [package for package in PACKAGES if package.parent != ROOT and package.name not in BY_THEIR_OWN_NAME]
+        assert len(inner) > 10
+        for package in inner:
+            own, outer = (
+                set(importlib.import_module(".".join(("unmelt", *path.relative_to(ROOT).parts))).__all__)
+                for path in (package, package.parent)
+            )
+            assert own - outer <= {"default_times"}, package
 
     def test_the_version_is_the_package_s(self):
         import tomllib  # noqa: PLC0415
