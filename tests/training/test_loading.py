@@ -400,6 +400,7 @@ class TestOwnClasses:
                 begin(config, splits)
             assert not config.folder.exists()
 
+    @pytest.mark.usefixtures("as_in_production")
     def test_what_would_fail_in_the_first_step_or_the_first_sample_fails_before(self, foggy, fog, splits):
         for changes, words in (
             ({"network": later(fog.Wrong)}, r"the network returned shape \(2, 1, 1, 4\)"),
