@@ -109,6 +109,14 @@ class Settings:
     only: str = ""
     save: Path | None = None
 
+    def __post_init__(self) -> None:
+        """Refuse folders without the package, beside which an installed one would be measured."""
+        for name in ("azula", "diffusers"):
+            folder = getattr(self, name)
+            if folder is not None and not (folder / name / "__init__.py").is_file():
+                msg = f"{name} must be a folder that holds the package, got {folder}: there is no {name} in it"
+                raise ValueError(msg)
+
 
 @dataclass(frozen=True)
 class Row:

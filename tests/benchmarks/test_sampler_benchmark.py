@@ -20,6 +20,8 @@ sys.path.insert(0, str(ROOT / "benchmarks"))
 
 import sampler_distributions  # noqa: E402
 
+import samplers  # noqa: E402
+
 SHAPE = (1, 4, 4)
 
 
@@ -135,3 +137,8 @@ def test_the_benchmark_runs_and_writes_its_tables(tmp_path):
     assert len(errors) == 3
     assert errors[0] > errors[1] > errors[2] > 0
     assert 1000 < (tmp_path / "samplers.png").stat().st_size < 150_000
+
+
+def test_a_rival_s_folder_must_hold_it(tmp_path):
+    with pytest.raises(ValueError, match="diffusers must be a folder that holds the package"):
+        samplers.Settings(diffusers=tmp_path)
