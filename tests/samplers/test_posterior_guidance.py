@@ -7,6 +7,7 @@ import pytest
 import torch
 from dense_reference import Dense, Gaussian, matrix, vectors
 from sampler_support import made, seeded
+from support import refusals
 from torch import nn
 
 from unmelt.degradations import (
@@ -644,80 +645,98 @@ def test_precision_survives_a_cast_of_the_model():
 # ---- errors --------------------------------------------------------------------------------------------------------
 
 
-class TestErrors:
-    def test_shapes(self):
-        problem = Problem.named("heat", "mask")
-        other = LinearObservation.blur((2, 4, 5), 1.0, noise_std=0.1)
-        with pytest.raises(
-            ValueError, match=r"signals of shape \(2, 4, 5\), but the denoiser's process has shape \(2, 4, 4\)"
-        ):
-            CovarianceGuidance(problem.oracle, other, variance=1.0)
-        with pytest.raises(ValueError, match="given must have shape"):
-            problem.guided(CovarianceGuidance, y=problem.y[0])(problem.x, 0.3)
-        with pytest.raises(ValueError, match="z_t must have shape"):
-            problem.guided(CovarianceGuidance)(problem.x[0], 0.3)
-        with pytest.raises(ValueError, match="variance must broadcast to the process's shape"):
-            problem.guided(CovarianceGuidance, variance=torch.ones(3))
+HEAT_MASK, ISOTROPIC_MASK = Problem.named("heat", "mask"), Problem.named("isotropic", "mask")
 
-    @pytest.mark.parametrize("variance", [-1.0, math.inf, math.nan])
-    def test_variances(self, variance):
-        with pytest.raises(ValueError, match="variance must be finite and at least 0"):
-            Problem.named("heat", "mask").guided(CovarianceGuidance, variance=variance)
 
-    def test_spectra_of_another_basis(self):
-        problem = Problem.named("isotropic", "mask")
-        spectrum = estimate_spectrum(CosineBasis(SHAPE), random_images(SHAPE))
-        with pytest.raises(ValueError, match="spectrum is one of CosineBasis.*diagonal in PixelBasis"):
-            problem.guided(CovarianceGuidance, variance=spectrum)
+class Still(GaussianOracle):
+    @torch.no_grad()
+    def forward(self, z_t, t, condition=None, given=None):
+        return super().forward(z_t, t)
 
-    @pytest.mark.parametrize("strength", [-1.0, math.inf, math.nan])
-    def test_strengths(self, strength):
-        with pytest.raises(ValueError, match="strength must be finite and at least 0"):
-            Problem.named("heat", "mask").guided(DiffusionPosteriorSampling, strength=strength)
 
-    def test_kinds(self, as_in_production):
-        problem = Problem.named("heat", "mask")
-        with pytest.raises(TypeError, match="denoiser must be an AbstractDenoiser"):
-            problem.guided(CovarianceGuidance, denoiser=Small())
-        with pytest.raises(TypeError, match="observation must be a LinearObservation"):
-            CovarianceGuidance(problem.oracle, problem.process, variance=1.0)
-        with pytest.raises(TypeError, match="variance must be"):
-            problem.guided(CovarianceGuidance, variance="1")
+STILL = Still(ISOTROPIC_MASK.process, ISOTROPIC_MASK.mean, ISOTROPIC_MASK.variance)
 
-    def test_denoisers_without_gradients(self):
-        class Still(GaussianOracle):
-            @torch.no_grad()
-            def forward(self, z_t, t, condition=None, given=None):
-                return super().forward(z_t, t)
 
-        problem = Problem.named("isotropic", "mask")
-        still = Still(problem.process, problem.mean, problem.variance)
-        z = problem.latents(0.3)
-        for kind, more in [(PseudoInverseGuidance, {}), (DiffusionPosteriorSampling, {"strength": 1.0})]:
-            with pytest.raises(ValueError, match="Still records none.*use CovarianceGuidance"):
-                problem.guided(kind, denoiser=still, **more)(z, 0.3)
-        problem.guided(CovarianceGuidance, denoiser=still)(z, 0.3)
+def guided(problem=HEAT_MASK, kind=CovarianceGuidance, **settings):
+    return lambda: problem.guided(kind, **settings)
 
-    def test_equations_that_are_not_solved(self):
-        problem = Problem.named("heat", "mask")
-        with pytest.raises(RuntimeError, match="not solved in 2 iterations.*allow more iterations.*noise"):
-            problem.guided(CovarianceGuidance, iterations=2)(problem.latents(0.5), 0.5)
-        with pytest.raises(ValueError, match="iterations must be at least 1, got 0"):
-            problem.guided(CovarianceGuidance, iterations=0)
 
-    def test_nan_is_seen(self):
-        problem = Problem.named("heat", "mask")
-        z = problem.latents(0.5)
-        z[0, 0, 0, 0] = math.nan
-        found = problem.guided(CovarianceGuidance)(z, 0.5)
-        assert found[0].isnan().any()
-        assert found[1:].isfinite().all()
-        y = problem.y.clone()
-        y[0, 0, 0, 0] = math.nan
-        guided, z = problem.guided(CovarianceGuidance, y=y), problem.latents(0.5)
-        assert guided(z, 0.5)[1:].isfinite().all()
-        # Alone, too, where no other row keeps the iteration going.
-        assert guided.rows(slice(0, 1))(z[:1], 0.5).isnan().any()
+@pytest.mark.usefixtures("as_in_production")
+@refusals(
+    (
+        lambda: CovarianceGuidance(
+            HEAT_MASK.oracle, LinearObservation.blur((2, 4, 5), 1.0, noise_std=0.1), variance=1.0
+        ),
+        ValueError,
+        r"signals of shape \(2, 4, 5\), but the denoiser's process has shape \(2, 4, 4\)",
+    ),
+    (lambda: guided(y=HEAT_MASK.y[0])()(HEAT_MASK.x, 0.3), ValueError, "given must have shape"),
+    (lambda: guided()()(HEAT_MASK.x[0], 0.3), ValueError, "z_t must have shape"),
+    (guided(variance=torch.ones(3)), ValueError, "variance must broadcast to the process's shape"),
+    *(
+        (guided(variance=v), ValueError, f"variance must be finite and at least 0.*{v}")
+        for v in (-1.0, math.inf, math.nan)
+    ),
+    (
+        guided(ISOTROPIC_MASK, variance=estimate_spectrum(CosineBasis(SHAPE), random_images(SHAPE))),
+        ValueError,
+        "spectrum is one of CosineBasis.*diagonal in PixelBasis",
+    ),
+    *(
+        (
+            guided(kind=DiffusionPosteriorSampling, strength=s),
+            ValueError,
+            f"strength must be finite and at least 0.*{s}",
+        )
+        for s in (-1.0, math.inf, math.nan)
+    ),
+    (guided(denoiser=Small()), TypeError, "denoiser must be an AbstractDenoiser"),
+    (
+        lambda: CovarianceGuidance(HEAT_MASK.oracle, HEAT_MASK.process, variance=1.0),
+        TypeError,
+        "observation must be a LinearObservation",
+    ),
+    (guided(variance="1"), TypeError, "variance must be"),
+    *(
+        (
+            lambda kind=kind, more=more: guided(ISOTROPIC_MASK, kind, denoiser=STILL, **more)()(
+                ISOTROPIC_MASK.latents(0.3), 0.3
+            ),
+            ValueError,
+            "Still records none.*use CovarianceGuidance",
+        )
+        for kind, more in ((PseudoInverseGuidance, {}), (DiffusionPosteriorSampling, {"strength": 1.0}))
+    ),
+    (
+        lambda: guided(iterations=2)()(HEAT_MASK.latents(0.5), 0.5),
+        RuntimeError,
+        "not solved in 2 iterations.*allow more iterations.*noise",
+    ),
+    (guided(iterations=0), ValueError, "iterations must be at least 1, got 0"),
+)
+def test_it_is_refused(call, error, words):
+    with pytest.raises(error, match=words):
+        call()
+
+
+def test_covariances_need_no_gradients():
+    found = ISOTROPIC_MASK.guided(CovarianceGuidance, denoiser=STILL)(ISOTROPIC_MASK.latents(0.3), 0.3)
+    assert found.isfinite().all()
+
+
+def test_nan_is_seen():
+    problem = Problem.named("heat", "mask")
+    z = problem.latents(0.5)
+    z[0, 0, 0, 0] = math.nan
+    found = problem.guided(CovarianceGuidance)(z, 0.5)
+    assert found[0].isnan().any()
+    assert found[1:].isfinite().all()
+    y = problem.y.clone()
+    y[0, 0, 0, 0] = math.nan
+    guided, z = problem.guided(CovarianceGuidance, y=y), problem.latents(0.5)
+    assert guided(z, 0.5)[1:].isfinite().all()
+    # Alone, too, where no other row keeps the iteration going.
+    assert guided.rows(slice(0, 1))(z[:1], 0.5).isnan().any()
 
 
 # ---- where samplers start -----------------------------------------------------------------------------------------

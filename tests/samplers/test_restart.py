@@ -6,6 +6,7 @@ import pytest
 import torch
 from sampler_support import SHAPE, made, seeded
 from sampler_support import heat as weak_heat
+from support import refusals
 from torch import nn
 from torch.nn.functional import avg_pool1d, avg_pool2d, avg_pool3d
 
@@ -254,44 +255,60 @@ def test_a_narrower_axis_decides_how_much_to_blur():
 # ---- errors -----------------------------------------------------------------------------------------------------
 
 
-def test_starts_that_are_none_are_refused():
-    process = heat()
-    sampler = started(First(process))
-    with pytest.raises(ValueError, match=r"start\.time must lie in \(0, 1\], got 0"):
-        restart(sampler, Start(images(), 0.0))
-    with pytest.raises(ValueError, match=r"start\.images must have shape \(batch, 1, 4, 4\), got \(3, 1, 4, 5\)"):
-        restart(sampler, Start(images((1, 4, 5)), 0.5))
-    with pytest.raises(ValueError, match="count must be at least 1"):
-        restart(sampler, Start(images(), 0.5), count=0)
-    with pytest.raises(ValueError, match=r"noise_std must lie in \[0, 0\.1\].*got 0\.11: start at a later time"):
-        restart(sampler, Start(images(), 0.5, 0.11))
-    with pytest.raises(ValueError, match="noise_std must lie in .*got -0.1"):
-        restart(sampler, Start(images(), 0.5, -0.1))
+def restarted(*start, **settings):
+    return lambda: restart(started(First(heat())), Start(*start), **settings)
 
 
-def test_blurs_that_a_process_does_not_reach_are_refused(as_in_production):
-    for width in (3.1, 0.0, -1.0, float("nan")):
-        with pytest.raises(ValueError, match=r"width must be a blur in \(0, 3\] pixels.*got"):
-            time_of_blur(heat(), width)
-    with pytest.raises(TypeError, match=r"process must be a GaussianBlur.*make Start\(images, t\)"):
-        time_of_blur(IsotropicDiffusion(SHAPE), 1.0)
-    with pytest.raises(TypeError, match="process must be a Pixelation or a GaussianBlur"):
-        upsampled_start(IsotropicDiffusion(SHAPE), images((1, 2, 2)))
+def enlarged(process, shape, **settings):
+    return lambda: upsampled_start(process, images(shape), **settings)
 
 
-def test_small_images_that_do_not_fit_are_refused():
-    process = heat((1, 8, 8), blur_sigma_max=8.0)
-    for shape in ((1, 8, 8), (1, 3, 3), (1, 4, 2), (2, 4, 4), (1, 16, 16)):
-        with pytest.raises(ValueError, match=r"small must have shape \(count, 1, \.\.\.\) with the axes \(8, 8\)"):
-            upsampled_start(process, images(shape))
-    for left in (0.0, 1.0, -1.0):
-        with pytest.raises(ValueError, match=r"left must lie in \(0, 1\)"):
-            upsampled_start(process, images((1, 4, 4)), left=left)
-    with pytest.raises(ValueError, match=r"melts blocks of \[2\] pixels along each axis, not of 4"):
-        upsampled_start(Pixelation((1, 8, 8), scales=1), images((1, 2, 2)))
-    with pytest.raises(ValueError, match="enlarged by cosines"):
-        upsampled_start(
-            GaussianBlur((1, 8, 8), SineBlur(8.0), ConstantNoise(0.1), boundary=FourierBasis), images((1, 4, 4))
-        )
-    with pytest.raises(ValueError, match=r"width must be a blur in \(0, 1\]"):
-        upsampled_start(heat((1, 8, 8), blur_sigma_max=1.0), images((1, 4, 4)))
+EIGHT = heat((1, 8, 8), blur_sigma_max=8.0)
+PERIODIC = GaussianBlur((1, 8, 8), SineBlur(8.0), ConstantNoise(0.1), boundary=FourierBasis)
+
+
+@pytest.mark.usefixtures("as_in_production")
+@refusals(
+    (restarted(images(), 0.0), ValueError, r"start\.time must lie in \(0, 1\], got 0"),
+    (
+        restarted(images((1, 4, 5)), 0.5),
+        ValueError,
+        r"start\.images must have shape \(batch, 1, 4, 4\), got \(3, 1, 4, 5\)",
+    ),
+    (restarted(images(), 0.5, count=0), ValueError, "count must be at least 1"),
+    (
+        restarted(images(), 0.5, 0.11),
+        ValueError,
+        r"noise_std must lie in \[0, 0\.1\].*got 0\.11: start at a later time",
+    ),
+    (restarted(images(), 0.5, -0.1), ValueError, "noise_std must lie in .*got -0.1"),
+    *(
+        (lambda w=w: time_of_blur(heat(), w), ValueError, rf"width must be a blur in \(0, 3\] pixels.*got {w}")
+        for w in (3.1, 0.0, -1.0, float("nan"))
+    ),
+    (
+        lambda: time_of_blur(IsotropicDiffusion(SHAPE), 1.0),
+        TypeError,
+        r"process must be a GaussianBlur.*make Start\(images, t\)",
+    ),
+    (
+        enlarged(IsotropicDiffusion(SHAPE), (1, 2, 2)),
+        TypeError,
+        "process must be a Pixelation or a GaussianBlur",
+    ),
+    *(
+        (enlarged(EIGHT, shape), ValueError, r"small must have shape \(count, 1, \.\.\.\) with the axes \(8, 8\)")
+        for shape in ((1, 8, 8), (1, 3, 3), (1, 4, 2), (2, 4, 4), (1, 16, 16))
+    ),
+    *((enlarged(EIGHT, (1, 4, 4), left=left), ValueError, r"left must lie in \(0, 1\)") for left in (0.0, 1.0, -1.0)),
+    (
+        enlarged(Pixelation((1, 8, 8), scales=1), (1, 2, 2)),
+        ValueError,
+        r"melts blocks of \[2\] pixels along each axis, not of 4",
+    ),
+    (enlarged(PERIODIC, (1, 4, 4)), ValueError, "enlarged by cosines"),
+    (enlarged(heat((1, 8, 8), blur_sigma_max=1.0), (1, 4, 4)), ValueError, r"width must be a blur in \(0, 1\]"),
+)
+def test_it_is_refused(call, error, words):
+    with pytest.raises(error, match=words):
+        call()
