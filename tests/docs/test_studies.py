@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 STUDIES = ROOT / "recipes" / "studies"
 MAKEFILE = (ROOT / "Makefile").read_text()
-NAMES = ("pages", "likelihood", "sampling", "priors")
+NAMES = ("pages", "likelihood", "sampling_models", "sampling_pictures", "sampling", "priors")
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def test_the_files_of_all_targets_are_there():
 
 
 def test_their_models_can_be_built(modules):
-    likelihood, sampling = modules["likelihood"], modules["sampling"]
+    likelihood, sampling = modules["likelihood"], modules["sampling_models"]
     for config in (*likelihood.MODELS.values(), sampling.X, sampling.LESS):
         assert config.process((1, 8, 8)).shape == (1, 8, 8)
         assert config.folder.parent == ROOT / "runs"
