@@ -10,11 +10,13 @@ from ..samplers import Sampler
 from .data import Images
 
 _IMAGES = 2
+# Share of the first step that is taken.
+_SHORT = 1e-3
 
 
 @torch.no_grad()
 def rehearse(denoiser: Denoiser, sampler: Sampler, images: Images) -> None:
-    """Call the network on two images, draw two latents from the prior, and take the sampler's first and last step.
+    """Call the network on two images, draw two latents from the prior, and take a short step and the last one.
 
     Nothing is changed by it: networks are in evaluation mode, and the state of random numbers is restored.
 
@@ -38,7 +40,8 @@ def rehearse(denoiser: Denoiser, sampler: Sampler, images: Images) -> None:
         if z.shape != expected:
             msg = f"{type(prior).__name__}.sample({_IMAGES}) must return shape {expected}, got {tuple(z.shape)}"
             raise ValueError(msg)
-        for t, s in (times[:2], times[-2:]):
+        # A short step first: one that follows the flow to the next time, by a network that is not trained, may not end.
+        for t, s in ((times[0], torch.lerp(times[0], times[1], _SHORT)), times[-2:]):
             z = sampler.step(z, t, s, condition=labels)
             if z.shape != expected:
                 msg = f"a step of {sampler.stepper} must leave latents of shape {expected}, got {tuple(z.shape)}"

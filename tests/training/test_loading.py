@@ -25,8 +25,16 @@ from unmelt.degradations import (
     PredictX,
     SpectralDiffusion,
 )
-from unmelt.models import DegradedDataPrior, GaussianPrior, KernelDivergence, LowRankGaussianPrior, StandardNormalPrior
-from unmelt.samplers import Multistep, Posterior, Sampler, UniformGrid
+from unmelt.models import (
+    DegradedDataPrior,
+    Denoiser,
+    GaussianPrior,
+    KernelDivergence,
+    LowRankGaussianPrior,
+    StandardNormalPrior,
+)
+from unmelt.samplers import Adaptive, Multistep, Posterior, Sampler, UniformGrid
+from unmelt.samplers.probability_flow import NonFiniteRatesError
 from unmelt.training import load_run
 from unmelt.training.prior_file import read_prior, write_prior
 from unmelt.training.rehearsal import rehearse
@@ -422,3 +430,15 @@ class TestOwnClasses:
         assert all(torch.equal(value, network.state_dict()[name]) for name, value in kept.items())
         assert network.training
         torch.random.set_rng_state(before)
+
+
+def test_the_rehearsal_does_not_follow_the_flow_of_a_network_that_is_not_trained(splits):
+    network = torch.nn.Module()
+    # Doubled again and again on its way to t = 0, a latent overflows.
+    network.forward = lambda z, t, condition: 300 * z
+    process = IsotropicDiffusion(SHAPE)
+    denoiser = Denoiser(network, process, prediction=PredictX())
+    sampler = Sampler(denoiser, Adaptive())
+    rehearse(denoiser, sampler, splits.train)
+    with pytest.raises(NonFiniteRatesError):
+        sampler.step(torch.randn(2, *SHAPE), sampler.times[0], sampler.times[1])
