@@ -44,7 +44,7 @@ class Noise(ABC):
         It is called with a tensor (batch, *shape), whose shape, dtype and device the noise must have.
         """
 
-    def check_count(self, count: int) -> None:  # noqa: B027
+    def require_count(self, count: int) -> None:  # noqa: B027
         """Check that there is noise for `count` samples; here for any number.
 
         Raises:
@@ -83,7 +83,7 @@ class SeedNoise(Noise):
         return cls([torch.Generator().manual_seed(int(seed)) for seed in seeds])
 
     @override
-    def check_count(self, count: int) -> None:
+    def require_count(self, count: int) -> None:
         if len(self.generators) != count:
             msg = f"noise has {len(self.generators)} generators, one for each sample, but {count} samples are drawn"
             raise ValueError(msg)
@@ -140,7 +140,7 @@ class InterpolatedNoise(Noise):
         self.first, self.second, self.weights = first, second, weights
 
     @override
-    def check_count(self, count: int) -> None:
+    def require_count(self, count: int) -> None:
         if len(self.weights) != count:
             msg = f"noise has {len(self.weights)} weights, one for each sample, but {count} samples are drawn"
             raise ValueError(msg)

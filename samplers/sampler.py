@@ -175,7 +175,7 @@ class Sampler:
         self._check_given(given, count)
         if noise is not None:
             check_instance("noise", noise, Noise, "SharedNoise(seed=0) for example")
-            noise.check_count(count)
+            noise.require_count(count)
         seeds = None if generator is None or isinstance(generator, torch.Generator) else seed_noise(generator, count)
         loop = SamplingLoop(
             self.denoiser,
