@@ -245,7 +245,7 @@ class TestClassesOfTheUser:
             parse(RECIPE, ["--config", "my.json"])
         # A text that happens to be a name trusts nothing.
         with pytest.raises(ValueError, match=words):
-            parse(RECIPE, ["--name", "own_config.v1", "--config", "my.json"])
+            parse(RECIPE, ["--name", "own_config.Haze", "--config", "my.json"])
         assert "own_config" not in sys.modules
         run = parse(RECIPE, ["--process.strength", "3", "--config", "my.json", "--trust", "own_config"])
         assert run.process.settings == {"strength": 3.0}
