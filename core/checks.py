@@ -238,10 +238,11 @@ def check_falling(change: Tensor) -> Tensor:
     """
     # Log-SNRs are sums of a few rounded terms of size up to ~1e4 in a schedule that means to be constant.
     tolerance = 1e4 * torch.finfo(change.dtype).eps
-    falling = change <= tolerance
     if not values_are_readable(change):
-        return torch.where(falling, change.clamp(max=0.0), torch.nan)
-    if not bool(falling.all()):
+        return torch.where(change <= tolerance, change.clamp(max=0.0), torch.nan)
+    # The largest is NaN where one is.
+    if change.numel() and not bool(change.amax() <= tolerance):
+        falling = change <= tolerance
         rises = torch.where(falling, -torch.inf, change)
         where = torch.unravel_index(rises.argmax(), change.shape)
         index = tuple(int(i) for i in where)

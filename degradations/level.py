@@ -68,6 +68,12 @@ class Level:
         """Return this level with a time for each of `batch` examples."""
         return replace(self, t=self.t.expand(batch))
 
+    def __getitem__(self, rows: slice) -> Level:
+        """Return the levels at some of the times."""
+        return replace(
+            self, t=self.t[rows], log_alpha=rows_of(self.log_alpha, rows), log_sigma=rows_of(self.log_sigma, rows)
+        )
+
     def corrupt(self, x: Float[Tensor, "batch ..."], noise: Float[Tensor, "batch ..."]) -> Float[Tensor, "batch ..."]:
         """Return z_t = A_t x + V diag(sigma_t) V^T noise for data and white noise, (batch, *shape) each."""
         return self.process.basis.combine((x, self.alpha), (noise, self.sigma))
@@ -89,6 +95,11 @@ class Transition(NamedTuple):
     log_snr_change: Float[Tensor, "..."]
 
 
+def rows_of(table: Float[Tensor, "rows ..."], rows: slice) -> Float[Tensor, "..."]:
+    """Return some rows of a table, which is one for all of them where it has only one."""
+    return table if len(table) == 1 else table[rows]
+
+
 def log_ratio(a: Float[Tensor, "..."], b: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
     """Return a - b for logarithms, where a difference of equal infinities is 0."""
     return torch.where(a == b, 0.0, a - b)
@@ -100,6 +111,16 @@ def log_transition(at_s: Level, at_t: Level) -> Transition:
     Raises:
         ValueError: the log-SNR rises, so that no Markov chain with these marginals exists.
     """
+    if torch.is_grad_enabled() or torch.compiler.is_compiling():
+        return _log_transition(at_s, at_t)
+    # A sampler's posterior, its coupling and its steps ask for the same one, each by itself.
+    kept: tuple[Level, Transition] | None = at_t.__dict__.get("_transition")
+    if kept is None or kept[0] is not at_s:
+        kept = at_t.__dict__["_transition"] = (at_s, _log_transition(at_s, at_t))
+    return kept[1]
+
+
+def _log_transition(at_s: Level, at_t: Level) -> Transition:
     fade = log_ratio(at_t.log_alpha, at_s.log_alpha)
     growth = log_ratio(at_t.log_sigma, at_s.log_sigma)
     # Once no signal is left, any factor carries it on; where the noise shrinks, it has to shrink with the noise.
