@@ -18,7 +18,7 @@ def schedule_dtype(device: torch.device) -> torch.dtype:
 
 def to_compute_dtype(tensor: Tensor) -> Tensor:
     """Return `tensor` in the dtype its arithmetic is done in: float64 stays, everything else becomes float32."""
-    return tensor if tensor.dtype == torch.float64 else tensor.to(torch.float32)
+    return tensor if tensor.dtype in (torch.float32, torch.float64) else tensor.to(torch.float32)
 
 
 def full_precision(device: torch.device) -> AbstractContextManager[object]:

@@ -1,6 +1,6 @@
 """Samplers: from the prior back to data by a stepper's steps along a grid, and what is done with them."""
 
-from .exponential import Variable
+from .following import Follow, Variable
 from .grids import BalancedGrid, EndGrid, FixedGrid, Grid, KarrasGrid, LogSNRGrid, UniformGrid
 from .noise import GeneratorNoise, InterpolatedNoise, Noise, SeedNoise, SharedNoise
 from .probability_flow import FlowCoefficients, flow_coefficients
@@ -17,7 +17,7 @@ from .sampler import Sampler
 from .spectral import Spectral, combine
 from .state import SamplerState
 from .stepper import PlannedStep, Problem, Stepper
-from .steppers import Adaptive, Churn, Follow, Heun, Multistep, Posterior, PredictorCorrector
+from .steppers import Adaptive, Churn, Heun, Multistep, Posterior, PredictorCorrector
 from .uses import (
     Blend,
     Generation,

@@ -17,6 +17,7 @@ from ..models.conditions import Condition, select_rows
 from .grids import check_ends
 from .nan_watch import NaNWatch
 from .noise import GeneratorNoise, Noise, SeedNoise
+from .plan import Plan
 from .probability_flow import NonFiniteRatesError
 from .results import (
     Callback,
@@ -30,7 +31,6 @@ from .results import (
 )
 from .spectral import Spectral
 from .state import SamplerState
-from .stepper import Problem, Stepper, plan
 
 # Times of a grid that differ by less are one: they are computed in more than one way (level / levels).
 _SAME_TIME = 1e-9
@@ -44,8 +44,7 @@ class SamplingLoop:
     def __init__(  # noqa: PLR0913  # as `Sampler.run`
         self,
         denoiser: AbstractDenoiser,
-        stepper: Stepper,
-        problem: Problem,
+        plan: Plan,
         prior: Prior,
         *,
         count: int,
@@ -60,7 +59,8 @@ class SamplingLoop:
         callback: Callback | None,
         keep_on: torch.device,
     ) -> None:
-        self.denoiser, self.stepper, self.problem, self.prior = denoiser, stepper, problem, prior
+        self.denoiser, self.plan, self.prior = denoiser, plan, prior
+        self.stepper, self.problem = plan.stepper, plan.problem
         self.count, self.grid, self.initial, self.batch_size = count, grid, initial, batch_size
         self.condition, self.given = condition, given
         self.generator, self.seeds = generator, seeds
@@ -117,7 +117,7 @@ class SamplingLoop:
         watch = NaNWatch(self._stop)
         watch.look(z, f"the initial latents at t = {self.times[0]:.6g}")
         steps, times = len(self.grid) - 1, self.grid.tolist()
-        planned = plan(stepper, self.problem, process.to_schedule_dtype(self.grid), z.dtype)
+        planned = self.plan.steps(process.to_schedule_dtype(self.grid), z.dtype)
         for number, step in enumerate(planned):
             t, s = times[number], times[number + 1]
             where = f"step {number + 1} of {steps}, from t = {t:.6g} to {s:.6g}"

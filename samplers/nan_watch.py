@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable
 
@@ -27,7 +28,7 @@ class NaNWatch:
         """Look at a state, and at the answers about earlier ones that have arrived."""
         if state.device.type != "cuda":
             # One number that is not finite makes the sum so; a sum ten times as fast as looking at each of them.
-            if not bool(state.sum().isfinite()) and not bool(state.isfinite().all()):
+            if not math.isfinite(state.sum().item()) and not bool(state.isfinite().all()):
                 self.stop(where)
             return
         finite = state.isfinite().all()

@@ -25,10 +25,11 @@ from ..models.conditions import check_rows
 from .grids import Grid
 from .loop import SamplingLoop, cut, seed_noise
 from .noise import GeneratorNoise, Noise
+from .plan import Plan, mapped
 from .results import Callback, SamplingResult
 from .spectral import Spectral
 from .state import SamplerState
-from .stepper import PlannedStep, Problem, Stepper, mapped
+from .stepper import PlannedStep, Problem, Stepper
 from .steppers import Posterior
 
 
@@ -74,6 +75,7 @@ class Sampler:
         self.times = self.grid.times(self.process)
         self._problem = Problem(self.process, denoiser.prediction, self.times, denoise_last)
         self.stepper.check(self._problem)
+        self._plan = Plan(self.stepper, self._problem)
 
     def __repr__(self) -> str:
         """Show the process, stepper, grid and prior."""
@@ -179,8 +181,7 @@ class Sampler:
         seeds = None if generator is None or isinstance(generator, torch.Generator) else seed_noise(generator, count)
         loop = SamplingLoop(
             self.denoiser,
-            self.stepper,
-            self._problem,
+            self._plan,
             self.prior,
             count=count,
             grid=cut(self.times, start, stop),

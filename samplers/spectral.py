@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -84,13 +85,13 @@ def combine(*terms: Term, noise: tuple[Float[Tensor, "..."], Draw] | None = None
     stddev, draw = noise
     plain = plain and is_isotropic(stddev)
     total = _total([(each.signal, c) for each, c in terms]) if plain else _spectrum(terms)
-    total = total + stddev.to(total.dtype) * draw(total)
+    total = torch.addcmul(total, _in(total.dtype, stddev), draw(total))
     return Spectral(basis, signal=total) if plain else Spectral(basis, spectrum=total)
 
 
 def white(like: Spectral, stddev: Float[Tensor, "..."], draw: Draw) -> Spectral:
     """Return white noise of this standard deviation per coefficient, for signals such as `like`."""
-    drawn = stddev.to(like.either.dtype) * draw(like.either)
+    drawn = _in(like.either.dtype, stddev) * draw(like.either)
     return Spectral(like.basis, signal=drawn) if is_isotropic(stddev) else Spectral(like.basis, spectrum=drawn)
 
 
@@ -99,5 +100,13 @@ def _spectrum(terms: Sequence[Term]) -> Tensor:
 
 
 def _total(terms: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
-    parts = [c.to(state.dtype) * state for state, c in terms]
-    return sum(parts[1:], parts[0])
+    (state, c), *rest = terms
+    total = _in(state.dtype, c) * state
+    for state, c in rest:
+        total = torch.addcmul(total, _in(state.dtype, c), state)
+    return total
+
+
+def _in(dtype: torch.dtype, coefficient: Tensor) -> Tensor:
+    # A conversion that converts nothing takes longer than to see that it does.
+    return coefficient if coefficient.dtype == dtype else coefficient.to(dtype)

@@ -11,9 +11,7 @@ so, unless the latent is asked for, this step returns the estimate of the data i
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -22,12 +20,11 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from ..core.checks import values_are_readable
 from ..degradations import Level, LinearGaussianProcess, Prediction
+from ..degradations.predictions import Conversion
 from .grids import Grid, UniformGrid
 from .state import SamplerState
-
-# Numbers in one table of coefficients: 16 MiB in float32.
-_TABLE_NUMBERS = 2**22
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +46,20 @@ class Problem:
     def ends(self, at_s: Level) -> Bool[Tensor, "..."]:
         """Tell which steps to `at_s` return an estimate of the data, broadcastable to (n, *shape)."""
         return (self.process.expand_times(at_s.t) == 0) & self.denoise_last
+
+    def at_end(
+        self, at_s: Level, estimate: Float[Tensor, "..."] | float, otherwise: Float[Tensor, "..."]
+    ) -> Float[Tensor, "..."]:
+        """Return `estimate` for the steps to `at_s` that return an estimate of the data, `otherwise` for the others."""
+        ends = self.ends(at_s)
+        if values_are_readable(ends) and not bool(ends.any()):
+            return otherwise
+        return torch.where(ends, estimate, otherwise)
+
+    def to_noise(self, at: Level) -> Conversion:
+        """Return the conversion of latent and network output to the noise e = (u - alpha u_hat) / sigma."""
+        latent, output = self.prediction.conversion(at, at.log_alpha)
+        return Conversion((1 - latent) / at.sigma, -output / at.sigma)
 
     @cached_property
     def has_noise(self) -> bool:
@@ -105,7 +116,7 @@ class Stepper(ABC):
 
         Args:
             problem: what is stepped through.
-            at_t: level of the latents, at times () or (steps,).
+            at_t: level of the latents, at times () or (steps,): of a single step, or of consecutive ones along a grid.
             at_s: the level to go to, likewise.
             older: levels of the steps before, the latest first, `history` of them at most.
         """
@@ -134,65 +145,3 @@ class Stepper(ABC):
         """Return the index of the first time of a grid whose estimates later steps may look back at."""
         del problem, grid
         return 0
-
-
-def plan(
-    stepper: Stepper, problem: Problem, grid: Float[Tensor, " times"], dtype: torch.dtype
-) -> Iterator[PlannedStep]:
-    """Yield the steps of a grid with their coefficients, in the dtype of the latents.
-
-    Args:
-        stepper: makes the coefficients.
-        problem: what is stepped through.
-        grid: falling times in the schedule dtype, (steps + 1,); all of the problem's or a part.
-        dtype: dtype of the latents.
-    """
-    steps, first = len(grid) - 1, stepper.first_remembered(problem, grid)
-    full = min(first + stepper.history, steps)
-    # The first steps one by one, as each has more to look back at than the one before; then all others alike.
-    blocks = [(k, k + 1) for k in range(full)]
-    if full < steps:
-        blocks.append((full, steps))
-    for start, end in blocks:
-        back = min(max(start - first, 0), stepper.history)
-        older = [grid[start - j : end - j] for j in range(1, back + 1)]
-        yield from _tabulated(stepper, problem, grid[start:end], grid[start + 1 : end + 1], older, dtype)
-
-
-def _tabulated(
-    stepper: Stepper, problem: Problem, t: Tensor, s: Tensor, older: list[Tensor], dtype: torch.dtype
-) -> Iterator[PlannedStep]:
-    """Yield steps from `t` to `s`, (n,) each, their coefficients made for as many as fit a bounded table."""
-    chunk = max(1, _TABLE_NUMBERS // math.prod(problem.process.shape))
-    for times in zip(*(column.split(chunk) for column in (t, s, *older)), strict=True):
-        levels = [problem.process.at(column) for column in times]
-        # Reading values whether a step is one number for all coefficients: once per table, before its steps.
-        tables = mapped(lambda table: _collapsed(table.to(dtype)), stepper.coefficients(problem, *levels))
-        yield from map(PlannedStep, times[0], times[1], rows_of(tables, len(times[0])))
-
-
-def mapped(function: Callable[[Tensor], Tensor], coefficients: Any) -> Any:
-    """Return the tuple of tables, which may hold further tuples, with `function` applied to each of them."""
-    if isinstance(coefficients, Tensor):
-        return function(coefficients)
-    parts = [mapped(function, part) for part in coefficients]
-    return type(coefficients)(*parts) if hasattr(coefficients, "_fields") else tuple(parts)
-
-
-def rows_of(coefficients: Any, steps: int) -> list[Any]:
-    """Return the coefficients of each of so many steps, from a tuple of tables that may hold further tuples."""
-    if isinstance(coefficients, Tensor):
-        return [coefficients] * steps if len(coefficients) == 1 else list(coefficients.split(1))
-    parts = [rows_of(part, steps) for part in coefficients]
-    kind: Any = type(coefficients)
-    named = hasattr(coefficients, "_fields")
-    return [kind(*row) if named else row for row in zip(*parts, strict=True)] if parts else [()] * steps
-
-
-def _collapsed(table: Tensor) -> Tensor:
-    """Return a table of (steps, ...) with one number per step where all of a step's numbers are equal.
-
-    Such a step commutes with the basis and needs no transform.
-    """
-    first = table.flatten(1)[:, :1].reshape(-1, *(1,) * (table.ndim - 1))
-    return first if bool((table == first).all()) else table

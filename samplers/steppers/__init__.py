@@ -2,14 +2,13 @@
 
 from .adaptive import Adaptive
 from .heun import Churn, Heun
-from .multistep import Follow, Multistep
+from .multistep import Multistep
 from .posterior import Posterior
 from .predictor_corrector import PredictorCorrector
 
 __all__ = [
     "Adaptive",
     "Churn",
-    "Follow",
     "Heun",
     "Multistep",
     "Posterior",

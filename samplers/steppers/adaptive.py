@@ -13,7 +13,7 @@ from typing_extensions import override
 from ...core.checks import check_count, check_number
 from ...degradations import Level
 from ...degradations.predictions import Conversion
-from ..exponential import exponential_step
+from ..exponential import data_interval
 from ..grids import EndGrid, Grid
 from ..probability_flow import FlowField, solve
 from ..spectral import Spectral, combine
@@ -73,13 +73,12 @@ class Adaptive(Stepper):
     @override
     def coefficients(self, problem: Problem, at_t: Level, at_s: Level, *older: Level) -> LastShares:
         """Return the coefficients of the steps that the solver does not take."""
-        step = exponential_step((at_t,), at_t, at_s)
-        last = problem.ends(at_s)
+        step = data_interval(at_t, at_s, 1).step(at_t)
         gone = (at_s.log_sigma == -torch.inf) & (at_t.log_sigma > -torch.inf)
         vanishes = gone.flatten(1).any(1).reshape(-1, *(1,) * len(problem.process.shape))
         return LastShares(
-            latent=torch.where(last, 0.0, step.latent),
-            estimate=torch.where(last, 1.0, step.estimates[0]),
+            latent=problem.at_end(at_s, 0.0, step.latent),
+            estimate=problem.at_end(at_s, 1.0, step.estimates[0]),
             conversion=problem.prediction.conversion(at_t),
             vanishes=vanishes.to(at_t.log_alpha.dtype),
         )

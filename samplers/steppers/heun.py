@@ -1,15 +1,16 @@
 r"""Heun's method: two network calls per step, second order, for the probability flow and for reverse diffusions.
 
-A first step is made with the estimate at t; at the latent that it leads to a second estimate is made; then the step is
-taken once more with the estimate running on a straight line from one to the other:
+A first step is made with the network's output at t; at the latent that it leads to a second output is made; then the
+step is taken once more with what is followed, the estimate of the data or the noise, on a straight line from the one to
+the other (see `exponential.py`, where the linear part and the noise are exact):
 
-    u_s = c u_t + w_t u_hat(u_t, t) + w_s u_hat(u_s', s) + stddev epsilon,
+    u_s = c u_t + w_t u_hat(u_t, t) + w_s u_hat(u_s', s) + stddev epsilon.
 
-weights per coefficient from `exponential`, where the linear part and the noise are exact. (Karras et al., 2022,
-algorithm 1, average the two slopes of du/dsigma instead, for isotropic noise. Both are of second order.) With a share
-eta of the forward noise the first guess is made *with the noise that the step adds*: the distribution of samples is
-and so off by second order in the step, as an estimate that moves with the noise would be missed otherwise (weak second
-order; a single path is off by more).
+Following the noise on a straight line of sigma / alpha is the method of Karras et al. (2022, algorithm 1), coefficient
+by coefficient: the mean of the two slopes of u / alpha by sigma / alpha. With a share eta of the forward noise the
+first guess is made *with the noise that the step adds*: the distribution of samples is then off by second order in the
+step, as an estimate that moves with the noise would be missed otherwise (weak second order; a single path is off by
+more).
 
 Churn (Karras et al., 2022, algorithm 2) first adds noise and goes back by as much, so that errors made on the way are
 partly forgotten. Here "by as much" is the process's own transition to the later time at which the mean noise-to-signal
@@ -34,7 +35,8 @@ from ...core.root_finding import invert_distribution
 from ...degradations import Level, LinearGaussianProcess, log_transition
 from ...degradations.level import log_ratio
 from ...degradations.predictions import Conversion
-from ..exponential import Variable, exponential_step
+from ..exponential import Interval, data_interval, noise_interval
+from ..following import Follow, Variable, check_following, outweighed, require_both
 from ..spectral import Spectral, combine, white
 from ..state import SamplerState
 from ..stepper import PlannedStep, Problem, Stepper
@@ -99,30 +101,28 @@ class Churn:
         return torch.where(churned, torch.maximum(found, times), times).reshape(t.shape)
 
 
+class ChurnShares(NamedTuple):
+    """The way back to a later time t': a factor of the latent, the added noise's standard deviation, and t' itself."""
+
+    fade: Float[Tensor, "steps ..."]
+    spread: Float[Tensor, "steps ..."]
+    later: Float[Tensor, "steps ..."]
+
+
 class HeunShares(NamedTuple):
-    """What a step is made of.
+    """What a step is made of: shares of latents and network outputs, per coefficient.
 
     Attributes:
-        fade: factor of the latent on its way back to the churned time t'; empty without churn.
-        spread: standard deviation of the noise added on that way; likewise.
-        churned: t' itself; likewise.
-        latent: share of the latent at t' in that at s.
-        first_order: share of the estimate at t', where it is the only one.
-        estimates: shares of the estimates at t' and at s.
-        stddev: standard deviation of the noise that the step adds; empty where none is.
-        at_t: turns latent and output at t' into an estimate.
-        at_s: the same at s.
+        churn: what is done before the step, after which t is t'; empty without churn.
+        guess: the first step's shares of the latent and of the output at t.
+        step: the second one's, of these two, and of the guess and the output at s.
+        stddev: standard deviation of the noise that both steps add; empty where none is.
     """
 
-    fade: tuple[Float[Tensor, "steps ..."], ...]
-    spread: tuple[Float[Tensor, "steps ..."], ...]
-    churned: tuple[Float[Tensor, "steps ..."], ...]
-    latent: Float[Tensor, "steps ..."]
-    first_order: Float[Tensor, "steps ..."]
-    estimates: tuple[Float[Tensor, "steps ..."], ...]
+    churn: ChurnShares | tuple[()]
+    guess: tuple[Float[Tensor, "steps ..."], ...]
+    step: tuple[Float[Tensor, "steps ..."], ...]
     stddev: tuple[Float[Tensor, "steps ..."], ...]
-    at_t: Conversion
-    at_s: Conversion
 
 
 @dataclass(frozen=True)
@@ -134,22 +134,25 @@ class Heun(Stepper):
     log-SNR changes much in the few steps before it too: on a uniform grid they leave an error of first order as well.
 
     Attributes:
-        eta: share of the forward noise: 0 is the probability flow, 1 the time reversal.
-        variable: what estimates are interpolated in.
+        eta: share of the forward noise: 0 is the probability flow, 1 the time reversal. The data alone is followed
+            then.
+        follow: what is interpolated. Following the noise is the method of Karras et al. (2022). A coefficient without
+            signal at t follows the data.
+        variable: what it is interpolated in; None is time for the data and sigma / alpha for the noise.
         churn: noise that is added before steps and taken away by them; none if None.
 
     Raises:
         TypeError: an argument is of the wrong kind.
-        ValueError: eta is negative or not finite.
+        ValueError: eta is negative or not finite, or what is followed does not go with it or with the variable.
     """
 
     eta: float = 0.0
-    variable: Variable = Variable.TIME
+    follow: Follow = Follow.DATA
+    variable: Variable | None = None
     churn: Churn | None = None
 
     def __post_init__(self) -> None:
-        check_number("eta", self.eta, "[0, inf)", "0 is the probability flow, 1 the time reversal")
-        check_instance("variable", self.variable, Variable, "Variable.TIME or Variable.LOG_SNR")
+        check_following(self.follow, self.variable, self.eta)
         if self.churn is not None:
             check_instance("churn", self.churn, Churn, "Churn(amount=10.0) for example")
 
@@ -157,6 +160,8 @@ class Heun(Stepper):
     def check(self, problem: Problem) -> None:
         if self.churn is not None or self.eta:
             problem.require_noise("churn" if self.churn is not None else f"eta={self.eta}")
+        if self.follow is Follow.NOISE:
+            require_both(problem)
 
     @override
     def draws_noise(self, problem: Problem) -> bool:
@@ -164,56 +169,78 @@ class Heun(Stepper):
 
     @override
     def coefficients(self, problem: Problem, at_t: Level, at_s: Level, *older: Level) -> HeunShares:
-        process, prediction = problem.process, problem.prediction
-        fade: tuple[Tensor, ...] = ()
-        spread: tuple[Tensor, ...] = ()
-        churned: tuple[Tensor, ...] = ()
+        churn: ChurnShares | tuple[()] = ()
         if self.churn is not None:
-            back = process.at(self.churn.later_times(process, at_t.t, steps=len(problem.times) - 1))
-            log_alpha, change = log_transition(at_t, back)
-            fade = (log_alpha.exp(),)
-            spread = (self.churn.noise * back.sigma * (-torch.expm1(change)).sqrt(),)
-            churned = (process.expand_times(back.t),)
-            at_t = back
-        first_order = exponential_step((at_t,), at_t, at_s, eta=self.eta)
-        line = exponential_step((at_t, at_s), at_t, at_s, eta=self.eta, variable=self.variable)
-        last = problem.ends(at_s)
-        one, nothing = (torch.full_like(first_order.estimates[0], value) for value in (1.0, 0.0))
+            at_t, churn = self._churned(problem, at_t)
+        data = data_interval(at_t, at_s, 2, eta=self.eta, variable=self._variable(Variable.TIME))
+        to_data = problem.prediction.conversion(at_t)
+        guess, step = _shares(data, to_data, problem.prediction.conversion(at_s))
+        if self.follow is not Follow.DATA:
+            noisy = outweighed(at_t, at_s) if self.follow is Follow.EITHER else at_t.log_alpha > -torch.inf
+            pairs = zip((guess, step), self._following_noise(problem, at_t, at_s), strict=True)
+            guess, step = (tuple(torch.where(noisy, n, d) for d, n in zip(*pair, strict=True)) for pair in pairs)
+        nothing = torch.zeros_like(step[2])
         return HeunShares(
-            fade=fade,
-            spread=spread,
-            churned=churned,
-            latent=torch.where(last, nothing, first_order.latent),
-            first_order=torch.where(last, one, first_order.estimates[0]),
-            estimates=tuple(torch.where(last, w, e) for w, e in zip((one, nothing), line.estimates, strict=True)),
-            stddev=(torch.where(last, nothing, first_order.stddev),) if self.eta else (),
-            at_t=prediction.conversion(at_t),
-            at_s=prediction.conversion(at_s),
+            churn=churn,
+            guess=tuple(problem.at_end(at_s, e, g) for e, g in zip(to_data, guess, strict=True)),
+            # Where it is not known in advance whether a step ends at 0, both of its parts lead to the estimate.
+            step=tuple(problem.at_end(at_s, e, w) for e, w in zip((*to_data, nothing, nothing), step, strict=True)),
+            stddev=(problem.at_end(at_s, 0.0, data.stddev),) if self.eta else (),
         )
 
     @override
     def advance(self, state: SamplerState, step: PlannedStep) -> None:
         shares: HeunShares = step.coefficients
         t = step.t
-        if shares.churned:
-            state.latent = combine((state.latent, shares.fade[0]), noise=(shares.spread[0], state.draw))
+        if shares.churn:
+            fade, spread, later = shares.churn
+            state.latent = combine((state.latent, fade), noise=(spread, state.draw))
             # Times are kept in double precision where latents may be in single: the table's is close enough.
-            t = shares.churned[0].flatten() if t.ndim else shares.churned[0].reshape(())
+            t = later.flatten() if t.ndim else later.reshape(())
         before = state.latent
-        estimate = state.estimate(before, t, shares.at_t)
+        output = state.output(before, t)
         noise: list[tuple[Spectral, Tensor]] = []
         if shares.stddev and not step.denoises:
-            one = shares.latent.new_ones((1,) * shares.latent.ndim)
+            one = shares.stddev[0].new_ones((1,) * shares.stddev[0].ndim)
             noise = [(white(before, shares.stddev[0], state.draw), one)]
-        start = [] if step.denoises else [(before, shares.latent)]
-        guess = combine(*start, (estimate, shares.first_order), *noise)
+        state.latent = combine((before, shares.guess[0]), (output, shares.guess[1]), *noise)
         if step.denoises:
-            state.latent = guess
             return
-        later = state.estimate(guess, step.s, shares.at_s)
-        state.latent = combine(
-            (before, shares.latent), (estimate, shares.estimates[0]), (later, shares.estimates[1]), *noise
-        )
+        outputs = (before, output, state.latent, state.output(state.latent, step.s))
+        state.latent = combine(*zip(outputs, shares.step, strict=True), *noise)
+
+    def _variable(self, default: Variable) -> Variable:
+        return self.variable or default
+
+    def _following_noise(
+        self, problem: Problem, at_t: Level, at_s: Level
+    ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+        interval = noise_interval(at_t, at_s, 2, variable=self._variable(Variable.NOISE_RATIO))
+        guess, step = _shares(interval, problem.to_noise(at_t), problem.to_noise(at_s))
+        # A latent without noise tells none: the first step is all there is.
+        told, nothing = at_s.log_sigma > -torch.inf, torch.zeros_like(step[2])
+        return guess, tuple(torch.where(told, w, g) for w, g in zip(step, (*guess, nothing, nothing), strict=True))
+
+    def _churned(self, problem: Problem, at_t: Level) -> tuple[Level, ChurnShares]:
+        """Return the level that churn goes back to, and the way there."""
+        assert self.churn is not None
+        process = problem.process
+        back = process.at(self.churn.later_times(process, at_t.t, steps=len(problem.times) - 1))
+        log_alpha, change = log_transition(at_t, back)
+        spread = self.churn.noise * back.sigma * (-torch.expm1(change)).sqrt()
+        return back, ChurnShares(log_alpha.exp(), spread, process.expand_times(back.t))
+
+
+def _shares(interval: Interval, at_t: Conversion, at_s: Conversion) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+    """Return shares of latents and outputs in the first step and in the second, from those of what is followed."""
+    held, line = interval.step(interval.at_t), interval.step(interval.at_t, interval.at_s)
+    guess, first, second = (
+        # An estimate that counts for nothing may be one that cannot be made.
+        [torch.where(weight == 0, 0.0, weight * c) for c in conversion]
+        for weight, conversion in ((held.estimates[0], at_t), (line.estimates[0], at_t), (line.estimates[1], at_s))
+    )
+    c = interval.latent
+    return (c + guess[0], guess[1]), (c + first[0], first[1], *second)
 
 
 def _half_noise(process: LinearGaussianProcess, times: Tensor) -> Tensor:

@@ -17,9 +17,8 @@ DPM-Solver++ (Lu et al., 2022), up to terms of the order of its error, and follo
 
 from __future__ import annotations
 
-import functools
+from collections.abc import Callable
 from dataclasses import dataclass
-from enum import Enum, auto
 from typing import NamedTuple
 
 import torch
@@ -27,28 +26,15 @@ from jaxtyping import Float
 from torch import Tensor
 from typing_extensions import override
 
-from ...core.checks import check_instance, check_number
 from ...degradations import Deterministic, Level, posterior_coefficients
-from ...degradations.predictions import LARGEST_GAIN, Conversion
-from ..exponential import Variable, exponential_step, extrapolation, noise_step
+from ...degradations.predictions import Conversion
+from ..exponential import ExponentialStep, Interval, data_interval, extrapolation, noise_interval, with_step_before
+from ..following import Follow, Variable, check_following, outweighed, require_both
 from ..spectral import Spectral, combine
 from ..state import SamplerState
 from ..stepper import PlannedStep, Problem, Stepper
 
 _ORDERS = (1, 2, 3, 4)
-
-
-class Follow(Enum):
-    """What is extrapolated from step to step."""
-
-    DATA = auto()
-    """The estimate of the data: every process allows it."""
-
-    NOISE = auto()
-    """The noise: where every coefficient has both signal and noise between t = 0 and t = 1."""
-
-    EITHER = auto()
-    """The noise in coefficients whose signal outweighs it at all times of a step, the data in others: every process."""
 
 
 class MultistepShares(NamedTuple):
@@ -117,13 +103,7 @@ class Multistep(Stepper):
         if self.order not in _ORDERS:
             msg = f"order must be 1, 2, 3 or 4, got {self.order}"
             raise ValueError(msg)
-        check_instance("follow", self.follow, Follow, "Follow.DATA for example")
-        if self.variable is not None:
-            check_instance("variable", self.variable, Variable, "Variable.TIME or Variable.LOG_SNR")
-        check_number("eta", self.eta, "[0, inf)", "0 is the probability flow, 1 the time reversal")
-        if self.eta and self.follow is not Follow.DATA:
-            msg = f"with noise (eta={self.eta}) the data is followed: take Follow.DATA, or eta=0"
-            raise ValueError(msg)
+        check_following(self.follow, self.variable, self.eta)
 
     @property
     @override
@@ -138,20 +118,8 @@ class Multistep(Stepper):
     def check(self, problem: Problem) -> None:
         if self.eta:
             problem.require_noise(f"eta={self.eta}")
-        if self.follow is not Follow.NOISE:
-            return
-        process = problem.process
-        at = process.at(problem.times[:-1])
-        signal = at.alpha.expand(len(problem.times) - 1, *process.shape).flatten(1).amin(1)
-        # At t = 1 the step is another if no signal is left; with less than is safe, but some, it would be lost.
-        weak = (signal < 1 / LARGEST_GAIN) & ~((signal == 0) & (torch.arange(len(signal)).to(signal.device) == 0))
-        if bool(weak.any()) or bool((at.log_sigma == -torch.inf).any()):
-            what = "so little signal" if bool(weak.any()) else "no noise"
-            msg = (
-                f"{type(process).__name__} has {what} in some coefficient on this grid, by which following the noise"
-                " divides: take Follow.DATA, or Follow.EITHER"
-            )
-            raise ValueError(msg)
+        if self.follow is Follow.NOISE:
+            require_both(problem)
 
     @override
     def first_remembered(self, problem: Problem, grid: Float[Tensor, " times"]) -> int:
@@ -195,47 +163,41 @@ class Multistep(Stepper):
     # ---- coefficients -------------------------------------------------------------------------------------
 
     def _following_data(self, problem: Problem, at_t: Level, at_s: Level, *older: Level) -> MultistepShares:
-        stencil = (at_t, *older)
-        step = exponential_step(stencil, at_t, at_s, eta=self.eta, variable=self.variable or Variable.TIME)
-        last = problem.ends(at_s)
-        at_data = extrapolation(stencil, at_s)
-        corrects = self.corrector and bool(older) and not self.eta
+        step, corrected = self._data_steps(at_t, at_s, *older)
+        at_data = extrapolation((at_t, *older), at_s)
         return MultistepShares(
-            latent=torch.where(last, 0.0, step.latent),
-            data=tuple(torch.where(last, a, w) for a, w in zip(at_data, step.estimates, strict=True)),
+            latent=problem.at_end(at_s, 0.0, step.latent),
+            data=tuple(problem.at_end(at_s, a, w) for a, w in zip(at_data, step.estimates, strict=True)),
             noise=(),
-            stddev=(torch.where(last, 0.0, step.stddev),) if self.eta else (),
+            stddev=(problem.at_end(at_s, 0.0, step.stddev),) if self.eta else (),
             to_data=(problem.prediction.conversion(at_t),),
             to_noise=(),
-            corrected=self._corrected_data(at_t, *older) if corrects else (),
+            corrected=() if corrected is None else (corrected.latent, corrected.estimates, ()),
         )
 
     def _following_noise(self, problem: Problem, at_t: Level, at_s: Level, *older: Level) -> MultistepShares:
-        step = noise_step((at_t, *older), at_t, at_s, variable=self.variable or Variable.LOG_SNR)
-        last = problem.ends(at_s)
+        step, corrected = self._noise_steps(at_t, at_s, *older, corrects=len(older) < self.history)
         known = (at_t, *older)[:2]
         left = [*extrapolation(known, at_s), *[torch.zeros_like(at_t.sigma)] * len(older[1:])]
-        corrects = self.corrector and 0 < len(older) < self.history
         return MultistepShares(
-            latent=torch.where(last, step.latent / at_s.alpha, step.latent),
+            latent=problem.at_end(at_s, step.latent / at_s.alpha, step.latent),
             data=(),
             noise=tuple(
-                torch.where(last, (w - at_s.sigma * a) / at_s.alpha, w)
+                problem.at_end(at_s, (w - at_s.sigma * a) / at_s.alpha, w)
                 for w, a in zip(step.estimates, left, strict=True)
             ),
             stddev=(),
             to_data=(),
-            to_noise=(_to_noise(problem, at_t),),
-            corrected=self._corrected_noise(at_t, *older) if corrects else (),
+            to_noise=(problem.to_noise(at_t),),
+            corrected=() if corrected is None else (corrected.latent, (), corrected.estimates),
         )
 
     def _from_nothing(self, problem: Problem, at_t: Level, at_s: Level) -> MultistepShares:
         """Return the coefficients of steps from times without signal, where the data's estimate is all there is."""
         posterior = posterior_coefficients(at_s, at_t, Deterministic())
-        last = problem.ends(at_s)
         return MultistepShares(
-            latent=torch.where(last, 0.0, posterior.latent),
-            data=(torch.where(last, 1.0, at_s.alpha * posterior.signal),),
+            latent=problem.at_end(at_s, 0.0, posterior.latent),
+            data=(problem.at_end(at_s, 1.0, at_s.alpha * posterior.signal),),
             noise=(),
             stddev=(),
             to_data=(problem.prediction.conversion(at_t),),
@@ -245,41 +207,48 @@ class Multistep(Stepper):
 
     def _following_either(self, problem: Problem, at_t: Level, at_s: Level, *older: Level) -> MultistepShares:
         data = self._following_data(problem, at_t, at_s, *older)
-        noise = self._following_noise(problem, at_t, at_s, *older)
+        step, corrected = self._noise_steps(at_t, at_s, *older, corrects=True)
         # To the data, the data is followed.
-        noisy = _outweighed((at_t, at_s, *older)) & ~problem.ends(at_s)
-        corrected: tuple[Tensor, tuple[Tensor, ...], tuple[Tensor, ...]] | tuple[()] = ()
-        if data.corrected:
-            with_data, with_noise = self._corrected_data(at_t, *older), self._corrected_noise(at_t, *older)
+        noisy = outweighed(at_t, at_s, *older) & ~problem.ends(at_s)
+        latent, shares, noises = _either(noisy, (data.latent, data.data, ()), (step.latent, (), step.estimates))
+        before: tuple[Tensor, tuple[Tensor, ...], tuple[Tensor, ...]] | tuple[()] = ()
+        if data.corrected and corrected is not None:
             # As the step before was taken.
-            corrected = _either(_outweighed((at_t, *older)), with_data, with_noise)
-        latent, shares, noises = _either(noisy, (data.latent, data.data, ()), (noise.latent, (), noise.noise))
-        return MultistepShares(
-            latent=latent,
-            data=shares,
-            noise=noises,
-            stddev=(),
-            to_data=data.to_data,
-            to_noise=(Conversion(*(torch.where(_outweighed((at_t,)), c, 0.0) for c in noise.to_noise[0])),),
-            corrected=corrected,
-        )
+            before = _either(outweighed(at_t, *older), data.corrected, (corrected.latent, (), corrected.estimates))
+        seen = outweighed(at_t)
+        to_noise = Conversion(*(torch.where(seen, c, 0.0) for c in problem.to_noise(at_t)))
+        return data._replace(latent=latent, data=shares, noise=noises, to_noise=(to_noise,), corrected=before)
 
-    def _corrected_data(self, at_s: Level, at_t: Level, *older: Level) -> tuple[Tensor, tuple[Tensor, ...], tuple[()]]:
-        """Return shares that correct a step from `at_t` to `at_s`: latent at t; estimates at s, t and before."""
-        step = exponential_step((at_t, at_s, *older), at_t, at_s, variable=self.variable or Variable.TIME)
-        known_t, known_s, *before = step.estimates
-        return step.latent, (known_s, known_t, *before), ()
+    def _data_steps(self, at_t: Level, at_s: Level, *older: Level) -> tuple[ExponentialStep, ExponentialStep | None]:
+        """Return steps from `at_t` to `at_s`, and what corrects each one's step before, from the time before `at_t`."""
+        variable = self.variable or Variable.TIME
 
-    def _corrected_noise(self, at_s: Level, at_t: Level, *older: Level) -> tuple[Tensor, tuple[()], tuple[Tensor, ...]]:
-        step = noise_step((at_t, at_s, *older), at_t, at_s, variable=self.variable or Variable.LOG_SNR)
-        known_t, known_s, *before = step.estimates
-        return step.latent, (), (known_s, known_t, *before)
+        def interval(at_t: Level, at_s: Level) -> Interval:
+            return data_interval(at_t, at_s, len(older) + 1, eta=self.eta, variable=variable)
+
+        return _steps(interval, at_t, at_s, *older, corrects=self.corrector and not self.eta)
+
+    def _noise_steps(
+        self, at_t: Level, at_s: Level, *older: Level, corrects: bool
+    ) -> tuple[ExponentialStep, ExponentialStep | None]:
+        variable = self.variable or Variable.LOG_SNR
+
+        def interval(at_t: Level, at_s: Level) -> Interval:
+            return noise_interval(at_t, at_s, len(older) + 1, variable=variable)
+
+        return _steps(interval, at_t, at_s, *older, corrects=self.corrector and corrects)
 
 
-def _to_noise(problem: Problem, at: Level) -> Conversion:
-    """Return the conversion to the noise e = (u - alpha u_hat) / sigma."""
-    latent, output = problem.prediction.conversion(at, at.log_alpha)
-    return Conversion((1 - latent) / at.sigma, -output / at.sigma)
+def _steps(
+    interval: Callable[[Level, Level], Interval], at_t: Level, at_s: Level, *older: Level, corrects: bool
+) -> tuple[ExponentialStep, ExponentialStep | None]:
+    """Return steps through estimates at `at_t` and `older`, and their steps before, through `at_t` as well."""
+    if not (corrects and older):
+        return interval(at_t, at_s).step(at_t, *older), None
+    here, before = with_step_before(interval, older[0], at_t, at_s)
+    corrected = before.step(older[0], at_t, *older[1:])
+    first, newest, *rest = corrected.estimates
+    return here.step(at_t, *older), corrected._replace(estimates=(newest, first, *rest))
 
 
 def _terms(
@@ -302,15 +271,3 @@ def _either(
         tuple(torch.where(noisy, 0.0, share) for share in data[1]),
         tuple(torch.where(noisy, share, 0.0) for share in noise[2]),
     )
-
-
-def _outweighed(levels: tuple[Level, ...]) -> Tensor:
-    """Tell in which coefficients the noise is followed: some, and no more than signal, at all of these levels.
-
-    What is divided by is then no smaller than the noise. On Gaussian data with the spectrum of photographs and balanced
-    grids of 20 to 40 steps, errors of isotropic noise and of variance-preserving and diffusing blurs are up to three
-    times smaller than those of following the data alone; where all coefficients vary alike they may be several times
-    larger.
-    """
-    outweighed = [(at.log_snr >= 0) & (at.log_sigma > -torch.inf) for at in levels]
-    return functools.reduce(torch.logical_and, outweighed)

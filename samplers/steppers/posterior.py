@@ -88,13 +88,12 @@ class Posterior(Stepper):
     def coefficients(self, problem: Problem, at_t: Level, at_s: Level, *older: Level) -> PosteriorShares:
         step = Step.between(at_s, at_t, self.coupling)
         # The step to the data takes the estimate itself: nothing of the latent, no noise, no degradation.
-        last = problem.ends(at_s)
         # Converted to the degraded data alpha_s u at once: alpha_s / alpha_t may be well where 1 / alpha_t overflows.
-        conversion = problem.prediction.conversion(at_t, torch.where(last, 0.0, at_s.log_alpha))
-        share = torch.where(last, 1.0, step.posterior.signal)
-        stddev = (torch.where(last, 0.0, self._stddev(step, problem)),) if self.draws_noise(problem) else ()
+        conversion = problem.prediction.conversion(at_t, problem.at_end(at_s, 0.0, at_s.log_alpha))
+        share = problem.at_end(at_s, 1.0, step.posterior.signal)
+        stddev = (problem.at_end(at_s, 0.0, self._stddev(step, problem)),) if self.draws_noise(problem) else ()
         return PosteriorShares(
-            latent=torch.where(last, 0.0, step.posterior.latent) + share * conversion.latent,
+            latent=problem.at_end(at_s, 0.0, step.posterior.latent) + share * conversion.latent,
             output=share * conversion.output,
             stddev=stddev,
         )

@@ -91,7 +91,7 @@ class PredictorCorrector(Stepper):
     @override
     def coefficients(self, problem: Problem, at_t: Level, at_s: Level, *older: Level) -> CorrectedShares:
         # What has become data is left as it is.
-        size = torch.where(problem.ends(at_s), 0.0, torch.full_like(at_s.log_sigma, self.size))
+        size = problem.at_end(at_s, 0.0, torch.full_like(at_s.log_sigma, self.size))
         return CorrectedShares(
             predictor=self.predictor.coefficients(problem, at_t, at_s),
             latent=(-size).exp(),

@@ -36,7 +36,7 @@ NOISY = [name for name in EVERY_PROCESS if name not in SILENT]
 IN_TURN = {"mask": 160, "pixelation": 80}
 # Processes that every stepper is tried on; the whole cross product has them all.
 FAST = ("blurring",)
-LOG_SNR = Variable.LOG_SNR
+LOG_SNR, NOISE = Variable.LOG_SNR, Follow.NOISE
 
 
 def corrected(steps):
@@ -44,7 +44,7 @@ def corrected(steps):
 
 
 # Each with the order that its documentation states.
-NOISELESS = {Posterior(Deterministic()): 1, Heun(): 2, Heun(variable=LOG_SNR): 2}
+NOISELESS = {Posterior(Deterministic()): 1, Heun(): 2, Heun(variable=LOG_SNR): 2, Heun(follow=Follow.EITHER): 2}
 ADDING_NOISE = {Posterior(): 1, Posterior(Eta(0.4)): 1, Posterior(ReverseSDE(0.5)): 1}
 NEEDING_NOISE = {
     Heun(churn=Churn(3.0, latest=0.9)): 2,
@@ -62,7 +62,7 @@ MULTISTEP = {
             order if corrector and variable is Variable.TIME else 2
         )
         for order in (2, 3)
-        for variable in Variable
+        for variable in (Variable.TIME, LOG_SNR)
         for corrector in (True, False)
     },
     Multistep(follow=Follow.EITHER): 2,
@@ -173,16 +173,18 @@ def test_multistep_methods_end_in_an_estimate_from_t_0(stepper, name):
 
 
 @pytest.mark.parametrize("denoise_last", [True, False])
-@pytest.mark.parametrize("variable", Variable)
+@pytest.mark.parametrize(
+    "stepper", [Heun(follow=NOISE), *(Multistep(4, NOISE, variable) for variable in Variable)], ids=str
+)
 @pytest.mark.parametrize("name", ["blurring", "cosine", "edm", "rectified flow"])
-def test_following_the_noise_ends_in_the_data_s_distribution(name, variable, denoise_last):
+def test_following_the_noise_ends_in_the_data_s_distribution(name, stepper, denoise_last):
     times = BalancedGrid(60).times(EVERY_PROCESS[name])
-    stepper = Multistep(order=4, follow=Follow.NOISE, variable=variable)
     sampler = run(stepper, name, times, denoise_last=denoise_last)
     now = torch.zeros(1, dtype=torch.float64)
     true = marginals(sampler.denoiser, now).at(0)
     expected = estimates(sampler.denoiser, true, now) if denoise_last else true
-    assert distribution(sampler).at(-1).distance(expected) < 3e-3
+    # The error of second order in sixty steps, and of higher ones.
+    assert distribution(sampler).at(-1).distance(expected) < (6e-3 if isinstance(stepper, Heun) else 3e-3)
 
 
 def test_churned_steps_end_in_the_estimate_with_churn_s_noise():
@@ -191,7 +193,7 @@ def test_churned_steps_end_in_the_estimate_with_churn_s_noise():
     sampler = run(Heun(churn=Churn(3.0, latest=0.9)), "cosine", times, denoise_last=True)
     problem = Problem(process, sampler.denoiser.prediction, times, denoise_last=True)
     step = sampler.stepper.coefficients(problem, process.at(times[-2:-1]), process.at(times[-1:]))
-    later = step.churned[0].flatten()
+    later = step.churn.later.flatten()
     expected = estimates(sampler.denoiser, marginals(sampler.denoiser, later).at(0), later)
     assert later > times[-2]
     # The latents' own distribution is within 5e-3 of the marginal there.

@@ -19,9 +19,10 @@ from unmelt.degradations import (
     posterior_coefficients,
 )
 from unmelt.samplers import Variable
-from unmelt.samplers.exponential import exponential_step, extrapolation
+from unmelt.samplers.exponential import data_interval, extrapolation
 
 EPS = torch.finfo(torch.float64).eps
+FOLLOWING_DATA = (Variable.TIME, Variable.LOG_SNR)
 # Where the formulas have limits: no noise, no signal, neither.
 FAST = ("heat", "blurring", "rectified flow", "cold", "mask", "linear from 0")
 
@@ -48,7 +49,7 @@ def at(process, *values):
 
 
 def step_of(process, stencil, t, s, **settings):
-    return exponential_step(at(process, *stencil), *at(process, t, s), **settings)
+    return data_interval(*at(process, t, s), len(stencil), **settings).step(*at(process, *stencil))
 
 
 def lagrange(places, j, x):
@@ -84,7 +85,7 @@ def by_quadrature(fade, growth, level, stencil, t, s, eta, variable):
     ends=st.tuples(st.floats(0, 0.65), st.floats(0, 0.65)).filter(lambda pair: abs(pair[0] - pair[1]) > 0.05),
     older=st.lists(st.sampled_from([0.07, 0.11, 0.19, 0.34]), max_size=2, unique=True),
     eta=st.sampled_from([0.0, 0.5, 1.0]),
-    variable=st.sampled_from(Variable),
+    variable=st.sampled_from(FOLLOWING_DATA),
 )
 def test_weights_are_integrals(fade, growth, ends, older, eta, variable):
     s, t = sorted(ends)
@@ -109,7 +110,7 @@ def test_weights_are_integrals(fade, growth, ends, older, eta, variable):
                 assert abs(value - float(expected)) < 1e-12 * size * 200
 
 
-@pytest.mark.parametrize("variable", Variable)
+@pytest.mark.parametrize("variable", FOLLOWING_DATA)
 @pytest.mark.parametrize("name", [pytest.param(n, marks=() if n in FAST else pytest.mark.full) for n in EVERY_PROCESS])
 @pytest.mark.parametrize("times", [(0.6, 0.5, 0.7, 0.85), (1.0, 0.8, None, None), (0.2, 0.0, 0.5, 0.6)])
 @pytest.mark.parametrize("eta", [0.0, 1.0])
@@ -174,7 +175,7 @@ def test_two_places_in_the_log_snr_give_dpm_solver_plus_plus(h, ratio, level):
     assert step.estimates[1].item() == pytest.approx(-line / ratio, **close)
 
 
-@pytest.mark.parametrize("variable", Variable)
+@pytest.mark.parametrize("variable", FOLLOWING_DATA)
 def test_limits(variable):
     """Coefficients without noise, without signal at t, at rest, and all but vanished, in one step."""
     process = Limits()
@@ -221,7 +222,7 @@ class Limits(LinearGaussianProcess):
 def test_at_rest_the_log_snr_leaves_older_estimates_out():
     """Heat's mean never melts; of its estimates nothing is needed, in either variable."""
     process = EVERY_PROCESS["heat"]
-    for variable in Variable:
+    for variable in FOLLOWING_DATA:
         step = step_of(process, (0.6, 0.7), 0.6, 0.5, variable=variable)
         for weight in step.estimates:
             assert weight[0, :, 0, 0].abs().max() < 1e-15

@@ -27,7 +27,7 @@ from unmelt.degradations import (
 )
 from unmelt.models import StandardNormalPrior
 from unmelt.samplers import Follow, Multistep, Posterior, Variable
-from unmelt.samplers.exponential import noise_step
+from unmelt.samplers.exponential import noise_interval
 from unmelt.samplers.stepper import Problem
 
 COSINE = IsotropicDiffusion(SHAPE, CosineSchedule())
@@ -40,7 +40,7 @@ A = mpmath.atan(mpmath.exp(5)) - B
 
 def step_of(process, stencil, t, s, **settings):
     levels = [process.at(torch.tensor(time, dtype=torch.float64)) for time in (*stencil, t, s)]
-    return noise_step(levels[:-2], *levels[-2:], **settings)
+    return noise_interval(*levels[-2:], len(stencil), **settings).step(*levels[:-2])
 
 
 def half_noise(x):
@@ -49,7 +49,11 @@ def half_noise(x):
 
 def quadrature(stencil, t, s, j, variable):
     """alpha_s times the integral of L_j d(sigma / alpha), to 30 digits."""
-    place = half_noise if variable is Variable.LOG_SNR else (lambda x: x)
+    place = {
+        Variable.TIME: lambda x: x,
+        Variable.LOG_SNR: half_noise,
+        Variable.NOISE_RATIO: lambda x: mpmath.exp(half_noise(x)),
+    }[variable]
 
     def lagrange(x):
         value = mpmath.mpf(1)

@@ -49,6 +49,8 @@ FIRST = [
 SECOND = [
     Heun(),
     Heun(variable=LOG_SNR),
+    Heun(follow=Follow.EITHER),
+    *(Heun(follow=Follow.NOISE, variable=variable) for variable in Variable),
     Heun(churn=Churn(5.0, latest=0.9)),
     Heun(eta=1.0),
     Heun(eta=0.5),
@@ -58,6 +60,7 @@ SECOND = [
     Multistep(corrector=False, follow=Follow.EITHER),
     Multistep(follow=Follow.NOISE, variable=TIME),
     Multistep(follow=Follow.NOISE),
+    Multistep(follow=Follow.NOISE, variable=Variable.NOISE_RATIO),
     # Of the distribution, not of a single path.
     Multistep(eta=1.0),
     Multistep(eta=0.5),
@@ -69,6 +72,7 @@ THIRD = [
     Multistep(order=3, follow=Follow.EITHER),
     Multistep(order=3, follow=Follow.NOISE, variable=TIME),
     Multistep(order=3, follow=Follow.NOISE),
+    Multistep(order=3, follow=Follow.NOISE, variable=Variable.NOISE_RATIO),
     Multistep(order=4),
     Multistep(order=4, follow=Follow.NOISE),
 ]

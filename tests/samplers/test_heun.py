@@ -1,15 +1,15 @@
-"""Churn: how much noise is added before a step, when, and back to which time."""
+"""Heun's method beside that of Karras et al. (2022); churn: how much noise is added before a step, when, up to when."""
 
 import math
 
 import pytest
 import torch
 from gaussian_distributions import gaussian_oracle
-from sampler_support import made
+from sampler_support import latents, made
 from zoo import EVERY_PROCESS
 
 from unmelt.degradations import EDMSchedule, IsotropicDiffusion
-from unmelt.samplers import Churn, Heun, UniformGrid
+from unmelt.samplers import Churn, Follow, Heun, UniformGrid
 from unmelt.samplers.stepper import Problem
 
 GRID = UniformGrid(10).times(EVERY_PROCESS["cosine"])
@@ -20,7 +20,35 @@ def shares(process, churn, t, s, steps=10):
     sampler = made(gaussian_oracle(process), Heun(churn=churn), steps)
     problem = Problem(process, sampler.denoiser.prediction, sampler.times, denoise_last=True)
     found = sampler.stepper.coefficients(problem, process.at(t), process.at(s))
-    return found, found.churned[0].flatten()
+    return found, found.churn.later.flatten()
+
+
+@pytest.mark.parametrize("times", [(0.7, 0.4), (1.0, 0.9), (0.4, 0.0)])
+@pytest.mark.parametrize("name", ["cosine", "edm", "blurring"])
+def test_following_the_noise_is_karras_algorithm_1(name, times):
+    """Per coefficient: y = u / alpha moves by the mean of its slopes d = (y - x_hat) / (sigma / alpha) at both ends."""
+    process, (t, s) = EVERY_PROCESS[name], times
+    oracle = gaussian_oracle(process)
+    sampler = made(oracle, Heun(follow=Follow.NOISE), 2)
+    z = latents(shape=process.shape)
+    basis = process.basis
+    (alpha, alpha_s), (sigma, sigma_s) = ([f(time) for time in times] for f in (process.alpha, process.sigma))
+
+    def slope(y, time, alpha, ratio):
+        estimate = oracle(basis.inverse(alpha * y), time)
+        return (y - basis.forward(estimate)) / ratio
+
+    y, ratio, ratio_s = basis.forward(z) / alpha, sigma / alpha, sigma_s / alpha_s
+    d = slope(y, t, alpha, ratio)
+    if s == 0:
+        # What the last step returns is the estimate.
+        expected = oracle(z, t)
+    else:
+        moved = y + (ratio_s - ratio) * d
+        expected = basis.inverse(alpha_s * (y + (ratio_s - ratio) * (d + slope(moved, s, alpha_s, ratio_s)) / 2))
+    size = max(1.0, expected.abs().max().item())
+    # Rounding, by 1 / alpha as large as the noise-to-signal ratio at t = 1, up to 1e5.
+    torch.testing.assert_close(sampler.step(z, t, s), expected, rtol=0, atol=1e-10 * size)
 
 
 @pytest.mark.parametrize("noise", [1.0, 1.007])
@@ -34,8 +62,8 @@ def test_churn_is_karras_algorithm_2(noise, steps):
     before, after = process.sigma(t), process.sigma(churned)
     # Times are found to 2^-30, at rates of the log-SNR of tens.
     torch.testing.assert_close(after, (1 + gamma) * before, rtol=1e-6, atol=0)
-    torch.testing.assert_close(found.spread[0], noise * (after**2 - before**2).sqrt(), rtol=1e-6, atol=0)
-    torch.testing.assert_close(found.fade[0], torch.ones_like(found.fade[0]), rtol=0, atol=0)
+    torch.testing.assert_close(found.churn.spread, noise * (after**2 - before**2).sqrt(), rtol=1e-6, atol=0)
+    torch.testing.assert_close(found.churn.fade, torch.ones_like(found.churn.fade), rtol=0, atol=0)
 
 
 def half_noise(process, t):
@@ -60,7 +88,7 @@ def test_only_steps_within_the_stretch_are_churned_and_none_beyond_t_1():
     found, later = shares(EVERY_PROCESS["cosine"], Churn(3.0, earliest=0.35, latest=0.75), t, GRID[1:])
     churned = (t >= 0.35) & (t <= 0.75)
     assert torch.equal(later > t, churned)
-    assert torch.equal(found.spread[0].flatten() > 0, churned)
-    assert torch.equal(found.fade[0].flatten() < 1, churned)
+    assert torch.equal(found.churn.spread.flatten() > 0, churned)
+    assert torch.equal(found.churn.fade.flatten() < 1, churned)
     t = torch.tensor([1.0, 0.999], dtype=torch.float64)
     assert shares(EVERY_PROCESS["cosine"], Churn(100.0), t, t - 0.1)[1].tolist() == [1.0, 1.0]
