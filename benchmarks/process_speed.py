@@ -9,7 +9,7 @@ Parts:
 * transforms: cosine transform and inverse, beside torch-dct's FFT and two bare matrix products.
 * pairs: the blurred pair (A_t x, A_s x) of a heat dissipation training step, beside six hand-written forms.
 * step: a whole training step of a 4 M parameter U-Net, beside that network's forward and backward pass alone.
-* sampler: steps of five samplers around a network that does nothing, beside a bare loop.
+* sampler: steps of every stepper around a network that does nothing, and the transforms they take, beside a bare loop.
 
 All contenders of a part take turns in this one process, in a new order every round, and medians over many rounds are
 compared, so that a slow spell of the machine hits all alike. The number in brackets is the ratio to the best.
@@ -49,20 +49,44 @@ from unmelt.degradations import (
     HeatDissipation,
     Independent,
     IsotropicDiffusion,
-    LinearGaussianProcess,
     Markov,
     PredictEpsilon,
-    Prediction,
     PredictPreviousLevel,
     PredictX,
 )
 from unmelt.losses import DenoisingLoss
-from unmelt.models import EMA, ConstantStd, DegradedDataPrior, Denoiser, UNet
-from unmelt.samplers import Multistep, Posterior, Sampler, UniformGrid
+from unmelt.models import EMA, ConstantStd, DegradedDataPrior, Denoiser, Prior, UNet
+from unmelt.samplers import (
+    Churn,
+    Follow,
+    Heun,
+    Multistep,
+    Posterior,
+    PredictorCorrector,
+    Sampler,
+    Stepper,
+    UniformGrid,
+)
 
 LARGEST_PAIR_RATIO = 1.5
 LARGEST_SHARE = 0.10
 LARGEST_STEP = 250.0  # microseconds
+STEPPERS: dict[str, Stepper] = {
+    "Markov": Posterior(Markov()),
+    "Deterministic": Posterior(Deterministic()),
+    "multistep 2": Multistep(),
+    "multistep 3": Multistep(order=3),
+    "multistep 4": Multistep(order=4),
+    "multistep 2, uncorrected": Multistep(corrector=False),
+    "noise multistep 2": Multistep(follow=Follow.NOISE),
+    "either multistep 2": Multistep(follow=Follow.EITHER),
+    "stochastic multistep 2": Multistep(eta=1.0),
+    "Heun": Heun(),
+    "noise Heun": Heun(follow=Follow.NOISE),
+    "stochastic Heun": Heun(eta=1.0),
+    "churned Heun": Heun(churn=Churn(10.0)),
+    "predictor-corrector": PredictorCorrector(),
+}
 # Float32 rounding of four matrix products (or FFTs) of up to 256 numbers of size 1, found to be below 5e-6.
 TOLERANCE = 2e-5
 
@@ -265,52 +289,91 @@ def _bare_loop(z: Tensor, steps: int) -> Tensor:
     return z
 
 
-def sampler(seconds: float) -> dict[str, object]:
-    """Time 200 steps of five samplers around a network that does next to nothing."""
-    shape, count, steps = (3, 32, 32), 8, 200
+def _samplers(steps: int, shape: tuple[int, ...]) -> dict[str, tuple[Denoiser, Stepper, Prior | None]]:
+    """Return what to sample with: every stepper of fixed steps on three processes, and two papers' own samplers."""
     heat, isotropic, blurring = (
         HeatDissipation(shape, levels=steps),
         IsotropicDiffusion(shape),
         BlurringDiffusion(shape),
     )
     prior = DegradedDataPrior.fit(heat, torch.rand(64, *shape))
-
-    def around(process: LinearGaussianProcess, prediction: Prediction) -> Denoiser:
-        return Denoiser(_Bounded(), process, prediction=prediction)
-
-    grid, previous = UniformGrid(steps), Posterior(Independent(), ConstantStd(0.0125))
-    samplers = {
-        "IHDM (heat, previous level, Independent)": Sampler(
-            around(heat, PredictPreviousLevel()), previous, grid=grid, prior=prior
-        ),
-        "heat, x, Markov": Sampler(around(heat, PredictX()), Posterior(Markov()), grid=grid, prior=prior),
-        "heat, x, multistep": Sampler(around(heat, PredictX()), Multistep(), grid=grid, prior=prior),
-        "DDPM (isotropic, epsilon, Markov)": Sampler(
-            around(isotropic, PredictEpsilon()), Posterior(Markov()), grid=grid
-        ),
-        "DDIM (isotropic, epsilon, Deterministic)": Sampler(
-            around(isotropic, PredictEpsilon()), Posterior(Deterministic()), grid=grid
-        ),
-        "blurring, epsilon, Markov": Sampler(around(blurring, PredictEpsilon()), Posterior(Markov()), grid=grid),
-        "blurring, epsilon, multistep": Sampler(around(blurring, PredictEpsilon()), Multistep(), grid=grid),
+    denoisers = {
+        "heat, x": (Denoiser(_Bounded(), heat, prediction=PredictX()), prior),
+        "blurring, epsilon": (Denoiser(_Bounded(), blurring, prediction=PredictEpsilon()), None),
+        "isotropic, epsilon": (Denoiser(_Bounded(), isotropic, prediction=PredictEpsilon()), None),
     }
-    contenders = {name: partial(each.sample, count) for name, each in samplers.items()}
+    found: dict[str, tuple[Denoiser, Stepper, Prior | None]] = {
+        f"{process}, {name}": (denoiser, stepper, prior)
+        for process, (denoiser, prior) in denoisers.items()
+        for name, stepper in STEPPERS.items()
+        if not (denoiser.process is heat and getattr(stepper, "follow", None) is Follow.NOISE)
+    }
+    previous = Denoiser(_Bounded(), heat, prediction=PredictPreviousLevel())
+    return found | {"IHDM's own": (previous, Posterior(Independent(), ConstantStd(0.0125)), prior)}
+
+
+def sampler(seconds: float) -> dict[str, object]:
+    """Time 100 steps of each sampler around a network that does next to nothing, and count its transforms."""
+    shape, count, steps = (3, 32, 32), 8, 100
+    contenders: dict[str, Callable[[], object]] = {}
+    transforms: dict[str, float] = {}
+    calls: dict[str, int] = {}
+    for name, (denoiser, stepper, prior) in _samplers(steps, shape).items():
+        made = partial(Sampler, denoiser, stepper, UniformGrid(steps), prior)
+        kept = made()
+        transforms[name], calls[name] = _counted(kept, count)
+        contenders[name] = partial(kept.sample, count)
+        contenders[f"{name}, first run"] = partial(_first_run, made, count)
     contenders["bare loop"] = partial(_bare_loop, torch.randn(count, *shape), steps)
-    times = take_turns(contenders, seconds=2 * seconds)
-    per_step = {name: [value / steps for value in values] for name, values in times.items()}
-    case = {"us per step": summary(per_step)}
-    print_table(
-        f"sampler around a network that does nothing, batch {count} of {shape}, {steps} steps with start and tables:"
-        " us per step",
-        case,
-        scale=1e6,
-        ratios=False,
-    )
-    slowest = max(statistics.median(per_step[name]) for name in samplers) * 1e6
+    times = take_turns(contenders, seconds=4 * seconds)
+    medians = {name: statistics.median(values) * 1e6 for name, values in times.items()}
+    rows = [["", "us per call", "in a first run", "transforms per call"]]
+    for name, number in transforms.items():
+        again, first = (medians[each] / calls[name] for each in (name, f"{name}, first run"))
+        rows.append([name, f"{again:.0f}", f"{first:.0f}", f"{number:.2f}"])
+    rows.append(["bare loop", f"{medians['bare loop'] / steps:.0f}", "", ""])
+    print(f"\nsampler around a network that does nothing, batch {count} of {shape}, {steps} steps")
+    print_rows(rows)
+    print("  A first run makes the coefficients of its steps; later ones, and later batches, find them made.")
+    slowest = max(transforms, key=lambda name: medians[name] / calls[name])
     return {
-        "cases": case,
-        "verdicts": {"slowest": verdict("slowest sampler, us per step", slowest, LARGEST_STEP, form=".0f")},
+        "us per run": summary(times),
+        "calls": calls,
+        "transforms per call": transforms,
+        "verdicts": {
+            "slowest": verdict(
+                f"slowest ({slowest}), us per call", medians[slowest] / calls[slowest], LARGEST_STEP, form=".0f"
+            )
+        },
     }
+
+
+def _first_run(made: Callable[[], Sampler], count: int) -> Tensor:
+    return made().sample(count)
+
+
+def _counted(sampler: Sampler, count: int) -> tuple[float, int]:
+    """Return how many transforms, there and back, a run takes per call of the network, and how many calls it has."""
+    done: list[str] = []
+
+    def count_calls(name: str) -> None:
+        transform = getattr(basis, name)
+
+        def counted(signals: Tensor) -> Tensor:
+            done.append(name)
+            return transform(signals)
+
+        setattr(basis, name, counted)
+
+    basis = sampler.process.basis
+    names = ("analyse", "synthesise")
+    for name in names:
+        count_calls(name)
+    calls = sampler.run(count, keep_path=False).stats.calls
+    for name in names:
+        # The class's own again.
+        delattr(basis, name)
+    return len(done) / calls, calls
 
 
 def _agree(what: str, results: list[Tensor]) -> None:

@@ -161,6 +161,8 @@ OURS: list[Contender] = [
     Ours("DDIM", Posterior(Deterministic())),
     Ours("Heun, t", Heun(), _halved),
     Ours("Heun, log-SNR", Heun(variable=Variable.LOG_SNR), _halved),
+    Ours("noise Heun", Heun(follow=Follow.NOISE), _halved),
+    Ours("either Heun", Heun(follow=Follow.EITHER), _halved),
     Ours("multistep 2, t", Multistep()),
     Ours("multistep 2, log-SNR", Multistep(variable=Variable.LOG_SNR)),
     Ours("multistep 3, t", Multistep(order=3)),
