@@ -17,6 +17,7 @@ from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor, nn
 
 from ..core.checks import check_instance, values_are_readable
+from ..core.randomness import uniform_noise
 
 Condition = Tensor | dict[str, Tensor]
 Batch = Tensor | Sequence[Tensor | dict[str, Tensor]]
@@ -159,7 +160,6 @@ def drop_labels(
     if not 0 <= probability <= 1:
         msg = f"probability must lie in [0, 1], got {probability}: a tenth of the labels is usually dropped"
         raise ValueError(msg)
-    device = labels.device if generator is None else generator.device
     # Uniform in [0, 1): 0 drops none, 1 all.
-    dropped = torch.rand(len(labels), generator=generator, device=device) < probability
-    return torch.where(dropped.to(labels.device), classes, labels)
+    dropped = uniform_noise(labels.shape, device=labels.device, generator=generator) < probability
+    return torch.where(dropped, classes, labels)

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from ..core.checks import check_instance
 from ..core.precision import schedule_dtype
+from ..core.randomness import uniform_noise
 
 # low + (high - low) (k / (L - 1)), and the other ways to write it, are off by at most five roundings, each of half an
 # eps of the largest of the numbers in it, which is at most twice the larger of |low| and |high|.
@@ -152,8 +153,7 @@ class GreyLevels:
             Float32, or float64 where `x` is.
         """
         values = self.on_levels(x)
-        source = values.device if generator is None else generator.device
-        noise = torch.rand(values.shape, generator=generator, device=source, dtype=values.dtype).to(values.device)
+        noise = uniform_noise(values.shape, device=values.device, dtype=values.dtype, generator=generator)
         return values + self.width * (noise - 0.5)
 
     def _value(self, level: Tensor) -> Tensor:

@@ -21,6 +21,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from ...core.checks import check_count
+from ...core.randomness import random_integers
 from ...models.conditions import Condition
 from ...models.denoiser import AbstractDenoiser, HasJacobianDiagonal
 
@@ -151,9 +152,8 @@ class HutchinsonTrace(Trace):
         *,
         generator: torch.Generator | None = None,
     ) -> TraceRule:
-        source = u.device if generator is None else generator.device
-        signs = 2 * torch.randint(2, (self.probes, *u.shape), generator=generator, device=source) - 1
-        signs = signs.to(u.device, u.dtype)
+        bits = random_integers(0, 2, (self.probes, *u.shape), device=u.device, generator=generator)
+        signs = (2 * bits - 1).to(u.dtype)
 
         def evaluate(u_t: Tensor, t: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
             return _quadratic_forms(denoiser, condition, u_t, t, weight, signs)

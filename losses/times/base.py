@@ -22,6 +22,7 @@ from torch import Tensor
 
 from ...core.checks import check_times, values_are_readable
 from ...core.precision import schedule_dtype
+from ...core.randomness import uniform_noise
 from ...degradations import LinearGaussianProcess
 
 
@@ -127,8 +128,8 @@ def uniform_numbers(
     source = generator.device if generator is not None else device
     # On a device without float64 a number just below 1 would be rounded to 1, so it is drawn as coarse as it ends.
     dtype = min(schedule_dtype(source), schedule_dtype(device), key=lambda dtype: dtype.itemsize)
-    drawn = torch.rand(count, generator=generator, device=source, dtype=dtype)
-    return drawn.to(device, schedule_dtype(device))
+    drawn = uniform_noise((count,), device=device, dtype=dtype, generator=generator)
+    return drawn.to(schedule_dtype(device))
 
 
 def largest_below_one(dtype: torch.dtype) -> float:

@@ -11,6 +11,7 @@ from typing_extensions import override
 
 from ...core.checks import check_count
 from ...core.precision import schedule_dtype
+from ...core.randomness import random_integers, uniform_noise
 from ...degradations import LinearGaussianProcess
 from .base import TimeDistribution, TimeSampler, above_zero, checked_times, checked_uniforms
 from .levels import as_level
@@ -40,9 +41,8 @@ class UniformTimes(TimeDistribution, TimeSampler):
     def sample(
         self, batch: int, *, device: torch.device, generator: torch.Generator | None = None
     ) -> Float[Tensor, " batch"]:
-        source = generator.device if generator is not None else device
-        # torch.rand draws from [0, 1): reversed it never gives t = 0, where there is nothing to learn.
-        return (1 - torch.rand(batch, generator=generator, device=source)).to(device, schedule_dtype(device))
+        # Drawn from [0, 1): reversed it never gives t = 0, where there is nothing to learn.
+        return (1 - uniform_noise((batch,), device=device, generator=generator)).to(schedule_dtype(device))
 
 
 @dataclass(frozen=True)
@@ -101,9 +101,9 @@ class LevelTimes(TimeDistribution, TimeSampler):
     def sample(
         self, batch: int, *, device: torch.device, generator: torch.Generator | None = None
     ) -> Float[Tensor, " batch"]:
-        source = generator.device if generator is not None else device
-        drawn = torch.randint(1, self.number_of_levels() + 1, (batch,), generator=generator, device=source)
-        return drawn.to(device, schedule_dtype(device)) / self.number_of_levels()
+        levels = self.number_of_levels()
+        drawn = random_integers(1, levels + 1, (batch,), device=device, generator=generator)
+        return drawn.to(schedule_dtype(device)) / levels
 
 
 def default_times(levels: int | None) -> TimeDistribution:

@@ -17,6 +17,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from ...core.checks import check_not_empty, check_signal
+from ...core.randomness import random_integers
 from ...degradations import Level, LinearGaussianProcess
 from .base import Oracle, blocks
 
@@ -68,9 +69,8 @@ class EmpiricalOracle(Oracle):
 
     @override
     def sample(self, count: int, *, generator: torch.Generator | None = None) -> Float[Tensor, "count ..."]:
-        source = self.mean.device if generator is None else generator.device
-        chosen = torch.randint(len(self.residuals), (count,), generator=generator, device=source)
-        u = self.mean + self.residuals[chosen.to(self.mean.device)].reshape(count, *self.process.shape)
+        chosen = random_integers(0, len(self.residuals), (count,), device=self.mean.device, generator=generator)
+        u = self.mean + self.residuals[chosen].reshape(count, *self.process.shape)
         return self.process.basis.inverse(u)
 
     def _joint(self, u_t: Tensor, at: Level) -> Tensor:

@@ -29,7 +29,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from ...core.checks import broadcast_to, check_instance, check_not_empty, check_signal
-from ...core.randomness import white_noise
+from ...core.randomness import random_integers, white_noise
 from ...degradations import LinearGaussianProcess, SpectralGaussian
 from ...degradations.bases.base import is_isotropic
 from .base import Prior
@@ -146,9 +146,8 @@ class DegradedDataPrior(Prior):
 
     @override
     def sample(self, count: int, *, generator: torch.Generator | None = None) -> Float[Tensor, "count ..."]:
-        source = self.degraded.device if generator is None else generator.device
-        chosen = torch.randint(len(self.degraded), (count,), generator=generator, device=source)
-        images = self.degraded[chosen.to(self.degraded.device)]
+        device = self.degraded.device
+        images = self.degraded[random_integers(0, len(self.degraded), (count,), device=device, generator=generator)]
         noise = white_noise(images.shape, like=images, generator=generator)
         return images + self.process.basis.combine((noise, self.kernel))
 

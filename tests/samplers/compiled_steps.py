@@ -31,12 +31,18 @@ CASES = {
 
 
 def check(function, *arguments):
-    """Check that a function gives the same as one graph; fullgraph=True raises at the first graph break."""
+    """Check that one graph gives the same for batches of all sizes; fullgraph=True raises at the first graph break."""
     torch._dynamo.reset()
-    torch.manual_seed(0)
-    compiled = torch.compile(function, fullgraph=True, backend="eager")(*arguments)
-    torch.manual_seed(0)
-    torch.testing.assert_close(compiled, function(*arguments))
+    compiled = torch.compile(function, fullgraph=True, backend="eager")
+    for batch in (4, 3):
+        rows = [argument[:batch].clone() for argument in arguments]
+        # As a second size would of itself, after tracing everything twice.
+        for argument in rows:
+            torch._dynamo.maybe_mark_dynamic(argument, 0)
+        torch.manual_seed(0)
+        ours = compiled(*rows)
+        torch.manual_seed(0)
+        torch.testing.assert_close(ours, function(*rows))
 
 
 process, prediction, steppers = CASES[sys.argv[1]]

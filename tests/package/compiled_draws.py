@@ -1,0 +1,45 @@
+"""Run by test_compiled_draws.py: everything small that draws or degrades, compiled once for batches of every size."""
+
+import torch
+
+from unmelt.core import white_noise
+from unmelt.degradations import BlurringDiffusion
+from unmelt.losses import Antithetic, LevelTimes, LowDiscrepancy, Stratified, UniformTimes
+from unmelt.models import DegradedDataPrior, GreyLevels, drop_labels
+
+SHAPE = (1, 4, 4)
+PROCESS = BlurringDiffusion(SHAPE)
+PRIOR = DegradedDataPrior.fit(PROCESS, torch.rand(3, *SHAPE))
+TIMES = [UniformTimes(), LevelTimes(7), Stratified(), LowDiscrepancy(), Antithetic()]
+
+
+def images(batch):
+    return torch.rand(batch, *SHAPE)
+
+
+def pixels(batch):
+    return torch.randint(0, 256, (batch, *SHAPE))
+
+
+CASES = [
+    (images, lambda x: white_noise(x.shape, like=x)),
+    (images, lambda x: PROCESS.marginal(x, 0.3).rsample()),
+    (images, lambda x: torch.stack(PROCESS.degrade(x, 0.3, 0.5))),
+    (images, lambda x: PROCESS.sample_path(x, [0.3, 0.5])),
+    (images, lambda x: PRIOR.sample(len(x))),
+    (pixels, lambda x: GreyLevels(256, 0.0, 1.0).dequantise(x)),
+    (lambda batch: torch.arange(batch), lambda labels: drop_labels(labels, 9, 0.3)),
+    *[(images, lambda x, t=t: t.bind(PROCESS).sample(len(x), device=x.device)) for t in TIMES],
+]
+
+for made, function in CASES:
+    torch._dynamo.reset()
+    compiled = torch.compile(function, fullgraph=True, backend="aot_eager")
+    # The second size makes the batch a symbol, the third is met by the same graph.
+    for batch in (4, 3, 5):
+        x, drawn = made(batch), []
+        for call in (compiled, function):
+            torch.manual_seed(0)
+            drawn.append(call(x))
+        assert torch.equal(*drawn)
+print("compiled")
