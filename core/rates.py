@@ -48,6 +48,16 @@ def with_limits(function: Callable[[Tensor], Tensor], t: Float[Tensor, "*batch"]
     return torch.where(value.isnan(), function(nudged_inside(t)), value)
 
 
+def root(square: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+    """Return the square root, NaN below 0, whose gradient at 0, where things stand still, is 0 and not infinite."""
+    return without_gradient_at_zero(square).sqrt()
+
+
+def without_gradient_at_zero(value: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+    """Return `value`, through which no gradient flows where it is 0, not an infinite one or NaN either."""
+    return torch.where(value == 0, 0.0, value)
+
+
 def nudged_inside(t: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
     """Return the times, next to `t` on the side of 1/2, from which limits at `t` are read off."""
     return torch.where(t < 0.5, t + _INWARDS, t - _INWARDS)

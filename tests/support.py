@@ -3,14 +3,17 @@
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional
 
 from unmelt.degradations import (
     BlurringDiffusion,
+    CosineBasis,
     CosineSchedule,
     Deterministic,
     Eta,
     HeatDissipation,
     Independent,
+    LinearGaussianProcess,
     LinearSchedule,
     Markov,
     ReverseSDE,
@@ -57,3 +60,36 @@ class SoftNetwork(nn.Module):
 def refusals(*rows):
     """Parametrise a test over (call, error, words): the call raises the error, whose message has the words."""
     return pytest.mark.parametrize(("call", "error", "words"), rows, ids=[words[:50] for _, _, words in rows])
+
+
+class LearnedHeat(LinearGaussianProcess):
+    """Heat whose rate and noise are parameters; the mean stands still, and its noise with it."""
+
+    def __init__(self, shape=(1, 4, 4)):
+        super().__init__(CosineBasis(shape))
+        self.register_constant("rates", self.basis.laplacian_eigenvalues())
+        self.rate = nn.Parameter(torch.tensor(0.3, dtype=torch.float64))
+        self.log_noise = nn.Parameter(torch.tensor(-2.3, dtype=torch.float64))
+
+    def log_alpha(self, t):
+        return -self.rates * functional.softplus(self.rate) * self.expand_times(t)
+
+    def log_sigma(self, t):
+        return self.log_noise + self.rate * self.rates / (1 + self.rates) * self.expand_times(t)
+
+
+def derivatives(function, parameters, step=1e-5):
+    """Central differences of a function without arguments by each of its parameters, numbers in float64.
+
+    They are off by the step's square times a third derivative, and by 1e-16 of the function's value over the step.
+    """
+    found = []
+    for parameter in parameters:
+        middle, values = parameter.detach().clone(), []
+        for moved in (middle + step, middle - step):
+            with torch.no_grad():
+                parameter.copy_(moved)
+                values.append(function().item())
+                parameter.copy_(middle)
+        found.append((values[0] - values[1]) / (2 * step))
+    return found

@@ -24,9 +24,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ...core.rates import root, without_gradient_at_zero
 from ...degradations import Level, Step
 from ...degradations.level import log_ratio
 from ...models import ReverseStd
+from ..weightings import BoundWeighting
 
 
 class Term(NamedTuple):
@@ -47,9 +49,11 @@ class Term(NamedTuple):
 
 def step_term(step: Step, reverse_std: ReverseStd) -> Term:
     """Return the term of one step: a Kullback-Leibler divergence in nats."""
-    stddev = reverse_std.stddev(step)
-    signal = step.posterior.signal
-    ratio = log_ratio(step.posterior.stddev.log(), stddev.log())
+    # Of a coefficient that the step leaves alone all are 0, and stay 0 as a learned process changes.
+    signal, posterior, stddev = map(
+        without_gradient_at_zero, (step.posterior.signal, step.posterior.stddev, reverse_std.stddev(step))
+    )
+    ratio = log_ratio(posterior.log(), stddev.log())
     return Term(
         at_t=step.at_t,
         log_alpha=step.at_s.log_alpha,
@@ -60,7 +64,7 @@ def step_term(step: Step, reverse_std: ReverseStd) -> Term:
 
 def rate_term(at: Level) -> Term:
     """Return the bound's integrand at a level: nats per unit of time."""
-    speed = (-at.process.log_snr_rate(at.t) / 2).sqrt()
+    speed = root(BoundWeighting().weight(at))
     # Without signal there is nothing left to lose, however fast the log-SNR falls.
     scale = torch.where(at.log_alpha == -torch.inf, 0.0, speed * (-at.log_sigma).exp())
     return Term(at_t=at, log_alpha=at.log_alpha, scale=scale, excess=torch.zeros_like(scale))

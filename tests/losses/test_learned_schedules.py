@@ -1,0 +1,58 @@
+"""Gradients by the parameters of a process, some of whose coefficients stand still."""
+
+import math
+
+import pytest
+import torch
+from problems import Wobbly
+from support import LearnedHeat, derivatives, seeded
+from weighting_cases import ALL
+
+from unmelt.degradations import Eta, Independent, Markov, PredictEpsilon, PredictX, ReverseSDE
+from unmelt.losses import ELBO, BoundWeighting, DenoisingLoss, FrequencyWeighting, PowerLawWeighting, SimpleWeighting
+from unmelt.models import ConstantStd, DegradedDataPrior, Denoiser, ForwardStd
+from unmelt.testing.strategies import random_images
+
+WEIGHTINGS = {
+    "own": SimpleWeighting(),
+    **{name: weighting for name, (weighting, _) in ALL.items()},
+    "power law": PowerLawWeighting(1.0, BoundWeighting()),
+    "some frequencies": FrequencyWeighting(BoundWeighting(), torch.tensor([0.0, 1.0, 1.0, 2.0])),
+}
+BOUNDS = {
+    "Markov": {"coupling": Markov(), "steps": 5},
+    "independent": {"coupling": Independent(), "steps": 5},
+    "eta": {"coupling": Eta(0.5), "steps": 5},
+    "reverse SDE": {"coupling": ReverseSDE(0.5), "steps": 5},
+    "forward width": {"coupling": Eta(0.5), "reverse_std": ForwardStd(), "steps": 5},
+    "constant width": {"coupling": Independent(), "reverse_std": ConstantStd(0.1), "steps": 5},
+    "continuous": {"steps": math.inf},
+}
+
+
+def denoiser_of(process, prediction):
+    return Denoiser(Wobbly().double(), process, prediction=prediction)
+
+
+def check_gradient(process, objective):
+    """Differences are off by 1e-10 of what a third derivative makes of the value, and by 1e-11 of the value."""
+    parameters = list(process.parameters())
+    gradients = [gradient.item() for gradient in torch.autograd.grad(objective(), parameters)]
+    assert gradients == pytest.approx(derivatives(objective, parameters), rel=1e-6, abs=1e-6)
+
+
+@pytest.mark.parametrize("prediction", [PredictX(), PredictEpsilon()], ids=["x", "epsilon"])
+@pytest.mark.parametrize("weighting", WEIGHTINGS.values(), ids=WEIGHTINGS.keys())
+def test_weighted_losses_have_their_gradient(weighting, prediction):
+    process = LearnedHeat()
+    loss, x = DenoisingLoss(denoiser_of(process, prediction), weighting=weighting), random_images(process.shape)
+    check_gradient(process, lambda: loss(x, generator=seeded()).sum())
+
+
+@pytest.mark.parametrize("settings", BOUNDS.values(), ids=BOUNDS.keys())
+def test_bounds_have_their_gradient(settings):
+    process = LearnedHeat()
+    x = random_images(process.shape)
+    prior = DegradedDataPrior.fit(process, x, stddev=0.1)
+    bound = ELBO(denoiser_of(process, PredictX()), prior=prior, first=0.01, **settings)
+    check_gradient(process, lambda: bound(x, generator=seeded()).total.sum())
