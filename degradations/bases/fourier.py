@@ -77,7 +77,8 @@ class FourierBasis(SeparableBasis):
         parts = u / _weights(u)
         zero = torch.zeros_like(u[..., :1])
         last = [zero] if size % 2 == 0 else []
-        parts = torch.cat([parts[..., :1], zero, parts[..., 1:], *last], -1)
+        # Joined tensors may keep their order in memory, while a complex number's two parts have to lie side by side.
+        parts = torch.cat([parts[..., :1], zero, parts[..., 1:], *last], -1).contiguous()
         return torch.fft.irfft(torch.view_as_complex(parts.unflatten(-1, (-1, 2))), n=size, norm="ortho")
 
 

@@ -1,6 +1,7 @@
 """What holds for every basis. What is special to one is tested in bases/."""
 
 import copy
+import itertools
 import math
 import pickle
 
@@ -114,6 +115,19 @@ def test_transforms_leave_their_argument_and_take_any_leading_axes(make):
         for i, j in ((0, 0), (1, 2)):
             torch.testing.assert_close(transform(x[i, j]), together[i, j], rtol=0, atol=1e-14)
     torch.testing.assert_close(x, kept, rtol=0, atol=0)
+
+
+# Short axes are matrix products, an axis of 130 an FFT.
+@pytest.mark.parametrize("shape", [(2, 3, 4), (2, 3, 130)], ids=str)
+@every_basis
+def test_signals_may_lie_in_memory_in_any_order(make, shape):
+    basis = make(shape)
+    x = random_images(basis.shape, batch=3)
+    for transform in (basis.forward, basis.inverse):
+        expected = transform(x)
+        for order in itertools.permutations(range(x.ndim)):
+            stored = x.permute(order).contiguous().permute([order.index(axis) for axis in range(x.ndim)])
+            torch.testing.assert_close(transform(stored), expected, rtol=0, atol=tolerance(x.dtype, basis.shape))
 
 
 @every_basis
