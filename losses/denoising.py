@@ -39,7 +39,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ..core.checks import check_instance, check_signal
+from ..core.checks import check_instance, check_not_empty, check_signal
 from ..core.precision import to_compute_dtype
 from ..core.randomness import white_noise
 from ..degradations.process import Time
@@ -113,11 +113,12 @@ class DenoisingLoss(nn.Module):
 
         Raises:
             TypeError: `x` is not floating-point.
-            ValueError: a shape is wrong, a time lies outside [0, 1], or the weight of its error is not finite at a time
-                (where values are readable; elsewhere the loss is not).
+            ValueError: `x` holds no example, a shape is wrong, a time lies outside [0, 1], or the weight of its error
+                is not finite at a time (where values are readable; elsewhere the loss is not).
         """
         process, prediction = self.denoiser.process, self.denoiser.prediction
         check_signal("x", x, process.shape)
+        check_not_empty("x", x, "a loss")
         check_rows("condition", condition, len(x))
         drawn = self.times.sample(len(x), device=x.device, generator=generator) if t is None else t
         at = process.at(drawn, batch=len(x)).expand(len(x))

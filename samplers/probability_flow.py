@@ -161,7 +161,7 @@ def solve(
         ValueError: a rate is not finite.
         RuntimeError: the tolerances cannot be met, or not within the field's `most_calls`.
     """
-    if start == stop:
+    if start == stop or len(state[0]) == 0:
         return state
     try:
         from torchdiffeq import odeint  # noqa: PLC0415  # an extra, wanted only here

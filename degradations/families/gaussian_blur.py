@@ -118,7 +118,7 @@ class GaussianBlur(LinearGaussianProcess):
             alike = plane[0] == plane[1] and self.anisotropy[0] == self.anisotropy[1]
             columns = rows if alike else self._blur_matrices(1, checked, x.dtype)
             rows = self.noise.log_alpha(checked).exp().to(x.dtype)[:, None, None] * rows
-            pairs = zip(rows.split(len(x)), columns.split(len(x)), strict=True)
+            pairs = zip(rows.chunk(len(times)), columns.chunk(len(times)), strict=True)
             return tuple(_multiply_sides(left, x, right) for left, right in pairs)
 
     def _blur_matrices(self, axis: int, t: Tensor, dtype: torch.dtype) -> Tensor:

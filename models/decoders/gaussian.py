@@ -65,7 +65,7 @@ class GaussianDecoder(Decoder):
         # 1 / s from the log of s: where almost no signal is left s overflows, and the term is 0.
         terms = (error * (-log_stddev).exp()).square() / 2 + log_stddev
         constant = math.log(2 * math.pi) / 2 - (math.log(self.grey_levels.width) if self.grey_levels else 0.0)
-        return terms.flatten(1).sum(1) + constant * error[0].numel()
+        return terms.flatten(1).sum(1) + constant * math.prod(self.process.shape)
 
     @override
     def fitted(self, x: Float[Tensor, "batch ..."], x_hat: Float[Tensor, "batch ..."]) -> Decoder:

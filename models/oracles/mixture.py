@@ -14,7 +14,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from ...core.checks import check_not_negative, values_are_readable
-from ...core.randomness import white_noise
+from ...core.randomness import uniform_noise, white_noise
 from ...degradations import Level, LinearGaussianProcess
 from .base import Oracle, blocks
 
@@ -80,10 +80,10 @@ class MixtureOracle(Oracle):
 
     @override
     def sample(self, count: int, *, generator: torch.Generator | None = None) -> Float[Tensor, "count ..."]:
-        weights = self.log_weights.exp()
-        source = weights.device if generator is None else generator.device
-        chosen = torch.multinomial(weights.to(source), count, replacement=True, generator=generator)
-        chosen = chosen.to(weights.device)
+        ends, device = self.log_weights.exp().cumsum(0), self.means.device
+        place = uniform_noise((count,), device=device, dtype=ends.dtype, generator=generator)
+        # The sum of all weights is 1 but for rounding.
+        chosen = torch.searchsorted(ends[:-1], place, right=True)
         noise = white_noise((count, *self.process.shape), like=self.means, generator=generator)
         return self.process.basis.inverse(self.means[chosen] + self.variances[chosen].sqrt() * noise)
 

@@ -109,6 +109,7 @@ LOSSES = [
         ValueError,
         r"condition must have one entry for each of 2 rows",
     ),
+    (lambda: loss()(X[:0]), ValueError, "x holds no example: a loss needs at least one"),
     (lambda: DenoisingLoss(HEAT), TypeError, "denoiser must be an AbstractDenoiser"),
     (lambda: loss(weighting=PredictX()), TypeError, "weighting must be a Weighting"),
     (lambda: loss(times=0.5), TypeError, "times must be a TimeDistribution"),
