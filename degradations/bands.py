@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from .bases import EigenBasis, HaarBasis, SeparableBasis
+from .bases import EigenBasis, HaarBasis, LaplacianBasis
 from .process import LinearGaussianProcess
 
 # Bands of frequencies in a map, coefficients of each that are looked at, and times that tell which last longest.
@@ -57,11 +57,11 @@ def log_snr_along(process: LinearGaussianProcess, times: Float[Tensor, " times"]
     """Return the log-SNR over time of the frequencies along one axis, at the lowest frequency of all others.
 
     Args:
-        process: a process in a cosine, sine or Fourier basis.
+        process: a process in a cosine, sine, Fourier or Hartley basis.
         times: times in [0, 1], (times,).
         axis: which of the transformed axes, 0 being the first.
     """
-    assert isinstance(process.basis, SeparableBasis)
+    assert isinstance(process.basis, LaplacianBasis)
     frequency = process.basis.axis_eigenvalues()[axis].sqrt() / (2 * torch.pi)
     place = torch.zeros(len(frequency), len(process.shape), dtype=torch.long)
     place[:, axis - process.basis.axes] = torch.arange(len(frequency))
@@ -87,7 +87,7 @@ def _log_snr_of(process: LinearGaussianProcess, coefficients: Tensor, times: Ten
 def _positions(process: LinearGaussianProcess) -> tuple[str, Tensor]:
     """Return what bands are made of, a number for each coefficient, flattened."""
     basis = process.basis
-    if isinstance(basis, SeparableBasis):
+    if isinstance(basis, LaplacianBasis):
         frequency = basis.laplacian_eigenvalues().sqrt() / (2 * torch.pi)
         return "frequency (cycles per pixel)", frequency.expand(process.shape).flatten().mul(1e6).round().div(1e6)
     if isinstance(basis, HaarBasis):

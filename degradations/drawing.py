@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from .bands import Bands, log_snr_along, log_snr_bands
-from .bases import SeparableBasis
+from .bases import LaplacianBasis
 from .process import LinearGaussianProcess
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ def draw_process(process: LinearGaussianProcess, image: Float[Tensor, "..."], *,
 def _maps(process: LinearGaussianProcess, times: Tensor) -> dict[str, Bands]:
     """Return one map of all frequencies, or one for each direction if these differ in an image."""
     basis = process.basis
-    if isinstance(basis, SeparableBasis) and basis.axes == 2:
+    if isinstance(basis, LaplacianBasis) and basis.axes == 2:
         down, across = (log_snr_along(process, times, axis) for axis in (0, 1))
         if not _alike(down, across):
             return {"detail up and down": down, "detail across": across}

@@ -20,7 +20,7 @@ from typing_extensions import override
 from ..core.checks import Shape, check_instance, check_number
 from ..core.configuration import FromData
 from ..core.makers import made
-from .bases import Basis, FourierBasis, SeparableBasis
+from .bases import Basis, FourierBasis, LaplacianBasis
 from .spectra import DataSpectrum
 
 
@@ -132,7 +132,7 @@ class FlippedSNR(NoiseSpectrum):
     @override
     def variances(self, shape: Shape) -> NoiseVariances:
         spectrum = _known(self.spectrum)
-        basis = check_instance("spectrum.basis", spectrum.basis, SeparableBasis, "such as FourierBasis(shape)")
+        basis = check_instance("spectrum.basis", spectrum.basis, LaplacianBasis, "such as FourierBasis(shape)")
         variance = spectrum.require_variance()
         order = basis.laplacian_eigenvalues().flatten().argsort(stable=True).to(variance.device)
         flat = variance.flatten(-basis.axes)

@@ -6,6 +6,8 @@ from .cosine import CosineBasis
 from .eigen import EigenBasis
 from .fourier import FourierBasis
 from .haar import HaarBasis
+from .hartley import HartleyBasis
+from .laplacian import LaplacianBasis
 from .matrix import MatrixBasis
 from .pca import FittedPCA, PCABasis
 from .pixel import PixelBasis
@@ -20,6 +22,8 @@ __all__ = [
     "FittedPCA",
     "FourierBasis",
     "HaarBasis",
+    "HartleyBasis",
+    "LaplacianBasis",
     "MatrixBasis",
     "PCABasis",
     "PixelBasis",

@@ -1,7 +1,10 @@
-"""Which axes of a signal a basis transforms, and matrix products along one of them."""
+"""Which axes of a signal a basis transforms, matrix products along one of them, and tables made of one for each."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -32,3 +35,11 @@ def multiply_axis(matrix: Float[Tensor, "n n"], x: Float[Tensor, "..."], axis: i
     if axis == -2:
         return matrix @ x
     return (matrix @ x.flatten(-2)).unflatten(-1, x.shape[-2:])
+
+
+def outer_sum(tables: Iterable[Float[Tensor, " _"]]) -> Float[Tensor, "..."]:
+    """Return the sums of one number of each table, (size of the first, size of the second, ...), float64."""
+    total = torch.zeros((), dtype=torch.float64)
+    for table in tables:
+        total = total[..., None] + table
+    return total

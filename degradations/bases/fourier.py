@@ -7,7 +7,8 @@ For an axis of N pixels, frequency k = 1 .. (N-1) // 2 and pixel i,
 and for even N one more, V[i, N-1] = sqrt(1 / N) (-1)^i, of frequency N / 2. The continuous Laplacian's eigenvalue of
 frequency k, in units of pixel^-2, is -(2 pi k / N)^2. It is the same for sine and cosine, so that a diagonal operator
 whose coefficients depend on k alone commutes with shifts: it is a circular convolution. Over several axes the basis is
-the tensor product of real bases.
+the product of these, not one of plane waves: cos(k i) cos(l j) is a sum of the waves in the directions (k, l) and
+(k, -l), so what is diagonal here treats both alike. For a direction other than the axes' see `HartleyBasis`.
 """
 
 from __future__ import annotations
@@ -40,7 +41,9 @@ def fourier_matrix(size: int) -> Float[Tensor, "size size"]:
 
 
 class FourierBasis(SeparableBasis):
-    """Real orthonormal Fourier basis over the last one, two or three axes; leading axes (channels) are left alone.
+    """A real orthonormal Fourier basis along each of the last one, two or three axes; leading axes are left alone.
+
+    It holds blurs that are symmetric along each axis apart. Slanted ones need plane waves: `HartleyBasis`.
 
     Args:
         shape: shape of one signal, such as (3, 32, 32); the transformed axes may differ in size.

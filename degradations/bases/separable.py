@@ -14,15 +14,18 @@ from typing import ClassVar
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 from typing_extensions import override
 
-from .axes import multiply_axis, trailing_axes
-from .base import Basis
+from .axes import multiply_axis
+from .laplacian import LaplacianBasis
 
 
-class SeparableBasis(Basis):
+class SeparableBasis(LaplacianBasis):
     """One orthonormal transform along each of the last one, two or three axes; leading axes are left alone.
+
+    Operators that are diagonal in it treat a plane wave and its mirror images along single axes alike: a blur must be
+    symmetric along each axis apart, and cannot be slanted (`HartleyBasis` holds those).
 
     Short axes are multiplied by a table, longer ones than `longest_matrix_axis` take a fast Fourier transform. A
     subclass writes the matrix and the eigenvalues of an axis of any size, and the fast transform and its inverse.
@@ -41,8 +44,7 @@ class SeparableBasis(Basis):
     longest_matrix_axis: ClassVar[int]
 
     def __init__(self, shape: Sequence[int], axes: int | None = None) -> None:
-        super().__init__(shape)
-        self.axes = trailing_axes(self.shape, axes)
+        super().__init__(shape, axes)
         for size in set(self.shape[-self.axes :]):
             if size <= self.longest_matrix_axis:
                 matrix = self.matrix_of(size)
@@ -70,19 +72,8 @@ class SeparableBasis(Basis):
         """Return V u along the last axis, by FFT."""
 
     @override
-    def agrees_with(self, other: nn.Module) -> bool:
-        return super().agrees_with(other) and isinstance(other, SeparableBasis) and self.axes == other.axes
-
     def axis_eigenvalues(self) -> list[Float[Tensor, " size"]]:
-        """Return, for each transformed axis, the float64 eigenvalues of -d^2/dx^2 in pixel^-2."""
         return [self.eigenvalues_of(size) for size in self.shape[-self.axes :]]
-
-    def laplacian_eigenvalues(self) -> Float[Tensor, "..."]:
-        """Return the sum over axes of their eigenvalues in pixel^-2, float64, of the transformed axes' shape."""
-        total = torch.zeros((), dtype=torch.float64)
-        for eigenvalues in self.axis_eigenvalues():
-            total = total[..., None] + eigenvalues
-        return total
 
     def axis_matrix(self, size: int, dtype: torch.dtype) -> Float[Tensor, "size size"]:
         """Return V^T of an axis of `size` pixels, frequency by pixel, in float64 or float32 as `dtype` says."""

@@ -15,10 +15,10 @@ from ...core.constants import ConstantModule
 from ...degradations import (
     Basis,
     EigenBasis,
+    LaplacianBasis,
     Level,
     LinearGaussianProcess,
     Prediction,
-    SeparableBasis,
 )
 from .base import Weighting
 from .simple import SimpleWeighting
@@ -87,9 +87,9 @@ class FrequencyWeighting(ConstantModule, Weighting):
 class PowerLawWeighting(Weighting):
     """Another weighting times (lambda_k + lambda_1)^exponent over its mean, lambda being the basis's eigenvalues.
 
-    lambda_1 is the least positive eigenvalue; it keeps the weight of the constant finite. In a cosine, sine or Fourier
-    basis eigenvalues are squared frequencies, (2 pi f)^2 in pixel^-2: natural images, of variance about f^-2, are
-    weighed evenly by exponent 1. A loss binds it to its process.
+    lambda_1 is the least positive eigenvalue; it keeps the weight of the constant finite. In a cosine, sine, Fourier or
+    Hartley basis eigenvalues are squared frequencies, (2 pi f)^2 in pixel^-2: natural images, of variance about f^-2,
+    are weighed evenly by exponent 1. A loss binds it to its process.
 
     Attributes:
         exponent: power of the eigenvalue; positive ones stress fine detail.
@@ -126,13 +126,13 @@ class PowerLawWeighting(Weighting):
 
 def _eigenvalues(basis: Basis) -> Tensor:
     """Return the basis's eigenvalues on the CPU, of its transformed axes' shape."""
-    if not isinstance(basis, (SeparableBasis, EigenBasis)):
+    if not isinstance(basis, (LaplacianBasis, EigenBasis)):
         msg = (
-            f"a power law needs eigenvalues, which {type(basis).__name__} does not have: use a cosine, sine, Fourier or"
-            " eigenbasis, or pass factors to FrequencyWeighting"
+            f"a power law needs eigenvalues, which {type(basis).__name__} does not have: use a cosine, sine, Fourier,"
+            " Hartley or eigenbasis, or pass factors to FrequencyWeighting"
         )
         raise TypeError(msg)
-    values = basis.laplacian_eigenvalues() if isinstance(basis, SeparableBasis) else basis.eigenvalues()
+    values = basis.laplacian_eigenvalues() if isinstance(basis, LaplacianBasis) else basis.eigenvalues()
     values = values.detach().to("cpu", torch.float64)
     # A graph's Laplacian has the eigenvalue 0 up to the rounding of its decomposition.
     values = torch.where(values.abs() <= 1e-12 * values.abs().max(), 0.0, values)

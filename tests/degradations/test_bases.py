@@ -16,6 +16,7 @@ from unmelt.degradations.bases import (
     EigenBasis,
     FourierBasis,
     HaarBasis,
+    HartleyBasis,
     MatrixBasis,
     PCABasis,
     PixelBasis,
@@ -59,6 +60,7 @@ MAKERS = {
     "cosine by FFT": FastCosineBasis,
     "sine by FFT": FastSineBasis,
     "Fourier by FFT": FastFourierBasis,
+    "Hartley": HartleyBasis,
     "Haar": lambda shape: HaarBasis((shape[0], 2 * shape[1], 2 * shape[2])),
     "matrix": lambda shape: MatrixBasis(shape, rotation(shape[1] * shape[2])),
     "eigen": lambda shape: EigenBasis(shape, square(shape[2]) + square(shape[2]).T),
@@ -128,6 +130,17 @@ def test_signals_may_lie_in_memory_in_any_order(make, shape):
         for order in itertools.permutations(range(x.ndim)):
             stored = x.permute(order).contiguous().permute([order.index(axis) for axis in range(x.ndim)])
             torch.testing.assert_close(transform(stored), expected, rtol=0, atol=tolerance(x.dtype, basis.shape))
+
+
+@every_basis
+def test_the_order_of_axes_in_memory_does_not_matter(make):
+    basis = make((3, 5, 6))
+    x = random_images(basis.shape)
+    for transform in (basis.forward, basis.inverse):
+        expected = transform(x)
+        for order in itertools.permutations(range(4)):
+            kept = x.permute(order).contiguous().permute([order.index(axis) for axis in range(4)])
+            torch.testing.assert_close(transform(kept), expected, rtol=0, atol=1e-14)
 
 
 @every_basis

@@ -25,6 +25,7 @@ from unmelt.degradations import (
     GeometricNoise,
     GivenVariance,
     GraphHeat,
+    HartleyBasis,
     HeatDissipation,
     HeatFlow,
     LinearGaussianProcess,
@@ -282,9 +283,10 @@ def test_flipped_snr_turns_the_order_of_frequencies_around():
     np.testing.assert_allclose(ours, plain[:, ::-1], rtol=1e-12)
 
 
-def test_flipping_twice_is_white_noise():
+@pytest.mark.parametrize("basis", [FourierBasis, HartleyBasis])
+def test_flipping_twice_is_white_noise(basis):
     """A palindrome is its own mirror image: with the same variance at both ends the noise stays white."""
-    spectrum = estimate_spectrum(FourierBasis(SHAPE), natural())
+    spectrum = estimate_spectrum(basis(SHAPE), natural())
     flat = type(spectrum)(spectrum.basis, spectrum.mean, torch.full_like(spectrum.variance, 0.3), spectrum.count)
     assert not SpectralDiffusion(SHAPE, FlippedSNR(flat)).log_noise.any()
 

@@ -28,6 +28,7 @@ from unmelt.degradations import (
     GivenVariance,
     GraphHeat,
     HaarBasis,
+    HartleyBasis,
     HeatDissipation,
     HeatFlow,
     Independent,
@@ -334,7 +335,7 @@ def still():
     (
         lambda: SpectralDiffusion(SHAPE, FlippedSNR(still())),
         TypeError,
-        "spectrum.basis must be a SeparableBasis.*got PixelBasis",
+        "spectrum.basis must be a LaplacianBasis.*got PixelBasis",
     ),
     (
         lambda: SpectralDiffusion((1, 4), EqualSNR(spectrum_of(PixelBasis(SHAPE)))),
@@ -388,7 +389,7 @@ def still():
     # shapes and axes
     *(
         (lambda b=b, a=a: b((3, 4, 4), a), ValueError, f"axes must be between 1 and 3.*got {a}$")
-        for b in (CosineBasis, SineBasis, FourierBasis, HaarBasis)
+        for b in (CosineBasis, SineBasis, FourierBasis, HaarBasis, HartleyBasis)
         for a in (0, 4, -1)
     ),
     (

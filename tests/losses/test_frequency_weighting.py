@@ -11,6 +11,7 @@ from unmelt.degradations import (
     ChangedBasis,
     CosineBasis,
     EigenBasis,
+    HartleyBasis,
     IsotropicDiffusion,
     PredictX,
 )
@@ -86,6 +87,12 @@ class TestFrequencies:
         factors = PowerLawWeighting(1.0, SimpleWeighting()).bind(on(basis)).factors
         # The path's eigenvalues are 0, 1 and 3: plus 1, over their mean.
         expected = torch.tensor([1.0, 2, 4], dtype=torch.float64) * 3 / 7
+        torch.testing.assert_close(factors, expected, rtol=1e-12, atol=0)
+
+    def test_a_power_law_of_plane_waves_weighs_each_by_its_frequency(self):
+        factors = PowerLawWeighting(1.0, SimpleWeighting()).bind(on(HartleyBasis((2, 1, 4)))).factors
+        # Frequencies 0, 1, 2, 1 in quarters of a turn per pixel: their squares plus 1, over the mean.
+        expected = torch.tensor([[1.0, 2, 5, 2]], dtype=torch.float64) * 4 / 10
         torch.testing.assert_close(factors, expected, rtol=1e-12, atol=0)
 
     def test_factors_follow_the_loss_and_stay_out_of_checkpoints(self):

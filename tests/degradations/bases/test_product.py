@@ -10,6 +10,7 @@ from unmelt.degradations.bases import (
     CosineBasis,
     FourierBasis,
     HaarBasis,
+    HartleyBasis,
     MatrixBasis,
     PixelBasis,
     ProductBasis,
@@ -18,7 +19,7 @@ from unmelt.degradations.bases import (
 )
 from unmelt.testing.strategies import random_images
 
-FACTORS = [PixelBasis, CosineBasis, SineBasis, FourierBasis, HaarBasis]
+FACTORS = [PixelBasis, CosineBasis, SineBasis, FourierBasis, HaarBasis, HartleyBasis]
 
 
 @st.composite
