@@ -30,6 +30,7 @@ from .couplings import (
 from .families import (
     BlurringDiffusion,
     ColdBlur,
+    DirectionalBlur,
     GaussianBlur,
     GraphHeat,
     HeatDissipation,
@@ -99,6 +100,7 @@ __all__ = [
     "Coupling",
     "DataSpectrum",
     "Deterministic",
+    "DirectionalBlur",
     "EDMSchedule",
     "EigenBasis",
     "EqualSNR",

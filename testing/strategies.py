@@ -31,6 +31,7 @@ from ..degradations import (
     CosineSchedule,
     Coupling,
     Deterministic,
+    DirectionalBlur,
     EDMSchedule,
     Eta,
     FourierBasis,
@@ -246,6 +247,15 @@ def _blur(shape: Shape) -> st.SearchStrategy[LinearGaussianProcess]:
     )
 
 
+def _directional(shape: Shape) -> st.SearchStrategy[LinearGaussianProcess]:
+    """Draw blurs at any angle; where there is no plane to turn in, other blurs."""
+    if len(shape) < 3:
+        return _blur(shape)
+    blurs = st.builds(SineBlur, st.floats(0.1, 1.0), st.sampled_from((1.0, 2.0)))
+    angles, across = st.floats(-180.0, 180.0), st.floats(0.0, 1.0)
+    return st.builds(DirectionalBlur, st.just(shape), angle=angles, across=across, blur=blurs, noise=schedules())
+
+
 def _fading(shape: Shape) -> st.SearchStrategy[LinearGaussianProcess]:
     """Draw fading orders that leave something of every coefficient until t = 1."""
 
@@ -287,6 +297,7 @@ def _preserving(shape: Shape) -> st.SearchStrategy[LinearGaussianProcess]:
 FAMILIES: dict[str, Callable[[Shape], st.SearchStrategy[LinearGaussianProcess]]] = {
     "blur": _blur,
     "blurring": _blurring,
+    "directional": _directional,
     "fading": _fading,
     "graph": _graph,
     "heat": _heat,

@@ -2,6 +2,7 @@
 
 from .blurring import BlurringDiffusion
 from .cold import ColdBlur
+from .directional_blur import DirectionalBlur
 from .gaussian_blur import GaussianBlur
 from .graph_heat import GraphHeat
 from .heat import HeatDissipation
@@ -17,6 +18,7 @@ from .variance_preserving_blur import VariancePreservingBlur
 __all__ = [
     "BlurringDiffusion",
     "ColdBlur",
+    "DirectionalBlur",
     "GaussianBlur",
     "GraphHeat",
     "HeatDissipation",

@@ -21,6 +21,7 @@ from ...core.checks import check_instance, check_number, check_signal
 from ...core.configuration import FromData
 from ...core.precision import full_precision, to_compute_dtype
 from ..bases import CosineBasis, SeparableBasis
+from ..bases.axes import outer_sum
 from ..level import Level
 from ..process import LinearGaussianProcess, Time
 from ..schedules import Schedule
@@ -39,7 +40,7 @@ class GaussianBlur(LinearGaussianProcess):
             0 leaves an axis sharp. None blurs all alike.
         min_scale: d_min in [0, 1], what blurring leaves of the highest frequencies.
         boundary: the basis, hence what happens at the edges: `CosineBasis` reflects (no heat leaves), `SineBasis`
-            holds them at 0, `FourierBasis` is periodic.
+            holds them at 0, `FourierBasis` is periodic. For another direction than the axes' see `DirectionalBlur`.
 
     Raises:
         ValueError: anisotropy has the wrong length, a negative or infinite entry, or only zeros; or min_scale lies
@@ -65,11 +66,10 @@ class GaussianBlur(LinearGaussianProcess):
         check_number("min_scale", min_scale, "[0, 1]", "0 lets blurring take all, 1 does not blur at all")
         self.noise, self.min_scale, self.levels = noise, min_scale, self.blur.levels
         self.anisotropy = _relative_widths(anisotropy, basis.axes)
-        total = torch.zeros((), dtype=torch.float64)
-        for axis, (width, eigenvalues) in enumerate(zip(self.anisotropy, basis.axis_eigenvalues(), strict=True)):
-            self.register_constant(f"axis_eigenvalues_{axis}", width**2 * eigenvalues)
-            total = total[..., None] + width**2 * eigenvalues
-        self.register_constant("eigenvalues", total)
+        rates = [width**2 * rate for width, rate in zip(self.anisotropy, basis.axis_eigenvalues(), strict=True)]
+        for axis, rate in enumerate(rates):
+            self.register_constant(f"axis_eigenvalues_{axis}", rate)
+        self.register_constant("eigenvalues", outer_sum(rates))
 
     @override
     def extra_repr(self) -> str:
