@@ -28,6 +28,7 @@ from unmelt.degradations import (
     ColdBlur,
     CosineBasis,
     DataSpectrum,
+    DirectionalBlur,
     EqualSNR,
     FlippedSNR,
     FourierBasis,
@@ -97,6 +98,7 @@ def families() -> dict[str, Entry]:
         "anisotropic_heat": Entry(
             "HeatDissipation, anisotropy=(1, 0.1)", lambda: HeatDissipation(SHAPE, anisotropy=(1, 0.1))
         ),
+        "directional_blur": Entry("DirectionalBlur, angle=45", lambda: DirectionalBlur(SHAPE, angle=45)),
         "blurring": Entry("BlurringDiffusion", lambda: BlurringDiffusion(SHAPE), -1),
         "soft": Entry("SoftDiffusion", lambda: SoftDiffusion(SHAPE)),
         "cold": Entry("ColdBlur", lambda: ColdBlur(SHAPE)),

@@ -89,6 +89,7 @@ class HartleyBasis(LaplacianBasis):
         Args:
             kernel: the kernel, of as many axes as are transformed and no longer than they are. Its centre is the pixel
                 size // 2 of each axis; about that it must be symmetric, kernel.flip of an odd-sized one being itself.
+                Numbers that add up to 1 keep the mean; take float64, whose sum is 1 to more digits.
             allow_negative: also return negative eigenvalues (those of a box, say), which `LinearObservation` takes. A
                 process fades waves, and has none.
 

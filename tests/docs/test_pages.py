@@ -88,7 +88,7 @@ class TestWriteYourOwn:
         assert re.search(r"t = [\d.]+", printed.getvalue())
         assert "coefficient" in printed.getvalue()
 
-    @pytest.mark.parametrize("name", ["fog.py", "radial.py", "colour_first.py"])
+    @pytest.mark.parametrize("name", ["fog.py", "radial.py", "colour_first.py", "star.py"])
     def test_each_example_is_about_ten_lines_and_nobody_ships_it(self, name):
         code = file_of(name)
         body = [line for line in code[code.index("class") :].splitlines() if line.strip()]
@@ -180,7 +180,7 @@ class TestPages:
         public = own | {n for p in packages for n in p.__all__}
         described = [degradations.LinearGaussianProcess, degradations.Coupling, degradations.Prediction]
         described += [losses.Weighting, losses.TimeDistribution, losses.TimeSampler, models.GaussianPrior]
-        described += [samplers.Grid, samplers.Stepper, training.DataSet]
+        described += [samplers.Grid, samplers.Stepper, training.DataSet, degradations.HartleyBasis]
         public |= {name for each in described for name in dir(each)} | {
             "load_run",
             "network",
@@ -193,7 +193,7 @@ class TestPages:
     def test_every_family_and_basis_is_on_the_families_page(self):
         names = [name for name in families.__all__ if name != "radial_onset"]
         names += [n for n in degradations.__all__ if n.endswith(("Basis", "Schedule", "Noise", "Blur"))]
-        abstract = {"Basis", "SeparableBasis", "Schedule", "BlurSchedule"}
+        abstract = {"Basis", "LaplacianBasis", "SeparableBasis", "Schedule", "BlurSchedule"}
         assert not [name for name in names if f"`{name}" not in FAMILIES and name not in abstract]
 
     def test_every_file_of_a_family_has_its_picture(self):
