@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from .bases import EigenBasis, HaarBasis, LaplacianBasis
+from .bases import EigenBasis, HaarBasis, HartleyBasis, LaplacianBasis
 from .process import LinearGaussianProcess
 
 # Bands of frequencies in a map, coefficients of each that are looked at, and times that tell which last longest.
@@ -53,20 +53,27 @@ def log_snr_bands(process: LinearGaussianProcess, times: Float[Tensor, " times"]
     return Bands(label, torch.stack([position[m].mean() for m in members]), torch.stack(medians))
 
 
-def log_snr_along(process: LinearGaussianProcess, times: Float[Tensor, " times"], axis: int) -> Bands:
-    """Return the log-SNR over time of the frequencies along one axis, at the lowest frequency of all others.
+def log_snr_along(process: LinearGaussianProcess, times: Float[Tensor, " times"], step: tuple[int, ...]) -> Bands:
+    """Return the log-SNR over time of the frequencies in one direction from the lowest one.
 
     Args:
         process: a process in a cosine, sine, Fourier or Hartley basis.
         times: times in [0, 1], (times,).
-        axis: which of the transformed axes, 0 being the first.
+        step: what is added to the coefficient's index along each transformed axis, -1, 0 or 1: (1, 0) is up and down,
+            and in plane waves (1, 1) to the lower right.
     """
-    assert isinstance(process.basis, LaplacianBasis)
-    frequency = process.basis.axis_eigenvalues()[axis].sqrt() / (2 * torch.pi)
-    place = torch.zeros(len(frequency), len(process.shape), dtype=torch.long)
-    place[:, axis - process.basis.axes] = torch.arange(len(frequency))
-    strides = torch.tensor([math.prod(process.shape[i + 1 :]) for i in range(len(process.shape))])
-    values = _log_snr_of(process, (place * strides).sum(1), times)
+    basis = process.basis
+    assert isinstance(basis, LaplacianBasis)
+    sizes = torch.tensor(basis.shape[-basis.axes :])
+    along = torch.tensor(step)
+    # Beyond the middle of plane waves are those of the opposite direction.
+    count = int(sizes[along != 0].min())
+    count = count // 2 + 1 if isinstance(basis, HartleyBasis) else count
+    index = torch.arange(count)[:, None] * along % sizes
+    parts = [table[index[:, axis]] * abs(step[axis]) for axis, table in enumerate(basis.axis_eigenvalues())]
+    frequency = sum(parts, torch.zeros(())).sqrt() / (2 * torch.pi)
+    strides = torch.tensor([math.prod(sizes[axis + 1 :].tolist()) for axis in range(basis.axes)])
+    values = _log_snr_of(process, (index * strides).sum(1), times)
     # Sine and cosine of one frequency are one row.
     distinct, first = _firsts(frequency.mul(1e6).round().div(1e6))
     return Bands("frequency (cycles per pixel)", distinct, values[first])

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from .bands import Bands, log_snr_along, log_snr_bands
-from .bases import LaplacianBasis
+from .bases import HartleyBasis, LaplacianBasis
 from .process import LinearGaussianProcess
 
 if TYPE_CHECKING:
@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 
 # Beyond 20 nats either way a coefficient is as good as whole, or as good as gone.
 _LIMIT = 20.0
+
+# Directions in which frequencies of images may differ, and a step of the coefficient's index in each.
+_ALONG_AXES = {"detail up and down": (1, 0), "detail across": (0, 1)}
+_SLANTED = {"detail to the upper right": (-1, 1), "detail to the lower right": (1, 1)}
 
 
 def draw_forward(axes: list[Axes], process: LinearGaussianProcess, image: Float[Tensor, "..."], low: float) -> None:
@@ -125,9 +129,10 @@ def _maps(process: LinearGaussianProcess, times: Tensor) -> dict[str, Bands]:
     """Return one map of all frequencies, or one for each direction if these differ in an image."""
     basis = process.basis
     if isinstance(basis, LaplacianBasis) and basis.axes == 2:
-        down, across = (log_snr_along(process, times, axis) for axis in (0, 1))
-        if not _alike(down, across):
-            return {"detail up and down": down, "detail across": across}
+        for directions in (_ALONG_AXES, _SLANTED) if isinstance(basis, HartleyBasis) else (_ALONG_AXES,):
+            maps = {name: log_snr_along(process, times, step) for name, step in directions.items()}
+            if not _alike(*maps.values()):
+                return maps
     return {"": log_snr_bands(process, times)}
 
 

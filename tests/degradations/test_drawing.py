@@ -11,13 +11,18 @@ from PIL import Image
 
 from unmelt.degradations import (
     ChangedBasis,
+    ConstantNoise,
     CosineBasis,
+    DirectionalBlur,
+    GaussianBlur,
     GraphHeat,
     HeatDissipation,
     IsotropicDiffusion,
     Pixelation,
     PixelMask,
+    PowerBlur,
     SequentialMasking,
+    SineBasis,
 )
 from unmelt.degradations.__main__ import (
     _black,
@@ -88,9 +93,29 @@ class TestFigures:
         titles = [[axis.get_title() for axis in figure.get_axes()] for figure in drawn]
         assert "detail across" not in titles[0]
         assert {"detail up and down", "detail across"} <= set(titles[1])
-        across = log_snr_along(slanted, TIMES, 1)
+        across = log_snr_along(slanted, TIMES, (0, 1))
         torch.testing.assert_close(across.positions, torch.arange(6, dtype=torch.float64) / 12, rtol=0, atol=1e-6)
         torch.testing.assert_close(across.log_snr, slanted.log_snr(TIMES)[:, 0, 0].T, rtol=1e-12, atol=0)
+
+    def test_a_direction_counts_its_own_frequency_where_the_lowest_of_the_other_axis_is_not_0(self):
+        process = GaussianBlur((1, 8, 6), PowerBlur(2.0), ConstantNoise(0.1), boundary=SineBasis)
+        # Half a wave over 8 pixels, two, three, ...
+        expected = torch.arange(1, 9, dtype=torch.float64) / 16
+        torch.testing.assert_close(log_snr_along(process, TIMES, (1, 0)).positions, expected, rtol=0, atol=1e-6)
+
+    @pytest.mark.parametrize("angle", [45.0, -45.0])
+    def test_a_process_with_a_slanted_direction_gets_a_map_for_each_diagonal(self, angle):
+        process = DirectionalBlur((1, 8, 6), angle=angle)
+        figure = draw_process(process, torch.rand(1, 8, 6), low=0.0, title="blur")
+        assert {"detail to the upper right", "detail to the lower right"} <= {a.get_title() for a in figure.get_axes()}
+        upper, lower = (log_snr_along(process, TIMES, step) for step in ((-1, 1), (1, 1)))
+        log_snr = process.log_snr(TIMES)[:, 0]
+        for n in range(4):
+            torch.testing.assert_close(upper.log_snr[n], log_snr[:, -n, n], rtol=1e-12, atol=0)
+            torch.testing.assert_close(lower.log_snr[n], log_snr[:, n, n], rtol=1e-12, atol=0)
+        # One turn more over 8 pixels down and 6 across.
+        expected = torch.arange(4, dtype=torch.float64) * math.hypot(1 / 8, 1 / 6)
+        torch.testing.assert_close(upper.positions, expected, rtol=0, atol=1e-6)
 
     def test_without_noise_the_map_says_so(self):
         figure = draw_process(HeatDissipation((1, 4, 4), sigma=0.0), torch.rand(1, 4, 4), low=0.0, title="cold")
