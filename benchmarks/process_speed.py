@@ -55,7 +55,7 @@ from unmelt.degradations import (
     PredictX,
 )
 from unmelt.losses import DenoisingLoss
-from unmelt.models import EMA, ConstantStd, DegradedDataPrior, Denoiser, Prior, UNet
+from unmelt.models import EMA, DegradedDataPrior, Denoiser, MarginalStd, Prior, UNet
 from unmelt.samplers import (
     Churn,
     Follow,
@@ -309,7 +309,7 @@ def _samplers(steps: int, shape: tuple[int, ...]) -> dict[str, tuple[Denoiser, S
         if not (denoiser.process is heat and getattr(stepper, "follow", None) is Follow.NOISE)
     }
     previous = Denoiser(_Bounded(), heat, prediction=PredictPreviousLevel())
-    return found | {"IHDM's own": (previous, Posterior(Independent(), ConstantStd(0.0125)), prior)}
+    return found | {"IHDM's own": (previous, Posterior(Independent(), MarginalStd(times_sigma=1.25)), prior)}
 
 
 def sampler(seconds: float) -> dict[str, object]:

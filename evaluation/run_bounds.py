@@ -33,6 +33,7 @@ from ..models import (
     FittedStd,
     ForwardStd,
     GaussianDecoder,
+    MarginalStd,
     PosteriorStd,
     ReverseStd,
 )
@@ -171,9 +172,9 @@ def run_bounds(loaded: LoadedRun, data: ImageSplits, steps: int | None = None) -
     stepper = config.sampler
     if isinstance(stepper, Posterior) and isinstance(stepper.coupling, Independent):
         bounds: dict[str, ELBO] = {}
-        for name, width in _widths(process, stepper.reverse_std).items():
-            density = GaussianDecoder(process, width, grey_levels=grey_levels)
-            bounds[f"{name} = {width:.4g}"] = made(Independent(), ConstantStd(width), density)
+        for name, (reverse_std, delta) in _constant(process, stepper.reverse_std).items():
+            density = GaussianDecoder(process, delta, grey_levels=grey_levels)
+            bounds[f"{name} = {delta:.4g}"] = made(Independent(), reverse_std, density)
         density = GaussianDecoder(process, torch.ones(process.shape), grey_levels=grey_levels)
         bounds[_FITTED] = made(Independent(), _unfitted(chain, Independent()), density)
         return bounds | {f"Markov levels, {_FITTED}": chain_fitted}
@@ -190,16 +191,22 @@ def run_bounds(loaded: LoadedRun, data: ImageSplits, steps: int | None = None) -
     return bounds | {_FITTED: chain_fitted}
 
 
-def _widths(process: LinearGaussianProcess, reverse_std: ReverseStd) -> dict[str, float]:
-    """Return constant standard deviations by name: sigma where there is one, and that of the samples."""
-    times = torch.linspace(0, 1, 9, dtype=torch.float64)
-    sigma = process.sigma(times)
-    constant = sigma.max().item() - sigma.min().item() <= 1e-9 * sigma.max().item()
-    widths = {"delta = sigma": sigma.max().item()} if constant and sigma.max() > 0 else {}
-    delta = reverse_std.delta if isinstance(reverse_std, ConstantStd) else 0.0
-    if delta > 0 and not math.isclose(delta, widths.get("delta = sigma", 0.0)):
-        widths["the samples' delta"] = delta
-    return widths
+def _constant(process: LinearGaussianProcess, drawn_with: ReverseStd) -> dict[str, tuple[ReverseStd, float]]:
+    """Return standard deviations that are one number, by name: sigma where it is one, and that of the samples."""
+    found = process.sigma(torch.linspace(0, 1, 9, dtype=torch.float64))
+    constant = found.max().item() - found.min().item() <= 1e-9 * found.max().item()
+    sigma = found.max().item() if constant else 0.0
+    match drawn_with:
+        case ConstantStd(delta):
+            pass
+        case MarginalStd(times_sigma):
+            delta = times_sigma * sigma
+        case _:
+            delta = 0.0
+    deltas: dict[str, tuple[ReverseStd, float]] = {"delta = sigma": (MarginalStd(1.0), sigma)}
+    if not math.isclose(delta, sigma):
+        deltas["the samples' delta"] = (drawn_with, delta)
+    return {name: pair for name, pair in deltas.items() if pair[1] > 0}
 
 
 def _unfitted(bound: ELBO, coupling: Coupling) -> FittedStd:

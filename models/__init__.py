@@ -17,7 +17,7 @@ from .priors import (
     ends_in_standard_normal,
     fit_prior,
 )
-from .reverse_std import ConstantStd, FittedStd, ForwardStd, PosteriorStd, ReverseStd
+from .reverse_std import ConstantStd, FittedStd, ForwardStd, MarginalStd, PosteriorStd, ReverseStd
 from .unet import UNet
 
 __all__ = [
@@ -38,6 +38,7 @@ __all__ = [
     "GreyLevels",
     "KernelDivergence",
     "LowRankGaussianPrior",
+    "MarginalStd",
     "MixtureOracle",
     "Oracle",
     "OraclePrior",

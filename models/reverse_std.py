@@ -21,7 +21,7 @@ from jaxtyping import Float
 from torch import Tensor
 from typing_extensions import override
 
-from ..core.checks import values_are_readable
+from ..core.checks import check_number, values_are_readable
 from ..core.constants import ConstantModule
 from ..core.precision import schedule_dtype
 from ..degradations import Step, log_snr_change
@@ -51,8 +51,32 @@ class PosteriorStd(ReverseStd):
 
 
 @dataclass(frozen=True)
+class MarginalStd(ReverseStd):
+    """That of the marginal q(z_s | x), sigma_s, times a number: it follows the process when its noise is changed.
+
+    The delta of inverse heat dissipation (Rissanen et al., 2023, section 2), whose sigma is one for all levels: their
+    released code draws samples in training with `times_sigma` = 1.25. With 1 it is the posterior's under `Independent`.
+
+    Attributes:
+        times_sigma: how many times sigma_s; 0 for samplers whose steps add no noise, not for a bound.
+
+    Raises:
+        ValueError: times_sigma is negative or not finite.
+    """
+
+    times_sigma: float
+
+    def __post_init__(self) -> None:
+        check_number("times_sigma", self.times_sigma, "[0, inf)", "how many times the process's noise, such as 1.25")
+
+    @override
+    def stddev(self, step: Step) -> Float[Tensor, "..."]:
+        return self.times_sigma * step.at_s.sigma
+
+
+@dataclass(frozen=True)
 class ConstantStd(ReverseStd):
-    """One number for all levels and coefficients, as in inverse heat dissipation (Rissanen et al., 2023, section 2).
+    """One number for all levels and coefficients, whatever noise the process has; `MarginalStd` follows that.
 
     Attributes:
         delta: the standard deviation in the data's units; 0 for samplers whose steps add no noise, not for a bound.

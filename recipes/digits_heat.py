@@ -12,7 +12,7 @@ from unmelt.core import later
 from unmelt.degradations import HeatDissipation, Independent, PredictPreviousLevel
 from unmelt.evaluation import Recogniser
 from unmelt.losses import SumOverDimensions
-from unmelt.models import ConstantStd, UNet
+from unmelt.models import MarginalStd, UNet
 from unmelt.samplers import Posterior
 from unmelt.training import Digits, RunConfig, Trainer, Training, launch
 
@@ -23,7 +23,7 @@ RECIPE = RunConfig(
     network=later(UNet, channels=32, multipliers=(1, 2), blocks=1, attention_levels=(1,)),
     prediction=PredictPreviousLevel(),
     reduction=SumOverDimensions(),
-    sampler=Posterior(coupling=Independent(), reverse_std=ConstantStd(0.033)),
+    sampler=Posterior(coupling=Independent(), reverse_std=MarginalStd(times_sigma=1.1)),
     optimizer=later(torch.optim.AdamW, lr=2e-3, weight_decay=0.0, fused=True),
     training=Training(
         steps=1400, warmup=100, cosine_decay=True, log_every=20, checkpoint_every=700, sample_every=700, cpu=True

@@ -370,7 +370,7 @@ class ELBO(nn.Module):
         check_instance("prior", self.prior, Prior, "GaussianPrior(process, spectrum) for example")
         check_instance("decoder", self.decoder, Decoder, "GaussianDecoder(process) for example")
         check_instance("coupling", self.coupling, Coupling, "Markov() for example")
-        check_instance("reverse_std", self.reverse_std, ReverseStd, "PosteriorStd() or ConstantStd(delta) for example")
+        check_instance("reverse_std", self.reverse_std, ReverseStd, "PosteriorStd() or MarginalStd(1.25) for example")
         for name, part in (("prior", self.prior), ("decoder", self.decoder)):
             self.process.require_same(part.process, whose=f"the {name}", where="this bound")
 

@@ -57,8 +57,8 @@ class DegradedDataPrior(Prior):
         degraded: A_1 x_i, (count, *shape), floating-point; kept in float32.
         kernel: standard deviation of the kernel in the data's units, at least 0: a number, or one per coefficient of
             the process's basis, broadcastable to the process's shape. None takes the process's sigma at t = 1. (The
-            released code of inverse heat dissipation takes delta, the step that samples are drawn with.) With 0 there
-            are draws, but no density.
+            released code of inverse heat dissipation takes delta, the noise of its steps, where it evaluates, and 0
+            where it shows samples.) With 0 there are draws, but no density.
         divergence: what `divergence` returns.
         rows: images compared with at a time; None takes as many as fit a tensor of 2^22 numbers (32 MB). Results do
             not depend on it, but for rounding. Where gradients are asked for, all blocks' are kept.

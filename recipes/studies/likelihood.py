@@ -43,11 +43,11 @@ from unmelt.evaluation import Figure
 from unmelt.evaluation.run_bounds import evaluate_run
 from unmelt.losses import ELBO, MeanOverDimensions, MonteCarlo, SumOverDimensions
 from unmelt.models import (
-    ConstantStd,
     DegradedDataPrior,
     GaussianDecoder,
     GaussianOracle,
     KernelDivergence,
+    MarginalStd,
     OraclePrior,
     StandardNormalPrior,
     UNet,
@@ -68,7 +68,7 @@ HEAT = RunConfig(
     reduction=SumOverDimensions(),
     # The closed-form bound on the kernel density's divergence, as the paper reports it.
     prior=later(DegradedDataPrior.fit, divergence=KernelDivergence.VARIATIONAL),
-    sampler=Posterior(coupling=Independent(), reverse_std=ConstantStd(0.0375)),
+    sampler=Posterior(coupling=Independent(), reverse_std=MarginalStd(times_sigma=1.25)),
     optimizer=later(torch.optim.AdamW, lr=2e-3, weight_decay=0.0, fused=True),
     training=Training(
         steps=STEPS, warmup=100, cosine_decay=True, log_every=20, checkpoint_every=STEPS, sample_every=STEPS, cpu=True

@@ -20,7 +20,7 @@ from unmelt.degradations import (
     PredictX,
 )
 from unmelt.losses import SumOverDimensions
-from unmelt.models import ConstantStd, DegradedDataPrior, Denoiser, Prior, UNet
+from unmelt.models import DegradedDataPrior, Denoiser, MarginalStd, Prior, UNet
 from unmelt.samplers import (
     Multistep,
     Posterior,
@@ -46,7 +46,7 @@ X = RunConfig(
     prediction=PredictX(),
     reduction=SumOverDimensions(),
     prior=later(DegradedDataPrior.fit),
-    sampler=Posterior(coupling=Independent(), reverse_std=ConstantStd(0.033)),
+    sampler=Posterior(coupling=Independent(), reverse_std=MarginalStd(times_sigma=1.1)),
     optimizer=later(torch.optim.AdamW, lr=2e-3, weight_decay=0.0, fused=True),
     training=Training(
         steps=TRAINING_STEPS,
@@ -82,7 +82,7 @@ def sampler(model: Model, stepper: Stepper, steps: int = LEVELS) -> Sampler:
 
 MARKOV, MULTISTEP = Posterior(Markov()), Multistep(order=2)
 METHODS: dict[str, Stepper] = {
-    "`Posterior`, `Independent()`, delta = 1.1 sigma": Posterior(Independent(), ConstantStd(0.033)),
+    "`Posterior`, `Independent()`, delta = 1.1 sigma": Posterior(Independent(), MarginalStd(times_sigma=1.1)),
     "`Posterior`, `Markov()`": MARKOV,
     "`Posterior`, `Eta(0.5)`": Posterior(Eta(0.5)),
     "`Posterior`, `Deterministic()`": Posterior(Deterministic()),

@@ -4,8 +4,9 @@ r"""Ancestral steps: the posterior with the data replaced by its estimate.
 
 per coefficient. The coupling chooses rho and with it the method: Markov is ancestral sampling as in DDPM,
 Deterministic is DDIM (and cold diffusion's improved sampler where sigma is constant), Independent with a constant
-standard deviation delta is the sampler of inverse heat dissipation. The standard deviation is the posterior's,
-sigma_s sqrt(1 - rho^2), or any that the variational bound knows: the forward step's, a constant, a fitted one.
+standard deviation, delta, is the sampler of inverse heat dissipation. The standard deviation is the posterior's,
+sigma_s sqrt(1 - rho^2), or any that the variational bound knows: the forward step's, a multiple of sigma_s, a constant,
+a fitted one.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from typing_extensions import override
 
 from ...core.checks import check_instance
 from ...degradations import Coupling, Level, Markov, Step
-from ...models import ConstantStd, FittedStd, PosteriorStd, ReverseStd
+from ...models import ConstantStd, FittedStd, MarginalStd, PosteriorStd, ReverseStd
 from ..spectral import combine
 from ..state import SamplerState
 from ..stepper import PlannedStep, Problem, Stepper
@@ -48,7 +49,7 @@ class Posterior(Stepper):
     distribution of latents converges to the process's marginals as the steps become many, with an error proportional
     to the step (an exact denoiser and prior granted, and up to a logarithm where the log-SNR is infinite at an end).
     With `Independent()` it does not: there z_s knows of z_t through the estimate alone, which varies less than the
-    data; inverse heat dissipation makes up for it with a larger standard deviation, `ConstantStd(1.25 * sigma)`.
+    data; inverse heat dissipation makes up for it with a larger standard deviation, `MarginalStd(times_sigma=1.25)`.
 
     Attributes:
         coupling: correlation of consecutive noises.
@@ -78,7 +79,9 @@ class Posterior(Stepper):
         match self.reverse_std:
             case ConstantStd(delta):
                 return delta > 0
-            case PosteriorStd():
+            case MarginalStd(0.0):
+                return False
+            case PosteriorStd() | MarginalStd():
                 # A compiled graph reads no values: it draws noise that may be 0.
                 return not self.coupling.deterministic and (torch.compiler.is_compiling() or problem.has_noise)
             case _:

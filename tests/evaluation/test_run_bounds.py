@@ -12,8 +12,8 @@ from unmelt.degradations import Deterministic, Independent, IsotropicDiffusion, 
 from unmelt.evaluation import evaluate_bound
 from unmelt.evaluation.__main__ import main
 from unmelt.evaluation.run_bounds import evaluate_run, load_fitted_bound, run_bounds
-from unmelt.models import ConstantStd, LowRankGaussianPrior, UNet
-from unmelt.samplers import Posterior, UniformGrid
+from unmelt.models import ConstantStd, LowRankGaussianPrior, MarginalStd, UNet
+from unmelt.samplers import Multistep, Posterior, UniformGrid
 from unmelt.training import Digits, Trainer, load_run
 
 
@@ -31,7 +31,7 @@ def heat(tmp_path_factory):
         tmp_path_factory.mktemp("runs"),
         "heat",
         network=later(UNet, channels=4, multipliers=(1,), blocks=1, attention_levels=(), dropout=0.0),
-        sampler=Posterior(Independent(), ConstantStd(0.04)),
+        sampler=Posterior(Independent(), MarginalStd(times_sigma=1.25)),
         steps=20,
         batch_size=128,
         flip=False,
@@ -44,7 +44,7 @@ def heat(tmp_path_factory):
 def test_heat_s_bounds_stand_side_by_side_in_the_run_s_folder(heat):
     told = []
     found = evaluate_run(heat.folder, images=60, fit_images=200, progress=False, report=lambda *each: told.append(each))
-    assert list(found) == ["delta = sigma = 0.03", "the samples' delta = 0.04", "fitted", "Markov levels, fitted"]
+    assert list(found) == ["delta = sigma = 0.03", "the samples' delta = 0.0375", "fitted", "Markov levels, fitted"]
     assert told == list(found.items())
     for report in found.values():
         assert report.count == 60
@@ -62,7 +62,7 @@ def test_heat_s_bounds_stand_side_by_side_in_the_run_s_folder(heat):
     described = {name: figures.pop("bound") for name, figures in stored["bounds"].items()}
     assert stored["bounds"] == json.loads(json.dumps({name: report.to_json() for name, report in found.items()}))
     assert [each["coupling"] for each in described.values()] == ["Independent()"] * 3 + ["Markov()"]
-    assert described["the samples' delta = 0.04"]["reverse_std"] == "ConstantStd(delta=0.04)"
+    assert described["the samples' delta = 0.0375"]["reverse_std"] == "MarginalStd(times_sigma=1.25)"
 
 
 def test_the_fitted_bounds_can_be_had_again_from_the_folder(heat):
@@ -83,12 +83,18 @@ def test_heat_s_bound_starts_from_what_its_samples_start_from(heat):
     bound = run_bounds(loaded, loaded.data())["delta = sigma = 0.03"]
     assert isinstance(bound.prior, LowRankGaussianPrior)
     assert bound.prior is loaded.prior
-    assert bound.reverse_std.delta == pytest.approx(0.03)
+    assert bound.reverse_std == MarginalStd(1.0)
     assert bound.coupling == Independent()
     with pytest.raises(ValueError, match="steps=7 are for processes without levels, and HeatDissipation has 8"):
         run_bounds(loaded, loaded.data(), 7)
     with pytest.raises(ValueError, match="fit_images must be at least 1, got 0"):
         evaluate_run(heat.folder, fit_images=0)
+
+
+def test_a_delta_that_no_sample_was_drawn_with_has_no_row(heat):
+    config = train(changed(heat, name="multistep", sampler=Multistep(), prediction=PredictX(), steps=2))
+    loaded = load_run(config.folder)
+    assert list(run_bounds(loaded, loaded.data())) == ["posterior's", "forward's", "fitted"]
 
 
 def test_a_markov_run_has_the_bounds_of_its_grid_and_of_continuous_time(heat):
@@ -139,7 +145,7 @@ def test_any_family_has_bounds_whatever_it_is_sampled_with(heat, coupling):
 def test_the_command_prints_a_line_each_and_explains_errors(heat, capsys):
     main([str(heat.folder), "--images", "20", "--fit-images", "30"])
     printed = capsys.readouterr().out
-    for name in ("delta = sigma = 0.03", "the samples' delta = 0.04", "fitted"):
+    for name in ("delta = sigma = 0.03", "the samples' delta = 0.0375", "fitted"):
         assert f"\n{name} " in printed
     assert f"written: {heat.folder / 'likelihood_20.json'}" in printed
     with pytest.raises(SystemExit, match="^error: nowhere holds no run"):

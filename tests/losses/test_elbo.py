@@ -34,6 +34,7 @@ from unmelt.models import (
     ForwardStd,
     GaussianDecoder,
     GaussianOracle,
+    MarginalStd,
     MixtureOracle,
     OraclePrior,
     PosteriorStd,
@@ -110,7 +111,7 @@ def test_each_term_is_the_divergence_of_the_two_posteriors(name, coupling):
     torch.testing.assert_close(found.total, found.prior + found.diffusion + found.reconstruction, rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("reverse_std", [PosteriorStd(), ConstantStd(0.3), ForwardStd()], ids=str)
+@pytest.mark.parametrize("reverse_std", [PosteriorStd(), ConstantStd(0.3), MarginalStd(1.2), ForwardStd()], ids=str)
 @pytest.mark.parametrize("coupling", COUPLINGS, ids=str)
 def test_each_term_is_the_mean_of_the_log_ratio_of_densities(coupling, reverse_std):
     """E_q[log q(z_s | z_t, x) - log p(z_s | z_t)] over draws of both latents, from densities."""
@@ -127,6 +128,7 @@ def test_each_term_is_the_mean_of_the_log_ratio_of_densities(coupling, reverse_s
     stddev = {
         PosteriorStd(): p.spectral_stddev,
         ConstantStd(0.3): torch.tensor(0.3, dtype=torch.float64),
+        MarginalStd(1.2): 1.2 * process.sigma(s),
         ForwardStd(): process.transition(x, s, t).spectral_stddev,
     }[reverse_std]
     reverse = SpectralGaussian(process.basis, centre.spectral_mean, stddev)

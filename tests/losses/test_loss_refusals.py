@@ -67,6 +67,7 @@ from unmelt.models import (
     ForwardStd,
     GaussianDecoder,
     GreyLevels,
+    MarginalStd,
     OraclePrior,
     StandardNormalPrior,
 )
@@ -342,6 +343,11 @@ BOUNDS = [
         ValueError,
         r"ConstantStd\(delta=0.0\) has no noise in the step .*ConstantStd\(delta\) with delta > 0",
     ),
+    (
+        lambda: exact(HEAT, reverse_std=MarginalStd(0.0), coupling=Independent()),
+        ValueError,
+        r"MarginalStd\(times_sigma=0.0\) has no noise in the step .*ConstantStd\(delta\) with delta > 0",
+    ),
     *(
         (
             lambda n=n: exact(EVERY_PROCESS[n], steps=5, coupling=Independent()),
@@ -352,6 +358,8 @@ BOUNDS = [
     ),
     (lambda: ConstantStd(-0.1), ValueError, "delta must be a standard deviation >= 0.*got -0.1"),
     (lambda: ConstantStd(INF), ValueError, "delta must be a standard deviation >= 0.*got inf"),
+    (lambda: MarginalStd(-0.1), ValueError, "times_sigma must be finite and at least 0 .*such as 1.25.*got -0.1"),
+    (lambda: MarginalStd(INF), ValueError, "times_sigma must be finite and at least 0.*got inf"),
     # continuous time
     (lambda: plain(steps=INF, coupling=Independent()), ValueError, "give a number of steps, or leave both out"),
     (lambda: plain(steps=INF, reverse_std=ConstantStd(0.1)), ValueError, "give a number of steps, or leave both out"),

@@ -14,8 +14,8 @@ from small_runs import ROOT, changed, run_python
 from unmelt import load_run
 from unmelt.core import later
 from unmelt.core.configuration import from_record, parse, to_record
-from unmelt.degradations import HeatDissipation, Independent, PredictPreviousLevel
-from unmelt.models import ConstantStd, UNet
+from unmelt.degradations import HeatDissipation, Independent, PredictPreviousLevel, Step
+from unmelt.models import MarginalStd, UNet
 from unmelt.samplers import Posterior, UniformGrid
 from unmelt.training import ImageSplits, PhotoCrops, Pictures, RunConfig, Trainer, launch
 from unmelt.training.metrics import read_metrics
@@ -112,10 +112,20 @@ class TestReleasedSettings:
             UNet, channels=128, multipliers=(1, 2, 2, 2), blocks=4, attention_levels=(2, 3), dropout=0.1
         )
         assert config.prediction == PredictPreviousLevel()
-        assert config.sampler == Posterior(coupling=Independent(), reverse_std=ConstantStd(0.0125))
+        assert config.sampler == Posterior(coupling=Independent(), reverse_std=MarginalStd(times_sigma=1.25))
         assert (config.optimizer.settings["lr"], config.training.warmup, config.training.clip) == (2e-4, 5000, 1.0)
         assert (config.training.ema_decay, config.training.steps, config.training.batch_size) == (0.999, 1_300_000, 128)
         assert (config.data.low, config.data.high) == (0.0, 1.0)
+
+    @pytest.mark.parametrize("name", ["cifar10_heat", "digits_heat"])
+    def test_heat_s_delta_follows_its_sigma(self, name, tmp_path):
+        """A tenth or a quarter more than sigma, whatever sigma is."""
+        recipe = load(ROOT / "recipes" / f"{name}.py").RECIPE
+        config = parse(changed(recipe, network=TINY, root=tmp_path, cpu=True), ["--process.sigma", "0.2"])
+        process = config.process((3, 32, 32))
+        step = Step.between(process.at(0.5), process.at(0.6), config.sampler.coupling)
+        times = {"cifar10_heat": 1.25, "digits_heat": 1.1}[name]
+        assert config.sampler.reverse_std.stddev(step).unique().tolist() == pytest.approx([0.2 * times])
 
     def test_blurring_diffusion_is_as_published(self):
         config = load(ROOT / "recipes" / "cifar10_blurring.py").RECIPE

@@ -6,7 +6,7 @@ from sampler_support import SHAPE, Silence, data_prior, heat, latents, made, see
 from torch import nn
 
 from unmelt.degradations import ColdBlur, Deterministic, Eta, IsotropicDiffusion, PredictX
-from unmelt.models import ConstantStd, Denoiser, GaussianOracle
+from unmelt.models import ConstantStd, Denoiser, GaussianOracle, MarginalStd
 from unmelt.samplers import Posterior, branch
 from unmelt.testing.strategies import random_images
 
@@ -120,11 +120,14 @@ def test_a_tree_grows_under_its_one_condition(batch_size):
 def test_samplers_know_whether_they_draw_noise():
     still, frozen = soft(IsotropicDiffusion(SHAPE)), soft(ColdBlur(SHAPE))
     assert made(still).draws_noise
+    assert made(still, Posterior(reverse_std=MarginalStd(1.25))).draws_noise
     assert made(frozen, Posterior(reverse_std=ConstantStd(0.1))).draws_noise
     for silent in (
         made(still, Posterior(Deterministic())),
         made(still, Posterior(Eta(0.0))),
         made(still, Posterior(reverse_std=ConstantStd(0.0))),
+        made(still, Posterior(reverse_std=MarginalStd(0.0))),
+        made(frozen, Posterior(reverse_std=MarginalStd(1.25))),
         made(frozen),
     ):
         assert not silent.draws_noise

@@ -22,7 +22,7 @@ from unmelt.degradations import (
     PredictV,
     PredictX,
 )
-from unmelt.models import ConstantStd, DegradedDataPrior, FittedStd, ForwardStd, GaussianOracle
+from unmelt.models import ConstantStd, DegradedDataPrior, FittedStd, ForwardStd, GaussianOracle, MarginalStd
 from unmelt.samplers import Multistep, Posterior, UniformGrid
 from unmelt.testing.strategies import couplings
 
@@ -36,9 +36,10 @@ BLURRING = BlurringDiffusion(SHAPE, blur_sigma_max=1.0)
 @pytest.mark.parametrize("ratio", [1.0, 1.25])
 def test_inverse_heat_dissipations_sampler(ratio):
     """Rissanen et al. (2023), algorithm 2: u <- u + f(u, k), then + delta noise, but for the last level."""
-    process, network, delta = heat(), Soft(), 0.02 * ratio
-    denoiser = soft(process, PredictPreviousLevel(), network)
-    ours = made(denoiser, Posterior(Independent(), ConstantStd(delta))).sample(3, generator=seeded(), initial=latents())
+    process, network, delta = heat(sigma=0.02), Soft(), 0.02 * ratio
+    stepper = Posterior(Independent(), MarginalStd(times_sigma=ratio))
+    ours = made(soft(process, PredictPreviousLevel(), network), stepper)
+    ours = ours.sample(3, generator=seeded(), initial=latents())
     u, generator = latents(), seeded()
     for level in range(12, 0, -1):
         mean = u + network(u, torch.full((3,), level / 12))
@@ -46,19 +47,22 @@ def test_inverse_heat_dissipations_sampler(ratio):
     torch.testing.assert_close(ours, mean, rtol=0, atol=1e-6)
 
 
-def test_inverse_heat_dissipations_released_sampler():
-    """The released code starts from the blurred training images themselves, without the process's noise."""
+@pytest.mark.parametrize("noise", [0.0, 0.0125])
+def test_inverse_heat_dissipations_released_sampler(noise):
+    """Its sample.py starts from blurred training images without noise; its evaluate.py adds the steps' own to them."""
     process, network = heat(sigma=0.01), Soft()
     data = latents(5)
-    prior = DegradedDataPrior.fit(process, data, stddev=0.0)
+    prior = DegradedDataPrior.fit(process, data, stddev=noise)
     sampler = made(
-        soft(process, PredictPreviousLevel(), network), Posterior(Independent(), ConstantStd(0.0125)), prior=prior
+        soft(process, PredictPreviousLevel(), network), Posterior(Independent(), MarginalStd(1.25)), prior=prior
     )
     ours = sampler.sample(4, generator=seeded())
     # Which images they are, and the noise, come from one generator.
     blurred, generator = process.degrade(data, 1.0)[0].float(), seeded()
     u = prior.sample(4, generator=generator)
-    assert torch.cdist(u.flatten(1), blurred.flatten(1)).min(1).values.max() < 1e-5
+    nearest = torch.cdist(u.flatten(1), blurred.flatten(1)).min(1).values
+    # The root of a chi-squared number of 16 degrees of freedom: between a quarter of its mean, 3.9, and twice that.
+    assert ((nearest >= noise) & (nearest <= 8 * noise + 1e-5)).all()
     for level in range(12, 0, -1):
         mean = u + network(u, torch.full((4,), level / 12))
         u = mean + 0.0125 * torch.randn(u.shape, generator=generator)
@@ -219,6 +223,7 @@ def test_standard_deviations_are_those_of_the_bound(kind):
     for reverse_std, expected in (
         (fitted, fitted.log_stddev[3 - first].exp()),
         (ConstantStd(0.3), torch.full(SHAPE, 0.3)),
+        (MarginalStd(1.25), 1.25 * process.sigma(early)),
         (ForwardStd(), process.transition(z, early, late).spectral_stddev),
     ):
         sampler = made(soft(process), Posterior(coupling, reverse_std), 6)
