@@ -25,6 +25,7 @@ from ..models.conditions import check_rows
 from .grids import Grid
 from .loop import SamplingLoop, cut, seed_noise
 from .noise import GeneratorNoise, Noise
+from .off_levels import warn_off_levels
 from .plan import Plan, mapped
 from .results import Callback, SamplingResult
 from .spectral import Spectral
@@ -46,6 +47,9 @@ class Sampler:
 
     Attributes:
         times: the grid's times, (steps + 1,), float64, falling from 1 to 0.
+
+    A network that predicts the previous level is made for independent steps through all of its levels; the constructor
+    warns where it is asked for others (`OffLevelsWarning`).
 
     Raises:
         TypeError: an argument is of the wrong kind.
@@ -76,6 +80,7 @@ class Sampler:
         self._problem = Problem(self.process, denoiser.prediction, self.times, denoise_last)
         self.stepper.check(self._problem)
         self._plan = Plan(self.stepper, self._problem)
+        warn_off_levels(self._problem, self.stepper)
 
     def __repr__(self) -> str:
         """Show the process, stepper, grid and prior."""

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
-
 import torch
 
 from ..core import Shape
-from ..degradations import LinearGaussianProcess, Markov, PredictPreviousLevel
+from ..degradations import LinearGaussianProcess, Markov
 from ..losses import DenoisingLoss
 from ..models import AbstractDenoiser, Condition, Denoiser, GreyLevels, Prior
-from ..samplers import Posterior, Sampler
+from ..samplers import Sampler
 from ..samplers.guidance import ClassifierFreeGuidance
 from .run_config import RunConfig
 
@@ -77,13 +75,6 @@ def build_sampler(config: RunConfig, denoiser: Denoiser, prior: Prior) -> Sample
         ValueError: a setting is out of range, the process allows no such sampler or grid, or guidance is asked of a
             network that was never without a label.
     """
-    if isinstance(denoiser.prediction, PredictPreviousLevel) and not isinstance(config.sampler, Posterior):
-        warnings.warn(
-            f"{config.sampler} carries noise from step to step, and a network that predicts the previous level is made"
-            " for independent steps through all of its levels: expect poor samples, or train with --prediction"
-            " PredictX",
-            stacklevel=2,
-        )
     return Sampler(_guided(config, denoiser), config.sampler, grid=config.grid, prior=prior)
 
 

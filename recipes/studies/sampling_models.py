@@ -1,5 +1,6 @@
 """The two models of digits that the pages on sampling are measured and drawn with."""
 
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -23,6 +24,7 @@ from unmelt.losses import SumOverDimensions
 from unmelt.models import DegradedDataPrior, Denoiser, MarginalStd, Prior, UNet
 from unmelt.samplers import (
     Multistep,
+    OffLevelsWarning,
     Posterior,
     Sampler,
     Start,
@@ -77,7 +79,10 @@ SAMPLES, GROUPS = 1024, 8
 
 def sampler(model: Model, stepper: Stepper, steps: int = LEVELS) -> Sampler:
     """Return a sampler of a model in so many equal steps."""
-    return Sampler(model.denoiser, stepper, grid=UniformGrid(steps), prior=model.prior)
+    with warnings.catch_warnings():
+        # What it warns of is what is measured here.
+        warnings.simplefilter("ignore", OffLevelsWarning)
+        return Sampler(model.denoiser, stepper, grid=UniformGrid(steps), prior=model.prior)
 
 
 MARKOV, MULTISTEP = Posterior(Markov()), Multistep(order=2)

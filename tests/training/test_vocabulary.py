@@ -88,8 +88,8 @@ THE_RECIPES_OWN = {"Digits", "PredictPreviousLevel", "SimpleWeighting", "SumOver
 NO_SETTINGS = {
     "returned by a call": """
         BitsPerDim Bound Conversion FlowCoefficients Generation ImageSplits Images Level LogLikelihood
-        NonFiniteStateError Partial PosteriorCoefficients SamplingInterrupted SamplingResult SamplingStats
-        SpectralGaussian Start Step StepInfo Trajectory Transition Tree""",
+        NonFiniteStateError OffLevelsWarning Partial PosteriorCoefficients SamplingInterrupted SamplingResult
+        SamplingStats SpectralGaussian Start Step StepInfo Trajectory Transition Tree""",
     "made of a trained network, or for one": """
         ClosedFormTrace Denoiser DenoisingLoss DiscretisedGaussianDecoder ELBO EMA EmpiricalOracle ExactTrace
         FlowLikelihood FullSum GaussianDecoder GaussianOracle HutchinsonTrace KernelDivergence MixtureOracle MonteCarlo
