@@ -46,7 +46,9 @@ class Adaptive(Stepper):
     these errors: with `batch_size=1` it does not. Only the last step, to t = 0, is one of first order where it returns
     the estimate of the data, or where there is no noise at t = 0, where the flow's slope is infinite or 0 / 0.
 
-    Its own grid is `EndGrid()`: 1, the first level or 0.001, and 0.
+    No tolerance makes that step's error smaller; a grid whose last step is shorter does. Its own grid is `EndGrid()`:
+    1, the first level or 0.001, and 0. A process of few levels wants `EndGrid(first=0.001)`: the network is then asked
+    about times within the first level.
 
     Attributes:
         rtol: relative tolerance per step, > 0.

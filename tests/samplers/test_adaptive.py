@@ -3,12 +3,12 @@
 import pytest
 import torch
 from gaussian_distributions import gaussian_oracle, marginals
-from sampler_support import made
+from sampler_support import heat, made
 from zoo import EVERY_PROCESS
 
 from unmelt.degradations import Deterministic
-from unmelt.models import EmpiricalOracle
-from unmelt.samplers import Adaptive, Posterior, encode
+from unmelt.models import EmpiricalOracle, OraclePrior
+from unmelt.samplers import Adaptive, EndGrid, Posterior, Sampler, encode
 from unmelt.samplers.probability_flow import FlowField, solve
 
 TRIED = ["heat", "blurring", "cosine", "rectified flow", "edm", "variance preserving blur", "power law", "groups"]
@@ -76,6 +76,22 @@ def test_tighter_tolerances_take_more_calls_and_leave_smaller_errors():
     assert errors[0] > 5 * errors[1] > 25 * errors[2]
     assert calls[0] < calls[1] < calls[2]
     assert stats.evaluations == 3 * stats.calls
+
+
+def test_the_last_jump_sets_the_error_and_the_grid_moves_it():
+    """No tolerance makes up for the estimate at level 1, which is far from that at t = 0 under 20 levels of heat."""
+    oracle = gaussian_oracle(heat(levels=20, sigma=0.1))
+    z, shares = drawn(oracle, 0.2)
+    wanted = oracle(where(oracle, 0.0, shares), 0.0)
+
+    def error(tolerance, grid=None):
+        sampler = Sampler(oracle, Adaptive(tolerance, tolerance), grid=grid, prior=OraclePrior(oracle))
+        return (sampler.sample(3, initial=z, start=0.2) - wanted).abs().max().item()
+
+    loose, tight = error(1e-4), error(1e-6)
+    # The solver's own part is some hundred times its tolerance: a hundredth of the error at most.
+    assert tight == pytest.approx(loose, rel=0.01)
+    assert error(1e-6, EndGrid(0.01)) < tight / 10
 
 
 def test_a_step_is_what_a_run_does():
