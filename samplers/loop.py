@@ -125,7 +125,7 @@ class SamplingLoop:
             try:
                 stepper.advance(state, step._replace(to_zero=s == 0, denoises=s == 0 and self.problem.denoise_last))
             except NonFiniteRatesError as error:
-                self._stop(f"{where}: {error}")
+                self._stop(where, str(error))
             finally:
                 # Calls of a step that was interrupted, or that a solver gave up, were made all the same.
                 self._count(state)
@@ -180,9 +180,9 @@ class SamplingLoop:
             stats=self.stats(),
         )
 
-    def _stop(self, where: str) -> None:
-        """Stop because of what was found at `where`."""
-        remedy = (
+    def _stop(self, where: str, told: str = "") -> None:
+        """Stop because of what was found at `where`; `told` is what is known of it already, and what to do."""
+        remedy = told or (
             "look at what the network returns there (its precision, its training, times it has never seen) and at the"
             " grid"
             if self.states and where.startswith("step")
