@@ -1,8 +1,8 @@
 """Blurring diffusion on CIFAR-10: blur and noise together, one diffusion per frequency.
 
 Hoogeboom & Salimans, "Blurring Diffusion Models", ICLR 2023: blur up to 20 pixels, a thousandth of every frequency
-kept, cosine schedule, epsilon prediction. The network and the length of training are those of `cifar10_heat.py`, so
-that the two differ in the process alone; they are not the paper's.
+kept, cosine schedule, epsilon prediction. The network and the training are those of `cifar10_ddpm.py`, so that the two
+differ in the process alone; they are not the paper's.
 
 To reach: FID 3.17, the paper's figure for its own network (quoted from memory, not checked against its tables).
 Reached here: not trained to the end yet.

@@ -1,7 +1,9 @@
 """Denoising diffusion on CIFAR-10: isotropic noise, epsilon prediction, ancestral sampling in 1000 steps.
 
 Ho, Jain & Abbeel, "Denoising Diffusion Probabilistic Models", NeurIPS 2020: the linear schedule, here in continuous
-time, and the simple loss. The network is that of `cifar10_heat.py`, so that the two differ in the process alone.
+time, and the simple loss. The network is that of `cifar10_heat.py`, not the paper's. From `cifar10_blurring.py` this
+run differs in the process alone, from `cifar10_heat.py` also in what is predicted, the data's range, the moving average
+and the mirrored images.
 
 To reach: FID 3.17, which the paper's abstract gives for its own network.
 Reached here: not trained to the end yet.
