@@ -154,8 +154,8 @@ class Denoiser(AbstractDenoiser):
         if given is not None:
             msg = "given is for a denoiser that depends on it, such as a guided one: leave it out, or pass condition="
             raise ValueError(msg)
-        # Latents may be computed in float64, networks are not: they see latents in their parameters' precision.
-        seen = z_t if z_t.dtype != torch.float64 else z_t.to(next(self.network.parameters(), z_t).dtype)
+        # Latents are computed in float32 or float64; networks, halved ones too, see them in their own precision.
+        seen = z_t.to(next(self.network.parameters(), z_t).dtype)
         output = self.network(seen, t.to(torch.float32).expand(len(z_t)), condition)
         if output.shape != z_t.shape:
             msg = (

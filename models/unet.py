@@ -146,7 +146,8 @@ class UNet(nn.Module):
 
     def _embed(self, t: Tensor, labels: Condition | None) -> Tensor:
         """Return the embedding that conditions the blocks, (batch, conditioning), before its activation."""
-        time = self.embed(time_embedding(t, self.channels))
+        # In half precision neighbouring times would be one: only their sines and cosines are.
+        time = self.embed(time_embedding(t, self.channels).to(self.first.weight.dtype))
         if self.embed_label is not None:
             return time + self.embed_label(labels, len(t))
         if labels is not None:

@@ -1,5 +1,7 @@
 """The denoiser: exact for exact predictions, strict about what it is given, and the same for every form of time."""
 
+import copy
+import math
 import re
 
 import pytest
@@ -18,7 +20,8 @@ from unmelt.degradations import (
     PredictV,
     PredictX,
 )
-from unmelt.models import AbstractDenoiser, Denoiser, UNet
+from unmelt.models import AbstractDenoiser, DegradedDataPrior, Denoiser, UNet
+from unmelt.samplers import Sampler
 
 SHAPE = (2, 4, 6)
 PROCESSES = {
@@ -229,12 +232,34 @@ class TestModule:
         assert not zero.output(z_t, torch.tensor(0.5)).any()
 
 
-def test_float64_latents_meet_a_float32_network_in_its_precision():
+@pytest.fixture
+def denoiser_of_u_net(generator):
+    """A denoiser whose network starts as no function of its input, but not here: none of its parameters is 0."""
+    network = UNet((1, 8, 8), channels=8, multipliers=(1, 2), blocks=1, attention_levels=(1,), classes=3).eval()
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
+    return Denoiser(network, HeatDissipation((1, 8, 8), levels=10), prediction=PredictX())
+
+
+def test_float64_latents_meet_a_float32_network_in_its_precision(denoiser_of_u_net):
     """Distributions are computed in float64 here and there; a network is asked in its precision."""
-    process = IsotropicDiffusion((1, 8, 8))
-    network = UNet((1, 8, 8), channels=8, multipliers=(1,), blocks=1, attention_levels=()).eval()
-    denoiser = Denoiser(network, process, prediction=PredictX())
     z = torch.rand(2, 1, 8, 8, dtype=torch.float64)
-    double, single = denoiser(z, 0.5), denoiser(z.float(), 0.5)
+    double, single = denoiser_of_u_net(z, 0.5), denoiser_of_u_net(z.float(), 0.5)
     assert double.dtype == torch.float64
     assert torch.equal(double.float(), single)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+def test_a_network_of_another_precision_is_sampled_in_float32(denoiser_of_u_net, dtype):
+    labels, data = torch.tensor([0, 1, 2]), torch.rand(4, 1, 8, 8)
+    prior = DegradedDataPrior.fit(denoiser_of_u_net.process, data)
+    rounded = copy.deepcopy(denoiser_of_u_net).to(dtype)
+    assert rounded.process.agrees_with(denoiser_of_u_net.process)
+    samplers = [Sampler(each, prior=prior) for each in (rounded, denoiser_of_u_net)]
+    ours, theirs = (each.sample(3, condition=labels, generator=[0, 1, 2]) for each in samplers)
+    assert ours.dtype == torch.float32
+    # Each of about 15 layers is off by a rounding, independently of each other, and some of their features cancel.
+    largest = max(torch.finfo(each).eps for each in (dtype, torch.float32))
+    error = (ours - theirs).square().mean().sqrt() / theirs.square().mean().sqrt()
+    assert 0 < error < 4 * math.sqrt(15) * largest
