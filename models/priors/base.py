@@ -8,6 +8,7 @@ bound ends in
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar, TypeVar
@@ -32,10 +33,14 @@ class Prior(ConstantModule, ABC):
 
     One that recipes can choose is made from a process and data by a classmethod `fit(process, data)`, and made again
     from what it left by `from_state_dict`: its `state_dict` holds all that was fitted, and no data are needed again.
-    `tables` names the buffers that the constructor takes beside the process.
+    `tables` names the buffers that the constructor takes beside the process; one that is None is in no state.
 
     Its buffers keep their precision when the module is sent to another dtype. Densities and divergences are computed,
     and returned, in the precision of schedules: float64 where the device has it, whatever the latents' own.
+
+    What was fitted to data stays as it was, while the process's own noise at t = 1 is asked for whenever it is needed:
+    it may be learned, and densities and divergences have gradients by its parameters. Where the signal that is left at
+    t = 1 is learned, fit the prior again.
 
     Args:
         process: the forward process whose last level it stands for.
@@ -59,14 +64,16 @@ class Prior(ConstantModule, ABC):
         Raises:
             ValueError: a table is missing, or they do not fit the process.
         """
-        missing = [name for name in cls.tables if name not in state]
+        parameters = inspect.signature(cls).parameters
+        needed = [name for name in cls.tables if parameters[name].default is inspect.Parameter.empty]
+        missing = [name for name in needed if name not in state]
         if missing:
             msg = (
                 f"not the state of a {cls.__name__}: it lacks {', '.join(missing)} and holds"
                 f" {', '.join(state) or 'nothing'}"
             )
             raise ValueError(msg)
-        prior = cls(process, **{name: state[name] for name in cls.tables})
+        prior = cls(process, **{name: state[name] for name in cls.tables if name in state})
         # What a `state_dict` keeps beside tensors, by torch's own mechanism.
         if "_extra_state" in state:
             prior.set_extra_state(state["_extra_state"])
@@ -103,7 +110,7 @@ class Prior(ConstantModule, ABC):
             ValueError: `q` is over signals of another shape, or `q` or the prior has no density.
         """
         q = self._widened(q)
-        z = q.sample(generator=generator)
+        z = q.rsample(generator=generator)
         return q.log_prob(z) - self.log_prob(z)
 
     def require_fits(self, denoiser: AbstractDenoiser) -> None:

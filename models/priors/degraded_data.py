@@ -56,9 +56,9 @@ class DegradedDataPrior(Prior):
         process: the forward process.
         degraded: A_1 x_i, (count, *shape), floating-point; kept in float32.
         kernel: standard deviation of the kernel in the data's units, at least 0: a number, or one per coefficient of
-            the process's basis, broadcastable to the process's shape. None takes the process's sigma at t = 1. (The
-            released code of inverse heat dissipation takes delta, the noise of its steps, where it evaluates, and 0
-            where it shows samples.) With 0 there are draws, but no density.
+            the process's basis, broadcastable to the process's shape. None takes the process's sigma at t = 1, also as
+            it is learned. (The released code of inverse heat dissipation takes delta, the noise of its steps, where it
+            evaluates, and 0 where it shows samples.) With 0 there are draws, but no density.
         divergence: what `divergence` returns.
         rows: images compared with at a time; None takes as many as fit a tensor of 2^22 numbers (32 MB). Results do
             not depend on it, but for rounding. Where gradients are asked for, all blocks' are kept.
@@ -72,7 +72,7 @@ class DegradedDataPrior(Prior):
     tables = ("degraded", "kernel")
     degraded: Tensor
     centre: Tensor
-    kernel: Tensor
+    kernel: Tensor | None
 
     def __init__(
         self,
@@ -97,8 +97,8 @@ class DegradedDataPrior(Prior):
         # 10^4 nats by up to 0.03.
         self.register_buffer("degraded", degraded.detach().to(process.device, torch.float32))
         self.register_constant("centre", process.to_schedule_dtype(self.degraded.mean(0)))
-        self.register_buffer("kernel", _kernel(process, kernel))
-        self._has_density = bool((self.kernel > 0).all())
+        self.register_buffer("kernel", None if kernel is None else _kernel(process, kernel))
+        self._has_density = bool((self.stddev > 0).all())
 
     @classmethod
     def fit(
@@ -130,6 +130,11 @@ class DegradedDataPrior(Prior):
         empty = torch.zeros((0, *process.shape))
         return cls(process, degraded=torch.cat(degraded or [empty]), kernel=stddev, divergence=divergence, rows=rows)
 
+    @property
+    def stddev(self) -> Float[Tensor, "..."]:
+        """Standard deviation of the kernel in the data's units, (1, ...) of all axes of a signal."""
+        return self.process.sigma(1.0) if self.kernel is None else self.kernel
+
     @override
     def get_extra_state(self) -> dict[str, str | int | None]:
         return {"divergence": self.kernel_divergence.name, "rows": self.rows}
@@ -140,23 +145,24 @@ class DegradedDataPrior(Prior):
 
     @override
     def extra_repr(self) -> str:
-        low, high = self.kernel.min().item(), self.kernel.max().item()
+        low, high = self.stddev.min().item(), self.stddev.max().item()
         width = f"{low:g}" if low == high else f"{low:g} to {high:g}"
         return f"count={len(self.degraded)}, kernel={width}, divergence={self.kernel_divergence}"
 
     @override
+    @torch.no_grad()
     def sample(self, count: int, *, generator: torch.Generator | None = None) -> Float[Tensor, "count ..."]:
         device = self.degraded.device
         images = self.degraded[random_integers(0, len(self.degraded), (count,), device=device, generator=generator)]
         noise = white_noise(images.shape, like=images, generator=generator)
-        return images + self.process.basis.combine((noise, self.kernel))
+        return images + self.process.basis.combine((noise, self.stddev))
 
     @override
     def log_prob(self, z: Float[Tensor, "batch ..."]) -> Float[Tensor, " batch"]:
         # By log-sum-exp over all of the data.
         self._require_density("log_prob")
         z = self._latent(z)
-        log_volume = (self.kernel.log() + math.log(2 * math.pi) / 2).expand(1, *self.process.shape).sum()
+        log_volume = (self.stddev.log() + math.log(2 * math.pi) / 2).expand(1, *self.process.shape).sum()
         return self._log_sum(z) - log_volume
 
     def divergence(self, q: SpectralGaussian, *, generator: torch.Generator | None = None) -> Float[Tensor, " batch"]:
@@ -175,7 +181,7 @@ class DegradedDataPrior(Prior):
         """
         self._require_density("divergence")
         q = self._widened(q)
-        around = q.kl_divergence(SpectralGaussian(self.process.basis, q.spectral_mean, self.kernel))
+        around = q.kl_divergence(SpectralGaussian(self.process.basis, q.spectral_mean, self.stddev))
         if self.kernel_divergence is KernelDivergence.VARIATIONAL:
             return around - self._log_sum(q.mean)
         # With 3072 pixels, sigma 0.01 and 4000 random images with the spectrum of photographs, blurred by 24 pixels,
@@ -184,7 +190,7 @@ class DegradedDataPrior(Prior):
         noise = q.spectral_stddev * white_noise(q.spectral_mean.shape, like=q.spectral_mean, generator=generator)
         mean, step = q.mean, self.process.basis.inverse(noise)
         above, below = self._log_sum(torch.cat([mean + step, mean - step])).chunk(2)
-        return around - (above + below) / 2 - (noise / self.kernel).square().flatten(1).sum(1) / 2
+        return around - (above + below) / 2 - (noise / self.stddev).square().flatten(1).sum(1) / 2
 
     def _log_sum(self, z: Tensor) -> Tensor:
         """Return S = log 1/N sum_i exp(-1/2 |w - w_i|^2) of latents in the schedule dtype, (batch,)."""
@@ -198,9 +204,9 @@ class DegradedDataPrior(Prior):
     def _whitened(self, z: Tensor) -> Tensor:
         """Return Delta^{-1/2} (z - centre) of signals in the schedule dtype, (batch, coefficients)."""
         residual = z - self.centre
-        if not is_isotropic(self.kernel):
+        if not is_isotropic(self.stddev):
             residual = self.process.basis.forward(residual)
-        return (residual / self.kernel).flatten(1)
+        return (residual / self.stddev).flatten(1)
 
     def _require_density(self, verb: str) -> None:
         if not self._has_density:
@@ -211,10 +217,8 @@ class DegradedDataPrior(Prior):
             raise ValueError(msg)
 
 
-def _kernel(process: LinearGaussianProcess, kernel: float | Tensor | None) -> Tensor:
+def _kernel(process: LinearGaussianProcess, kernel: float | Tensor) -> Tensor:
     """Return the kernel's standard deviation, checked, (1, ...) of all axes of a signal."""
-    if kernel is None:
-        return process.sigma(1.0).clone()
     table = kernel.detach() if isinstance(kernel, Tensor) else torch.tensor(float(kernel), dtype=torch.float64)
     axes = 1 + len(process.shape)
     # A stored table has the axis of a batch already.

@@ -24,7 +24,8 @@ class GaussianPrior(Prior):
     With m and v the mean and variance of the data's coefficients it has those of the marginal at t = 1. It is exact for
     Gaussian data whose coefficients are uncorrelated, and good wherever the process leaves little signal. Red, green
     and blue are correlated: after heat, which leaves the mean colour, use a basis whose channels are rotated
-    (`opponent_colours`, or `PCABasis` of the channels), or `LowRankGaussianPrior`.
+    (`opponent_colours`, or `PCABasis` of the channels), or `LowRankGaussianPrior`. The process's noise is part
+    of what was fitted: where it is learned, fit it again.
 
     Args:
         process: the forward process.

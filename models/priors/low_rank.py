@@ -55,7 +55,6 @@ class LowRankGaussianPrior(Prior):
     mean: Tensor
     remainder: Tensor
     factor: Tensor
-    noise: Tensor
 
     def __init__(
         self,
@@ -71,9 +70,7 @@ class LowRankGaussianPrior(Prior):
         self.register_buffer("indices", indices.detach().to(process.device, copy=True))
         for name, table in (("mean", mean), ("remainder", remainder), ("factor", factor)):
             self.register_buffer(name, process.to_schedule_dtype(table.detach()).clone())
-        noise = process.sigma(1.0)[0]
-        self.register_constant("noise", noise.clone())
-        self._has_density = bool((noise > 0).all())
+        self._has_density = bool((process.sigma(1.0) > 0).all())
 
     @classmethod
     def fit(
@@ -131,6 +128,7 @@ class LowRankGaussianPrior(Prior):
         return f"rank={self.rank}, correlated={len(self.factor)}, active={len(self.indices)}"
 
     @override
+    @torch.no_grad()
     def sample(self, count: int, *, generator: torch.Generator | None = None) -> Float[Tensor, "count ..."]:
         like = torch.empty(0, device=self.factor.device, dtype=torch.float32)
         noise = white_noise((count, *self.process.shape), like=like, generator=generator)
@@ -175,7 +173,7 @@ class LowRankGaussianPrior(Prior):
 
     def _independent_variance(self) -> Tensor:
         """Return n^2, of a signal's shape."""
-        return self.noise.square() + self._spread(self.remainder).reshape(self.process.shape)
+        return self.process.sigma(1.0)[0].square() + self._spread(self.remainder).reshape(self.process.shape)
 
     def _spread(self, values: Tensor) -> Tensor:
         """Return numbers of the first active coefficients, 0 in all others, (coefficients,)."""

@@ -29,6 +29,7 @@ class OraclePrior(Prior):
         self.oracle = oracle
 
     @override
+    @torch.no_grad()
     def sample(self, count: int, *, generator: torch.Generator | None = None) -> Float[Tensor, "count ..."]:
         x = self.oracle.sample(count, generator=generator)
         noise = white_noise(x.shape, like=x, generator=generator)

@@ -26,8 +26,8 @@ def dense_kernels(prior):
     """The kernel density once more, from its stored images and dense matrices, as torch.distributions has it."""
     n = math.prod(prior.process.shape)
     covariance = Dense(prior.process).covariance(1.0)
-    if prior.kernel.numel() == 1:
-        covariance = prior.kernel.item() ** 2 * torch.eye(n, dtype=torch.float64)
+    if prior.stddev.numel() == 1:
+        covariance = prior.stddev.item() ** 2 * torch.eye(n, dtype=torch.float64)
     centres = prior.degraded.double().flatten(1)
     return MixtureSameFamily(
         Categorical(torch.ones(len(centres), dtype=torch.float64)), MultivariateNormal(centres, covariance)
