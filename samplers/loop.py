@@ -12,9 +12,10 @@ from torch import Tensor
 
 from ..core.evaluation_mode import evaluating
 from ..core.precision import to_compute_dtype
-from ..models import AbstractDenoiser, Prior
+from ..models import AbstractDenoiser
 from ..models.conditions import Condition, select_rows
 from .grids import check_ends
+from .initial import InitialLatents
 from .nan_watch import NaNWatch
 from .noise import GeneratorNoise, Noise, SeedNoise
 from .plan import Plan
@@ -45,7 +46,7 @@ class SamplingLoop:
         self,
         denoiser: AbstractDenoiser,
         plan: Plan,
-        prior: Prior,
+        start: InitialLatents,
         *,
         count: int,
         grid: Tensor,
@@ -59,7 +60,7 @@ class SamplingLoop:
         callback: Callback | None,
         keep_on: torch.device,
     ) -> None:
-        self.denoiser, self.plan, self.prior = denoiser, plan, prior
+        self.denoiser, self.plan, self.start = denoiser, plan, start
         self.stepper, self.problem = plan.stepper, plan.problem
         self.count, self.grid, self.initial, self.batch_size = count, grid, initial, batch_size
         self.condition, self.given = condition, given
@@ -151,9 +152,9 @@ class SamplingLoop:
         """Return the latents that a batch starts from."""
         if self.initial is not None:
             return to_compute_dtype(self.initial[rows]).to(self.problem.process.device)
-        if self.seeds is None:
-            return self.prior.sample(rows.stop - rows.start, generator=self.generator)
-        return torch.cat([self.prior.sample(1, generator=g) for g in self.seeds.generators[rows]])
+        generator = self.generator if self.seeds is None else self.seeds.generators[rows]
+        given = select_rows(self.given, rows)
+        return self.start.sample(rows.stop - rows.start, given=given, generator=generator)
 
     # ---- what is rescued ----------------------------------------------------------------------------------
 
@@ -186,7 +187,7 @@ class SamplingLoop:
             "look at what the network returns there (its precision, its training, times it has never seen) and at the"
             " grid"
             if self.states and where.startswith("step")
-            else "look at `initial`, or at the prior and the images it was made of"
+            else "look at `initial`, or at the prior and the images it was made of, or at what was `given`"
         )
         msg = (
             f"a latent of samples {self.rows.start} to {self.rows.stop - 1} became infinite or NaN in {where}:"

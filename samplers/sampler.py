@@ -20,9 +20,10 @@ from ..core.evaluation_mode import evaluating
 from ..core.precision import to_compute_dtype
 from ..degradations import LinearGaussianProcess
 from ..degradations.process import Time
-from ..models import AbstractDenoiser, Condition, Prior, StandardNormalPrior
+from ..models import AbstractDenoiser, Condition, Prior
 from ..models.conditions import check_rows
 from .grids import Grid
+from .initial import InitialLatents
 from .loop import SamplingLoop, cut, seed_noise
 from .noise import GeneratorNoise, Noise
 from .off_levels import warn_off_levels
@@ -41,11 +42,13 @@ class Sampler:
         denoiser: estimates the data from latents of its process.
         stepper: how each step is taken; `Posterior()` if None, ancestral sampling.
         grid: where the steps lie; the stepper's own if None, mostly `UniformGrid()`.
-        prior: distribution of the first latent; standard normal if None, where the process ends in it.
+        prior: distribution of the first latent; standard normal if None, where the process ends in it. A denoiser
+            guided by an observation draws it itself, and takes no prior.
         denoise_last: whether a run that ends at t = 0 returns the last estimate of the data, without the process's
             noise at t = 0 (the mean of the decoder p(x | z)); else it returns the latent z_0.
 
     Attributes:
+        prior: the prior; None where the denoiser draws the first latents.
         times: the grid's times, (steps + 1,), float64, falling from 1 to 0.
 
     A network that predicts the previous level is made for independent steps through all of its levels; the constructor
@@ -53,8 +56,8 @@ class Sampler:
 
     Raises:
         TypeError: an argument is of the wrong kind.
-        ValueError: the process does not allow grid or stepper, the prior is one of another process or data range, or
-            the process needs another prior than a standard normal.
+        ValueError: the process does not allow grid or stepper, the prior is one of another process or data range, the
+            process needs another prior than a standard normal, or the denoiser takes none.
     """
 
     def __init__(
@@ -71,10 +74,8 @@ class Sampler:
         check_instance("stepper", self.stepper, Stepper, "Multistep(order=2) for example")
         self.grid = grid or self.stepper.default_grid()
         check_instance("grid", self.grid, Grid, "UniformGrid(steps=50) for example")
-        if prior is not None:
-            check_instance("prior", prior, Prior, "DegradedDataPrior.fit(process, images) for example")
-            prior.require_fits(denoiser)
-        self.prior = prior or StandardNormalPrior(self.process)
+        self._start = InitialLatents(denoiser, prior)
+        self.prior = self._start.prior
         self.denoise_last = denoise_last
         self.times = self.grid.times(self.process)
         self._problem = Problem(self.process, denoiser.prediction, self.times, denoise_last)
@@ -83,9 +84,10 @@ class Sampler:
         warn_off_levels(self._problem, self.stepper)
 
     def __repr__(self) -> str:
-        """Show the process, stepper, grid and prior."""
+        """Show the process, stepper, grid and prior, or the denoiser that takes none."""
         last = "" if self.denoise_last else ", denoise_last=False"
-        parts = (type(self.process).__name__, self.stepper, self.grid, type(self.prior).__name__)
+        start = type(self.denoiser if self.prior is None else self.prior).__name__
+        parts = (type(self.process).__name__, self.stepper, self.grid, start)
         return f"Sampler({', '.join(map(str, parts))}{last})"
 
     @property
@@ -123,7 +125,7 @@ class Sampler:
             generator: source of randomness, torch's default if None; or one seed for each sample, which then is the
                 same whatever the batch it is drawn in (up to the rounding of the network's own sums).
             noise: source of the steps' noise, where it is to be another than the initial latents' (shared, say).
-            initial: latents at `start` to go on from, (count, *shape); drawn from the prior if None.
+            initial: latents at `start` to go on from, (count, *shape); as `initial_latents` draws them if None.
             start: their time; the grid's later times are left out. Below 1 `initial` must be given.
             stop: time to stop at; above 0 the latents of that time are returned.
             batch_size: most samples at a time; all at once if None.
@@ -187,7 +189,7 @@ class Sampler:
         loop = SamplingLoop(
             self.denoiser,
             self._plan,
-            self.prior,
+            self._start,
             count=count,
             grid=cut(self.times, start, stop),
             initial=self._checked_initial(initial, count, start),
@@ -202,6 +204,32 @@ class Sampler:
             keep_on=self.process.device if keep_on is None else torch.device(keep_on),
         )
         return loop.run(progress=progress, keep_path=keep_path)
+
+    @torch.no_grad()
+    def initial_latents(
+        self,
+        count: int,
+        *,
+        given: Condition | None = None,
+        generator: torch.Generator | Sequence[int] | None = None,
+    ) -> Float[Tensor, "count ..."]:
+        """Draw latents that runs start from at t = 1, (count, *shape), float32: from the prior, or given observations.
+
+        Args:
+            count: how many.
+            given: what the denoiser is given of each sample, such as observations, (count, ...), if it needs any.
+            generator: as in `sample`: those of a run with the same one.
+
+        Raises:
+            TypeError: an argument is of the wrong kind.
+            ValueError: a number is out of range, what belongs to samples has another number of rows or shape, or the
+                denoiser knows too little of the data to draw them.
+        """
+        check_count("count", count)
+        self._check_given(given, count)
+        one = generator is None or isinstance(generator, torch.Generator)
+        source = generator if one else seed_noise(generator, count).generators
+        return self._start.sample(count, given=given, generator=source)
 
     @torch.no_grad()
     def step(

@@ -29,16 +29,16 @@ def rehearse(denoiser: Denoiser, sampler: Sampler, images: Images) -> None:
         ValueError: the network's output, or the prior's draw, has another shape than the latents.
         Exception: whatever a part of the user's raises.
     """
-    process, prior, times = denoiser.process, sampler.prior, sampler.times
+    process, times = denoiser.process, sampler.times
     labels = None if denoiser.classes is None else torch.arange(_IMAGES, device=process.device) % denoiser.classes
     expected = (_IMAGES, *process.shape)
     devices = [process.device] if process.device.type == "cuda" else []
     with torch.random.fork_rng(devices), evaluating(denoiser), evaluating(sampler.denoiser):
         x = images.scaled(slice(0, _IMAGES)).to(process.device)
         denoiser(process.corrupt(x, torch.randn_like(x), 0.5), 0.5, labels)
-        z = prior.sample(_IMAGES)
+        z = sampler.initial_latents(_IMAGES)
         if z.shape != expected:
-            msg = f"{type(prior).__name__}.sample({_IMAGES}) must return shape {expected}, got {tuple(z.shape)}"
+            msg = f"{type(sampler.prior).__name__}.sample({_IMAGES}) must return shape {expected}, got {tuple(z.shape)}"
             raise ValueError(msg)
         # A short step first: one that follows the flow to the next time, by a network that is not trained, may not end.
         for t, s in ((times[0], torch.lerp(times[0], times[1], _SHORT)), times[-2:]):

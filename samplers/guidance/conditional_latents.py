@@ -15,14 +15,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ...core.checks import check_instance, check_signal
+from ...core.checks import check_count, check_instance, check_signal
 from ...core.precision import to_compute_dtype
-from ...core.randomness import white_noise
-from ...degradations import DataSpectrum, LinearGaussianProcess, SpectralGaussian
+from ...degradations import DataSpectrum, Level, LinearGaussianProcess
 from ...degradations.process import Time
-from .covariance import MOST_ITERATIONS, noise_variance, solve
+from ..noise import GeneratorNoise
+from ..spectral import Draw
+from .conditioning import solve, variance_table
 from .observations import LinearObservation
-from .observed import variance_table
 
 
 @torch.no_grad()
@@ -34,11 +34,12 @@ def conditional_latents(
     *,
     t: Time = 1.0,
     generator: torch.Generator | None = None,
-    iterations: int = MOST_ITERATIONS,
+    iterations: int | None = None,
 ) -> Float[Tensor, "batch ..."]:
     """Draw a latent at `t` for each observation, as if the data were Gaussian: a sampler's `initial`.
 
-    Exact for Gaussian data. For other data it has the mean and the covariance of the best linear guess.
+    Exact for Gaussian data. For other data it has the mean and the covariance of the best linear guess. Guided runs
+    start from such latents by themselves at t = 1, in float32; this is for other times, and for float64.
 
     Args:
         process: the forward process.
@@ -59,14 +60,39 @@ def conditional_latents(
     """
     check_instance("spectrum", spectrum, DataSpectrum, "estimate_spectrum(process.basis, data) makes one")
     check_signal("y", y, process.shape)
-    variance = variance_table(process, spectrum)
-    at = process.at(t, batch=len(y))
+    variance_table(process, spectrum)
+    if iterations is not None:
+        check_count("iterations", iterations)
+    at, draw = process.at(t, batch=len(y)), GeneratorNoise(generator).stream(slice(None))
+    return latents_given(at, observation, y, spectrum, draw, iterations=iterations)
+
+
+@torch.no_grad()
+def latents_given(
+    at: Level,
+    observation: LinearObservation,
+    y: Float[Tensor, "batch ..."],
+    spectrum: DataSpectrum,
+    draw: Draw,
+    *,
+    iterations: int | None,
+) -> Float[Tensor, "batch ..."]:
+    """Draw as `conditional_latents` does, of checked arguments: latents at a level, from white noise like a tensor."""
+    process = at.process
     basis, wide = process.basis, process.to_schedule_dtype(y)
-    mean = process.to_schedule_dtype(spectrum.mean).expand(y.shape)
-    x = SpectralGaussian(basis, mean, variance.sqrt()).sample(generator=generator)
-    noise = white_noise(x.shape, like=x, generator=generator)
-    residual = observation.coefficients(wide) - observation.coefficients(observation.observe(x, generator=generator))
-    within = noise_variance(observation, y, to_compute_dtype(y).dtype)
-    solution = solve(basis, observation, residual, variance[None], within, iterations=iterations)
-    spectrum_t = at.alpha * (basis.forward(x) + variance.sqrt() * solution) + at.sigma * noise
-    return basis.inverse(spectrum_t).to(to_compute_dtype(y).dtype)
+    variance = process.to_schedule_dtype(spectrum.variance)
+    x = process.to_schedule_dtype(spectrum.mean) + variance.sqrt() * draw(wide)
+    noise = draw(wide)
+    seen = observation.coefficients(observation(basis.inverse(x)) + observation.noise_std * draw(wide))
+    dtype = to_compute_dtype(y).dtype
+    solution = solve(
+        basis,
+        observation,
+        y,
+        observation.coefficients(wide) - seen,
+        variance[None],
+        dtype=dtype,
+        iterations=iterations,
+    )
+    latents = at.alpha * (x + variance.sqrt() * solution) + at.sigma * noise
+    return basis.inverse(latents).to(dtype)

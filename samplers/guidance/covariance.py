@@ -9,34 +9,21 @@ Gaussian data with the given variances. For other data its C_t is a model: it mo
 correlated with y, coefficient by coefficient, where the gradient of `PseudoInverseGuidance` knows what the denoiser
 has learnt of x. With a C_t that is one number it is the proximal step of DiffPIR (Zhu et al., 2023).
 
-Where H is diagonal in the process's own basis, all of this is a sum over coefficients,
-
-    (H^T S^-1 r)_k = h_k r_k / (h_k^2 r_t,k^2 + s^2).
-
-Otherwise, with G = C_t^(1/2) H, it is C_t^(1/2) (G G^T + s^2)^-1 G r, found by conjugate gradients.
-
-Without noise (s = 0) observed coefficients are fitted as well as the observation's own precision allows: y is a rounded
-number, and its rounding is noise of standard deviation eps rms(y), eps belonging to the coarser dtype of y and the
-latents and the mean square being over observed coefficients. That is added to s in quadrature, always. It makes S
-invertible, matters for s below eps rms(y) only, and keeps coefficients that a blur has faded below the rounding from
-being amplified into nonsense.
+`conditioning.py` has the equations, and how they are solved.
 """
 
 from __future__ import annotations
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 from typing_extensions import override
 
 from ...core.checks import check_count
-from ...degradations import Basis, DataSpectrum, Level
+from ...degradations import DataSpectrum, Level
 from ...models import AbstractDenoiser, Condition
-from .least_squares import damped_least_squares
+from .conditioning import solve
 from .observations import LinearObservation
 from .observed import ObservationGuidance, Spread
-
-MOST_ITERATIONS = 1000
 
 
 class CovarianceGuidance(ObservationGuidance):
@@ -51,7 +38,7 @@ class CovarianceGuidance(ObservationGuidance):
         variance: the data's variance v >= 0 per coefficient of the process's basis, in squared data units: a spectrum
             (`estimate_spectrum(process.basis, data)`), a tensor that broadcasts to the shape, or one number.
         iterations: how many conjugate gradient iterations are allowed at each time, where the observation is diagonal
-            in another basis than the process.
+            in another basis than the process; ten per coefficient, and 1000 at least, if None.
 
     Raises:
         TypeError: an argument is of the wrong kind.
@@ -65,10 +52,11 @@ class CovarianceGuidance(ObservationGuidance):
         observation: LinearObservation,
         *,
         variance: DataSpectrum | Float[Tensor, "..."] | float,
-        iterations: int = MOST_ITERATIONS,
+        iterations: int | None = None,
     ) -> None:
         super().__init__(denoiser, observation, variance=variance)
-        check_count("iterations", iterations)
+        if iterations is not None:
+            check_count("iterations", iterations)
         self.iterations = iterations
 
     @override
@@ -79,65 +67,12 @@ class CovarianceGuidance(ObservationGuidance):
 
     def _solve(self, estimate: Tensor, y: Tensor, spread: Spread) -> Tensor:
         """Return the spectrum of C_t^(1/2) H^T S^-1 (y - H x_hat); see `solve`."""
-        noise = noise_variance(self.observation, y, estimate.dtype)
         return solve(
             self.process.basis,
             self.observation,
+            y,
             self._residual(estimate, y),
             spread.variance,
-            noise,
+            dtype=estimate.dtype,
             iterations=self.iterations,
         )
-
-
-def solve(
-    basis: Basis,
-    observation: LinearObservation,
-    residual: Float[Tensor, "batch ..."],
-    variance: Float[Tensor, "..."],
-    noise: Float[Tensor, "..."],
-    *,
-    iterations: int = MOST_ITERATIONS,
-) -> Float[Tensor, "batch ..."]:
-    """Return the spectrum of C^(1/2) H^T S^-1 W r for S = H C H^T + noise, (batch, *shape).
-
-    Args:
-        basis: the basis V in which C is diagonal.
-        observation: H, diagonal in W.
-        residual: coefficients r of a residual in W, (batch, *shape), 0 where nothing is observed.
-        variance: the diagonal of C, broadcastable to (batch, *shape).
-        noise: variance of the observation's noise, (batch or 1, 1, ..., 1).
-        iterations: how many are allowed where the bases differ.
-
-    Raises:
-        RuntimeError: the equations were not solved in the iterations allowed.
-    """
-    gain, stddev, theirs = observation.gain, variance.sqrt(), observation.basis
-    if theirs.agrees_with(basis):
-        total = gain.square() * variance + noise
-        # Without variance and noise the data is known, and there is nothing to correct.
-        return torch.where(total == 0, 0.0, stddev * gain * residual / total)
-    return damped_least_squares(
-        lambda w: gain * theirs.forward(basis.inverse(stddev * w)),
-        lambda r: stddev * basis.forward(theirs.inverse(gain * r)),
-        residual,
-        noise,
-        size=gain.abs().max() * stddev.flatten(1).amax(1).reshape(-1, *(1,) * len(basis.shape)),
-        iterations=iterations,
-    )
-
-
-def noise_variance(
-    observation: LinearObservation, y: Float[Tensor, "batch ..."], dtype: torch.dtype
-) -> Float[Tensor, "batch ..."]:
-    """Return s^2 and the share of rounding, (eps rms(y))^2, (batch, 1, ..., 1), in float64 where the device has it.
-
-    Args:
-        observation: what was observed.
-        y: the observations, (batch, *shape).
-        dtype: dtype of the signals that they are compared with; eps is that of the coarser one.
-    """
-    gain = observation.gain
-    square = observation.coefficients(y.to(gain.dtype)).flatten(1).square().sum(1) / (gain != 0).sum().clamp(min=1)
-    eps = max(torch.finfo(y.dtype).eps, torch.finfo(dtype).eps)
-    return (observation.noise_std**2 + eps**2 * square).reshape(-1, *(1,) * (y.ndim - 1))

@@ -25,13 +25,14 @@ def damped_least_squares(
     damping: Float[Tensor, "..."],
     *,
     size: Float[Tensor, "..."],
+    tolerance: float,
     iterations: int,
 ) -> Float[Tensor, "batch ..."]:
     """Return (G G^T + d)^+ G r, (batch, ...).
 
-    A row is done when the gradient G (r - G^T w) - d w is at most eps^(3/4) |G| |r| long, eps being the precision of
-    `right` (2e-12 in float64). Directions that G shrinks to less than eps^(3/8) of |G| are then not resolved further
-    than the damping resolves them. Whether all are done is read once per iteration, for which a device waits.
+    A row is done when the gradient G (r - G^T w) - d w is at most `tolerance` |G| |r| long. Directions that G shrinks
+    to less than the tolerance's square root of |G| are then not resolved further than the damping resolves them.
+    Whether all are done is read once per iteration, for which a device waits.
 
     Args:
         forward: the product with G^T.
@@ -39,12 +40,15 @@ def damped_least_squares(
         right: r, (batch, ...).
         damping: d >= 0, (batch or 1, 1, ..., 1), a number for each row.
         size: an upper bound of the norm |G|, likewise.
+        tolerance: relative; at least eps^(3/4) is taken, eps being the precision of `right` (2e-12 in float64), to
+            which rounding lets the iteration come.
         iterations: how many are allowed.
 
     Raises:
         RuntimeError: a row is not done after so many iterations.
     """
-    goal = torch.finfo(right.dtype).eps ** 1.5 * size.square() * _square(right)
+    finest = torch.finfo(right.dtype).eps ** 0.75
+    goal = max(tolerance, finest) ** 2 * size.square() * _square(right)
     residual, gradient = right, adjoint(right)
     # Not plain zeros: a right side that is infinite or NaN must show in the result.
     w, direction, power = 0 * gradient, gradient, _square(gradient)

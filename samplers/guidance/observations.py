@@ -105,23 +105,32 @@ class LinearObservation(ConstantModule):
         return cls(basis, (-basis.laplacian_eigenvalues() * width**2 / 2).exp(), noise_std=noise_std)
 
     @classmethod
-    def block_means(cls, shape: Sequence[int], *, scales: int = 1, noise_std: float) -> LinearObservation:
-        """Return downsampling by 2^scales: every block of 2^scales pixels along each axis but the first gives its mean.
+    def block_means(cls, shape: Sequence[int], size: int, *, noise_std: float) -> LinearObservation:
+        """Return downsampling by `size`: every block of so many pixels along each axis but the first gives its mean.
 
         Here y has the shape of x, every pixel holding its block's mean (`repeat_interleave` of the small image); what
         noise adds to the pixels of a block beyond their mean is not observed. An orthonormal coefficient is
-        2^(scales d / 2) times the mean, d being the number of coarsened axes: noise of standard deviation q on the
-        small image is `noise_std` = 2^(scales d / 2) q.
+        size^(d / 2) times the mean, d being the number of coarsened axes: noise of standard deviation q on the small
+        image is `noise_std` = size^(d / 2) q.
 
         Args:
             shape: shape of one signal, such as (3, 32, 32).
-            scales: how often the sides are halved, at least 1.
+            size: side of a block in pixels, a power of two: 4 makes an image of 32 x 32 pixels one of 8 x 8.
             noise_std: standard deviation of the noise of a coefficient, in the data's units.
 
         Raises:
-            ValueError: `scales` is below 1, an axis is not divisible by 2^scales, or `noise_std` is not allowed.
+            TypeError: `size` is not an integer.
+            ValueError: `size` is not a power of two from 2, an axis is not divisible by it, or `noise_std` is not
+                allowed.
         """
-        check_count("scales", scales, hint="blocks of two pixels along each axis")
+        check_count("size", size, 2, "a block's side in pixels")
+        scales = size.bit_length() - 1
+        if size != 2**scales or any(axis % size for axis in shape[1:]):
+            msg = (
+                f"size must be a power of two (2, 4, 8, ...) that divides all axes of {tuple(shape)} but the first, a"
+                f" block's side in pixels, got {size}"
+            )
+            raise ValueError(msg)
         basis = HaarBasis(shape, scales=scales)
         return cls(basis, (basis.scale_index() > scales).float(), noise_std=noise_std)
 

@@ -22,6 +22,10 @@ eps being the precision of the latents: there z_t tells nothing of the coefficie
 gradient, alpha_t v / sigma_t^2 or less, is lost beside those of other coefficients. In blind coefficients J's exact
 value for the model covariance stands in for the gradient: the correction is that of `CovarianceGuidance`. In the others
 sigma_t^2 / alpha_t is below sigma_t sqrt(v / eps).
+
+A run starts from p(z_1 | y). Where the process ends in noise alone that is a standard normal; but heat leaves the mean
+of an image, of which y tells nearly all. There it is drawn as `conditional_latents` does, which takes the data's mean
+as well as its variance.
 """
 
 from __future__ import annotations
@@ -37,12 +41,16 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from typing_extensions import override
 
-from ...core.checks import broadcast_to, check_instance, check_signal
+from ...core.checks import check_instance, check_signal
 from ...core.constants import ConstantModule
 from ...core.precision import to_compute_dtype
-from ...degradations import DataSpectrum, Level, LinearGaussianProcess
+from ...degradations import DataSpectrum, Level
 from ...degradations.process import Time
 from ...models import AbstractDenoiser, Condition
+from ...models.priors.standard_normal import ends_in_standard_normal
+from ..spectral import Draw
+from .conditional_latents import latents_given
+from .conditioning import variance_table
 from .observations import LinearObservation
 
 
@@ -64,22 +72,30 @@ class ObservationGuidance(ConstantModule, AbstractDenoiser, ABC):
     """A denoiser that estimates E[x | z_t, y] from an unconditional one and observations, which it is given by the row.
 
     It predicts the data itself, whatever the denoiser predicts, and works with every sampler:
-    `sampler.sample(len(y), given=y)`. Samplers start from p(z_1 | y), which is p(z_1) where the process ends in noise
-    alone.
+    `Sampler(guided).sample(len(y), given=y)`. It draws what such a run starts from, p(z_1 | y), so the sampler takes no
+    prior.
 
     Args:
         denoiser: the unconditional denoiser.
         observation: what was observed, and how exactly; it is moved to the process's device.
         variance: the data's variance v >= 0 per coefficient of the process's basis, in squared data units: a spectrum
-            (`estimate_spectrum(process.basis, data)`), a tensor that broadcasts to the shape, or one number.
+            (`estimate_spectrum(process.basis, data)`), a tensor that broadcasts to the shape, or one number. A process
+            that does not end in noise alone needs the spectrum, which has the data's mean too, or runs `initial`
+            latents.
+
+    Attributes:
+        spectrum: mean and variance of the data; None where only variances were given.
+        iterations: most iterations of the equations' solver; see `CovarianceGuidance`.
 
     Raises:
         TypeError: an argument is of the wrong kind.
-        ValueError: a shape does not fit, a variance is negative or not finite, or the spectrum is in another basis.
+        ValueError: a shape does not fit, a variance is negative or not finite, the spectrum is in another basis, or the
+            denoiser is itself given observations.
     """
 
     variance: Tensor
     needs_given = True
+    iterations: int | None = None
 
     def __init__(
         self,
@@ -91,6 +107,12 @@ class ObservationGuidance(ConstantModule, AbstractDenoiser, ABC):
         check_instance("denoiser", denoiser, AbstractDenoiser, "Denoiser(network, process, prediction=...) for example")
         check_instance("observation", observation, LinearObservation, "LinearObservation.mask(...) for example")
         super().__init__(denoiser.process)
+        if denoiser.needs_given:
+            msg = (
+                f"denoiser must be unconditional, but {type(denoiser).__name__} is itself given something of each row:"
+                " put all that was observed into one LinearObservation(basis, gain, noise_std=...)"
+            )
+            raise ValueError(msg)
         if observation.basis.shape != self.process.shape:
             msg = (
                 f"the observation is one of signals of shape {observation.basis.shape}, but the denoiser's process has"
@@ -100,6 +122,7 @@ class ObservationGuidance(ConstantModule, AbstractDenoiser, ABC):
         # As modules do, the observation moves itself.
         self.denoiser, self.observation = denoiser, observation.to(self.process.device)
         self.grey_levels = denoiser.grey_levels
+        self.spectrum = variance if isinstance(variance, DataSpectrum) else None
         self.register_constant("variance", variance_table(self.process, variance))
 
     @override
@@ -131,9 +154,7 @@ class ObservationGuidance(ConstantModule, AbstractDenoiser, ABC):
             ValueError: a shape is wrong, a time outside [0, 1], or there are more or fewer latents than observations.
         """
         check_signal("z_t", z_t, self.process.shape)
-        check_instance("given", given, Tensor, "the observations y, one row for each latent")
-        y = cast("Tensor", given)
-        check_signal("given", y, self.process.shape)
+        y = self._observations(given)
         if len(z_t) != len(y):
             msg = (
                 f"given holds {len(y)} observations, but there are {len(z_t)} latents: give each latent its own row"
@@ -142,9 +163,36 @@ class ObservationGuidance(ConstantModule, AbstractDenoiser, ABC):
             raise ValueError(msg)
         z_t = to_compute_dtype(z_t)
         at = self.process.at(t, batch=len(z_t))
-        estimate, correction = self._correction(z_t, at, condition, y.to(self.process.device))
+        estimate, correction = self._correction(z_t, at, condition, y)
         wide = self.process.to_schedule_dtype(estimate)
         return (wide + self.process.basis.inverse(correction)).to(z_t.dtype)
+
+    def initial_latents(self, given: Condition | None, draw: Draw) -> Float[Tensor, "batch ..."]:
+        """Draw what runs start from, z_1 given y, (batch, *shape), in float32 as priors do.
+
+        Args:
+            given: y, the observations, (batch, *shape).
+            draw: makes white noise like a tensor, one row for each observation.
+
+        Raises:
+            TypeError: `given` is not floating-point.
+            ValueError: its shape is wrong, or the process does not end in noise alone and the data's mean is not known.
+            RuntimeError: the equations were not solved in the iterations allowed.
+        """
+        y = self._observations(given)
+        process = self.process
+        if self.spectrum is not None:
+            at = process.at(1.0, batch=len(y))
+            return latents_given(at, self.observation, y, self.spectrum, draw, iterations=self.iterations).float()
+        if ends_in_standard_normal(process):
+            return draw(torch.empty(y.shape, device=process.device))
+        msg = (
+            f"{type(process).__name__} leaves some of the data at t = 1 (alpha up to"
+            f" {process.alpha(1.0).max().item():.3g}), so where samples given y start takes the data's mean as well as"
+            " its variance: give variance=estimate_spectrum(process.basis, images), which has both, or latents of your"
+            " own as initial="
+        )
+        raise ValueError(msg)
 
     def spread(self, at: Level, *, dtype: torch.dtype = torch.float32) -> Spread:
         """Return the model's variances at a level, for latents of a precision.
@@ -160,6 +208,13 @@ class ObservationGuidance(ConstantModule, AbstractDenoiser, ABC):
         posterior = torch.where(unseen, log_variance, log_variance + 2 * at.log_sigma - log_total).exp()
         blind = 2 * at.log_alpha + log_variance <= math.log(torch.finfo(dtype).eps) + 2 * at.log_sigma
         return Spread(posterior, (2 * at.log_sigma - at.log_alpha).exp(), blind)
+
+    def _observations(self, given: Condition | None) -> Tensor:
+        """Return y, checked, on the process's device."""
+        check_instance("given", given, Tensor, "the observations y, one row for each latent")
+        y = cast("Tensor", given)
+        check_signal("given", y, self.process.shape)
+        return y.to(self.process.device)
 
     def _residual(self, estimate: Tensor, y: Tensor) -> Tensor:
         """Return W^T (y - H x_hat) in the schedule dtype, 0 where nothing is observed."""
@@ -198,22 +253,3 @@ def recording() -> Generator[None]:
     """Record gradients, inside `torch.no_grad` and `torch.inference_mode` too."""
     with torch.inference_mode(mode=False), torch.enable_grad():
         yield
-
-
-def variance_table(process: LinearGaussianProcess, variance: DataSpectrum | Tensor | float) -> Float[Tensor, "..."]:
-    """Return the data's variances as a table of the process's shape in the schedule dtype, checked."""
-    if isinstance(variance, DataSpectrum):
-        if not process.basis.agrees_with(variance.basis):
-            msg = (
-                f"the spectrum is one of {type(variance.basis).__name__}{variance.basis.shape}, but the process is"
-                f" diagonal in {type(process.basis).__name__}{process.shape}: use estimate_spectrum(process.basis, x)"
-            )
-            raise ValueError(msg)
-        variance = variance.variance
-    check_instance("variance", variance, (Tensor, float, int), "or a DataSpectrum")
-    value = variance if isinstance(variance, Tensor) else torch.tensor(float(variance), dtype=torch.float64)
-    if not bool(((value >= 0) & value.isfinite()).all()):
-        msg = f"variance must be finite and at least 0, got values from {value.min()} to {value.max()}"
-        raise ValueError(msg)
-    table = process.to_schedule_dtype(value.detach())
-    return broadcast_to("variance", table, process.shape, "the process's").clone()

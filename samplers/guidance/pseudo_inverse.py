@@ -13,12 +13,14 @@ what the model covariance does not: which coefficients the data ties to each oth
 from __future__ import annotations
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 from typing_extensions import override
 
-from ...degradations import Level
-from ...models import Condition
+from ...degradations import DataSpectrum, Level
+from ...models import AbstractDenoiser, Condition
 from .covariance import CovarianceGuidance
+from .observations import LinearObservation
 from .observed import recording
 
 
@@ -34,6 +36,17 @@ class PseudoInverseGuidance(CovarianceGuidance):
     Arguments and errors are those of `CovarianceGuidance`. The estimate carries no gradient itself, and a denoiser that
     records none is refused when it is called (ValueError).
     """
+
+    # Written out, so that a missing argument is reported under this class's name.
+    def __init__(
+        self,
+        denoiser: AbstractDenoiser,
+        observation: LinearObservation,
+        *,
+        variance: DataSpectrum | Float[Tensor, "..."] | float,
+        iterations: int | None = None,
+    ) -> None:
+        super().__init__(denoiser, observation, variance=variance, iterations=iterations)
 
     @override
     def _correction(self, z_t: Tensor, at: Level, condition: Condition | None, y: Tensor) -> tuple[Tensor, Tensor]:

@@ -96,7 +96,7 @@ def branch(
         children: how many children each state has at each of these times, at least 1.
         condition: the network's condition, (1, ...), the same for all samples; None if it takes none.
         given: what the denoiser is given of all samples, (1, ...), if it needs any.
-        initial: the latent at t = 1, (1, *shape); drawn from the prior if None.
+        initial: the latent at t = 1, (1, *shape); as `Sampler.initial_latents` draws it if None.
         generator: source of randomness; torch's default if None. The tree does not depend on `batch_size`.
         batch_size: most states at a time; a whole generation if None.
 
@@ -122,7 +122,7 @@ def branch(
     check_rows("given", given, 1)
     (first,) = draw_seeds(1, generator)
     if initial is None:
-        initial = sampler.prior.sample(1, generator=torch.Generator().manual_seed(first))
+        initial = sampler.initial_latents(1, given=given, generator=[first])
     states, parents = initial.to(sampler.process.device), torch.zeros(1, dtype=torch.int64)
     if ends[0] < 1:
         states = sampler.sample(

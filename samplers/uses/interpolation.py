@@ -25,6 +25,8 @@ from ...core.checks import check_count, check_instance, check_signal
 from ...core.precision import to_compute_dtype
 from ...core.randomness import white_noise
 from ...models import Condition, StandardNormalPrior
+from ...models.conditions import check_rows, select_rows
+from ...models.priors.standard_normal import ends_in_standard_normal
 from ..noise import InterpolatedNoise, Noise, SharedNoise
 from ..sampler import Sampler
 from ..spectral import Draw
@@ -97,7 +99,7 @@ def interpolate(  # noqa: PLR0913  # each is a choice
     """
     shape = sampler.process.shape
     for name, state in (("first", first), ("second", second)):
-        check_instance(name, state, Tensor, "such as sampler.prior.sample(1)[0]")
+        check_instance(name, state, Tensor, "such as sampler.initial_latents(1)[0]")
         if tuple(state.shape) != shape:
             msg = f"{name} must be one initial state, of the process's shape {shape}, got {tuple(state.shape)}"
             raise ValueError(msg)
@@ -164,9 +166,13 @@ def interpolate_seeds(
     if first == second:
         msg = f"first and second must be two seeds, got {first} twice: there is nothing between them"
         raise ValueError(msg)
+    check_rows("given", given, points)
     a, b = torch.Generator().manual_seed(first), torch.Generator().manual_seed(second)
     # A seed's generator makes the first latent and then goes on to the steps' noise, as in `Sampler.sample`.
-    ends = [sampler.prior.sample(1, generator=generator)[0] for generator in (a, b)]
+    ends = [
+        sampler.initial_latents(1, given=select_rows(given, row), generator=generator)[0]
+        for generator, row in ((a, slice(1)), (b, slice(points - 1, points)))
+    ]
     initial = (blend or _natural_blend(sampler, 1.0)).between(ends[0], ends[1], weights)
     noise = _NoiseBetween(a, b, weights)
     return sampler.sample(points, condition=condition, given=given, initial=initial, noise=noise, batch_size=batch_size)
@@ -197,7 +203,9 @@ def _weights(points: int) -> Tensor:
 
 
 def _natural_blend(sampler: Sampler, start: float) -> Blend:
-    return Blend.SPHERICAL if start == 1 and isinstance(sampler.prior, StandardNormalPrior) else Blend.LINEAR
+    prior = sampler.prior
+    white = ends_in_standard_normal(sampler.process) if prior is None else isinstance(prior, StandardNormalPrior)
+    return Blend.SPHERICAL if start == 1 and white else Blend.LINEAR
 
 
 def _arc(first: Tensor, second: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:

@@ -6,6 +6,7 @@ from torch import nn
 from unmelt.degradations import HeatDissipation, PredictX
 from unmelt.models import DegradedDataPrior, Denoiser, OraclePrior
 from unmelt.samplers import FixedGrid, Noise, Sampler, UniformGrid
+from unmelt.samplers.guidance.observed import ObservationGuidance
 from unmelt.testing.strategies import random_images
 
 SHAPE = (1, 4, 4)
@@ -48,7 +49,7 @@ def data_prior(process, count=6):
 def made(denoiser, stepper=None, steps=None, times=None, **settings):
     """A sampler on so many equal steps, or on these times, from the oracle's own marginal where it is an oracle."""
     grid = FixedGrid(times) if times is not None else UniformGrid(steps) if steps else None
-    if "prior" not in settings:
+    if "prior" not in settings and not isinstance(denoiser, ObservationGuidance):
         exact = hasattr(denoiser, "spectral_mean")
         settings["prior"] = OraclePrior(denoiser) if exact else data_prior(denoiser.process)
     return Sampler(denoiser, stepper, grid=grid, **settings)

@@ -103,7 +103,7 @@ def test_blocks_give_their_means(levels):
     x, size = random_images(SHAPE), 2**levels
     small = torch.nn.functional.avg_pool2d(x, size)
     enlarged = small.repeat_interleave(size, -1).repeat_interleave(size, -2)
-    observation = LinearObservation.block_means(SHAPE, scales=levels, noise_std=0.3)
+    observation = LinearObservation.block_means(SHAPE, size, noise_std=0.3)
     torch.testing.assert_close(observation(x), enlarged, rtol=0, atol=1e-14)
     # Noise of the small image's pixels: 2^(-levels) times that of a coefficient, on two axes.
     many = torch.zeros((4000, *SHAPE), dtype=torch.float64)
@@ -191,8 +191,12 @@ BLUR = LinearObservation.blur(SHAPE, 1.0, noise_std=0.1)
         for w in (-1.0, math.inf, math.nan)
     ),
     *(
-        (lambda n=n: LinearObservation.block_means(SHAPE, scales=n, noise_std=0.1), ValueError, words)
-        for n, words in ((0, "scales must be at least 1.*got 0"), (3, "scales must be between 0 and 2"))
+        (lambda n=n: LinearObservation.block_means(SHAPE, n, noise_std=0.1), ValueError, words)
+        for n, words in (
+            (1, "size must be at least 2.*got 1"),
+            (3, r"size must be a power of two \(2, 4, 8, ...\).*got 3"),
+            (8, r"divides all axes of \(2, 4, 4\) but the first.*got 8"),
+        )
     ),
     (lambda: BLUR(X[0]), ValueError, r"x must have shape \(batch, 2, 4, 4\), got \(2, 4, 4\).*x\[None\]"),
     (lambda: BLUR.residual(X[:, :1], X), ValueError, "y must have shape"),

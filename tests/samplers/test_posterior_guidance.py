@@ -5,7 +5,8 @@ import math
 
 import pytest
 import torch
-from dense_reference import Dense, Gaussian, matrix, vectors
+from dense_reference import vectors
+from guidance_problems import LEFT, OBSERVATIONS, PROCESSES, SHAPE, Given, Problem, limit_of_samples, small_problem
 from sampler_support import made, seeded
 from support import refusals
 from torch import nn
@@ -15,18 +16,15 @@ from unmelt.degradations import (
     ConstantNoise,
     CosineBasis,
     CosineSchedule,
-    DataSpectrum,
     Deterministic,
     EDMSchedule,
     Eta,
-    HeatDissipation,
     IsotropicDiffusion,
     LinearSchedule,
     Markov,
     Pixelation,
     PredictEpsilon,
     PredictX,
-    RectifiedFlowSchedule,
     estimate_spectrum,
 )
 from unmelt.models import (
@@ -35,95 +33,14 @@ from unmelt.models import (
     EmpiricalOracle,
     GaussianOracle,
     GreyLevels,
-    OraclePrior,
 )
-from unmelt.samplers import Posterior
 from unmelt.samplers.guidance import (
     CovarianceGuidance,
     DiffusionPosteriorSampling,
     LinearObservation,
     PseudoInverseGuidance,
-    conditional_latents,
 )
 from unmelt.testing.strategies import random_images
-
-SHAPE = (2, 4, 4)
-LEFT = torch.tensor([True, True, False, False])
-
-
-PROCESSES = {
-    # The highest frequency's log alpha is -4000 at the end.
-    "heat": lambda shape: HeatDissipation(shape, blur_sigma_max=24.0, levels=20, sigma=0.05),
-    "blurring": lambda shape: BlurringDiffusion(shape, blur_sigma_max=3.0),
-    "isotropic": lambda shape: IsotropicDiffusion(shape, CosineSchedule(-10.0, 10.0)),
-    "rectified flow": lambda shape: IsotropicDiffusion(shape, RectifiedFlowSchedule()),
-}
-OBSERVATIONS = {
-    "blur": lambda shape, s: LinearObservation.blur(shape, 1.0, noise_std=s),
-    "mask": lambda shape, s: LinearObservation.mask(shape, LEFT[: shape[-1]], noise_std=s),
-    "blocks": lambda shape, s: LinearObservation.block_means(shape, noise_std=s),
-}
-
-
-class Given:
-    """A guided denoiser together with what it is given."""
-
-    def __init__(self, denoiser, y):
-        self.denoiser, self.y = denoiser, y
-
-    def __call__(self, z, t):
-        return self.denoiser(z, t, given=self.y)
-
-    def rows(self, rows):
-        return Given(self.denoiser, self.y[rows])
-
-    def spread(self, t, **settings):
-        return self.denoiser.spread(self.denoiser.process.at(t), **settings)
-
-
-class Problem:
-    """Gaussian data, diagonal in a process's basis, and a noisy observation of each of three examples."""
-
-    def __init__(self, process, observation, *, batch=3):
-        self.process, self.observation = process, observation
-        self.mean = torch.randn(process.shape, generator=seeded(1), dtype=torch.float64)
-        self.variance = 0.05 + torch.rand(process.shape, generator=seeded(2), dtype=torch.float64)
-        self.oracle = GaussianOracle(process, self.mean, self.variance)
-        self.x = self.oracle.sample(batch, generator=seeded(3))
-        self.y = observation.observe(self.x, generator=seeded(4))
-        self.dense = Dense(process)
-        w = matrix(observation.basis)
-        self.h = w @ torch.diag(observation.gain.flatten()) @ w.T
-        self.m, self.p = self.dense.v @ self.mean.flatten(), self.dense.operator(self.variance.flatten())
-
-    @classmethod
-    def named(cls, process, observation, noise_std=0.1):
-        return cls(PROCESSES[process](SHAPE), OBSERVATIONS[observation](SHAPE, noise_std))
-
-    def latents(self, t):
-        return self.process.corrupt(self.x, torch.randn(self.x.shape, generator=seeded(5), dtype=torch.float64), t)
-
-    def guided(self, kind, **changed):
-        """Return the guided denoiser, given the problem's own observation unless it is given another."""
-        y = changed.pop("y", self.y)
-        chosen = {"variance": self.variance, "denoiser": self.oracle} | changed
-        return Given(kind(observation=self.observation, **chosen), y)
-
-    def given_latent(self, z, t):
-        """The distribution of x given z_t and y, by conditioning the joint normal of all three; `z` None is y alone."""
-        n = len(self.m)
-        seen, values = [self.h], [self.y.flatten(1)]
-        noise = [self.observation.noise_std**2 * torch.eye(n, dtype=torch.float64)]
-        if z is not None:
-            seen.append(self.dense.degradation(t))
-            values.append(z.flatten(1))
-            noise.append(self.dense.covariance(t))
-        b = torch.cat(seen)
-        # Where nothing is known of a row of b, neither signal nor noise, the inverse is the pseudo-inverse.
-        inverse = torch.linalg.pinv(b @ self.p @ b.T + torch.block_diag(*noise), rtol=1e-13, hermitian=True)
-        gain = self.p @ b.T @ inverse
-        return Gaussian(self.m + (torch.cat(values, 1) - b @ self.m) @ gain.T, self.p - gain @ b @ self.p)
-
 
 # ---- the estimate --------------------------------------------------------------------------------------------
 
@@ -154,7 +71,7 @@ def test_an_observation_in_the_process_s_own_basis_needs_no_equations(kind, proc
     own = PROCESSES[process](SHAPE)
     gain = torch.linspace(-1, 2, 32, dtype=torch.float64).reshape(SHAPE) * (torch.arange(4) != 2)
     problem = Problem(own, LinearObservation(own.basis, gain, noise_std=0.1))
-    monkeypatch.setattr("unmelt.samplers.guidance.covariance.damped_least_squares", None)
+    monkeypatch.setattr("unmelt.samplers.guidance.conditioning.damped_least_squares", None)
     z = problem.latents(t)
     expected = problem.given_latent(z, t).mean
     # As above, without equations.
@@ -307,7 +224,7 @@ def test_the_papers_variance_is_the_one_of_unit_data():
     sigma = process.sigma(0.4).item()
     assert 0.1 < sigma < 10
     spread = guided.spread(process.at(0.4))
-    torch.testing.assert_close(spread.variance, torch.full((1, *SHAPE), sigma**2 / (1 + sigma**2), dtype=torch.float64))
+    assert spread.variance.item() == pytest.approx(sigma**2 / (1 + sigma**2), rel=1e-14)
     assert not spread.blind.any()
 
 
@@ -434,25 +351,6 @@ def normal_of_samples(guided, problem, coupling, steps):
     return mean, covariance
 
 
-SMALL = (1, 2, 4)
-
-
-def small_problem(process, observation):
-    made = {
-        "heat": lambda: HeatDissipation(SMALL, blur_sigma_max=3.0, levels=20, sigma=0.2),
-        "blurring": lambda: BlurringDiffusion(SMALL, blur_sigma_max=1.0, schedule=CosineSchedule(-6.0, 6.0)),
-        "isotropic": lambda: IsotropicDiffusion(SMALL, CosineSchedule(-6.0, 6.0)),
-    }
-    return Problem(made[process](), OBSERVATIONS[observation](SMALL, 0.3))
-
-
-def limit_of_samples(problem):
-    """What many steps lead to: the posterior's mean, and its covariance less the part that z_0 leaves open."""
-    posterior = problem.given_latent(None, None)
-    left = problem.given_latent(problem.latents(0.0), 0.0).covariance
-    return posterior.mean[0], posterior.covariance - left
-
-
 @pytest.mark.parametrize(
     ("kind", "process", "observation", "coupling"),
     [
@@ -477,27 +375,6 @@ def test_the_distribution_of_samples_tends_to_the_posterior(kind, process, obser
     assert errors[1] < 0.7 * errors[0]
     assert extrapolated < errors[1] / 2
     assert extrapolated < 0.02
-
-
-@pytest.mark.parametrize("coupling", [Markov(), Deterministic()], ids=str)
-@pytest.mark.parametrize("process", ["heat", "isotropic"])
-def test_samples_are_so_distributed(process, coupling):
-    """Mean and covariance of 4000 samples through the sampler itself, within six standard errors."""
-    problem, steps, count = small_problem(process, "mask"), 40, 4000
-    guided = problem.guided(CovarianceGuidance)
-    mean, covariance = normal_of_samples(guided, problem, coupling, steps)
-    posterior = problem.given_latent(None, None)
-    a, b = problem.dense.degradation(1.0), problem.dense.covariance(1.0)
-    start = Gaussian((a @ posterior.mean[0])[None], a @ posterior.covariance @ a.T + b).torch()
-    initial = start.mean + torch.randn((count, 8), generator=seeded(8), dtype=torch.float64) @ start.scale_tril[0].T
-    sampler = made(guided.denoiser, Posterior(coupling), steps, prior=OraclePrior(problem.oracle))
-    y = problem.y[:1].expand(count, *SMALL)
-    samples = sampler.sample(count, given=y, generator=seeded(9), initial=initial.reshape(count, *SMALL)).flatten(1)
-    scale = covariance.diagonal()
-    assert ((samples.mean(0) - mean).abs() < 6 * (scale / count).sqrt()).all()
-    # The variance of a normal's sample covariance is (c_ii c_jj + c_ij^2) / count.
-    error = ((scale[:, None] * scale + covariance**2) / count).sqrt()
-    assert ((samples.T.cov() - covariance).abs() < 6 * error + 1e-6).all()
 
 
 # ---- rows, dtypes, modes -----------------------------------------------------------------------------------------
@@ -553,7 +430,7 @@ def test_each_row_needs_an_observation(kind):
     guided = KINDS[kind](problem.oracle, problem.observation)
     with pytest.raises(ValueError, match="given holds 3 observations, but there are 2 latents: give each latent its"):
         guided(problem.x[:2], 0.3, given=problem.y)
-    sampler = made(guided, steps=2, prior=OraclePrior(problem.oracle))
+    sampler = made(guided, steps=2)
     with pytest.raises(ValueError, match="needs to be given what was observed, one row for each sample: pass given=y"):
         sampler.sample(3)
     with pytest.raises(ValueError, match="given must have one entry for each of 4 rows"):
@@ -737,41 +614,3 @@ def test_nan_is_seen():
     assert guided(z, 0.5)[1:].isfinite().all()
     # Alone, too, where no other row keeps the iteration going.
     assert guided.rows(slice(0, 1))(z[:1], 0.5).isnan().any()
-
-
-# ---- where samplers start -----------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("t", [0.0, 0.4, 1.0])
-@pytest.mark.parametrize("observation", ["mask", "blur"])
-def test_latents_to_start_from_are_distributed_as_given_the_observation(observation, t):
-    """Mean and covariance of 8000 draws for one observation, within six standard errors."""
-    problem, count = small_problem("heat", observation), 8000
-    spectrum = DataSpectrum(problem.process.basis, problem.mean, problem.variance, 100)
-    many = problem.y[:1].expand(count, *SMALL)
-    found = conditional_latents(problem.process, problem.observation, many, spectrum, t=t, generator=seeded(6)).flatten(
-        1
-    )
-    posterior, a = problem.given_latent(None, None), problem.dense.degradation(t)
-    mean, covariance = a @ posterior.mean[0], a @ posterior.covariance @ a.T + problem.dense.covariance(t)
-    scale = covariance.diagonal()
-    assert ((found.mean(0) - mean).abs() < 6 * (scale / count).sqrt()).all()
-    assert ((found.T.cov() - covariance).abs() < 6 * ((scale[:, None] * scale + covariance**2) / count).sqrt()).all()
-
-
-def test_starting_latents_are_repeatable_and_checked(as_in_production):
-    problem = Problem.named("heat", "mask")
-    spectrum = DataSpectrum(problem.process.basis, problem.mean, problem.variance, 100)
-    arguments = problem.process, problem.observation, problem.y, spectrum
-    first = conditional_latents(*arguments, generator=seeded())
-    assert torch.equal(first, conditional_latents(*arguments, generator=seeded()))
-    filled = torch.where(LEFT, problem.y, math.nan)
-    assert torch.equal(first, conditional_latents(*arguments[:2], filled, spectrum, generator=seeded()))
-    single = conditional_latents(*arguments[:2], problem.y.float(), spectrum, generator=seeded())
-    assert single.dtype == torch.float32
-    # Observations of size 5 rounded to 6e-8, divided by s^2 = 0.01.
-    torch.testing.assert_close(single.double(), first, rtol=0, atol=1e-4)
-    with pytest.raises(TypeError, match="spectrum must be a DataSpectrum"):
-        conditional_latents(*arguments[:3], problem.variance)
-    with pytest.raises(ValueError, match="y must have shape"):
-        conditional_latents(*arguments[:2], problem.y[0], spectrum)

@@ -166,7 +166,7 @@ def test_restarts_keep_what_each_image_is_given():
     denoiser = Denoiser(Classes(), IsotropicDiffusion(SHAPE), prediction=PredictX())
     x, seen = images(count=2), LinearObservation.mask(SHAPE, torch.tensor(True), noise_std=0.0)
     guided = CovarianceGuidance(denoiser, seen, variance=1.0)
-    found = restart(started(guided, 4), Start(x, 0.5), count=3, given=x)
+    found = restart(made(guided, steps=4), Start(x, 0.5), count=3, given=x)
     # Everything is observed, without noise: only the observation's own rounding is left.
     torch.testing.assert_close(found, x[:, None].expand_as(found).to(found), rtol=0, atol=1e-5)
 

@@ -1,0 +1,79 @@
+r"""Where runs start: latents at t = 1, from a prior, or from a denoiser that knows more of them.
+
+Samples of p(x) start from p(z_1). Samples of p(x | y) start from p(z_1 | y), which a prior does not know: a denoiser
+that is given y draws it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol, cast, runtime_checkable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ..core.checks import check_instance
+from ..models import AbstractDenoiser, Condition, Prior, StandardNormalPrior
+from .noise import GeneratorNoise, SeedNoise
+from .spectral import Draw
+
+
+@runtime_checkable
+class DrawsInitialLatents(Protocol):
+    """A denoiser that draws what its runs start from; samplers of it take no prior."""
+
+    def initial_latents(self, given: Condition | None, draw: Draw) -> Float[Tensor, "batch ..."]:
+        """Draw latents at t = 1, (batch, *shape), in float32.
+
+        Args:
+            given: what the denoiser is given of each sample, one entry for each.
+            draw: makes white noise like a tensor with one row for each sample.
+        """
+        ...
+
+
+class InitialLatents:
+    """The distribution that a sampler's runs start from.
+
+    Args:
+        denoiser: the sampler's denoiser.
+        prior: p(z_1); standard normal if None, unless the denoiser draws its own latents.
+
+    Attributes:
+        prior: the prior; None where the denoiser draws.
+
+    Raises:
+        TypeError: `prior` is not a `Prior`.
+        ValueError: the prior is one of another process or data range, the process needs another prior than a standard
+            normal, or the denoiser takes none.
+    """
+
+    def __init__(self, denoiser: AbstractDenoiser, prior: Prior | None) -> None:
+        if prior is not None:
+            check_instance("prior", prior, Prior, "DegradedDataPrior.fit(process, images) for example")
+        self.denoiser = denoiser
+        if isinstance(denoiser, DrawsInitialLatents):
+            if prior is not None:
+                msg = (
+                    f"{type(denoiser).__name__} draws its first latents itself, given what was observed, and a prior"
+                    f" knows nothing of that: leave prior={type(prior).__name__} out, or give runs `initial` latents"
+                )
+                raise ValueError(msg)
+            self.prior = None
+            return
+        if prior is not None:
+            prior.require_fits(denoiser)
+        self.prior = prior or StandardNormalPrior(denoiser.process)
+
+    def sample(
+        self, count: int, *, given: Condition | None, generator: torch.Generator | Sequence[torch.Generator] | None
+    ) -> Float[Tensor, "count ..."]:
+        """Draw latents, (count, *shape), from one generator or from one for each of them."""
+        one = generator is None or isinstance(generator, torch.Generator)
+        if self.prior is None:
+            noise = GeneratorNoise(generator) if one else SeedNoise(generator)
+            return cast("DrawsInitialLatents", self.denoiser).initial_latents(given, noise.stream(slice(None)))
+        if one:
+            return self.prior.sample(count, generator=generator)
+        return torch.cat([self.prior.sample(1, generator=each) for each in generator])
