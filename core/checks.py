@@ -15,14 +15,24 @@ from typing import TypeVar
 
 import torch
 from torch import Tensor
+from torch._C._functorch import get_unwrapped, is_batchedtensor, is_functorch_wrapped_tensor
 
 Shape = tuple[int, ...]
 Kind = TypeVar("Kind")
 
 
 def values_are_readable(tensor: Tensor) -> bool:
-    """Tell whether reading `tensor`'s values costs no wait and breaks no graph."""
-    return not torch.compiler.is_compiling() and tensor.device.type == "cpu"
+    """Tell whether reading `tensor`'s values costs no wait and breaks no graph, and there is one value to read."""
+    return not torch.compiler.is_compiling() and tensor.device.type == "cpu" and not _is_mapped(tensor)
+
+
+def _is_mapped(tensor: Tensor) -> bool:
+    """Tell whether `tensor` stands for one row of many inside torch.func.vmap, which lets no value be read."""
+    while is_functorch_wrapped_tensor(tensor):
+        if is_batchedtensor(tensor):
+            return True
+        tensor = get_unwrapped(tensor)
+    return False
 
 
 def as_shape(shape: Sequence[int]) -> Shape:

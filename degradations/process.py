@@ -315,7 +315,8 @@ class LinearGaussianProcess(ConstantModule, ABC):
             ValueError: a shape is wrong, or a time outside [0, 1].
         """
         check_signal("x", x, self.shape)
-        at = self.at(t, batch=len(x))
+        # Not len(x), which torch.export takes for a constant of the batch that it is shown.
+        at = self.at(t, batch=x.shape[0])
         return self._gaussian(_scaled(self.basis.forward(x), at.alpha), at.sigma)
 
     def transition(self, z_s: Float[Tensor, "batch ..."], s: Time, t: Time) -> SpectralGaussian:
@@ -331,7 +332,7 @@ class LinearGaussianProcess(ConstantModule, ABC):
             ValueError: a shape is wrong, a time lies outside [0, 1], s > t, or the log-SNR rises.
         """
         check_signal("z_s", z_s, self.shape)
-        at_s, at_t = self.ordered_levels(s, t, len(z_s))
+        at_s, at_t = self.ordered_levels(s, t, z_s.shape[0])
         log_alpha, change = log_transition(at_s, at_t)
         stddev = at_t.sigma * (-torch.expm1(change)).sqrt()
         return self._gaussian(_scaled(self.basis.forward(z_s), log_alpha.exp()), stddev)
@@ -359,7 +360,7 @@ class LinearGaussianProcess(ConstantModule, ABC):
         """
         check_signal("z_t", z_t, self.shape)
         check_signal("x", x, self.shape)
-        at_s, at_t = self.ordered_levels(s, t, len(x))
+        at_s, at_t = self.ordered_levels(s, t, x.shape[0])
         latent, signal, stddev = posterior_coefficients(at_s, at_t, coupling or Markov())
         mean = _scaled(self.basis.forward(z_t), latent) + _scaled(self.basis.forward(x), signal * at_s.alpha)
         return self._gaussian(mean, stddev)
@@ -441,7 +442,7 @@ class LinearGaussianProcess(ConstantModule, ABC):
             times: each a level of this process, or a number, () or (batch,) in [0, 1]. They share one transform of `x`.
         """
         check_signal("x", x, self.shape)
-        alphas = [(t if isinstance(t, Level) else self.at(t, batch=len(x))).alpha for t in times]
+        alphas = [(t if isinstance(t, Level) else self.at(t, batch=x.shape[0])).alpha for t in times]
         u = self.basis.forward(x)
         return tuple(self.basis.inverse(_scaled(u, alpha)) for alpha in alphas)
 
@@ -449,7 +450,7 @@ class LinearGaussianProcess(ConstantModule, ABC):
         self, x: Float[Tensor, "batch ..."], noise: Float[Tensor, "batch ..."], t: Time
     ) -> Float[Tensor, "batch ..."]:
         """Return z_t = A_t x + V diag(sigma_t) V^T noise for white `noise` in the data's axes, (batch, *shape)."""
-        return self.at(t, batch=len(x)).corrupt(x, noise)
+        return self.at(t, batch=x.shape[0]).corrupt(x, noise)
 
     # ---- helpers ------------------------------------------------------------------------------------------
 

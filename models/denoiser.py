@@ -156,7 +156,7 @@ class Denoiser(AbstractDenoiser):
             raise ValueError(msg)
         # Latents are computed in float32 or float64; networks, halved ones too, see them in their own precision.
         seen = z_t.to(next(self.network.parameters(), z_t).dtype)
-        output = self.network(seen, t.to(torch.float32).expand(len(z_t)), condition)
+        output = self.network(seen, t.to(torch.float32).expand(z_t.shape[0]), condition)
         if output.shape != z_t.shape:
             msg = (
                 f"the network returned shape {tuple(output.shape)} for a latent of shape {tuple(z_t.shape)};"
@@ -199,7 +199,7 @@ def estimate(
     """
     process = denoiser.process
     check_signal("z_t", z_t, process.shape)
-    at = process.at(t, batch=len(z_t))
+    at = process.at(t, batch=z_t.shape[0])
     latent, output = denoiser.prediction.conversion(at)
     return process.basis.combine((z_t, latent), (denoiser.output(z_t, at.t, condition, given), output))
 

@@ -90,7 +90,7 @@ class Basis(ConstantModule, ABC):
         if filtered:
             # One transform of all signals stacked is faster than one each.
             signals = torch.cat([x for x, _ in filtered]) if len(filtered) > 1 else filtered[0][0]
-            parts = self.forward(signals).chunk(len(filtered))
+            parts = self.forward(signals).unflatten(0, (len(filtered), filtered[0][0].shape[0]))
             for u, (_, c) in zip(parts, filtered, strict=True):
                 part = c.to(u.dtype) * u
                 spectrum = part if spectrum is None else spectrum + part

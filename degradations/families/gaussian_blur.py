@@ -111,15 +111,15 @@ class GaussianBlur(LinearGaussianProcess):
         x = to_compute_dtype(x)
         # All times at once, so that the small matrices of all levels are one batched product.
         checked = torch.cat(
-            [(t.t if isinstance(t, Level) else self.as_times(t, batch=len(x))).expand(len(x)) for t in times]
+            [(t.t if isinstance(t, Level) else self.as_times(t, batch=x.shape[0])).expand(x.shape[0]) for t in times]
         )
         with full_precision(x.device):
             rows = self._blur_matrices(0, checked, x.dtype)
             alike = plane[0] == plane[1] and self.anisotropy[0] == self.anisotropy[1]
             columns = rows if alike else self._blur_matrices(1, checked, x.dtype)
             rows = self.noise.log_alpha(checked).exp().to(x.dtype)[:, None, None] * rows
-            pairs = zip(rows.chunk(len(times)), columns.chunk(len(times)), strict=True)
-            return tuple(_multiply_sides(left, x, right) for left, right in pairs)
+            sides = (matrices.unflatten(0, (len(times), x.shape[0])) for matrices in (rows, columns))
+            return tuple(_multiply_sides(left, x, right) for left, right in zip(*sides, strict=True))
 
     def _blur_matrices(self, axis: int, t: Tensor, dtype: torch.dtype) -> Tensor:
         """Return the symmetric blur matrix of one axis for each of the times, (times, size, size)."""
@@ -140,7 +140,7 @@ def _multiply_sides(left: Tensor, x: Tensor, right: Tensor) -> Tensor:
     """Return left @ x @ right for images (batch, ..., height, width) and a matrix per image on either side."""
     # (batch, channels * height, width) times (batch, width, width): one large product per image.
     product = (x.flatten(1, -2) @ right).reshape(x.shape)
-    return left.reshape(len(left), *(1,) * (x.ndim - 3), *left.shape[1:]) @ product
+    return left.reshape(left.shape[0], *(1,) * (x.ndim - 3), *left.shape[1:]) @ product
 
 
 def _relative_widths(anisotropy: Sequence[float] | None, axes: int) -> tuple[float, ...]:

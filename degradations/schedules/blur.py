@@ -173,7 +173,7 @@ class TabulatedBlur(ConstantModule, BlurSchedule):
         # The last level belongs to the interval before it.
         # Clamped as an integer: a NaN, which a wrong time has become on an accelerator, is none, and must not index.
         below = level.detach().floor().long().clamp(1, len(logs) - 1) - 1
-        low, high = logs[below], logs[below + 1]
+        low, high = logs.take(below), logs.take(below + 1)
         return torch.where(level < 1, level * logs[0].exp(), (low + (level - 1 - below) * (high - low)).exp())
 
 

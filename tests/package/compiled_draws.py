@@ -3,7 +3,7 @@
 import torch
 
 from unmelt.core import white_noise
-from unmelt.degradations import BlurringDiffusion
+from unmelt.degradations import BlurringDiffusion, HeatDissipation
 from unmelt.losses import Antithetic, LevelTimes, LowDiscrepancy, Stratified, UniformTimes
 from unmelt.models import DegradedDataPrior, GreyLevels, drop_labels
 
@@ -24,7 +24,7 @@ def pixels(batch):
 CASES = [
     (images, lambda x: white_noise(x.shape, like=x)),
     (images, lambda x: PROCESS.marginal(x, 0.3).rsample()),
-    (images, lambda x: torch.stack(PROCESS.degrade(x, 0.3, 0.5))),
+    *[(images, lambda x, p=p: torch.stack(p.degrade(x, 0.3, 0.5))) for p in (PROCESS, HeatDissipation(SHAPE))],
     (images, lambda x: PROCESS.sample_path(x, [0.3, 0.5])),
     (images, lambda x: PRIOR.sample(len(x))),
     (pixels, lambda x: GreyLevels(256, 0.0, 1.0).dequantise(x)),
