@@ -9,7 +9,7 @@ export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-full test-all test-slow lint format types benchmark sampler-errors figures pictures likelihood priors sampling clean
+.PHONY: help demo test test-full test-all test-slow lint format types benchmark sampler-errors figures pictures likelihood priors sampling restoration clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -76,6 +76,9 @@ priors: $(READY) ## Measure what samples owe to each prior; tables of docs/prior
 
 sampling: $(READY) ## Train two small models; pictures and tables of docs/sampling.md (half an hour)
 	@$(BIN)/python recipes/studies/sampling.py
+
+restoration: $(READY) ## Restore photographs; picture and tables of docs/restoration.md (ten minutes)
+	@$(BIN)/python recipes/studies/restoration.py
 
 pictures: $(READY) ## Copy the pictures that README shows of the demo
 	@$(BIN)/python docs/demo_pictures.py runs/$(NAME)

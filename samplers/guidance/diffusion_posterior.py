@@ -13,14 +13,16 @@ with x_hat_guided. An ancestral (Markov) step weighs the estimate by alpha_s sig
 
     -zeta (sigma_{t|s}^2 / alpha_{t|s}) grad |r|:    zeta' = zeta sigma_{t|s}^2 / (2 alpha_{t|s}),
 
-per coefficient; for DDPM that is zeta beta_i / (2 sqrt(1 - beta_i)). Their zeta' is one number at all steps, so it is
-guidance that grows with the number of steps and does not follow the noise; zeta here is a slope of a log-likelihood,
+per coefficient; for DDPM that is zeta beta_i / (2 sqrt(1 - beta_i)), so their zeta' = 1 on its thousand steps is a zeta
+of 20,000 at the least noise and of 100 at the most. Their zeta' is one number at all steps, so it is guidance that
+grows with the number of steps and does not follow the noise; zeta here is a slope of a log-likelihood,
 belongs to the distribution and not to the grid, and works with every sampler and with blurs. Ten times the steps leave
 it as it is. The last step, to t = 0, returns the guided estimate itself.
 
 It is not exact, even for Gaussian data and an exact denoiser. The true S of `PseudoInverseGuidance` is replaced by
 (|r| / zeta) I: the uncertainty of the estimate, H C_t H^T, is left out, the noise s is not asked for, and all observed
-directions are pulled with one strength. zeta is therefore tuned by eye: too small ignores y, too large overfits it.
+directions are pulled with one strength. zeta is therefore tuned by eye: too small ignores y, too large overfits it, and
+overshoots. `docs/restoration.md` compares some.
 """
 
 from __future__ import annotations
@@ -45,8 +47,9 @@ class DiffusionPosteriorSampling(ObservationGuidance):
     Args:
         denoiser: the unconditional denoiser.
         observation: what was observed; it is moved to the process's device.
-        strength: zeta >= 0, nats per data unit of the residual's norm. For an exact Gaussian likelihood it would be
-            |r| / s^2, about sqrt(number of observed coefficients) / s once the residual is noise.
+        strength: zeta >= 0, nats per data unit of the residual's norm; not the step size zeta' of that paper, whose
+            1 is a zeta of 100 and more. For an exact Gaussian likelihood it would be |r| / s^2, about sqrt(m) / s once
+            the residual is noise, m being the number of observed coefficients: begin at a tenth of that.
         variance: the data's variance per coefficient, as in `CovarianceGuidance`. Here it only tells in which
             coefficients z_t says nothing (alpha_t^2 v <= eps sigma_t^2), and gives the correction in those,
             zeta v_k H r / |r|, the limit for vanishing alpha_t; see `observed.py`.

@@ -27,6 +27,7 @@ SAMPLING = (DOCS / "sampling.md").read_text()
 LIKELIHOOD = (DOCS / "likelihood.md").read_text()
 MATHEMATICS = (DOCS / "mathematics.md").read_text()
 PRIORS = (DOCS / "priors.md").read_text()
+RESTORATION = (DOCS / "restoration.md").read_text()
 WALK = (DOCS / "walk.md").read_text()
 # Flags that are no part of a recipe's configuration, and an argument that stands for anything.
 ASIDE = {"--help", "--resume", "--config", "--trust"}
@@ -271,6 +272,27 @@ class TestSampling:
         lines = [line.strip("|").split("|") for line in table.strip().splitlines()]
         assert len(lines) >= 2 + rows
         assert {len(line) for line in lines} == {7}
+
+
+class TestRestoration:
+    def test_its_code_runs_from_top_to_bottom(self):
+        """With few training crops: how good its samples are `make restoration` tells."""
+        short = RESTORATION.replace("stride=4", "stride=24")
+        assert short != RESTORATION
+        names, _ = run(short, "restoration.md")
+        assert names["photographs"].shape == (12, 3, 48, 48)
+        assert names["samples"].shape == (2, 2, 3, 48, 48)
+        # The brightness is that of the photograph, to far less than photographs differ by.
+        gap = names["samples"].mean((2, 3, 4)) - names["photographs"][:2].mean((1, 2, 3))[:, None]
+        assert gap.abs().max() < 0.01
+
+    @pytest.mark.parametrize(("name", "rows", "columns"), [("restorations", 3, 6), ("guidances", 6, 4)])
+    def test_its_tables_are_filled(self, name, rows, columns):
+        """By `make restoration`."""
+        (table,) = re.findall(rf"<!-- {name} -->\n(.*?)<!-- end of {name} -->", RESTORATION, re.DOTALL)
+        lines = [line.strip("|").split("|") for line in table.strip().splitlines()]
+        assert len(lines) == 2 + rows
+        assert {len(line) for line in lines} == {columns}
 
 
 class TestLikelihood:

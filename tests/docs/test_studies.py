@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 STUDIES = ROOT / "recipes" / "studies"
 MAKEFILE = (ROOT / "Makefile").read_text()
-NAMES = ("pages", "likelihood", "sampling_models", "sampling_pictures", "sampling", "priors")
+NAMES = ("pages", "likelihood", "sampling_models", "sampling_pictures", "sampling", "priors", "restoration")
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def test_no_script_of_the_documentation_trains_a_model():
         assert "unmelt.training" not in script.read_text()
 
 
-@pytest.mark.parametrize("name", ["likelihood", "sampling", "priors"])
+@pytest.mark.parametrize("name", ["likelihood", "sampling", "priors", "restoration"])
 def test_each_has_its_target(name):
     assert f"python recipes/studies/{name}.py" in MAKEFILE
     assert re.search(rf"^{name}:", MAKEFILE, re.MULTILINE)
@@ -54,6 +54,7 @@ def test_their_models_can_be_built(modules):
         ("likelihood", ["oracles", "models"]),
         ("sampling", ["restarts", "distances", "qualities"]),
         ("priors", ["digits", "photographs"]),
+        ("restoration", ["restorations", "guidances"]),
     ],
 )
 def test_pages_have_a_place_for_their_tables(page, tables, modules, tmp_path):
