@@ -24,6 +24,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from jaxtyping import Float
@@ -32,6 +33,7 @@ from typing_extensions import override
 
 from ..core.checks import (
     Shape,
+    check_count,
     check_instance,
     check_order,
     check_signal,
@@ -64,7 +66,7 @@ class LinearGaussianProcess(ConstantModule, ABC):
 
     Attributes:
         levels: number K of levels the process is defined on (level k is time k / K), or None where time is
-            continuous and a grid is the user's choice.
+            continuous and a grid is the user's choice. Setting it to anything else is an error, in a class too.
     """
 
     device_marker: Tensor
@@ -77,6 +79,16 @@ class LinearGaussianProcess(ConstantModule, ABC):
         self.basis = basis
         # Tells the device of a process without other tables.
         self.register_constant("device_marker", torch.zeros(()))
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        _check_levels(cls.__dict__.get("levels"))
+
+    @override
+    def __setattr__(self, name: str, value: object) -> None:
+        if name == "levels":
+            _check_levels(value)
+        super().__setattr__(name, value)
 
     @property
     def shape(self) -> Shape:
@@ -456,6 +468,12 @@ class LinearGaussianProcess(ConstantModule, ABC):
 
     def _gaussian(self, mean: Tensor, stddev: Tensor) -> SpectralGaussian:
         return SpectralGaussian(self.basis, mean, stddev)
+
+
+def _check_levels(levels: object) -> None:
+    """Check what a class or its constructor sets as `levels`; a property is tried by `check_process`."""
+    if levels is not None and not isinstance(levels, property):
+        check_count("levels", cast("int", levels), hint="level k is time k / levels; None where time is continuous")
 
 
 def _scaled(u: Tensor, coefficient: Tensor) -> Tensor:

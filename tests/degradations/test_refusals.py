@@ -465,3 +465,31 @@ def still():
 def test_it_is_refused(call, error, words):
     with pytest.raises(error, match=words):
         call()
+
+
+WHOLE = "level k is time k / levels; None where time is continuous"
+
+
+@pytest.mark.parametrize(
+    ("levels", "error", "words"),
+    [
+        (10.5, TypeError, "levels must be an integer, got 10.5"),
+        ("50", TypeError, "levels must be an integer, got '50'"),
+        (True, TypeError, "levels must be an integer, got True"),
+        (0, ValueError, rf"levels must be at least 1 \({WHOLE}\), got 0"),
+        (-3, ValueError, "levels must be at least 1 .*, got -3"),
+    ],
+)
+def test_wrong_levels_are_refused_where_they_are_set(levels, error, words):
+    with pytest.raises(error, match=words):
+        type("Wrong", (HeatDissipation,), {"levels": levels})
+    with pytest.raises(error, match=words):
+        HeatDissipation(SHAPE).levels = levels
+
+
+def test_levels_may_be_any_whole_number_none_or_a_property():
+    process = IsotropicDiffusion(SHAPE)
+    for levels in (1, np.int64(50), None):
+        process.levels = levels
+        assert process.levels == levels
+    assert type("Right", (IsotropicDiffusion,), {"levels": property(lambda self: 7)})(SHAPE).levels == 7
