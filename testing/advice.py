@@ -21,8 +21,23 @@ DEVICES = (
     "(torch.zeros_like(t)), so that all of them are where t is."
 )
 
+LEVELS = (
+    "Levels are 0 to K, at the times k / K, and t = 1 is level K, so a table needs K + 1 entries, level 0 among them; "
+    "an interpolation that looks at the entry behind must stop one earlier: level = (t * K).floor().clamp(max=K - 1)."
+)
+INDICES = (
+    "A time is no index: level k of K is the time k / K, so that the place in a table is t * K. Interpolate between "
+    "the entries below and above it, (t * K).floor().long() and the next."
+)
+KERNELS = (
+    "Of blurs, the kernel must be point-symmetric with eigenvalues >= 0, and alpha_t is an eigenvalue: box and "
+    "one-sided (motion) kernels are observations (unmelt.samplers.guidance.LinearObservation), not processes."
+)
+
 # The first kind whose words are found in the exception's message or type.
 KINDS = (
+    (INDICES, "used as indices"),
+    (LEVELS, "out of (bounds|range)"),
     (
         VALUES,
         "truth value|boolean value|only one element|converted to scalar|item\\(\\)|math domain|real number|-1 arrays",

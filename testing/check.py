@@ -5,32 +5,56 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..degradations import LinearGaussianProcess
+from ..degradations import Basis, LinearGaussianProcess
 from . import (
+    argument_laws,
     basis_laws,
     coefficient_laws,
     distribution_laws,
+    formula_laws,
+    gradient_laws,
+    helper_laws,
     jump_laws,
+    logarithm_laws,
+    memory_laws,
     module_laws,
+    path_laws,
     posterior_laws,
+    precision_laws,
     rate_laws,
+    schedule_laws,
+    shape_laws,
     signal_laws,
 )
 from .broken import BrokenLaw
 from .law import Example, Law, Violation
 from .search import outside_tests, smallest_violation
 
-# What later laws take for granted comes first.
-LAWS: tuple[Law, ...] = (
+# Of what every process writes. What later laws take for granted comes first.
+OWN_LAWS: tuple[Law, ...] = (
+    *shape_laws.LAWS,
+    *memory_laws.LAWS,
     *coefficient_laws.LAWS,
+    *memory_laws.LATER_LAWS,
+    *precision_laws.LAWS,
+    *logarithm_laws.LAWS,
+    *schedule_laws.LAWS,
     *jump_laws.LAWS,
     *module_laws.LAWS,
     *basis_laws.LAWS,
+    *gradient_laws.LAWS,
+)
+# Of methods that follow, and are wrong only where they are overridden.
+METHOD_LAWS: tuple[Law, ...] = (
+    *argument_laws.LAWS,
+    *helper_laws.LAWS,
     *distribution_laws.LAWS,
     *posterior_laws.LAWS,
     *signal_laws.LAWS,
+    *path_laws.LAWS,
     *rate_laws.LAWS,
 )
+LAWS = (*OWN_LAWS, *METHOD_LAWS)
 
 
 def check_process(
@@ -44,7 +68,9 @@ def check_process(
 
     Times, signals and couplings are drawn by hypothesis, the same ones every time; of a broken law the smallest example
     is reported. The laws are those of alpha and sigma, the basis, the module, and of every method that a subclass can
-    override.
+    override. What they ask of alpha and sigma themselves: alpha_0 > 0; alpha_t <= alpha_0; a log-SNR that never rises;
+    no jumps, but for coefficients that vanish altogether; and numbers that fit into float32. If all laws hold, it
+    prints a line that says so.
 
     No law can tell whether alpha and sigma are the ones you mean: a process with sigma^2 for sigma, or with a forgotten
     factor, is another process that is just as right. The formulas can, so give them as your paper has them:
@@ -81,8 +107,10 @@ def check_process(
     if max_examples < 1:
         msg = f"max_examples must be at least 1, got {max_examples}"
         raise ValueError(msg)
-    given = (coefficient_laws.formula_law(name, formula) for name, formula in formulas if formula is not None)
-    return check_laws(process, (*LAWS, *given), max_examples)
+    given = (formula_laws.formula_law(name, formula) for name, formula in formulas if formula is not None)
+    held = check_laws(process, (*LAWS, *given), max_examples)
+    print(f"{type(process).__name__}({process.shape}): {len(held)} laws hold")  # noqa: T201
+    return held
 
 
 def check_laws(process: LinearGaussianProcess, laws: tuple[Law, ...], max_examples: int) -> tuple[str, ...]:
@@ -112,8 +140,9 @@ def describe(process: LinearGaussianProcess, law: Law, example: Example, violati
     if violation.coefficient is not None:
         where.append(f"at coefficient {violation.coefficient}")
     what = ", ".join([*where, violation.what])
+    overrides = overridden(process) if law in METHOD_LAWS else ""
     return BrokenLaw(
-        f"{type(process).__name__} breaks the law '{law.name}': {what}. {violation.advice or law.advice}",
+        f"{type(process).__name__} breaks the law '{law.name}': {what}. {violation.advice or law.advice}{overrides}",
         law=law.name,
         times=times,
         coefficient=violation.coefficient,
@@ -128,3 +157,18 @@ def place_in_time(times: tuple[float, ...]) -> str:
     if len(times) == 2:
         return f"between s = {times[0]!r} and t = {times[1]!r}"
     return f"from r = {times[0]!r} through s = {times[1]!r} to t = {times[2]!r}"
+
+
+def overridden(process: LinearGaussianProcess) -> str:
+    """Say which methods of the library's classes the user's ones override, in a sentence, empty if none."""
+    library, found = __name__.split(".")[0], list[str]()
+    for owner, base, own in (
+        (process, LinearGaussianProcess, {"log_alpha", "log_sigma", "levels", "extra_repr"}),
+        (process.basis, Basis, {"analyse", "synthesise", "shape", "extra_repr"}),
+    ):
+        for cls in type(owner).__mro__:
+            if cls.__module__.split(".")[0] == library:
+                break
+            names = [name for name in vars(cls) if hasattr(base, name) and name[0] != "_" and name not in own]
+            found += [f"{cls.__name__} overrides {', '.join(names)}"] if names else []
+    return f" ({'; '.join(found)}.)" if found else ""

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..degradations import LinearGaussianProcess
+from ..degradations import LinearGaussianProcess, SpectralGaussian
 from .compare import (
     FORMULA,
     ROUNDING,
@@ -16,7 +16,7 @@ from .compare import (
     require_equal,
     require_stddev,
 )
-from .law import Example, law
+from .law import Example, Violation, law
 from .plain import plain, signals, spread
 
 # A law of large numbers: draws enough for three digits' certainty, and six standard errors of room.
@@ -52,6 +52,9 @@ def marginal(process: LinearGaussianProcess, example: Example) -> None:
     """Mean and width, per coefficient."""
     at, x, rank = plain(process, example.t), signals(process, example), len(process.shape)
     u, q = process.basis.forward(x), process.marginal(x, example.t)
+    if not isinstance(q, SpectralGaussian):  # pyright: ignore[reportUnnecessaryIsInstance]
+        msg = f"marginal returns a {type(q).__name__} instead of a SpectralGaussian"
+        raise Violation(msg)
     room = ROUNDING * max(1.0, largest(at.alpha)) * largest(u)
     require_equal("the mean of marginal(x, t)", process.basis.forward(q.mean), at.alpha * u, rank=rank, absolute=room)
     width = q.spectral_stddev
@@ -97,7 +100,7 @@ def require_white(process: LinearGaussianProcess, x: Tensor, z: Float[Tensor, "d
 @law(
     "log_prob and score are those of N(alpha_t u, sigma_t^2)",
     "With r = (V^T z - alpha_t u) / sigma_t they are -|r|^2 / 2 - sum log sigma_t - n/2 log(2 pi) and -V (r / "
-    "sigma_t). Do not override score or the marginal's methods.",
+    "sigma_t); the entropy is sum log sigma_t + n/2 log(2 pi e). Do not override score or the marginal's methods.",
 )
 def density(process: LinearGaussianProcess, example: Example) -> None:
     """Where there is noise, the density and its gradient are the formulas'."""
@@ -109,10 +112,12 @@ def density(process: LinearGaussianProcess, example: Example) -> None:
     constants = -at.log_sigma - math.log(2 * math.pi) / 2
     terms = (-(r**2) / 2 + constants).flatten(1)
     room = ROUNDING * ((r**2).sum() + (1 + at.log_sigma.abs()).sum() * len(r)).item()
-    log_prob = process.marginal(x, example.t).log_prob(z)
-    require_equal("marginal(x, t).log_prob(z)", log_prob, terms.sum(1), rank=0, absolute=room)
+    q = process.marginal(x, example.t)
+    require_equal("marginal(x, t).log_prob(z)", q.log_prob(z), terms.sum(1), rank=0, absolute=room)
+    entropy = (0.5 - constants).expand(1, *process.shape).flatten(1).sum(1)
+    require_equal("marginal(x, t).entropy()", q.entropy(), entropy, rank=0, absolute=room)
     score, expected = process.basis.forward(process.score(z, x, example.t)), -r / at.sigma
-    room = ROUNDING * (largest(z) + largest(x)) / at.sigma.min().item() ** 2
+    room = ROUNDING * ((largest(z) + largest(x)) / at.sigma.min().square()).item()
     require_equal("score(z, x, t)", score, expected, rank=rank, absolute=room)
 
 

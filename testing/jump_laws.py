@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from random import Random
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from ..degradations import LinearGaussianProcess
 from .compare import tell_apart
-from .law import Example, Violation, law
+from .law import Violation, law_at_once
 from .plain import as_time, widen
+from .scan import scan
 
+# So many pairs of times are searched, and so many intervals of the fine grid that look odd: whose change is not halfway
+# between its neighbours' by such a share of itself (0.5 at a kink, 1 at a jump).
+PAIRS, FEW, ODD = 15, 6, 0.25
 # An interval is searched in so many parts.
 PARTS = 16
 # As short as an interval gets; times near 1 are 1e-16 apart.
@@ -24,17 +30,35 @@ LARGE = 1e-4
 NOTHING = 1e-290
 
 
-@law(
+@law_at_once(
     "the coefficients change without jumps",
     "The degradation is continuous in t, or samplers with more steps come no nearer to it; only a coefficient that "
     "vanishes altogether may do so at once. Interpolate between levels: `levels = 50` names the grid that is sampled, "
     "the coefficients go through it (leave out round, floor and torch.bucketize).",
-    times=2,
 )
-def continuous(process: LinearGaussianProcess, example: Example) -> None:
+def continuous(process: LinearGaussianProcess) -> None:
     """No change of alpha or sigma between two times remains when the interval shrinks to nothing."""
+    random = Random(0)  # noqa: S311
+    pairs = [sorted(random.randint(0, 100) / 100 for _ in range(2)) for _ in range(PAIRS)]
     for name in ("alpha", "sigma"):
-        require_continuous(process, name, *example.pair)
+        for s, t in [(0.0, 1.0), *pairs, *suspicious(process, name)]:
+            require_continuous(process, name, s, t)
+
+
+def suspicious(process: LinearGaussianProcess, name: str) -> list[tuple[float, float]]:
+    """Return the intervals of the fine grid whose change is least like their neighbours', a few."""
+    found: list[tuple[float, float, float]] = []
+    for part in scan(process):
+        values = (part.log_alpha if name == "alpha" else part.log_sigma).exp()
+        changes = relative_changes(values, torch.maximum(values[1:], values[:-1]))
+        odd = torch.where(changes > LARGE, excess(changes) / changes, 0.0).flatten(1).amax(1)
+        oddest = odd.topk(min(FEW, len(odd)))
+        found += [
+            (score, part.times[i], part.times[i + 1])
+            for score, i in zip(oddest.values.tolist(), oddest.indices.tolist(), strict=True)
+            if score > ODD
+        ]
+    return [(s, t) for _, s, t in sorted(found, reverse=True)[:FEW]]
 
 
 def require_continuous(process: LinearGaussianProcess, name: str, s: float, t: float) -> None:

@@ -9,11 +9,11 @@ import pickle
 import torch
 from torch import Tensor, nn
 
-from ..degradations import LinearGaussianProcess
+from ..degradations import ConstantNoise, IsotropicDiffusion, LinearGaussianProcess
 from .advice import first_line
 from .compare import require_equal
-from .law import Violation, law_at_once
-from .plain import as_time, plain
+from .law import Example, Violation, law_at_once
+from .plain import as_time, plain, signals
 
 PROBES = (0.0, 0.25, 0.5, 0.75, 1.0)
 
@@ -26,6 +26,9 @@ PROBES = (0.0, 0.25, 0.5, 0.75, 1.0)
 def copies(process: LinearGaussianProcess) -> None:
     """A copy has the same coefficients, and `agrees_with` knows. What cannot be pickled by name is left alone."""
     require_same(process, copy.deepcopy(process), "a deepcopy")
+    if process.agrees_with(IsotropicDiffusion(process.shape, ConstantNoise(123.0))):
+        msg = "process.agrees_with(other) is True for another process, an IsotropicDiffusion"
+        raise Violation(msg, advice="It compares classes, tables and coefficients: do not override it.")
     try:
         stored = io.BytesIO()
         pickle.dump(process, stored)
@@ -42,6 +45,23 @@ def require_same(process: LinearGaussianProcess, other: LinearGaussianProcess, w
     if not process.agrees_with(other):
         msg = f"process.agrees_with({what}) is False"
         raise Violation(msg)
+
+
+@law_at_once(
+    "training mode leaves the process alone",
+    "A process is the same in training and in use: do not look at self.training, and put no dropout or batch "
+    "normalisation into log_alpha, log_sigma or the basis.",
+)
+def always_alike(process: LinearGaussianProcess) -> None:
+    """Coefficients and transforms are the same after .train() and after .eval()."""
+    x = signals(process, Example())
+    for mode in (True, False):
+        other, what = copy.deepcopy(process).train(mode), ".train()" if mode else ".eval()"
+        for t in PROBES:
+            for name, ours, theirs in zip(("log_alpha", "log_sigma"), plain(process, t), plain(other, t), strict=True):
+                require_equal(f"{name}(t) after {what}", theirs, ours, rank=len(process.shape), times=(t,))
+        theirs, ours = other.basis.forward(x.clone()), process.basis.forward(x.clone())
+        require_equal(f"basis.forward(x) after {what}", theirs, ours, rank=len(process.shape))
 
 
 def require_same_coefficients(process: LinearGaussianProcess, other: LinearGaussianProcess, what: str) -> None:
@@ -147,4 +167,4 @@ def portable(process: LinearGaussianProcess) -> None:
             raise Violation(msg)
 
 
-LAWS = (copies, tables, unrounded, portable)
+LAWS = (copies, tables, unrounded, always_alike, portable)

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..degradations import LinearGaussianProcess
+from ..degradations import LinearGaussianProcess, Markov
 from .compare import (
     ROUNDING,
     largest,
@@ -34,8 +34,8 @@ def shares(process: LinearGaussianProcess, example: Example) -> Shares:
     """Return what `posterior` is made of."""
     ones, zero = spread(process)
     s, t = example.pair
-    of_latent = process.posterior(ones, zero, s, t, example.coupling)
-    of_data = process.posterior(zero, ones, s, t, example.coupling)
+    of_latent = process.posterior(ones, zero, s, t, coupling=example.coupling)
+    of_data = process.posterior(zero, ones, s, t, coupling=example.coupling)
     stddev = of_latent.spectral_stddev.expand_as(of_latent.spectral_mean)
     return Shares(of_latent.spectral_mean[0], of_data.spectral_mean[0], stddev[0])
 
@@ -77,6 +77,11 @@ def correlating(process: LinearGaussianProcess, example: Example) -> None:
     latent = shares(process, example).latent
     room = ROUNDING * (early.sigma + late.sigma)
     require_equal(what, latent * late.sigma, rho * early.sigma, rank=rank, absolute=room, where=late.sigma > 0)
+    if example.coupling == Markov():
+        ones, zero = spread(process)
+        default = process.posterior(ones, zero, s, t).spectral_mean[0]
+        what = "the share of z_t in the posterior without a coupling, which is Markov()'s,"
+        require_equal(what, default, latent, rank=rank, relative=ROUNDING, absolute=ROUNDING)
 
 
 @law(
@@ -93,7 +98,7 @@ def made_of_coefficients(process: LinearGaussianProcess, example: Example) -> No
     # Large ones, so that a clamp is met.
     x, z = (10 * signals(process, example, number) for number in (0, 1))
     terms = latent * process.basis.forward(z), signal * alpha * process.basis.forward(x)
-    q = process.posterior(z, x, s, t, example.coupling)
+    q = process.posterior(z, x, s, t, coupling=example.coupling)
     size = max(largest(term) for term in (*terms, x, z))
     what = f"the mean of {example.coupling}'s posterior"
     require_equal(what, q.spectral_mean, terms[0] + terms[1], rank=rank, absolute=ROUNDING * size)

@@ -1,0 +1,45 @@
+"""The law that methods do not write into what they are given."""
+
+from __future__ import annotations
+
+import contextlib
+
+import torch
+
+from ..degradations import LinearGaussianProcess
+from .law import Example, Violation, law_at_once
+from .plain import as_time, signals
+from .signal_laws import methods
+
+PAIR = (0.3, 0.6)
+
+
+@law_at_once(
+    "methods leave their arguments alone",
+    "Write z = z * a for z *= a, copy before you write into a tensor, and leave out methods that end in an underscore: "
+    "signals, noises and times are the caller's.",
+)
+def arguments_alone(process: LinearGaussianProcess) -> None:
+    """Signals, latents and times are the same after every method."""
+    example = Example(PAIR)
+    every = {
+        **methods(process, example),
+        "sample_path": lambda x, _z, s, t: process.sample_path(x, torch.stack([s, t])),
+    }
+    for name, method in every.items():
+        arguments = {"x": signals(process, example), "z": signals(process, example, 1)}
+        arguments |= {time: as_time(process, value) for time, value in zip("st", PAIR, strict=True)}
+        before = {key: value.clone() for key, value in arguments.items()}
+        state = torch.get_rng_state()
+        # A method that fails is other laws' business.
+        with contextlib.suppress(Exception):
+            method(*arguments.values())
+        torch.set_rng_state(state)
+        for key, value in arguments.items():
+            if not torch.equal(value, before[key]):
+                called = "noise" if (name, key) == ("corrupt", "z") else key
+                msg = f"{name} changes the tensor {called} that it gets"
+                raise Violation(msg)
+
+
+LAWS = (arguments_alone,)
