@@ -27,7 +27,7 @@ class SameNoise(SpectralGaussian):
         return super().rsample((1,), generator=generator).expand(*sample_shape, *self.spectral_mean.shape)
 
 
-@mutant("samples of the marginal scatter as it says", r"the samples' (mean|variance|correlation)")
+@mutant("samples of the marginal scatter as it says", r"the samples' (mean|variance|correlation)", alone=False)
 class OneDraw(Sound):
     def marginal(self, x, t):
         q = super().marginal(x, t)
@@ -100,19 +100,19 @@ class ClampedData(Sound):
 # ---- signals ---------------------------------------------------------------------------------------------------------
 
 
-@mutant("degrade is the mean of the marginal", r"at t = 0\.0, .*degrade\(x, t\) is")
+@mutant("degrade is the mean of the marginal", r"at t = 0\.0, .*degrade\(x, t\) is", alone=False)
 class ClampedPicture(Sound):
     def degrade(self, x, *times):
         return tuple(y.clamp(-1, 1) for y in super().degrade(x, *times))
 
 
-@mutant("corrupt adds noise of width sigma_t", r"at t = 0\.0, .*corrupt\(x, noise, t\) is")
+@mutant("corrupt adds noise of width sigma_t", r"at t = 0\.0, .*corrupt\(x, noise, t\) is", alone=False)
 class SquaredNoise(Sound):
     def corrupt(self, x, noise, t):
         return super().corrupt(x, noise * self.sigma(t).to(x.dtype), t)
 
 
-@mutant("paths pass through the marginals", r"the samples' variance, as a share of sigma\^2, is")
+@mutant("paths pass through the marginals", r"the samples' variance, as a share of sigma\^2, is", alone=False)
 class NarrowPath(Sound):
     def sample_path(self, x, times, coupling=None, *, generator=None):
         path = super().sample_path(x, times, coupling, generator=generator)
@@ -247,19 +247,19 @@ class DegradesWithoutGradient(Sound):
         return super().degrade(x, *times)
 
 
-@mutant(HELPERS, r"as_times\(t\) is .*overrides as_times")
+@mutant(HELPERS, r"as_times\(t\) is .*overrides as_times", alone=False)
 class OtherTimes(Sound):
     def as_times(self, t, *, name="t", batch=None):
         return super().as_times(t, name=name, batch=batch) ** 2
 
 
-@mutant(HELPERS, r"batched_log_sigma\(t\) is .*overrides batched_log_sigma")
+@mutant(HELPERS, r"batched_log_sigma\(t\) is .*overrides batched_log_sigma", alone=False)
 class OtherBatched(Sound):
     def batched_log_sigma(self, t):
         return super().batched_log_sigma(t) / 2
 
 
-@mutant(HELPERS, r"at\(t\)\.log_sigma is .*overrides at")
+@mutant(HELPERS, r"at\(t\)\.log_sigma is .*overrides at", alone=False)
 class OtherLevel(Sound):
     def at(self, t, *, name="t", batch=None):
         level = super().at(t, name=name, batch=batch)

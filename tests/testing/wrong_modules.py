@@ -5,7 +5,7 @@ from mutants import SHAPE, Sound, mutant
 from torch import nn
 
 
-@mutant("copies agree with the original", r"at t = 0\.25, .*of a deepcopy is")
+@mutant("copies agree with the original", r"at t = 0\.25, .*of a deepcopy is", alone=False)
 class DroppedByCopies(Sound):
     def __init__(self):
         super().__init__()
