@@ -11,7 +11,8 @@ from .law import Example, Violation, law_at_once
 from .plain import as_time, signals
 from .signal_laws import methods
 
-PAIR = (0.3, 0.6)
+# Two times for each of two signals.
+EARLY, LATE = (0.3, 0.35), (0.6, 0.65)
 
 
 @law_at_once(
@@ -21,14 +22,16 @@ PAIR = (0.3, 0.6)
 )
 def arguments_alone(process: LinearGaussianProcess) -> None:
     """Signals, latents and times are the same after every method."""
-    example = Example(PAIR)
+    example = Example((*EARLY, *LATE))
     every = {
         **methods(process, example),
-        "sample_path": lambda x, _z, s, t: process.sample_path(x, torch.stack([s, t])),
+        "sample_path": lambda x, _z, _s, t: process.sample_path(x, t),
     }
+    for rate in ("drift", "log_snr_rate", "diffusion"):
+        every[rate] = lambda _x, _z, _s, t, rate=rate: getattr(process, rate)(t)
     for name, method in every.items():
         arguments = {"x": signals(process, example), "z": signals(process, example, 1)}
-        arguments |= {time: as_time(process, value) for time, value in zip("st", PAIR, strict=True)}
+        arguments |= {"s": as_time(process, *EARLY), "t": as_time(process, *LATE)}
         before = {key: value.clone() for key, value in arguments.items()}
         state = torch.get_rng_state()
         # A method that fails is other laws' business.

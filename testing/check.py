@@ -32,6 +32,7 @@ from .search import outside_tests, smallest_violation
 
 # Of what every process writes. What later laws take for granted comes first.
 OWN_LAWS: tuple[Law, ...] = (
+    *memory_laws.FIRST_LAWS,
     *shape_laws.LAWS,
     *memory_laws.LAWS,
     *coefficient_laws.LAWS,

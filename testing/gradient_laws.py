@@ -26,7 +26,7 @@ CURVATURE = 1e-3
 @law(
     "log_alpha and log_sigma can be differentiated in t",
     "drift, diffusion and all that follows from them differentiate the two by t. Write them with torch operations from "
-    "t to the result: no .item(), .detach(), torch.tensor(t), numpy, or torch.no_grad().",
+    "t to the result: no .item(), .detach(), torch.tensor(t), numpy, torch.no_grad() or torch.inference_mode().",
 )
 def differentiable(process: LinearGaussianProcess, example: Example) -> None:
     """The automatic slope lies between the differences to the left and to the right, at kinks too."""

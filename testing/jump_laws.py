@@ -34,7 +34,7 @@ NOTHING = 1e-290
     "the coefficients change without jumps",
     "The degradation is continuous in t, or samplers with more steps come no nearer to it; only a coefficient that "
     "vanishes altogether may do so at once. Interpolate between levels: `levels = 50` names the grid that is sampled, "
-    "the coefficients go through it (leave out round, floor and torch.bucketize).",
+    "the coefficients go through it (leave out round, floor and torch.bucketize, and half precision).",
 )
 def continuous(process: LinearGaussianProcess) -> None:
     """No change of alpha or sigma between two times remains when the interval shrinks to nothing."""

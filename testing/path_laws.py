@@ -107,7 +107,7 @@ def seeded(process: LinearGaussianProcess) -> None:
     for name, method in draw.items():
         outside = torch.get_rng_state()
         try:
-            before = torch.manual_seed(SEED).get_state()
+            before = torch.default_generator.manual_seed(SEED).get_state()
             one, other = (method(torch.Generator().manual_seed(1)) for _ in range(2))
             if not torch.equal(one, other):
                 msg = f"{name}(..., generator=generator) is not the same with the same seed"

@@ -75,6 +75,9 @@ def shaped(process: LinearGaussianProcess, what: str, value: Any, count: int) ->
     if not isinstance(value, Tensor):
         msg = f"{what} is a {type(value).__name__} instead of a tensor"
         raise Violation(msg)
+    if value.dtype != as_time(process, 0.0).dtype:
+        msg = f"{what} is {value.dtype} instead of {as_time(process, 0.0).dtype}"
+        raise Violation(msg, advice="Rates are computed in the precision of self.as_times(t), as log_alpha(t) is.")
     allowed = (count, *process.shape)
     rank = len(allowed)
     trailing = (1,) * (rank - value.ndim) + tuple(value.shape)

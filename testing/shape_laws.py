@@ -28,6 +28,18 @@ def whole_levels(process: LinearGaussianProcess) -> None:
         raise Violation(first_line(error)) from error
 
 
+@law_at_once(
+    "the shape is that of the basis",
+    "Give the basis the shape of a signal, and do not override process.shape.",
+)
+def shape_of_basis(process: LinearGaussianProcess) -> None:
+    """A tuple of whole numbers, of the basis."""
+    shape: Any = process.shape
+    if not isinstance(shape, tuple) or shape != process.basis.shape:
+        msg = f"process.shape is {shape!r} instead of {process.basis.shape!r}"
+        raise Violation(msg)
+
+
 @law(
     "the coefficients broadcast to (batch, *shape)",
     "log_alpha and log_sigma take times in [0, 1] as a tensor, () or (batch,), and return a tensor of logarithms.",
@@ -56,4 +68,4 @@ def broadcasting(process: LinearGaussianProcess, example: Example) -> None:
                 raise Violation(msg, advice=SHAPES)
 
 
-LAWS = (whole_levels, broadcasting)
+LAWS = (shape_of_basis, whole_levels, broadcasting)

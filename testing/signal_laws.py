@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -32,7 +33,11 @@ def degrading(process: LinearGaussianProcess, example: Example) -> None:
     """A fast path, and the same with several times at once."""
     x, rank = signals(process, example), len(process.shape)
     u = process.basis.forward(x)
-    degraded = process.degrade(x, *example.times)
+    degraded: Any = process.degrade(x, *example.times)
+    if isinstance(degraded, Tensor) or len(degraded) != len(example.times):
+        found = "a tensor" if isinstance(degraded, Tensor) else f"{len(degraded)} signals"
+        msg = f"degrade(x, s, t) returns {found} instead of a tuple of {len(example.times)} signals"
+        raise Violation(msg)
     for time, result in zip(example.times, degraded, strict=True):
         expected = plain(process, time).alpha * u
         room = ROUNDING * max(1.0, largest(plain(process, time).alpha)) * largest(u)

@@ -339,6 +339,26 @@ class NumbersOnly(Sound):
         return super().degrade(x, *[self.as_times(t) for t in times])
 
 
+@mutant("degrade is the mean of the marginal", r"returns a tensor instead of a tuple of 2 signals", alone=False)
+class OneSignal(Sound):
+    def degrade(self, x, *times):
+        return super().degrade(x, *times)[0]
+
+
+@mutant("methods leave their arguments alone", r"drift changes the tensor . that it gets|drift changes the tensor")
+class DriftInPlace(Sound):
+    def drift(self, t):
+        rate = super().drift(t)
+        t *= 0.5
+        return rate
+
+
+@mutant(RATE_TIMES, r"log_snr_rate\(t\), for \d times, is torch\.float32 instead of torch\.float64", alone=False)
+class SingleRate(Sound):
+    def log_snr_rate(self, t):
+        return super().log_snr_rate(t).float()
+
+
 class NoVolume(SpectralGaussian):
     def entropy(self):
         return super().entropy() - self._log_volume()

@@ -281,6 +281,13 @@ for value in (10.5, 0, -3, "50", True):
     mutant(LEVELS, rf"levels must be .*got '?{value}'?.*level k is time k / levels", alone=False)(build)
 
 
+@mutant("the shape is that of the basis", r"process\.shape is \[2, 3, 4\] instead of \(2, 3, 4\)", alone=False)
+class ListOfSizes(Sound):
+    @property
+    def shape(self):
+        return [*self.basis.shape]
+
+
 # ---- what a call must leave alone -----------------------------------------------------------------------------------
 
 
@@ -290,6 +297,14 @@ class ChangesItsTable(Sound):
         rate = self.decay
         rate *= 1.001
         return -rate * self.expand_times(t)
+
+
+@mutant("tables are made in the constructor", r"log_alpha makes the table late")
+class MakesItsTableLate(Sound):
+    def log_alpha(self, t):
+        if not hasattr(self, "late"):
+            self.register_constant("late", -self.decay)
+        return self.late * self.expand_times(t)
 
 
 @mutant("random numbers are left alone", r"log_sigma changes the state of torch's random numbers", alone=False)
