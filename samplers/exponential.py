@@ -17,7 +17,7 @@ u_hat,
 With the estimate held at its value in t the integral is R(s) - R(t) times it, (1 - c alpha_{t|s}) alpha_s u_hat: the
 posterior sampler's step. Where instead u_hat(tau) = sum_j L_j(phi(tau)) u_hat_j runs through the estimates at several
 times, L_j Lagrange's polynomials in some variable phi, the step is a sum of those estimates with weights that are made
-of the moments integral of R' phi^p (see `moments.py`), phi being 0 at t. In phi = time all is finite and well
+of the moments integral of R' phi^p (see `step_moments.py`), phi being 0 at t. In phi = time all is finite and well
 conditioned for every process, whether or not a coefficient's log-SNR moves, on grids whose neighbouring steps are of
 like length. In the log-SNR the two-point formulas differ from those of DPM-Solver++ (Lu et al., 2022) by terms of the
 order of their error. A coefficient that stands still (l_s = l_t) has no such formula, and neither has one whose l is
@@ -38,7 +38,7 @@ from ..core.checks import values_are_readable
 from ..degradations import Level, ReverseSDE, log_snr_change, log_transition, posterior_coefficients
 from ..degradations.level import log_ratio, rows_of
 from .following import Variable
-from .moments import data_moments, noise_moments
+from .step_moments import data_moments, noise_moments
 
 
 class ExponentialStep(NamedTuple):
