@@ -24,7 +24,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import cast
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float
@@ -57,9 +57,9 @@ class LinearGaussianProcess(ConstantModule, ABC):
     """A forward process that is diagonal in an orthonormal basis. Subclass it to define a degradation.
 
     A subclass calls `super().__init__(basis)` and writes `log_alpha` and `log_sigma`; forgetting one fails at
-    construction. Times lie in [0, 1]: 0 is data, 1 is fully degraded. Constant tables are registered with
-    `register_constant`, so that they follow the module to a device without losing precision and stay out of
-    checkpoints.
+    construction. What is asked of the two is what `unmelt.testing.check_process` says and tries. Times lie in [0, 1]: 0
+    is data, 1 is fully degraded. Constant tables are registered with `register_constant`, so that they follow the
+    module to a device without losing precision and stay out of checkpoints.
 
     Args:
         basis: the basis the process is diagonal in; its shape is the shape of one signal.
@@ -85,7 +85,7 @@ class LinearGaussianProcess(ConstantModule, ABC):
         _check_levels(cls.__dict__.get("levels"))
 
     @override
-    def __setattr__(self, name: str, value: object) -> None:
+    def __setattr__(self, name: str, value: Any) -> None:
         if name == "levels":
             _check_levels(value)
         super().__setattr__(name, value)

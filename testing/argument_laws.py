@@ -23,10 +23,8 @@ EARLY, LATE = (0.3, 0.35), (0.6, 0.65)
 def arguments_alone(process: LinearGaussianProcess) -> None:
     """Signals, latents and times are the same after every method."""
     example = Example((*EARLY, *LATE))
-    every = {
-        **methods(process, example),
-        "sample_path": lambda x, _z, _s, t: process.sample_path(x, t),
-    }
+    every = methods(process, example)
+    every["sample_path"] = lambda x, _z, _s, t: process.sample_path(x, t)
     for rate in ("drift", "log_snr_rate", "diffusion"):
         every[rate] = lambda _x, _z, _s, t, rate=rate: getattr(process, rate)(t)
     for name, method in every.items():

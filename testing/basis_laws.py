@@ -6,7 +6,7 @@ clamp.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 import torch
@@ -17,7 +17,7 @@ from ..degradations import LinearGaussianProcess
 from .compare import digits, require_equal
 from .law import Example, Violation, law, law_at_once
 from .layouts import require_same_in_any_layout
-from .plain import signals
+from .plain import gradient, signals
 
 TRANSFORMS = ("forward", "inverse")
 SIZES = (1.0, 1e-3, 1e3)
@@ -161,7 +161,7 @@ def differentiable(process: LinearGaussianProcess) -> None:
         what = f"basis.{name}({argument})"
         with torch.enable_grad():
             result = (getattr(process.basis, name)(x) * y).sum()
-            found = torch.autograd.grad(result, x, allow_unused=True)[0] if result.requires_grad else None
+            found = gradient(result, x)
         if found is None:
             msg = f"{what} gives no gradient"
             raise Violation(msg)
@@ -170,7 +170,7 @@ def differentiable(process: LinearGaussianProcess) -> None:
 
 
 @contextmanager
-def naming_single_tables(x: Tensor) -> Iterator[None]:
+def naming_single_tables(x: Tensor) -> Generator[None, None, None]:
     """Give an error that is small, but large for float64, its usual cause."""
     try:
         yield

@@ -12,7 +12,7 @@ from ..core.rates import rate
 from ..degradations import LinearGaussianProcess
 from .compare import FORMULA, digits, largest, require_equal, require_within, tell_apart
 from .law import Example, Violation, law, law_at_once
-from .plain import as_time, plain, signals, widen
+from .plain import as_time, gradient, plain, signals, widen
 
 TIMES = (0.137, 0.41, 0.73)
 # Logarithms of size 1 are differences of 1e-16 / 1e-4 apart from their slopes, curvature is felt on 1e-4 of the time.
@@ -104,7 +104,7 @@ def require_gradient_in_t(process: LinearGaussianProcess, name: str, method: Cal
     slopes = rate(lambda time: widen(process, method(time), time).expand(len(t), *process.shape), t.detach())
     expected = torch.where(finite & slopes.isfinite(), slopes.detach(), 0.0)
     total = torch.where(finite & slopes.isfinite(), values, 0.0).sum()
-    found = torch.autograd.grad(total, t, retain_graph=True, allow_unused=True)[0] if total.requires_grad else None
+    found = gradient(total, t)
     summed, size = expected.flatten(1).sum(1), expected.abs().flatten(1).sum(1)
     if found is None:
         if bool((size > 0).any()):
@@ -124,9 +124,7 @@ def require_gradient_in_parameter(name: str, parameter: Tensor, outputs: dict[st
     """Require that something depends on a parameter, by a number."""
     reached = False
     for what, output in outputs.items():
-        if not output.requires_grad:
-            continue
-        found = torch.autograd.grad(output, parameter, retain_graph=True, allow_unused=True)[0]
+        found = gradient(output, parameter)
         if found is not None and bool(found.isnan().any()):
             msg = f"the gradient of {what} in the parameter {name} is nan"
             advice = (

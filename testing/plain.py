@@ -89,3 +89,10 @@ def spread(process: LinearGaussianProcess) -> tuple[Float[Tensor, "1 ..."], Floa
     """Return the signal whose coefficients are all 1, and the signal 0: what a linear map does to them tells it all."""
     zero = process.to_schedule_dtype(torch.zeros(1, *process.shape, dtype=torch.float64))
     return process.basis.inverse(zero + 1), zero
+
+
+def gradient(output: Tensor, of: Tensor) -> Tensor | None:
+    """Return the derivative of a number, None where autograd sees no connection; the graph is kept."""
+    if not output.requires_grad:
+        return None
+    return torch.autograd.grad(output, of, retain_graph=True, allow_unused=True)[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from ..degradations import LinearGaussianProcess
 from .compare import ROUNDING, largest, require_equal
 from .law import Example, Violation, law, law_at_once
 from .layouts import require_same_in_any_layout
-from .plain import as_time, plain, signals
+from .plain import as_time, gradient, plain, signals
 from .search import COUPLINGS
 
 # Early times, at which signals that are lost in the end are still there, and later ones.
@@ -130,9 +131,13 @@ def any_layout(process: LinearGaussianProcess) -> None:
     example = Example(times=PAIRS[1])
     s, t = (as_time(process, time) for time in example.pair)
     x, z = (signals(process, example, number) for number in (0, 1))
+
+    def between(method: Method, x: Tensor, z: Tensor) -> Tensor:
+        return method(x, z, s, t)
+
     for name, method in methods(process, example).items():
         room = ROUNDING * max(largest(x), largest(z), largest(method(x, z, s, t)))
-        require_same_in_any_layout(name, lambda x, z, method=method: method(x, z, s, t), x, z, room=room)
+        require_same_in_any_layout(name, partial(between, method), x, z, room=room)
 
 
 @law_at_once(
@@ -164,11 +169,6 @@ def differentiable_in_signals(process: LinearGaussianProcess) -> None:
                 rank = len(process.shape)
                 what = f"the gradient of {name} in {key}, of its product with a signal,"
                 require_equal(what, found, expected, rank=rank, absolute=room, times=pair)
-
-
-def gradient(output: Tensor, of: Tensor) -> Tensor | None:
-    """Return the derivative of a number, None where autograd sees no connection."""
-    return torch.autograd.grad(output, of, allow_unused=True)[0] if output.requires_grad else None
 
 
 LAWS = (degrading, corrupting, timing, keeping_precision, any_layout, differentiable_in_signals)

@@ -84,6 +84,8 @@ class TestWriteYourOwn:
         assert module.images.shape == module.redegraded.shape == (4, 1, 8, 8)
         assert len(module.stripes.train) == 400
         assert len(module.stripes.test) == 100
+        # The line that right ones print, as the page has it.
+        assert printed.getvalue().splitlines()[0] in OWN
         # The wrong class is told what is wrong with it, and where.
         assert "Clearing" in printed.getvalue()
         assert re.search(r"t = [\d.]+", printed.getvalue())
