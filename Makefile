@@ -77,7 +77,7 @@ priors: $(READY) ## Measure what samples owe to each prior; tables of docs/prior
 sampling: $(READY) ## Train two small models; pictures and tables of docs/sampling.md (half an hour)
 	@$(BIN)/python recipes/studies/sampling.py
 
-restoration: $(READY) ## Restore photographs; picture and tables of docs/restoration.md (ten minutes)
+restoration: $(READY) ## Restore photographs; picture and tables of docs/restoration.md (half an hour)
 	@$(BIN)/python recipes/studies/restoration.py
 
 pictures: $(READY) ## Copy the pictures that README shows of the demo

@@ -61,6 +61,7 @@ def conditional_latents(
     check_instance("spectrum", spectrum, DataSpectrum, "estimate_spectrum(process.basis, data) makes one")
     check_signal("y", y, process.shape)
     variance_table(process, spectrum)
+    observation = observation.in_basis(process.basis) or observation
     if iterations is not None:
         check_count("iterations", iterations)
     at, draw = process.at(t, batch=len(y)), GeneratorNoise(generator).stream(slice(None))

@@ -148,6 +148,30 @@ class LinearObservation(ConstantModule):
         """
         return cls(PixelBasis(shape), visible.float(), noise_std=noise_std)
 
+    def in_basis(self, basis: Basis) -> LinearObservation | None:
+        """Return the same observation written in another basis, or None where it is not diagonal there.
+
+        A blur of all colours alike, say, is one of luminance and of differences of colours alike. In a basis V the
+        matrix V^T H V is applied to ones, which gives its diagonal if it is one, and to noise, which tells. What is
+        left of gains of 0 after rounding, at most eps^(3/4) of the largest, becomes 0 again.
+
+        Raises:
+            ValueError: the basis is one of another shape.
+        """
+        if basis.shape != self.basis.shape:
+            msg = f"basis must be one of signals of shape {self.basis.shape}, got one of {basis.shape}"
+            raise ValueError(msg)
+        if self.basis.agrees_with(basis):
+            return self
+        ones = torch.ones_like(self.gain)
+        probes = torch.stack([ones, white_noise(ones.shape, like=ones, generator=torch.Generator().manual_seed(0))])
+        diagonal, mixed = basis.forward(self(basis.inverse(probes)))
+        rounding = torch.finfo(ones.dtype).eps ** 0.75 * self.gain.abs().max()
+        if bool(((mixed - diagonal * probes[1]).abs() > rounding * probes[1].abs().max()).any()):
+            return None
+        gain = torch.where(diagonal.abs() <= rounding, 0.0, diagonal)
+        return LinearObservation(basis, gain, noise_std=self.noise_std)
+
     def extra_repr(self) -> str:
         """Show how much is observed, and how exactly."""
         seen = int((self.gain != 0).sum())

@@ -120,7 +120,8 @@ class ObservationGuidance(ConstantModule, AbstractDenoiser, ABC):
             )
             raise ValueError(msg)
         # As modules do, the observation moves itself.
-        self.denoiser, self.observation = denoiser, observation.to(self.process.device)
+        observation = observation.to(self.process.device)
+        self.denoiser, self.observation = denoiser, observation.in_basis(self.process.basis) or observation
         self.grey_levels = denoiser.grey_levels
         self.spectrum = variance if isinstance(variance, DataSpectrum) else None
         self.register_constant("variance", variance_table(self.process, variance))

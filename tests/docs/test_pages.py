@@ -278,14 +278,14 @@ class TestSampling:
 
 class TestRestoration:
     def test_its_code_runs_from_top_to_bottom(self):
-        """With few training crops: how good its samples are `make restoration` tells."""
-        short = RESTORATION.replace("stride=4", "stride=24")
-        assert short != RESTORATION
+        """With few training crops and steps: how good its samples are `make restoration` tells."""
+        short = RESTORATION.replace("stride=4", "stride=24").replace("UniformGrid(20)", "UniformGrid(4)")
+        assert short.count("stride=24") == short.count("UniformGrid(4)") - 1 == 1
         names, _ = run(short, "restoration.md")
         assert names["photographs"].shape == (12, 3, 48, 48)
-        assert names["samples"].shape == (2, 2, 3, 48, 48)
+        assert names["samples"].shape == (1, 2, 3, 48, 48)
         # The brightness is that of the photograph, to far less than photographs differ by.
-        gap = names["samples"].mean((2, 3, 4)) - names["photographs"][:2].mean((1, 2, 3))[:, None]
+        gap = names["samples"].mean((2, 3, 4)) - names["photographs"][0].mean()
         assert gap.abs().max() < 0.01
 
     @pytest.mark.parametrize(("name", "rows", "columns"), [("restorations", 3, 6), ("guidances", 6, 4)])

@@ -18,6 +18,7 @@ from unmelt.degradations import (
     PixelBasis,
     RectifiedFlowSchedule,
     VariancePreservingBlur,
+    opponent_basis,
 )
 from unmelt.samplers.guidance import LinearObservation
 from unmelt.testing.strategies import random_images
@@ -151,6 +152,32 @@ def test_without_noise_nothing_is_drawn():
     x = random_images(SHAPE)
     assert torch.equal(observation.observe(x, generator=generator), observation(x))
     assert torch.equal(generator.get_state(), seeded().get_state())
+
+
+def test_an_observation_of_all_colours_alike_is_one_of_their_sums_and_differences():
+    shape = (3, 4, 4)
+    opponent, x = opponent_basis(shape), random_images(shape)
+    hidden = torch.where(CosineBasis(shape).laplacian_eigenvalues() > 2, 0.0, 0.7)
+    for gain in (LinearObservation.blur(shape, 1.0, noise_std=0.1).gain, hidden):
+        observation = LinearObservation(CosineBasis(shape), gain, noise_std=0.1)
+        same = observation.in_basis(opponent)
+        assert same.basis is opponent
+        assert same.noise_std == 0.1
+        # float64's rounding over sums of 16 and of 3.
+        torch.testing.assert_close(same(x), observation(x), rtol=0, atol=1e-14)
+        assert torch.equal(same.gain == 0, (gain == 0).expand(shape))
+    assert observation.in_basis(observation.basis) is observation
+
+
+def test_what_a_basis_mixes_is_not_written_in_it():
+    shape = (3, 4, 4)
+    red = torch.tensor([1.0, 0.0, 0.0]).reshape(3, 1, 1)
+    mask, cosines = LinearObservation.mask(shape, torch.arange(4) < 3, noise_std=0.0), CosineBasis(shape)
+    assert mask.in_basis(cosines) is None
+    assert LinearObservation(cosines, red, noise_std=0.0).in_basis(opponent_basis(shape)) is None
+    assert mask.in_basis(HaarBasis(shape, scales=1)) is None
+    with pytest.raises(ValueError, match="basis must be one of signals of shape"):
+        mask.in_basis(CosineBasis((3, 4, 5)))
 
 
 def test_rounding_a_model_does_not_round_the_gains():
