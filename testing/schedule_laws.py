@@ -60,8 +60,8 @@ def signal_at_start(process: LinearGaussianProcess) -> None:
 
 @law_at_once(
     "the signal is never above its start",
-    "t = 0 is the data and alpha_t <= alpha_0. The usual cause is a missing minus sign in log_alpha, or time counted "
-    "backwards.",
+    "t = 0 is the data and alpha_t <= alpha_0. The usual cause is a missing minus sign in log_alpha, time counted "
+    "backwards, a table that does not begin with t = 0, or a kernel whose sum is above 1.",
 )
 def signal_falls(process: LinearGaussianProcess) -> None:
     """alpha_t <= alpha_0 for every coefficient."""

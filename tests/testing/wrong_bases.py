@@ -56,7 +56,7 @@ class Sheared(WrongBasis):
             return torch.cat([u[..., :1] - 0.01 * u[..., 1:2], u[..., 1:]], -1)
 
 
-@mutant("the inverse transform undoes the transform", r"inverse", alone=False)
+@mutant("the inverse transform undoes the transform", r"inverse.*a clamp", alone=False)
 class Clamping(WrongBasis):
     class Basis(PixelBasis):
         def analyse(self, x):
@@ -71,6 +71,17 @@ class Together(WrongBasis):
 
         def synthesise(self, u):
             return u if len(u) == 1 else u.flip(-1)
+
+
+# Lengths of single signals change too: that is not what is wrong.
+@mutant("the basis transforms each signal of a batch alone", r"basis\.forward, in a batch of 2, is", alone=False)
+class MixedUp(WrongBasis):
+    class Basis(PixelBasis):
+        def analyse(self, x):
+            return x.reshape(-1, len(x)).mT.reshape(x.shape)
+
+        def synthesise(self, u):
+            return u.reshape(len(u), -1).mT.reshape(u.shape)
 
 
 SIGNALS_ALONE = "the basis leaves signals alone"

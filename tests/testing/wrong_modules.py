@@ -46,6 +46,16 @@ class RoundedByHalf(Sound):
         return self.inner.speed.double() * super().log_alpha(t)
 
 
+@mutant(
+    "rounding a model leaves its process alone",
+    r"the process after \.to\(torch\.float32\) is None\. Do not override to",
+    alone=False,
+)
+class MovesItself(Sound):
+    def to(self, *args, **kwargs):
+        super().to(*args, **kwargs)
+
+
 @mutant("the process moves to another device as a whole", r"log_alpha\(t\) raises RuntimeError there: .*device")
 class StaysBehind(Sound):
     def log_alpha(self, t):
