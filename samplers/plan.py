@@ -13,9 +13,9 @@ from torch import Tensor
 from ..degradations import Level
 from .stepper import PlannedStep, Problem, Stepper
 
-# Numbers in one table of coefficients, 32 MiB in float64; on a CPU what its cache holds several of.
+# Numbers in one table of coefficients: 32 MiB in float64, and on a CPU what its caches hold.
 _TABLE_NUMBERS = 2**22
-_CACHED_NUMBERS = 2**14
+_CACHED_NUMBERS = 2**16
 # A plan is kept if none of its tables has more numbers.
 _KEPT_NUMBERS = 2**21
 
