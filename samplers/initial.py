@@ -6,7 +6,6 @@ that is given y draws it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Protocol, cast, runtime_checkable
 
 import torch
@@ -67,13 +66,12 @@ class InitialLatents:
         self.prior = prior or StandardNormalPrior(denoiser.process)
 
     def sample(
-        self, count: int, *, given: Condition | None, generator: torch.Generator | Sequence[torch.Generator] | None
+        self, count: int, *, given: Condition | None, source: torch.Generator | SeedNoise | None
     ) -> Float[Tensor, "count ..."]:
         """Draw latents, (count, *shape), from one generator or from one for each of them."""
-        one = generator is None or isinstance(generator, torch.Generator)
         if self.prior is None:
-            noise = GeneratorNoise(generator) if one else SeedNoise(generator)
+            noise = source if isinstance(source, SeedNoise) else GeneratorNoise(source)
             return cast("DrawsInitialLatents", self.denoiser).initial_latents(given, noise.stream(slice(None)))
-        if one:
-            return self.prior.sample(count, generator=generator)
-        return torch.cat([self.prior.sample(1, generator=each) for each in generator])
+        if isinstance(source, SeedNoise):
+            return torch.cat([self.prior.sample(1, generator=each) for each in source.generators])
+        return self.prior.sample(count, generator=source)

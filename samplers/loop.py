@@ -152,9 +152,9 @@ class SamplingLoop:
         """Return the latents that a batch starts from."""
         if self.initial is not None:
             return to_compute_dtype(self.initial[rows]).to(self.problem.process.device)
-        generator = self.generator if self.seeds is None else self.seeds.generators[rows]
+        source = self.generator if self.seeds is None else SeedNoise(self.seeds.generators[rows])
         given = select_rows(self.given, rows)
-        return self.start.sample(rows.stop - rows.start, given=given, generator=generator)
+        return self.start.sample(rows.stop - rows.start, given=given, source=source)
 
     # ---- what is rescued ----------------------------------------------------------------------------------
 

@@ -227,9 +227,9 @@ class Sampler:
         """
         check_count("count", count)
         self._check_given(given, count)
-        one = generator is None or isinstance(generator, torch.Generator)
-        source = generator if one else seed_noise(generator, count).generators
-        return self._start.sample(count, given=given, generator=source)
+        if generator is None or isinstance(generator, torch.Generator):
+            return self._start.sample(count, given=given, source=generator)
+        return self._start.sample(count, given=given, source=seed_noise(generator, count))
 
     @torch.no_grad()
     def step(

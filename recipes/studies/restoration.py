@@ -8,7 +8,7 @@ model takes them to be independent. Half an hour on one core.
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -129,7 +129,7 @@ def strengths() -> str:
     """Return the table of guidances: the error of a sample of 100 ancestral steps, one for each photograph."""
     names = page()
     denoiser, spectrum, x = names["denoiser"], names["spectrum"], names["photographs"]
-    methods: dict[str, Guidance] = {
+    methods: Mapping[str, Guidance] = {
         "`CovarianceGuidance`": partial(CovarianceGuidance, denoiser, variance=spectrum),
         "`PseudoInverseGuidance`": partial(PseudoInverseGuidance, denoiser, variance=spectrum),
     } | {

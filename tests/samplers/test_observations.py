@@ -218,11 +218,11 @@ BLUR = LinearObservation.blur(SHAPE, 1.0, noise_std=0.1)
         for w in (-1.0, math.inf, math.nan)
     ),
     *(
-        (lambda n=n: LinearObservation.block_means(SHAPE, n, noise_std=0.1), ValueError, words)
-        for n, words in (
-            (1, "size must be at least 2.*got 1"),
-            (3, r"size must be a power of two \(2, 4, 8, ...\).*got 3"),
-            (8, r"divides all axes of \(2, 4, 4\) but the first.*got 8"),
+        (lambda n=n, shape=shape: LinearObservation.block_means(shape, n, noise_std=0.1), ValueError, words)
+        for n, shape, words in (
+            (1, SHAPE, "size must be at least 2.*got 1"),
+            (3, (2, 6, 6), r"size must be a power of two \(2, 4, 8, ...\).*got 3"),
+            (8, SHAPE, r"divides all axes of \(2, 4, 4\) but the first.*got 8"),
         )
     ),
     (lambda: BLUR(X[0]), ValueError, r"x must have shape \(batch, 2, 4, 4\), got \(2, 4, 4\).*x\[None\]"),
