@@ -480,6 +480,7 @@ WHOLE = "level k is time k / levels; None where time is continuous"
         (-3, ValueError, "levels must be at least 1 .*, got -3"),
     ],
 )
+@pytest.mark.usefixtures("as_in_production")
 def test_wrong_levels_are_refused_where_they_are_set(levels, error, words):
     with pytest.raises(error, match=words):
         type("Wrong", (HeatDissipation,), {"levels": levels})

@@ -19,6 +19,7 @@ every_mutant = pytest.mark.parametrize("wrong", MUTANTS, ids=lambda wrong: wrong
 
 
 @every_mutant
+@pytest.mark.usefixtures("as_in_production")
 def test_each_is_caught_by_its_law_in_the_right_words(wrong):
     (law,) = (law for law in LAWS if law.name == wrong.law)
     with pytest.raises(BrokenLaw) as caught:
@@ -34,6 +35,7 @@ def test_each_is_caught_by_its_law_in_the_right_words(wrong):
 
 @pytest.mark.full
 @every_mutant
+@pytest.mark.usefixtures("as_in_production")
 def test_its_law_is_the_first_that_is_broken(wrong):
     with pytest.raises(BrokenLaw) as caught:
         check_process(wrong.build())
