@@ -155,7 +155,8 @@ class Denoiser(AbstractDenoiser):
             msg = "given is for a denoiser that depends on it, such as a guided one: leave it out, or pass condition="
             raise ValueError(msg)
         # Latents are computed in float32 or float64; networks, halved ones too, see them in their own precision.
-        seen = z_t.to(next(self.network.parameters(), z_t).dtype)
+        floating = (p for p in self.network.parameters() if p.is_floating_point())
+        seen = z_t.to(next(floating, z_t).dtype)
         output = self.network(seen, t.to(torch.float32).expand(z_t.shape[0]), condition)
         if output.shape != z_t.shape:
             msg = (

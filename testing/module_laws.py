@@ -137,7 +137,7 @@ def unrounded(process: LinearGaussianProcess) -> None:
         ("the process after .half()", copy.deepcopy(process).half()),
         ("the process after .to(torch.float32)", copy.deepcopy(process).to(torch.float32)),
     ):
-        if not isinstance(rounded, LinearGaussianProcess):
+        if not isinstance(rounded, LinearGaussianProcess):  # pyright: ignore[reportUnnecessaryIsInstance]
             msg = f"{what} is {rounded!r}"
             raise Violation(msg, advice="Do not override to, half and float: torch moves what is registered.")
         require_same_coefficients(original, rounded, what)
