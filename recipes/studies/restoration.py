@@ -34,8 +34,7 @@ TITLES = {"deblur": "blurred by 2 pixels", "inpaint": "a hole of 14 x 20 pixels"
 COLUMNS = ("original", "observed", "one sample", f"mean of {COUNT}", "closed form's mean")
 # Photographs of the picture, by their numbers among the held-out ones.
 SHOWN = (1, 7)
-# None is a tenth of sqrt(observed coefficients) / noise.
-STRENGTHS = {"1": 1.0, "100": 100.0, "400": 400.0, "sqrt(m) / 10 s": None}
+STRENGTHS = (1, 100, 400)
 
 Guidance = Callable[[LinearObservation], AbstractDenoiser]
 
@@ -133,8 +132,10 @@ def strengths() -> str:
         "`CovarianceGuidance`": partial(CovarianceGuidance, denoiser, variance=spectrum),
         "`PseudoInverseGuidance`": partial(PseudoInverseGuidance, denoiser, variance=spectrum),
     } | {
-        f"`DiffusionPosteriorSampling`, strength {name}": partial(_diffusion, denoiser, spectrum, strength)
-        for name, strength in STRENGTHS.items()
+        f"`DiffusionPosteriorSampling`, strength {strength}": partial(
+            DiffusionPosteriorSampling, denoiser, strength=strength, variance=spectrum
+        )
+        for strength in STRENGTHS
     }
     lines = [f"| | {' | '.join(TITLES.values())} |", "|---|" + "---|" * len(TITLES)]
     for method, make in methods.items():
@@ -147,14 +148,6 @@ def strengths() -> str:
         lines.append(f"| {method} | {' | '.join(cells)} |")
         print(lines[-1], flush=True)
     return "\n".join(lines)
-
-
-def _diffusion(
-    denoiser: AbstractDenoiser, spectrum: DataSpectrum, strength: float | None, observation: LinearObservation
-) -> DiffusionPosteriorSampling:
-    if strength is None:
-        strength = 0.1 * math.sqrt(int((observation.gain != 0).sum())) / observation.noise_std
-    return DiffusionPosteriorSampling(denoiser, observation, strength=strength, variance=spectrum)
 
 
 def draw(found: dict[str, Restoration]) -> None:
