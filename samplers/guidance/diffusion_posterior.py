@@ -49,7 +49,7 @@ class DiffusionPosteriorSampling(ObservationGuidance):
         observation: what was observed; it is moved to the process's device.
         strength: zeta >= 0, nats per data unit of the residual's norm; not the step size zeta' of that paper, whose
             1 is a zeta of 100 and more. For an exact Gaussian likelihood it would be |r| / s^2, about sqrt(m) / s once
-            the residual is noise, m being the number of observed coefficients: begin at a tenth of that.
+            the residual is noise, m being the number of observed coefficients; that much may overshoot before.
         variance: the data's variance per coefficient, as in `CovarianceGuidance`. Here it only tells in which
             coefficients z_t says nothing (alpha_t^2 v <= eps sigma_t^2), and gives the correction in those,
             zeta v_k H r / |r|, the limit for vanishing alpha_t; see `observed.py`.
