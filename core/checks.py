@@ -118,8 +118,12 @@ def check_number(name: str, value: float, interval: str, hint: str = "") -> None
     """Check that `value` lies in an interval, written as in mathematics: "(0, 1]" leaves out 0, "[0, inf)" infinity.
 
     Raises:
+        TypeError: it is no number.
         ValueError: it does not, or is NaN; `hint` is added to what is allowed.
     """
+    if isinstance(value, str) or not hasattr(value, "__float__"):
+        msg = f"{name} must be a number, got {value!r:.60}"
+        raise TypeError(msg)
     low, high = (float(end) for end in interval[1:-1].split(","))
     high_enough = value >= low if interval[0] == "[" else value > low
     low_enough = value <= high if interval[-1] == "]" else value < high

@@ -76,10 +76,10 @@ def require_both(problem: Problem) -> None:
     # With less than is safe, but some, it would be lost.
     weak = (signal < 1 / LARGEST_GAIN) & ~((signal == 0) & first)
     if bool(weak.any()) or bool((at.log_sigma == -torch.inf).any()):
-        what = "so little signal" if bool(weak.any()) else "no noise"
+        what = "too little signal" if bool(weak.any()) else "no noise"
         msg = (
-            f"{type(process).__name__} has {what} in some coefficient on this grid, by which following the noise"
-            " divides: take Follow.DATA, or Follow.EITHER"
+            f"{type(process).__name__} has {what} in some coefficients on this grid, and following the noise divides"
+            " by it: take Follow.DATA, or Follow.EITHER"
         )
         raise ValueError(msg)
 

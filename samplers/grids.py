@@ -242,6 +242,8 @@ class FixedGrid(Grid):
         return torch.tensor([start, *inner, stop], dtype=torch.float64)
 
 
+# Where steps lie is a choice, through which nothing is learned.
+@torch.no_grad()
 def _times_of(
     process: LinearGaussianProcess, steps: int, start: float, stop: float, height: Callable[[Tensor], Tensor]
 ) -> Tensor:

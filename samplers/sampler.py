@@ -288,10 +288,10 @@ class Sampler:
     def _checked_initial(self, initial: Tensor | None, count: int, start: float) -> Tensor | None:
         if initial is None:
             if start < 1:
-                msg = (
-                    f"a run that starts at t = {start} needs its latents there: give initial=, for example"
-                    " process.marginal(x, start).sample()"
+                example = (
+                    "conditional_latents(...)" if self.denoiser.needs_given else "process.marginal(x, start).sample()"
                 )
+                msg = f"a run that starts at t = {start} needs its latents there: give initial=, for example {example}"
                 raise ValueError(msg)
             return None
         check_signal("initial", initial, self.process.shape)

@@ -30,8 +30,9 @@ INDICES = (
     "the entries below and above it, (t * K).floor().long() and the next."
 )
 KERNELS = (
-    "Of blurs, the kernel must be point-symmetric with eigenvalues >= 0, and alpha_t is an eigenvalue: box and "
-    "one-sided (motion) kernels are observations (unmelt.samplers.guidance.LinearObservation), not processes."
+    "For blurs, the kernel must be point-symmetric with eigenvalues >= 0, and alpha_t is an eigenvalue: box kernels "
+    "are observations (unmelt.samplers.guidance.LinearObservation), not processes, and one-sided ones have to be "
+    "centred."
 )
 
 # The first kind whose words are found in the exception's message or type.

@@ -37,7 +37,8 @@ def numbers(process: LinearGaussianProcess) -> None:
                 msg = f"log_{name}(t) is {value:g}"
                 raise Violation(msg, times=times, coefficient=tuple(index))
             msg = f"log_{name}(t) is {value:g}: {name} is e^{value:g}, and signals in float32 end at e^88"
-            advice = (
+            advice = "Is a minus sign missing? " if name == "alpha" else ""
+            advice += (
                 "Was t taken for a step index? It runs from 0 to 1, and level k of K is the time k / K. Was a "
                 "logarithm taken too few times, or e to the power of something once too often?"
             )

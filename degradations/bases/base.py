@@ -101,4 +101,4 @@ class Basis(ConstantModule, ABC):
 
 def is_isotropic(coefficient: Tensor) -> bool:
     """Tell from its shape whether a coefficient is one number per example, the same for all of the spectrum."""
-    return coefficient.numel() == (len(coefficient) if coefficient.ndim > 1 else 1)
+    return coefficient.numel() == (coefficient.shape[0] if coefficient.ndim > 1 else 1)

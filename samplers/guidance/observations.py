@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from ...core.checks import broadcast_to, check_count, check_instance, check_number, check_signal
+from ...core.checks import as_shape, broadcast_to, check_count, check_instance, check_number, check_signal
 from ...core.constants import ConstantModule
 from ...core.precision import schedule_dtype, to_compute_dtype
 from ...core.randomness import white_noise
@@ -39,7 +39,7 @@ class LinearObservation(ConstantModule):
         noise_std: standard deviation s >= 0 of the observation's noise, in the data's units; 0 observes exactly.
 
     Raises:
-        TypeError: `basis` is not a `Basis`, or `gain` not a tensor.
+        TypeError: `basis` is not a `Basis`, or `gain` not a real tensor.
         ValueError: `gain` is not finite or does not fit the shape, or `noise_std` is negative or not finite.
     """
 
@@ -49,6 +49,9 @@ class LinearObservation(ConstantModule):
         super().__init__()
         check_instance("basis", basis, Basis, "PixelBasis(shape) for example")
         check_instance("gain", gain, Tensor, "torch.ones(shape) for example")
+        if gain.is_complex():
+            msg = f"gain must be real, got {gain.dtype}: H is symmetric, and a one-sided kernel has to be centred"
+            raise TypeError(msg)
         if not bool(gain.isfinite().all()):
             msg = f"gain must be finite numbers, 0 where nothing is observed, got {gain[~gain.isfinite()][0].item()}"
             raise ValueError(msg)
@@ -144,8 +147,14 @@ class LinearObservation(ConstantModule):
             noise_std: standard deviation of the noise of the pixels that are seen, in the data's units.
 
         Raises:
+            TypeError: `visible` is not a boolean tensor.
             ValueError: `visible` does not fit the shape, or `noise_std` is not allowed.
         """
+        check_instance("visible", visible, Tensor, "torch.from_numpy(mask != 0) for example")
+        if visible.dtype != torch.bool:
+            msg = f"visible must be boolean, True where a pixel is seen, got {visible.dtype}: pass visible != 0"
+            raise TypeError(msg)
+        visible = broadcast_to("visible", visible, as_shape(shape), "the signal's")
         return cls(PixelBasis(shape), visible.float(), noise_std=noise_std)
 
     def in_basis(self, basis: Basis) -> LinearObservation | None:

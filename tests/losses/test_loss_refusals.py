@@ -359,6 +359,7 @@ BOUNDS = [
     (lambda: ConstantStd(-0.1), ValueError, "delta must be a standard deviation >= 0.*got -0.1"),
     (lambda: ConstantStd(INF), ValueError, "delta must be a standard deviation >= 0.*got inf"),
     (lambda: MarginalStd(-0.1), ValueError, "times_sigma must be finite and at least 0 .*such as 1.25.*got -0.1"),
+    (lambda: MarginalStd("1"), TypeError, "times_sigma must be a number, got '1'"),
     (lambda: MarginalStd(INF), ValueError, "times_sigma must be finite and at least 0.*got inf"),
     # continuous time
     (lambda: plain(steps=INF, coupling=Independent()), ValueError, "give a number of steps, or leave both out"),

@@ -1,9 +1,12 @@
 """Grids of times: their formulas, their ends, and what is refused."""
 
+import copy
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from support import LearnedHeat
 from zoo import EVERY_PROCESS
 
 from unmelt.degradations import EDMSchedule, HeatDissipation, IsotropicDiffusion
@@ -108,3 +111,11 @@ def test_a_grid_may_start_and_stop_within(grid):
     if grid == KarrasGrid(7, rho=1.0):
         steps = noise_level(PROCESS, times).exp().diff()
         torch.testing.assert_close(steps, steps.mean().expand(7), rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("grid", [LogSNRGrid(5), BalancedGrid(5), KarrasGrid(5)], ids=str)
+def test_a_learned_process_leaves_no_graph_in_the_times(grid):
+    process = LearnedHeat()
+    times = grid.times(process)
+    assert not times.requires_grad
+    assert torch.equal(copy.deepcopy(times), times)

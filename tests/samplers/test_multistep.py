@@ -161,7 +161,7 @@ def test_either_follows_the_noise_where_signal_outweighs_it_and_the_data_elsewhe
 @pytest.mark.parametrize(
     ("process", "what"),
     [
-        (HeatDissipation(SHAPE, blur_sigma_max=30.0, levels=20), "so little signal"),
+        (HeatDissipation(SHAPE, blur_sigma_max=30.0, levels=20), "too little signal"),
         (GaussianBlur(SHAPE, PowerBlur(0.5), ConstantNoise(0.0)), "no noise"),
     ],
     ids=["signal", "noise"],

@@ -209,6 +209,18 @@ BLUR = LinearObservation.blur(SHAPE, 1.0, noise_std=0.1)
     ),
     (lambda: LinearObservation(SHAPE, ONE, noise_std=0.1), TypeError, "basis must be a Basis"),
     (lambda: LinearObservation(PIXELS, 1.0, noise_std=0.1), TypeError, "gain must be a Tensor"),
+    (lambda: LinearObservation(PIXELS, 1j * ONE, noise_std=0.1), TypeError, "gain must be real, got torch.complex"),
+    # A mask out of a PNG, which would multiply pixels by 255.
+    (
+        lambda: LinearObservation.mask(SHAPE, torch.full(SHAPE, 255, dtype=torch.uint8), noise_std=0.1),
+        TypeError,
+        "visible must be boolean.*got torch.uint8: pass visible != 0",
+    ),
+    (
+        lambda: LinearObservation.mask(SHAPE, torch.ones(3) > 0, noise_std=0.1),
+        ValueError,
+        r"visible must broadcast to the signal's shape \(2, 4, 4\), got \(3,\)",
+    ),
     *(
         (lambda s=s: LinearObservation(PIXELS, ONE, noise_std=s), ValueError, f"noise_std must be finite and.*got {s}")
         for s in (-0.1, math.inf, math.nan)
