@@ -11,6 +11,7 @@ underflows and no square is subtracted.
 
 from __future__ import annotations
 
+import weakref
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -111,12 +112,14 @@ def log_transition(at_s: Level, at_t: Level) -> Transition:
     Raises:
         ValueError: the log-SNR rises, so that no Markov chain with these marginals exists.
     """
-    if torch.is_grad_enabled() or torch.compiler.is_compiling():
+    # Tensors of inference mode would not do for gradients later on.
+    if torch.is_grad_enabled() or torch.is_inference_mode_enabled() or torch.compiler.is_compiling():
         return _log_transition(at_s, at_t)
     # A sampler's posterior, its coupling and its steps ask for the same one, each by itself.
-    kept: tuple[Level, Transition] | None = at_t.__dict__.get("_transition")
-    if kept is None or kept[0] is not at_s:
-        kept = at_t.__dict__["_transition"] = (at_s, _log_transition(at_s, at_t))
+    kept: tuple[weakref.ref[Level], Transition] | None = at_t.__dict__.get("_transition")
+    if kept is None or kept[0]() is not at_s:
+        # By a weak reference, or a chain of levels would keep all of them.
+        kept = at_t.__dict__["_transition"] = (weakref.ref(at_s), _log_transition(at_s, at_t))
     return kept[1]
 
 

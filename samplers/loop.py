@@ -32,6 +32,7 @@ from .results import (
 )
 from .spectral import Spectral
 from .state import SamplerState
+from .stepper import Problem, Stepper
 
 # Times of a grid that differ by less are one: they are computed in more than one way (level / levels).
 _SAME_TIME = 1e-9
@@ -45,7 +46,8 @@ class SamplingLoop:
     def __init__(  # noqa: PLR0913  # as `Sampler.run`
         self,
         denoiser: AbstractDenoiser,
-        plan: Plan,
+        stepper: Stepper,
+        problem: Problem,
         start: InitialLatents,
         *,
         count: int,
@@ -60,8 +62,8 @@ class SamplingLoop:
         callback: Callback | None,
         keep_on: torch.device,
     ) -> None:
-        self.denoiser, self.plan, self.start = denoiser, plan, start
-        self.stepper, self.problem = plan.stepper, plan.problem
+        self.denoiser, self.stepper, self.problem, self.start = denoiser, stepper, problem, start
+        self.plan = Plan(stepper, problem, problem.process.to_schedule_dtype(grid))
         self.count, self.grid, self.initial, self.batch_size = count, grid, initial, batch_size
         self.condition, self.given = condition, given
         self.generator, self.seeds = generator, seeds
@@ -118,7 +120,7 @@ class SamplingLoop:
         watch = NaNWatch(self._stop)
         watch.look(z, f"the initial latents at t = {self.times[0]:.6g}")
         steps, times = len(self.grid) - 1, self.grid.tolist()
-        planned = self.plan.steps(process.to_schedule_dtype(self.grid), z.dtype)
+        planned = self.plan.steps(z.dtype)
         for number, step in enumerate(planned):
             t, s = times[number], times[number + 1]
             where = f"step {number + 1} of {steps}, from t = {t:.6g} to {s:.6g}"

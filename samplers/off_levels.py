@@ -50,6 +50,6 @@ def warn_off_levels(problem: Problem, stepper: Stepper) -> None:
 def _users_level() -> int:
     """Return the stack level, for a warning of the caller's, of the first line that is not this package's own."""
     package, level, frame = __name__.split(".")[0] + ".", 0, inspect.currentframe()
-    while frame is not None and frame.f_globals["__name__"].startswith(package):
+    while frame is not None and frame.f_globals.get("__name__", "").startswith(package):
         frame, level = frame.f_back, level + 1
     return level

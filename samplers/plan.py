@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -20,52 +20,37 @@ _CACHED_NUMBERS = 2**16
 _KEPT_NUMBERS = 2**21
 
 
-class _Kept(NamedTuple):
-    """Steps, the grid's levels that they were made of, and their dtype."""
-
-    levels: Level
-    dtype: torch.dtype
-    steps: list[PlannedStep]
-
-
 class Plan:
-    """Makes the steps of a grid.
+    """Makes the steps of a run's grid, once for all of its batches if they are not too large to keep.
 
-    They do not depend on the samples: those of the last grid are kept, if they are not too large, for as long as the
-    process has the same coefficients at the grid's times.
+    Not for longer: what coefficients are made of, a process or fitted widths, may be another by the next run.
 
     Args:
         stepper: makes the coefficients.
         problem: what is stepped through.
+        grid: falling times in the schedule dtype, (steps + 1,); all of the problem's or a part.
     """
 
-    def __init__(self, stepper: Stepper, problem: Problem) -> None:
-        self.stepper, self.problem = stepper, problem
-        self._kept: _Kept | None = None
+    def __init__(self, stepper: Stepper, problem: Problem, grid: Float[Tensor, " times"]) -> None:
+        self.stepper, self.problem, self.grid = stepper, problem, grid
+        self._keeps = len(grid) * _numbers(problem.process.at(grid[:1])) <= _KEPT_NUMBERS
+        self._kept: tuple[torch.dtype, list[PlannedStep]] | None = None
 
-    def steps(self, grid: Float[Tensor, " times"], dtype: torch.dtype) -> Iterable[PlannedStep]:
-        """Return the steps of a grid with their coefficients, in the dtype of the latents.
+    def steps(self, dtype: torch.dtype) -> Iterable[PlannedStep]:
+        """Return the steps with their coefficients, in the dtype of the latents."""
+        if self._kept is not None and self._kept[0] == dtype:
+            return self._kept[1]
+        return self._made(dtype)
 
-        Args:
-            grid: falling times in the schedule dtype, (steps + 1,); all of the problem's or a part.
-            dtype: dtype of the latents.
-        """
-        process = self.problem.process
-        if len(grid) * _numbers(process.at(grid[:1])) > _KEPT_NUMBERS:
-            return planned(self.stepper, self.problem, grid, dtype)
-        levels, kept = process.at(grid), self._kept
-        if kept is not None and kept.dtype == dtype and _same(kept.levels, levels):
-            return kept.steps
-        self._kept = None
-        return self._made(levels, dtype)
-
-    def _made(self, levels: Level, dtype: torch.dtype) -> Iterator[PlannedStep]:
+    def _made(self, dtype: torch.dtype) -> Iterator[PlannedStep]:
         """Yield steps as they are made, and keep them once all are."""
         steps: list[PlannedStep] = []
-        for step in planned(self.stepper, self.problem, levels.t, dtype):
-            steps.append(step)
+        for step in planned(self.stepper, self.problem, self.grid, dtype):
+            if self._keeps:
+                steps.append(step)
             yield step
-        self._kept = _Kept(levels, dtype, steps)
+        if self._keeps:
+            self._kept = (dtype, steps)
 
 
 def planned(
@@ -131,9 +116,3 @@ def _collapsed(table: Tensor) -> Tensor:
     if bool((flat[:, -1] != flat[:, 0]).any()) or bool((flat != flat[:, :1]).any()):
         return table
     return flat[:, :1].reshape(-1, *(1,) * (table.ndim - 1))
-
-
-def _same(ours: Level, theirs: Level) -> bool:
-    """Tell whether two levels are those of the same times and coefficients, on one device."""
-    pairs = ((ours.t, theirs.t), (ours.log_alpha, theirs.log_alpha), (ours.log_sigma, theirs.log_sigma))
-    return all(a.device == b.device and torch.equal(a, b) for a, b in pairs)

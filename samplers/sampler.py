@@ -27,7 +27,7 @@ from .initial import InitialLatents
 from .loop import SamplingLoop, cut, seed_noise
 from .noise import GeneratorNoise, Noise
 from .off_levels import warn_off_levels
-from .plan import Plan, mapped
+from .plan import mapped
 from .results import Callback, SamplingResult
 from .spectral import Spectral
 from .state import SamplerState
@@ -75,12 +75,10 @@ class Sampler:
         self.grid = grid or self.stepper.default_grid()
         check_instance("grid", self.grid, Grid, "UniformGrid(steps=50) for example")
         self._start = InitialLatents(denoiser, prior)
-        self.prior = self._start.prior
         self.denoise_last = denoise_last
         self.times = self.grid.times(self.process)
         self._problem = Problem(self.process, denoiser.prediction, self.times, denoise_last)
         self.stepper.check(self._problem)
-        self._plan = Plan(self.stepper, self._problem)
         warn_off_levels(self._problem, self.stepper)
 
     def __repr__(self) -> str:
@@ -94,6 +92,11 @@ class Sampler:
     def process(self) -> LinearGaussianProcess:
         """The denoiser's process."""
         return self.denoiser.process
+
+    @property
+    def prior(self) -> Prior | None:
+        """The distribution of first latents; None where the denoiser draws them."""
+        return self._start.prior
 
     @property
     def draws_noise(self) -> bool:
@@ -188,7 +191,8 @@ class Sampler:
         seeds = None if generator is None or isinstance(generator, torch.Generator) else seed_noise(generator, count)
         loop = SamplingLoop(
             self.denoiser,
-            self._plan,
+            self.stepper,
+            self._problem,
             self._start,
             count=count,
             grid=cut(self.times, start, stop),

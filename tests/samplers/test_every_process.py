@@ -44,7 +44,7 @@ def corrected(steps):
 
 
 # Each with the order that its documentation states.
-NOISELESS = {Posterior(Deterministic()): 1, Heun(): 2, Heun(variable=LOG_SNR): 2, Heun(follow=Follow.EITHER): 2}
+NOISELESS = {Posterior(Deterministic()): 1, Heun(): 2, Heun(variable=LOG_SNR): 2}
 ADDING_NOISE = {Posterior(): 1, Posterior(Eta(0.4)): 1, Posterior(ReverseSDE(0.5)): 1}
 NEEDING_NOISE = {
     Heun(churn=Churn(3.0, latest=0.9)): 2,
