@@ -100,7 +100,8 @@ def require_white(process: LinearGaussianProcess, x: Tensor, z: Float[Tensor, "d
 @law(
     "log_prob and score are those of N(alpha_t u, sigma_t^2)",
     "With r = (V^T z - alpha_t u) / sigma_t they are -|r|^2 / 2 - sum log sigma_t - n/2 log(2 pi) and -V (r / "
-    "sigma_t); the entropy is sum log sigma_t + n/2 log(2 pi e). Do not override score or the marginal's methods.",
+    "sigma_t); the entropy is sum log sigma_t + n/2 log(2 pi e), the divergence |alpha_t (u - v) / sigma_t|^2 / 2. "
+    "Do not override score or the marginal's methods.",
 )
 def density(process: LinearGaussianProcess, example: Example) -> None:
     """Where there is noise, the density and its gradient are the formulas'."""
@@ -116,6 +117,10 @@ def density(process: LinearGaussianProcess, example: Example) -> None:
     require_equal("marginal(x, t).log_prob(z)", q.log_prob(z), terms.sum(1), rank=0, absolute=room)
     entropy = (0.5 - constants).expand(1, *process.shape).flatten(1).sum(1)
     require_equal("marginal(x, t).entropy()", q.entropy(), entropy, rank=0, absolute=room)
+    shift = (at.alpha * (process.basis.forward(z) - process.basis.forward(x)) / at.sigma).square().flatten(1).sum(1) / 2
+    divergence = q.kl_divergence(process.marginal(z, example.t))
+    what = "the divergence marginal(x, t).kl_divergence(marginal(y, t))"
+    require_equal(what, divergence, shift, rank=0, absolute=room + ROUNDING * largest(shift))
     score, expected = process.basis.forward(process.score(z, x, example.t)), -r / at.sigma
     room = ROUNDING * ((largest(z) + largest(x)) / at.sigma.min().square()).item()
     require_equal("score(z, x, t)", score, expected, rank=rank, absolute=room)

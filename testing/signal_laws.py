@@ -91,6 +91,7 @@ def timing(process: LinearGaussianProcess) -> None:
 
 def require_own_times(process: LinearGaussianProcess, example: Example) -> None:
     """Require a method to do to two signals, each from its own time to its own time, what it does to each alone."""
+    require_own_coefficients(process, example)
     x, z = (signals(process, Example(seed=example.seed, batch=2), number) for number in (0, 1))
     early, late = as_time(process, *example.times[:2]), as_time(process, *example.times[1:])
     for name, method in methods(process, example).items():
@@ -101,6 +102,20 @@ def require_own_times(process: LinearGaussianProcess, example: Example) -> None:
             what = f"{name}, of a signal in a batch with two times,"
             rank, pair = len(process.shape), (early[i].item(), late[i].item())
             require_equal(what, together[i], alone[0], rank=rank, absolute=room, times=pair)
+
+
+def require_own_coefficients(process: LinearGaussianProcess, example: Example) -> None:
+    """Require the same of the coefficients of the posterior."""
+    early, late = as_time(process, *example.times[:2]), as_time(process, *example.times[1:])
+    together = process.posterior_coefficients(early, late, example.coupling)
+    for i in range(2):
+        alone = process.posterior_coefficients(early[i], late[i], example.coupling)
+        for name, one, both in zip(alone._fields, alone, together, strict=True):
+            what = f"posterior_coefficients' {name}, in a batch with two times,"
+            rank, pair = len(process.shape), (early[i].item(), late[i].item())
+            actual, expected = (each.expand(size, *process.shape) for each, size in ((both, 2), (one, 1)))
+            room = ROUNDING * max(1.0, largest(expected))
+            require_equal(what, actual[i], expected[0], rank=rank, absolute=room, times=pair)
 
 
 @law_at_once(

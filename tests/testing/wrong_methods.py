@@ -371,6 +371,31 @@ class WrongEntropy(Sound):
         return NoVolume(self.basis, q.spectral_mean, q.spectral_stddev)
 
 
+class TwiceAsFar(SpectralGaussian):
+    def kl_divergence(self, other):
+        return 2 * super().kl_divergence(other)
+
+
+@mutant(
+    "log_prob and score are those of N(alpha_t u, sigma_t^2)", r"the divergence marginal\(x, t\)\.kl_divergence.* is"
+)
+class WrongDivergence(Sound):
+    def marginal(self, x, t):
+        q = super().marginal(x, t)
+        return TwiceAsFar(self.basis, q.spectral_mean, q.spectral_stddev)
+
+
+@mutant(
+    "methods on signals take a time for each example", r"posterior_coefficients' \w+, in a batch with two times, is"
+)
+class CoefficientsOfTheFirst(Sound):
+    def posterior_coefficients(self, s, t, coupling):
+        s, t = self.as_times(s), self.as_times(t)
+        return super().posterior_coefficients(
+            s[0].expand_as(s) if s.ndim else s, t[0].expand_as(t) if t.ndim else t, coupling
+        )
+
+
 @mutant("the marginal is N(alpha_t u, sigma_t^2)", r"returns a Normal instead of a SpectralGaussian", alone=False)
 class TorchNormal(Sound):
     def marginal(self, x, t):
