@@ -112,8 +112,8 @@ def log_transition(at_s: Level, at_t: Level) -> Transition:
     Raises:
         ValueError: the log-SNR rises, so that no Markov chain with these marginals exists.
     """
-    # Tensors of inference mode would not do for gradients later on.
-    if torch.is_grad_enabled() or torch.is_inference_mode_enabled() or torch.compiler.is_compiling():
+    # Compiling comes first, as it cannot ask for the mode; tensors of inference mode would not do for gradients later.
+    if torch.compiler.is_compiling() or torch.is_grad_enabled() or torch.is_inference_mode_enabled():
         return _log_transition(at_s, at_t)
     # A sampler's posterior, its coupling and its steps ask for the same one, each by itself.
     kept: tuple[weakref.ref[Level], Transition] | None = at_t.__dict__.get("_transition")
