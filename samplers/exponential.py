@@ -140,11 +140,9 @@ def noise_interval(at_t: Level, at_s: Level, points: int, *, variable: Variable 
 
     Arguments as in `data_interval`; there must be signal at `t`, where it is divided by.
     """
-    log_alpha, change = log_transition(at_s, at_t)
-    whole = (at_t.log_sigma - log_alpha).exp() * torch.expm1(change / 2)
-    higher = noise_moments(at_t, at_s, points - 1, variable=variable)
-    nothing = torch.zeros_like(whole)
-    return Interval(at_t, at_s, variable, (-log_alpha).exp(), (whole, *higher), nothing)
+    moments = noise_moments(at_t, at_s, points - 1, variable=variable)
+    latent = (-log_transition(at_s, at_t).log_alpha).exp()
+    return Interval(at_t, at_s, variable, latent, moments, torch.zeros_like(moments[0]))
 
 
 def with_step_before(

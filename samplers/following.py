@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from enum import Enum, auto
 
 import torch
@@ -71,10 +72,10 @@ def require_both(problem: Problem) -> None:
     """
     process = problem.process
     at = process.at(problem.times[:-1])
-    signal = at.alpha.expand(len(problem.times) - 1, *process.shape).flatten(1).amin(1)
-    first = torch.arange(len(signal)).to(signal.device) == 0
-    # With less than is safe, but some, it would be lost.
-    weak = (signal < 1 / LARGEST_GAIN) & ~((signal == 0) & first)
+    # With less than is safe, but some, it would be lost; a logarithm tells some from none where alpha underflows.
+    log_alpha = at.log_alpha.expand(len(problem.times) - 1, *at.log_alpha.shape[1:])
+    weak = log_alpha < -math.log(LARGEST_GAIN)
+    weak[0] &= log_alpha[0] > -torch.inf
     if bool(weak.any()) or bool((at.log_sigma == -torch.inf).any()):
         what = "too little signal" if bool(weak.any()) else "no noise"
         msg = (

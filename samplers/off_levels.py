@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import inspect
 import warnings
+from weakref import WeakKeyDictionary
 
 import torch
 
 from ..degradations import Independent, PredictPreviousLevel
+from ..models import AbstractDenoiser
 from .stepper import Problem, Stepper
 from .steppers import Posterior
 
@@ -16,8 +18,12 @@ class OffLevelsWarning(UserWarning):
     """A network that predicts the previous level is asked for other steps than independent ones through its levels."""
 
 
-def warn_off_levels(problem: Problem, stepper: Stepper) -> None:
-    """Warn if the network predicts the previous level and the steps are not those that it was trained for.
+# What each denoiser's samplers have been warned of: Python's own registry forgets as soon as a filter is touched.
+_SAID: WeakKeyDictionary[AbstractDenoiser, set[str]] = WeakKeyDictionary()
+
+
+def warn_off_levels(denoiser: AbstractDenoiser, problem: Problem, stepper: Stepper) -> None:
+    """Warn once if the network predicts the previous level and the steps are not those that it was trained for.
 
     It knows where the next level lies: skipping levels asks it for the data far behind that, and steps that carry noise
     along show it latents that training never did. What that costs is measured in docs/sampling.md.
@@ -37,14 +43,18 @@ def warn_off_levels(problem: Problem, stepper: Stepper) -> None:
         asked.append(f"steps of {type(stepper).__name__} instead of independent ones")
     elif not isinstance(stepper.coupling, Independent):
         asked.append(f"steps of Posterior({stepper.coupling}) instead of independent ones")
-    if asked:
-        warnings.warn(
-            f"a network that predicts the previous level is asked for {', and for '.join(asked)}: expect worse samples"
-            " (of digits 70 to 88 % were recognised instead of 94 %). Step through all of its levels, Posterior("
-            f"Independent()) on UniformGrid({levels}), or train a network that predicts x, PredictX()",
-            OffLevelsWarning,
-            stacklevel=_users_level(),
-        )
+    what = ", and for ".join(asked)
+    said = _SAID.setdefault(denoiser, set())
+    if not asked or what in said:
+        return
+    said.add(what)
+    warnings.warn(
+        f"a network that predicts the previous level is asked for {what}: expect worse samples (of digits 70 to 88 %"
+        " were recognised instead of 94 %). Step through all of its levels, Posterior(Independent()) on"
+        f" UniformGrid({levels}), or train a network that predicts x, PredictX()",
+        OffLevelsWarning,
+        stacklevel=_users_level(),
+    )
 
 
 def _users_level() -> int:

@@ -79,7 +79,7 @@ class Sampler:
         self.times = self.grid.times(self.process)
         self._problem = Problem(self.process, denoiser.prediction, self.times, denoise_last)
         self.stepper.check(self._problem)
-        warn_off_levels(self._problem, self.stepper)
+        warn_off_levels(denoiser, self._problem, self.stepper)
 
     def __repr__(self) -> str:
         """Show the process, stepper, grid and prior, or the denoiser that takes none."""

@@ -172,7 +172,9 @@ class Heun(Stepper):
         churn: ChurnShares | tuple[()] = ()
         if self.churn is not None:
             at_t, churn = self._churned(problem, at_t)
-        data = data_interval(at_t, at_s, 2, eta=self.eta, variable=self._variable(Variable.TIME))
+        # The data's estimate, which stands in where the noise's cannot be made, is none of sigma / alpha.
+        variable = Variable.LOG_SNR if self.variable is Variable.LOG_SNR else Variable.TIME
+        data = data_interval(at_t, at_s, 2, eta=self.eta, variable=variable)
         to_data = problem.prediction.conversion(at_t)
         guess, step = _shares(data, to_data, problem.prediction.conversion(at_s))
         if self.follow is not Follow.DATA:
@@ -209,13 +211,10 @@ class Heun(Stepper):
         outputs = (before, output, state.latent, state.output(state.latent, step.s))
         state.latent = combine(*zip(outputs, shares.step, strict=True), *noise)
 
-    def _variable(self, default: Variable) -> Variable:
-        return self.variable or default
-
     def _following_noise(
         self, problem: Problem, at_t: Level, at_s: Level
     ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-        interval = noise_interval(at_t, at_s, 2, variable=self._variable(Variable.NOISE_RATIO))
+        interval = noise_interval(at_t, at_s, 2, variable=self.variable or Variable.NOISE_RATIO)
         guess, step = _shares(interval, problem.to_noise(at_t), problem.to_noise(at_s))
         # A latent without noise tells none: the first step is all there is.
         told, nothing = at_s.log_sigma > -torch.inf, torch.zeros_like(step[2])

@@ -8,9 +8,15 @@ from gaussian_distributions import gaussian_oracle
 from sampler_support import latents, made
 from zoo import EVERY_PROCESS
 
-from unmelt.degradations import EDMSchedule, IsotropicDiffusion, RectifiedFlowSchedule
-from unmelt.models import MixtureOracle
-from unmelt.samplers import Churn, Follow, Heun, Multistep, UniformGrid
+from unmelt.degradations import (
+    EDMSchedule,
+    IsotropicDiffusion,
+    LinearGaussianProcess,
+    PixelBasis,
+    RectifiedFlowSchedule,
+)
+from unmelt.models import GaussianOracle, MixtureOracle, OraclePrior
+from unmelt.samplers import Churn, Follow, Heun, Multistep, UniformGrid, Variable
 from unmelt.samplers.stepper import Problem
 
 GRID = UniformGrid(10).times(EVERY_PROCESS["cosine"])
@@ -108,3 +114,54 @@ def test_only_steps_within_the_stretch_are_churned_and_none_beyond_t_1():
     assert torch.equal(found.churn.fade.flatten() < 1, churned)
     t = torch.tensor([1.0, 0.999], dtype=torch.float64)
     assert shares(EVERY_PROCESS["cosine"], Churn(100.0), t, t - 0.1)[1].tolist() == [1.0, 1.0]
+
+
+def test_sigma_over_alpha_is_the_variable_that_noise_is_followed_in():
+    """At t = 1 too, where there is no signal and the data is followed instead."""
+    process = EVERY_PROCESS["rectified flow"]
+    oracle, z = gaussian_oracle(process), latents(shape=process.shape)
+    default, named = (
+        made(oracle, Heun(follow=Follow.NOISE, variable=variable), 4).sample(len(z), initial=z)
+        for variable in (None, Variable.NOISE_RATIO)
+    )
+    torch.testing.assert_close(default, named, rtol=0, atol=0)
+
+
+class Faint(LinearGaussianProcess):
+    """alpha = e^-800 at t = 1: 0 in float64, where its logarithm is a number."""
+
+    def __init__(self):
+        super().__init__(PixelBasis((1, 2, 2)))
+
+    def log_alpha(self, t):
+        return -800 * t
+
+    def log_sigma(self, t):
+        return 0 * t
+
+
+@pytest.mark.parametrize("stepper", [Heun(follow=Follow.NOISE), Multistep(follow=Follow.NOISE)], ids=str)
+def test_a_signal_that_underflows_is_not_taken_for_none(stepper):
+    oracle = GaussianOracle(Faint(), torch.zeros(()), torch.ones(()))
+    with pytest.raises(ValueError, match="too little signal"):
+        made(oracle, stepper, 1, prior=OraclePrior(oracle))
+
+
+class Rising(LinearGaussianProcess):
+    """The log-SNR falls from each of the times 0, 1/2 and 1 to the next, and rises in between."""
+
+    def __init__(self):
+        super().__init__(PixelBasis((1, 2, 2)))
+
+    def log_alpha(self, t):
+        return -t + 0.5 * torch.sin(2 * torch.pi * t).square()
+
+    def log_sigma(self, t):
+        return 0 * t
+
+
+@pytest.mark.parametrize("stepper", [Heun(), Multistep(order=2)], ids=str)
+def test_a_log_snr_that_rises_between_a_grid_s_times_is_refused(stepper):
+    oracle = GaussianOracle(Rising(), torch.zeros(()), torch.ones(()))
+    with pytest.raises(ValueError, match="the log-SNR rises"):
+        made(oracle, stepper, 2, prior=OraclePrior(oracle)).sample(2)

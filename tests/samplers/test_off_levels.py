@@ -1,5 +1,6 @@
 """Networks that predict the previous level: a word, once, where they are asked for other steps than their own."""
 
+import re
 import warnings
 
 import pytest
@@ -76,7 +77,7 @@ def test_there_is_nothing_to_say(make):
 
 def test_it_is_not_said_again_while_sampling():
     with pytest.warns(OffLevelsWarning):
-        quick = made(PREVIOUS, OWN, 3)
+        quick = made(soft(HEAT, PredictPreviousLevel()), OWN, 3)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         quick.sample(2, generator=seeded())
@@ -88,3 +89,21 @@ def test_a_continuous_process_has_the_levels_of_the_prediction():
     denoiser = soft(process, PredictPreviousLevel(levels=8))
     with pytest.warns(OffLevelsWarning, match=r"50 steps, not one for each of its 8 levels.*UniformGrid\(8\)"):
         Sampler(denoiser, OWN, prior=StandardNormalPrior(process))
+
+
+def test_it_is_said_once_of_a_network():
+    """Whatever happens to Python's filters in between, which makes it forget what it has shown."""
+    denoiser, prior = soft(HEAT, PredictPreviousLevel()), data_prior(HEAT)
+
+    def often():
+        for steps in (20, 20, 20, 10):
+            Sampler(denoiser, OWN, UniformGrid(steps), prior).sample(1)
+            with warnings.catch_warnings():
+                warnings.simplefilter("always")
+
+    with pytest.warns(OffLevelsWarning) as caught:
+        often()
+    assert [re.search(r"a grid of \d+ steps", str(each.message)).group() for each in caught] == [
+        "a grid of 20 steps",
+        "a grid of 10 steps",
+    ]
