@@ -70,8 +70,9 @@ def check_process(
     Times, signals and couplings are drawn by hypothesis, the same ones every time; of a broken law the smallest example
     is reported. The laws are those of alpha and sigma, the basis, the module, and of every method that a subclass can
     override. What they ask of alpha and sigma themselves: alpha_0 > 0; alpha_t <= alpha_0; a log-SNR that never rises;
-    no jumps, but for coefficients that vanish altogether; and numbers that fit into float32. If all laws hold, it
-    prints a line that says so.
+    no jumps, but for coefficients that vanish altogether; and numbers that fit into float32. log_alpha from 1 that is
+    never below 0, and log_sigma from a number in (0, 1] where sigma then exceeds the signal, are taken for alpha and
+    sigma themselves, unless their formula is given. If all laws hold, it prints a line that says so.
 
     No law can tell whether alpha and sigma are the ones you mean: a process with sigma^2 for sigma, or with a forgotten
     factor, is another process that is just as right. The formulas can, so give them as your paper has them:
@@ -93,8 +94,8 @@ def check_process(
 
     Raises:
         BrokenLaw: a law is broken; the message names it, the times, the coefficient and the amount, and what to do.
-        TypeError: `process` is not a LinearGaussianProcess, or is a class instead of an instance; `alpha` or `sigma`
-            is not a function.
+        TypeError: `process` is not a LinearGaussianProcess, is a class instead of an instance, or has not called its
+            base class's constructor; `alpha` or `sigma` is not a function.
         ValueError: `max_examples` is below 1.
     """
     if not isinstance(process, LinearGaussianProcess):  # pyright: ignore[reportUnnecessaryIsInstance]
@@ -108,8 +109,14 @@ def check_process(
     if max_examples < 1:
         msg = f"max_examples must be at least 1, got {max_examples}"
         raise ValueError(msg)
-    given = (formula_laws.formula_law(name, formula) for name, formula in formulas if formula is not None)
-    held = check_laws(process, (*LAWS, *given), max_examples)
+    if "_modules" not in vars(process):
+        msg = f"{type(process).__name__}.__init__ does not call super().__init__(basis): let it, before all else"
+        raise TypeError(msg)
+    given = {name: formula_laws.formula_law(name, formula) for name, formula in formulas if formula is not None}
+    # What a formula tells is not guessed.
+    guesses = {"alpha": logarithm_laws.of_alpha, "sigma": logarithm_laws.of_sigma}
+    laws = tuple(law for law in LAWS if law not in [guess for name, guess in guesses.items() if name in given])
+    held = check_laws(process, (*laws, *given.values()), max_examples)
     print(f"{type(process).__name__}({process.shape}): {len(held)} laws hold")  # noqa: T201
     return held
 

@@ -5,7 +5,7 @@ import math
 import torch
 from mutants import SHAPE, Sound, mutant
 
-LOGARITHMS = "log_alpha and log_sigma return logarithms"
+OF_ALPHA, OF_SIGMA = "log_alpha returns a logarithm", "log_sigma returns a logarithm"
 RANGE = "the coefficients are numbers"
 PRECISION = "the coefficients are computed in double precision"
 AFRESH = "each time is computed afresh"
@@ -78,7 +78,7 @@ class Cancelling(Sound):
 
 
 @mutant(
-    LOGARITHMS,
+    OF_SIGMA,
     r"log_sigma\(t\) is 0\.01 at t = 0, so that sigma is 1\.01005, .*Did log_sigma return sigma itself.*\.log\(\)",
 )
 class SigmaForLogSigma(Sound):
@@ -86,19 +86,19 @@ class SigmaForLogSigma(Sound):
         return torch.full_like(t, 0.01)
 
 
-@mutant(LOGARITHMS, r"log_sigma\(t\) is 0\.01 at t = 0, .*Did log_sigma return sigma itself")
+@mutant(OF_SIGMA, r"log_sigma\(t\) is 0\.01 at t = 0, .*Did log_sigma return sigma itself")
 class RisingSigmaForLogSigma(Sound):
     def log_sigma(self, t):
         return 0.01 * 100**t
 
 
-@mutant(LOGARITHMS, r"log_sigma\(t\) is 0\.0001 at t = 0, .*Did log_sigma return sigma itself")
+@mutant(OF_SIGMA, r"log_sigma\(t\) is 0\.0001 at t = 0, .*Did log_sigma return sigma itself")
 class VarianceForLogSigma(Sound):
     def log_sigma(self, t):
         return torch.full_like(t, 0.01**2)
 
 
-@mutant(LOGARITHMS, r"log_sigma\(t\) itself is 1 - alpha_t at all times.*Did log_sigma return sigma itself")
+@mutant(OF_SIGMA, r"log_sigma\(t\) itself is 1 - alpha_t at all times.*Did log_sigma return sigma itself")
 class FlowWithoutLogarithm(Sound):
     def log_alpha(self, t):
         return torch.log1p(-t)
@@ -107,7 +107,7 @@ class FlowWithoutLogarithm(Sound):
         return t + 0
 
 
-@mutant(LOGARITHMS, r"log_sigma\(t\) itself is sqrt\(1 - alpha_t\^2\) at all times.*Did log_sigma return sigma itself")
+@mutant(OF_SIGMA, r"log_sigma\(t\) itself is sqrt\(1 - alpha_t\^2\) at all times.*Did log_sigma return sigma itself")
 class CosineWithoutLogarithm(Sound):
     def log_alpha(self, t):
         return torch.cos(math.pi / 2 * t).log()
@@ -116,7 +116,16 @@ class CosineWithoutLogarithm(Sound):
         return torch.sin(math.pi / 2 * t)
 
 
-@mutant(LOGARITHMS, r"log_alpha\(t\) is 1 at t = 0 and never below 0.*Did log_alpha return alpha itself.*\.log\(\)")
+@mutant(OF_SIGMA, r"log_sigma\(t\) itself is 1 - alpha_t\^2 at all times.*or its square")
+class SquareWithoutLogarithm(Sound):
+    def log_alpha(self, t):
+        return torch.cos(math.pi / 2 * t).log()
+
+    def log_sigma(self, t):
+        return torch.sin(math.pi / 2 * t) ** 2
+
+
+@mutant(OF_ALPHA, r"log_alpha\(t\) is 1 at t = 0 and never below 0.*Did log_alpha return alpha itself.*\.log\(\)")
 class AlphaForLogAlpha(Sound):
     """Of a sigma that is right."""
 
