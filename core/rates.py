@@ -15,6 +15,9 @@ from .checks import values_are_readable
 # powers of it to stay normal numbers in float64, and for 1 minus it to be exact.
 _INWARDS = 2.0**-40
 
+# Its root, times an error, is a normal number in float32, and so is what the gradient makes of it.
+_NEXT_TO_NOTHING = 1e-36
+
 
 def rate(function: Callable[[Tensor], Tensor], t: Float[Tensor, "*batch"]) -> Float[Tensor, "..."]:
     """Return d function(t) / dt, of function(t)'s shape, for the logarithm `function` of some y(t) >= 0.
@@ -51,6 +54,14 @@ def with_limits(function: Callable[[Tensor], Tensor], t: Float[Tensor, "*batch"]
 def root(square: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
     """Return the square root, NaN below 0, whose gradient at 0, where things stand still, is 0 and not infinite."""
     return without_gradient_at_zero(square).sqrt()
+
+
+def root_times(square: Float[Tensor, "..."], factor: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+    """Return sqrt(square) times `factor`, to be squared again: where `square` is 0 that has its gradient."""
+    if square.requires_grad:
+        # The root of 0 has none. Of a number this small it has, and neither sum nor square tells the two apart.
+        square = torch.where((square == 0) & factor.isfinite(), square + _NEXT_TO_NOTHING, square)
+    return root(square) * factor
 
 
 def without_gradient_at_zero(value: Float[Tensor, "..."]) -> Float[Tensor, "..."]:

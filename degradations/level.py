@@ -103,7 +103,8 @@ def rows_of(table: Float[Tensor, "rows ..."], rows: slice) -> Float[Tensor, "...
 
 def log_ratio(a: Float[Tensor, "..."], b: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
     """Return a - b for logarithms, where a difference of equal infinities is 0."""
-    return torch.where(a == b, 0.0, a - b)
+    # Of infinities alone: a gradient flows through a difference of numbers that happen to be equal.
+    return torch.where((a == b) & a.isinf(), 0.0, a - b)
 
 
 def log_transition(at_s: Level, at_t: Level) -> Transition:

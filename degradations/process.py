@@ -43,7 +43,7 @@ from ..core.checks import (
 from ..core.constants import ConstantModule
 from ..core.precision import schedule_dtype
 from ..core.randomness import white_noise
-from ..core.rates import nudged_inside, rate, with_limits
+from ..core.rates import nudged_inside, rate, root, with_limits
 from .bases import Basis
 from .couplings import Coupling, Markov
 from .gaussian import SpectralGaussian
@@ -346,7 +346,7 @@ class LinearGaussianProcess(ConstantModule, ABC):
         check_signal("z_s", z_s, self.shape)
         at_s, at_t = self.ordered_levels(s, t, z_s.shape[0])
         log_alpha, change = log_transition(at_s, at_t)
-        stddev = at_t.sigma * (-torch.expm1(change)).sqrt()
+        stddev = at_t.sigma * root(-torch.expm1(change))
         return self._gaussian(_scaled(self.basis.forward(z_s), log_alpha.exp()), stddev)
 
     def posterior(
@@ -439,7 +439,7 @@ class LinearGaussianProcess(ConstantModule, ABC):
             if later is not None:
                 log_rho = (coupling or Markov()).log_correlation(here, later)
                 fresh = white_noise(u.shape, like=u, generator=generator)
-                noise = _scaled(noise, log_rho.exp()) + _scaled(fresh, (-torch.expm1(2 * log_rho)).sqrt())
+                noise = _scaled(noise, log_rho.exp()) + _scaled(fresh, root(-torch.expm1(2 * log_rho)))
             path.append(self.basis.inverse(_scaled(u, here.alpha) + _scaled(noise, here.sigma)))
             later = here
         return torch.stack(path[::-1])

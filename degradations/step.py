@@ -16,6 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..core.checks import check_instance
+from ..core.rates import root
 from .couplings import Coupling
 from .level import Level, log_ratio, log_snr_change
 
@@ -70,5 +71,5 @@ def posterior_coefficients(at_s: Level, at_t: Level, coupling: Coupling) -> Post
     return PosteriorCoefficients(
         latent=torch.where(ratio == torch.inf, 0.0, (log_rho + ratio).exp()),
         signal=-torch.expm1(log_rho + change / 2),
-        stddev=at_s.sigma * (-torch.expm1(2 * log_rho)).sqrt(),
+        stddev=at_s.sigma * root(-torch.expm1(2 * log_rho)),
     )

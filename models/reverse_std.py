@@ -24,6 +24,7 @@ from typing_extensions import override
 from ..core.checks import check_number, values_are_readable
 from ..core.constants import ConstantModule
 from ..core.precision import schedule_dtype
+from ..core.rates import root
 from ..degradations import Step, log_snr_change
 
 # Two times this near are one.
@@ -109,7 +110,7 @@ class ForwardStd(ReverseStd):
     @override
     def stddev(self, step: Step) -> Float[Tensor, "..."]:
         change = log_snr_change(step.at_s, step.at_t)
-        return step.at_t.sigma * (-torch.expm1(change)).sqrt()
+        return step.at_t.sigma * root(-torch.expm1(change))
 
 
 class FittedStd(ConstantModule, ReverseStd):

@@ -24,7 +24,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ...core.rates import root, without_gradient_at_zero
+from ...core.rates import root_times, without_gradient_at_zero
 from ...degradations import Level, Step
 from ...degradations.level import log_ratio
 from ...models import ReverseStd
@@ -64,7 +64,6 @@ def step_term(step: Step, reverse_std: ReverseStd) -> Term:
 
 def rate_term(at: Level) -> Term:
     """Return the bound's integrand at a level: nats per unit of time."""
-    speed = root(BoundWeighting().weight(at))
     # Without signal there is nothing left to lose, however fast the log-SNR falls.
-    scale = torch.where(at.log_alpha == -torch.inf, 0.0, speed * (-at.log_sigma).exp())
+    scale = torch.where(at.log_alpha == -torch.inf, 0.0, root_times(BoundWeighting().weight(at), (-at.log_sigma).exp()))
     return Term(at_t=at, log_alpha=at.log_alpha, scale=scale, excess=torch.zeros_like(scale))

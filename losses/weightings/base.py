@@ -40,7 +40,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ...core.checks import values_are_readable
-from ...core.rates import root
+from ...core.rates import root_times
 from ...degradations import Level, LinearGaussianProcess, Prediction
 
 # Between the ends of the time axis, where a process has noise if it has any.
@@ -91,7 +91,7 @@ class Weighting(ABC):
             return prediction.conversion(at, at.log_alpha).output.abs() / at.sigma
 
         # The ratio's own limit comes first, so that an infinite weight of it stays infinite.
-        return limits(lambda at: root(self._batched_weight(at)) * limits(ratio, at), at)
+        return limits(lambda at: root_times(self._batched_weight(at), limits(ratio, at)), at)
 
     def _batched_weight(self, at: Level) -> Tensor:
         """Return the weight, checked not to have numbers of examples where axes of signals are."""

@@ -31,6 +31,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from ...core.checks import check_instance, check_number
+from ...core.rates import root
 from ...core.root_finding import invert_distribution
 from ...degradations import Level, LinearGaussianProcess, log_transition
 from ...degradations.level import log_ratio
@@ -226,7 +227,7 @@ class Heun(Stepper):
         process = problem.process
         back = process.at(self.churn.later_times(process, at_t.t, steps=len(problem.times) - 1))
         log_alpha, change = log_transition(at_t, back)
-        spread = self.churn.noise * back.sigma * (-torch.expm1(change)).sqrt()
+        spread = self.churn.noise * back.sigma * root(-torch.expm1(change))
         return back, ChurnShares(log_alpha.exp(), spread, process.expand_times(back.t))
 
 

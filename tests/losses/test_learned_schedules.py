@@ -6,9 +6,19 @@ import pytest
 import torch
 from problems import Wobbly
 from support import LearnedHeat, derivatives, seeded
+from torch import nn
 from weighting_cases import ALL
 
-from unmelt.degradations import Eta, Independent, Markov, PredictEpsilon, PredictX, ReverseSDE
+from unmelt.degradations import (
+    CosineBasis,
+    Eta,
+    Independent,
+    LinearGaussianProcess,
+    Markov,
+    PredictEpsilon,
+    PredictX,
+    ReverseSDE,
+)
 from unmelt.losses import ELBO, BoundWeighting, DenoisingLoss, FrequencyWeighting, PowerLawWeighting, SimpleWeighting
 from unmelt.models import ConstantStd, DegradedDataPrior, Denoiser, ForwardStd
 from unmelt.testing.strategies import random_images
@@ -56,3 +66,40 @@ def test_bounds_have_their_gradient(settings):
     prior = DegradedDataPrior.fit(process, x, stddev=0.1)
     bound = ELBO(denoiser_of(process, PredictX()), prior=prior, first=0.01, **settings)
     check_gradient(process, lambda: bound(x, generator=seeded()).total.sum())
+
+
+class Still(LinearGaussianProcess):
+    """Slopes of log alpha and log sigma, each a parameter, which may start at 0."""
+
+    def __init__(self, fade, growth):
+        super().__init__(CosineBasis((1, 4, 4)))
+        self.fade = nn.Parameter(torch.tensor(fade, dtype=torch.float64))
+        self.growth = nn.Parameter(torch.tensor(growth, dtype=torch.float64))
+
+    def log_alpha(self, t):
+        return -self.fade * t
+
+    def log_sigma(self, t):
+        return self.growth * t - 1
+
+
+@pytest.mark.parametrize("settings", BOUNDS.values(), ids=BOUNDS.keys())
+@pytest.mark.parametrize(("fade", "growth"), [(1.0, 0.0), (0.0, 1.0)], ids=["constant noise", "constant signal"])
+def test_what_is_learned_may_start_at_a_standstill(fade, growth, settings):
+    process = Still(fade, growth)
+    x = random_images(process.shape)
+    prior = DegradedDataPrior.fit(process, x, stddev=0.1)
+    bound = ELBO(denoiser_of(process, PredictX()), prior=prior, first=0.01, **settings)
+    check_gradient(process, lambda: bound(x, generator=seeded()).total.sum())
+
+
+@pytest.mark.parametrize("weighting", WEIGHTINGS.values(), ids=WEIGHTINGS.keys())
+def test_weighted_losses_have_their_gradient_where_nothing_happens_yet(weighting):
+    """At a rate of 0 it is the limit of that at smaller and smaller rates: a lower one than 0 would be no process."""
+
+    def gradient(rate):
+        process = Still(rate, rate)
+        loss, x = DenoisingLoss(denoiser_of(process, PredictX()), weighting=weighting), random_images(process.shape)
+        return torch.stack(torch.autograd.grad(loss(x, generator=seeded()).sum(), list(process.parameters())))
+
+    torch.testing.assert_close(gradient(0.0), gradient(1e-9), rtol=1e-7, atol=1e-7)
