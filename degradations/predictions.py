@@ -235,11 +235,11 @@ class PredictV(Prediction):
 
 @dataclass(frozen=True)
 class PredictPreviousLevel(Prediction):
-    """The network predicts the step A_p x - z_t to the less degraded signal at the level p before t.
+    """The network predicts the step A_p x - z_t to the signal at the previous level, of time p < t.
 
     The parametrisation of inverse heat dissipation (Rissanen et al., 2023, section 2), mu = z_t + f(z_t, t). The
     estimate is one of A_p x, from which every more degraded signal follows by contraction. With `levels = 1` the
-    level before any t is the data itself, and the network predicts the whole way back, x - z_t.
+    previous level of any t is the data itself, and the network predicts the whole way back, x - z_t.
 
     Attributes:
         levels: number K of levels; level k is time k / K. None takes the process's own number.

@@ -5,6 +5,7 @@ from .decoders import Decoder, DiscretisedGaussianDecoder, GaussianDecoder
 from .denoiser import AbstractDenoiser, Denoiser
 from .ema import EMA
 from .grey_levels import GreyLevels
+from .off_levels import OffLevelsWarning
 from .oracles import EmpiricalOracle, GaussianOracle, MixtureOracle, Oracle
 from .priors import (
     DegradedDataPrior,
@@ -40,6 +41,7 @@ __all__ = [
     "LowRankGaussianPrior",
     "MarginalStd",
     "MixtureOracle",
+    "OffLevelsWarning",
     "Oracle",
     "OraclePrior",
     "PosteriorStd",

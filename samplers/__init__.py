@@ -3,7 +3,6 @@
 from .following import Follow, Variable
 from .grids import BalancedGrid, EndGrid, FixedGrid, Grid, KarrasGrid, LogSNRGrid, UniformGrid
 from .noise import GeneratorNoise, InterpolatedNoise, Noise, SeedNoise, SharedNoise
-from .off_levels import OffLevelsWarning
 from .probability_flow import FlowCoefficients, flow_coefficients
 from .results import (
     NonFiniteStateError,
@@ -53,7 +52,6 @@ __all__ = [
     "Multistep",
     "Noise",
     "NonFiniteStateError",
-    "OffLevelsWarning",
     "Partial",
     "PlannedStep",
     "Posterior",

@@ -30,6 +30,7 @@ from ...degradations import Coupling, LinearGaussianProcess, Markov, SpectralGau
 from ...models import AbstractDenoiser
 from ...models.conditions import Batch, Condition, batches_with_conditions, check_rows, select_rows
 from ...models.decoders import Decoder, GaussianDecoder
+from ...models.off_levels import warn_off_levels
 from ...models.priors import Prior, StandardNormalPrior
 from ...models.reverse_std import FittedStd, PosteriorStd, ReverseStd
 from .bound import Bound, mean_of
@@ -120,6 +121,8 @@ class ELBO(nn.Module):
         check_instance("summation", self.summation, Summation, "FullSum() or MonteCarlo(draws=16) for example")
         check_count("rows", rows)
         self.rows = rows
+        expect = "a looser bound. Take one step for each level, steps={levels}, or train a network that predicts x"
+        warn_off_levels(denoiser, self.times, expect=expect)
         self.term_sampler = self.summation.bind(process, self.steps)
         if self.times is None:
             check_continuum(process, self.first, self.coupling, self.reverse_std)

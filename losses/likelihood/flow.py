@@ -27,6 +27,7 @@ from ...core.precision import to_compute_dtype
 from ...degradations import LinearGaussianProcess
 from ...models import Condition, Decoder, GaussianDecoder, Prior, StandardNormalPrior
 from ...models.denoiser import AbstractDenoiser, HasJacobianDiagonal
+from ...models.off_levels import warn_off_levels
 from ...samplers.probability_flow import FlowCoefficients, FlowField, solve
 from .bound import Bound
 from .traces import ClosedFormTrace, HutchinsonTrace, Trace, TraceRule
@@ -109,6 +110,8 @@ class FlowLikelihood(nn.Module):
         self.trace = trace if trace is not None else ClosedFormTrace() if closed else HutchinsonTrace()
         self.rtol, self.atol, self.most_calls = rtol, atol, most_calls
         self.first = _time("first", first)
+        expect = "worse likelihoods. Take ELBO(denoiser, steps={levels}), or train a network that predicts x"
+        warn_off_levels(denoiser, None, expect=expect)
 
     @property
     def process(self) -> LinearGaussianProcess:

@@ -2,7 +2,7 @@
 
 With `pictures` or `figures` behind it, one of the two alone. Two models of scikit-learn's digits, heat dissipation with
 200 levels, are trained first (a few minutes each on one core; runs/sampling_NAME, kept and found again): one predicts
-the image, the other the step to the level before, as inverse heat dissipation does. Figures take a quarter of an hour
+the image, the other the step to the previous level, as inverse heat dissipation does. Figures take a quarter of an hour
 more; each is kept in the model's folder as soon as it is there, so that a script that was stopped goes on.
 """
 

@@ -21,10 +21,9 @@ from unmelt.degradations import (
     PredictX,
 )
 from unmelt.losses import SumOverDimensions
-from unmelt.models import DegradedDataPrior, Denoiser, MarginalStd, Prior, UNet
+from unmelt.models import DegradedDataPrior, Denoiser, MarginalStd, OffLevelsWarning, Prior, UNet
 from unmelt.samplers import (
     Multistep,
-    OffLevelsWarning,
     Posterior,
     Sampler,
     Start,
@@ -95,7 +94,7 @@ METHODS: dict[str, Stepper] = {
     "`Multistep`, order 3": Multistep(order=3),
 }
 FEW = {name: METHODS[name] for name in list(METHODS) if "Independent" in name or "Eta" in name or "order 2" in name}
-MODELS = (("the image", X, METHODS), ("the level before", LESS, FEW))
+MODELS = (("the image", X, METHODS), ("the previous level", LESS, FEW))
 
 
 def trained(config: RunConfig) -> Model:

@@ -111,7 +111,7 @@ def branch(
     if not sampler.draws_noise:
         msg = (
             f"the steps of {sampler.stepper} add no noise, so that all children of a state would be the"
-            " same: take a coupling with noise, such as Markov() or Eta(0.5)"
+            " same: take steps that draw some, such as Posterior(Markov()) or Multistep(eta=1)"
         )
         raise ValueError(msg)
     ends = _checked([float(t) for t in times], list(children))

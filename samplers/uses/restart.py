@@ -70,7 +70,8 @@ def restart(
     """Return reconstructions of degraded images, each from its own noise.
 
     Args:
-        sampler: draws the reconstructions.
+        sampler: draws the reconstructions. If it is guided by an observation, then by another one: that which the start
+            was made of would count twice.
         start: the degraded images, from `blurred_start`, `upsampled_start`, or `Start(process.degrade(x, t)[0], t)`.
         count: reconstructions of each image.
         condition: the network's condition, one row per image; None if it takes none.

@@ -60,7 +60,7 @@ TINY = later(UNet, channels=4, multipliers=(1, 2), blocks=1, attention_levels=()
 
 
 # Three steps are enough to see that samples are drawn.
-@pytest.mark.filterwarnings("ignore::unmelt.samplers.OffLevelsWarning")
+@pytest.mark.filterwarnings("ignore::unmelt.models.OffLevelsWarning")
 class TestRecipes:
     def test_each_is_documented_and_named_after_its_file(self, recipe):
         assert isinstance(recipe.RECIPE, RunConfig)

@@ -1,9 +1,11 @@
 """Networks that predict the previous level: a word, once, where they are asked for other steps than their own."""
 
+import math
 import re
 import warnings
 
 import pytest
+import torch
 from sampler_support import SHAPE, data_prior, heat, latents, made, seeded, soft
 
 from unmelt.degradations import (
@@ -11,11 +13,21 @@ from unmelt.degradations import (
     Eta,
     Independent,
     IsotropicDiffusion,
+    PixelBasis,
     PredictPreviousLevel,
     PredictX,
 )
-from unmelt.models import ConstantStd, StandardNormalPrior
-from unmelt.samplers import LogSNRGrid, Multistep, OffLevelsWarning, Posterior, PredictorCorrector, Sampler, UniformGrid
+from unmelt.losses import ELBO, FlowLikelihood
+from unmelt.models import ConstantStd, OffLevelsWarning, StandardNormalPrior
+from unmelt.samplers import (
+    LogSNRGrid,
+    Multistep,
+    Posterior,
+    PredictorCorrector,
+    Sampler,
+    UniformGrid,
+)
+from unmelt.samplers.guidance import DiffusionPosteriorSampling, LinearObservation
 
 LEVELS = 200
 HEAT = heat(LEVELS)
@@ -67,6 +79,11 @@ def test_it_is_said_of_the_user_s_line_where_the_library_makes_the_sampler():
         # Levels of the prediction's own.
         lambda: sampler(OWN, UniformGrid(20), soft(heat(10), PredictPreviousLevel(levels=20))),
         lambda: sampler(Multistep(), UniformGrid(20), soft(HEAT, PredictX())),
+        lambda: ELBO(PREVIOUS, prior=data_prior(HEAT)),
+        lambda: ELBO(
+            PREVIOUS, prior=data_prior(HEAT), steps=LEVELS, coupling=Independent(), reverse_std=ConstantStd(0.025)
+        ),
+        lambda: ELBO(soft(HEAT, PredictX()), steps=4, prior=data_prior(HEAT)),
     ],
 )
 def test_there_is_nothing_to_say(make):
@@ -107,3 +124,23 @@ def test_it_is_said_once_of_a_network():
         "a grid of 20 steps",
         "a grid of 10 steps",
     ]
+
+
+@pytest.mark.parametrize(
+    ("make", "asked"),
+    [
+        (lambda net: ELBO(net, steps=4, prior=data_prior(HEAT)), "a grid of 3 steps.*steps=200, or"),
+        (lambda net: ELBO(net, steps=math.inf, prior=data_prior(HEAT)), "all times.*steps=200, or"),
+        (lambda net: FlowLikelihood(net, prior=data_prior(HEAT)), r"all times.*ELBO\(denoiser, steps=200\), or"),
+        (lambda net: Sampler(guided(net), OWN, UniformGrid(20)), "a grid of 20 steps.*worse samples"),
+    ],
+    ids=["bound", "continuous bound", "flow", "guided"],
+)
+def test_bounds_and_guided_networks_say_it_too(make, asked):
+    with pytest.warns(OffLevelsWarning, match=asked):
+        make(soft(HEAT, PredictPreviousLevel()))
+
+
+def guided(denoiser):
+    mask = LinearObservation(PixelBasis(SHAPE), torch.ones(SHAPE), noise_std=0.1)
+    return DiffusionPosteriorSampling(denoiser, mask, strength=1.0, variance=1.0)

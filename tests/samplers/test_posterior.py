@@ -162,7 +162,7 @@ def test_a_step_draws_from_the_posterior_with_the_estimate_for_the_data(kind, co
     assert min((ours - spectral).abs().max(), (ours - pixels).abs().max()) < scale
 
 
-@pytest.mark.filterwarnings("ignore::unmelt.samplers.OffLevelsWarning")
+@pytest.mark.filterwarnings("ignore::unmelt.models.OffLevelsWarning")
 @pytest.mark.parametrize("coupling", ANY_COUPLING, ids=str)
 @pytest.mark.parametrize("steps", [1, 5, 30])
 @pytest.mark.parametrize("prediction", [PredictX(), PredictPreviousLevel(), PredictV()], ids=str)

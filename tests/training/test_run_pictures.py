@@ -29,7 +29,7 @@ def test_the_forward_strip_shows_images_melting_from_clean_to_the_last_level(tra
     assert (tiles[:, 0].float().std((-1, -2)) > 3 * 0.03 * 255).all()
 
 
-@pytest.mark.filterwarnings("ignore::unmelt.samplers.OffLevelsWarning")
+@pytest.mark.filterwarnings("ignore::unmelt.models.OffLevelsWarning")
 @pytest.mark.parametrize("steps", [1, 8, 200])
 def test_a_trajectory_has_at_most_sixty_frames_with_both_ends(trainer, steps):
     sampler = Sampler(trainer.ema.model, trainer.config.sampler, grid=UniformGrid(steps), prior=trainer.prior)
