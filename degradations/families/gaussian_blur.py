@@ -8,7 +8,6 @@ lambda_k = sum over axes of s_i^2 times the Laplacian's eigenvalue along that ax
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import cast
 
@@ -21,6 +20,7 @@ from ...core.checks import check_instance, check_number, check_signal
 from ...core.configuration import FromData
 from ...core.precision import full_precision, to_compute_dtype
 from ..bases import CosineBasis, SeparableBasis
+from ..bases.anisotropy import blur_rates, relative_widths
 from ..bases.axes import outer_sum
 from ..level import Level
 from ..process import LinearGaussianProcess, Time
@@ -65,8 +65,8 @@ class GaussianBlur(LinearGaussianProcess):
         check_instance("noise", noise, Schedule, "ConstantNoise(0.01) for example")
         check_number("min_scale", min_scale, "[0, 1]", "0 lets blurring take all, 1 does not blur at all")
         self.noise, self.min_scale, self.levels = noise, min_scale, self.blur.levels
-        self.anisotropy = _relative_widths(anisotropy, basis.axes)
-        rates = [width**2 * rate for width, rate in zip(self.anisotropy, basis.axis_eigenvalues(), strict=True)]
+        self.anisotropy = relative_widths(anisotropy, basis.axes)
+        rates = blur_rates(basis, anisotropy)
         for axis, rate in enumerate(rates):
             self.register_constant(f"axis_eigenvalues_{axis}", rate)
         self.register_constant("eigenvalues", outer_sum(rates))
@@ -141,15 +141,3 @@ def _multiply_sides(left: Tensor, x: Tensor, right: Tensor) -> Tensor:
     # (batch, channels * height, width) times (batch, width, width): one large product per image.
     product = (x.flatten(1, -2) @ right).reshape(x.shape)
     return left.reshape(left.shape[0], *(1,) * (x.ndim - 3), *left.shape[1:]) @ product
-
-
-def _relative_widths(anisotropy: Sequence[float] | None, axes: int) -> tuple[float, ...]:
-    """Return the relative width of each blurred axis, checked."""
-    widths = (1.0,) * axes if anisotropy is None else tuple(float(width) for width in anisotropy)
-    if len(widths) != axes:
-        msg = f"anisotropy must give a relative width for each of the {axes} blurred axes, got {widths}"
-        raise ValueError(msg)
-    if not all(0 <= width < math.inf for width in widths) or not any(widths):
-        msg = f"anisotropy must be finite relative widths >= 0, not all 0, got {widths}"
-        raise ValueError(msg)
-    return widths

@@ -80,11 +80,17 @@ CONFIGURED = {
         SpectralDiffusion(SHAPE, FlippedSNR(spectrum_of(CosineBasis(SHAPE), 30).floored(1e-3))),
     ),
     "a fitted blur": lambda file: (
-        later(GaussianBlur, blur=EqualVarianceBlur(3.0, levels=5), noise=ConstantNoise(0.1)),
+        later(
+            GaussianBlur,
+            blur=EqualVarianceBlur(3.0, levels=5, anisotropy=(1.0, 0.2)),
+            noise=ConstantNoise(0.1),
+            anisotropy=(1.0, 0.2),
+        ),
         GaussianBlur(
             SHAPE,
-            equal_variance_blur(spectrum_of(CosineBasis(SHAPE)), maximum=3.0, levels=5),
+            equal_variance_blur(spectrum_of(CosineBasis(SHAPE)), maximum=3.0, levels=5, anisotropy=(1.0, 0.2)),
             ConstantNoise(0.1),
+            anisotropy=(1.0, 0.2),
         ),
     ),
     "another process in principal components": lambda file: (
