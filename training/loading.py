@@ -16,7 +16,7 @@ from ..models import EMA, Condition, Denoiser, Prior
 from ..samplers import Grid, Sampler, Stepper, UniformGrid
 from .building import build_denoiser, build_process, build_sampler
 from .checkpoints import latest_checkpoint
-from .data import ImageSplits
+from .data import Splits
 from .manifest import Manifest
 from .prior_file import read_prior
 from .run_config import RunConfig
@@ -57,14 +57,17 @@ class LoadedRun:
         prior.grey_levels = self.denoiser.grey_levels
         return prior
 
-    def data(self) -> ImageSplits:
+    def data(self, place: Path | str | None = None) -> Splits:
         """Return the images it was trained on, and those held out.
+
+        Args:
+            place: the folder or file where they lie now; None looks where they were.
 
         Raises:
             ConnectionError, FileNotFoundError: as `DataSet.load`.
             ValueError: they are not the ones it was trained on.
         """
-        data = self.config.data.load()
+        data = (self.config.data if place is None else self.config.data.at(place)).load()
         self.manifest.check_data(data, labels=self.denoiser.classes is not None)
         return data
 

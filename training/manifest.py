@@ -19,7 +19,7 @@ from ..core import Shape
 from ..core.files import write_atomically
 from ..degradations import LinearGaussianProcess
 from ..models import Denoiser, GreyLevels
-from .data import ImageSplits
+from .data import Splits
 
 # Raised whenever files of a run change their meaning, so that none is read wrongly.
 FORMAT = 2
@@ -48,10 +48,10 @@ class Manifest:
         return tuple(self.content["data"]["shape"])
 
     @property
-    def grey_levels(self) -> GreyLevels:
-        """Grey levels of the images, and their range."""
+    def grey_levels(self) -> GreyLevels | None:
+        """Grey levels of the data, and their range; None where it has none."""
         data = self.content["data"]
-        return GreyLevels(data["grey_levels"], *data["range"])
+        return None if data["grey_levels"] is None else GreyLevels(data["grey_levels"], *data["range"])
 
     @property
     def train_fingerprint(self) -> str:
@@ -71,7 +71,7 @@ class Manifest:
             )
             raise ValueError(msg)
 
-    def check_data(self, data: ImageSplits, *, labels: bool) -> None:
+    def check_data(self, data: Splits, *, labels: bool) -> None:
         """Check that `data` holds the training images of the run, and if asked for their labels.
 
         Raises:
@@ -84,17 +84,17 @@ class Manifest:
                 f" stored, {data.train.fingerprint()[:12]}... given): restore the data, or start a new run"
             )
             raise ValueError(msg)
-        if labels and data.label_fingerprint() != stored.get("labels"):
+        if labels and data.train.label_fingerprint() != stored.get("labels"):
             msg = (
                 f"{self.folder} was trained with other labels of these images ({stored.get('classes')} classes stored,"
-                f" {data.classes} given): restore the labels, or start a new run"
+                f" {data.train.classes} given): restore the labels, or start a new run"
             )
             raise ValueError(msg)
 
 
-def write_manifest(path: Path, data: ImageSplits, denoiser: Denoiser) -> None:
+def write_manifest(path: Path, data: Splits, denoiser: Denoiser) -> None:
     """Write a manifest, whole or not at all."""
-    process, train, grey_levels = denoiser.process, data.train, data.train.grey_levels
+    process, train = denoiser.process, data.train
     manifest = {
         "format": FORMAT,
         "unmelt": __version__,
@@ -111,9 +111,9 @@ def write_manifest(path: Path, data: ImageSplits, denoiser: Denoiser) -> None:
             "train": {"images": len(train), "sha256": train.fingerprint()},
             "test": {"images": len(data.test), "sha256": data.test.fingerprint()},
             "shape": train.shape,
-            "grey_levels": grey_levels.count,
-            "range": (grey_levels.low, grey_levels.high),
-            **({} if data.classes is None else {"classes": data.classes, "labels": data.label_fingerprint()}),
+            "grey_levels": None if train.grey_levels is None else train.grey_levels.count,
+            "range": train.range,
+            **({} if train.classes is None else {"classes": train.classes, "labels": train.label_fingerprint()}),
         },
     }
     write_atomically(path, json.dumps(manifest, indent=2) + "\n")

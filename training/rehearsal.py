@@ -7,7 +7,7 @@ import torch
 from ..core.evaluation_mode import evaluating
 from ..models import Denoiser
 from ..samplers import Sampler
-from .data import Images
+from .data import Examples
 
 _IMAGES = 2
 # Share of the first step that is taken.
@@ -15,7 +15,7 @@ _SHORT = 1e-3
 
 
 @torch.no_grad()
-def rehearse(denoiser: Denoiser, sampler: Sampler, images: Images) -> None:
+def rehearse(denoiser: Denoiser, sampler: Sampler, examples: Examples) -> None:
     """Call the network on two images, draw two latents from the prior, and take a short step and the last one.
 
     Nothing is changed by it: networks are in evaluation mode, and the state of random numbers is restored.
@@ -23,7 +23,7 @@ def rehearse(denoiser: Denoiser, sampler: Sampler, images: Images) -> None:
     Args:
         denoiser: what is trained.
         sampler: what samples are drawn with.
-        images: the training images.
+        examples: what it is trained on.
 
     Raises:
         ValueError: the network's output, or the prior's draw, has another shape than the latents.
@@ -34,7 +34,7 @@ def rehearse(denoiser: Denoiser, sampler: Sampler, images: Images) -> None:
     expected = (_IMAGES, *process.shape)
     devices = [process.device] if process.device.type == "cuda" else []
     with torch.random.fork_rng(devices), evaluating(denoiser), evaluating(sampler.denoiser):
-        x = images.scaled(slice(0, _IMAGES)).to(process.device)
+        x = examples.fetch(range(_IMAGES)).x.to(process.device)
         denoiser(process.corrupt(x, torch.randn_like(x), 0.5), 0.5, labels)
         z = sampler.initial_latents(_IMAGES)
         if z.shape != expected:

@@ -50,7 +50,7 @@ class Training:
         compile: compile the training step with torch.compile.
         cpu: train on the CPU even where there is an accelerator.
         seed: seed of everything random.
-        workers: data loader processes; images are in memory, so 0 is usually fastest.
+        workers: processes that read the data; None takes none for what lies in memory, and one per core for files.
         log_every: steps between two lines of metrics.
         checkpoint_every: steps between two checkpoints.
         keep_checkpoints: how many of the latest checkpoints are kept.
@@ -72,7 +72,7 @@ class Training:
     compile: bool = False
     cpu: bool = False
     seed: int = 0
-    workers: int = 0
+    workers: int | None = None
     log_every: int = 50
     checkpoint_every: int = 10_000
     keep_checkpoints: int = 2
@@ -82,7 +82,8 @@ class Training:
         for name in ("steps", "batch_size", "log_every", "checkpoint_every", "keep_checkpoints", "sample_every"):
             check_count(name, getattr(self, name))
         for name in ("warmup", "workers"):
-            check_count(name, getattr(self, name), 0)
+            if getattr(self, name) is not None:
+                check_count(name, getattr(self, name), 0)
         check_number("ema_decay", self.ema_decay, "[0, 1)", "0.999 remembers about a thousand steps")
         check_number("label_dropout", self.label_dropout, "[0, 1)", "with 1 no label would ever be seen")
         check_number("clip", self.clip, "(0, inf]", "a gradient norm; inf does not clip")
@@ -120,7 +121,7 @@ class RunConfig:
 
     Attributes:
         name: name of the run; it becomes the folder ROOT/NAME.
-        data: where the images come from.
+        data: where the examples come from.
         process: the forward process, from the shape of an image.
         network: the network, from the shape of an image; called as network(z_t, t, condition).
         prediction: what the network predicts.
@@ -134,6 +135,7 @@ class RunConfig:
         optimizer: the optimizer, from the parameters.
         training: the training loop.
         pictures: samples drawn during training and after it.
+        fitted_to: most training examples that the prior and other fitted parts are fitted to, spread evenly.
         root: folder that runs are kept in.
     """
 
@@ -152,7 +154,11 @@ class RunConfig:
     optimizer: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer] = field(default_factory=_adam)
     training: Training = field(default_factory=Training)
     pictures: Pictures = field(default_factory=Pictures)
+    fitted_to: int = 10_000
     root: Path = Path("runs")
+
+    def __post_init__(self) -> None:
+        check_count("fitted_to", self.fitted_to, hint="training examples")
 
     @property
     def folder(self) -> Path:

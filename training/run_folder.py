@@ -140,7 +140,13 @@ class RunFolder:
         for path in free:
             for record in (stored, wanted):
                 _remove(record, path)
-        different = [f"{path}: {old} stored, {new} given" for path, old, new in _differences(stored, wanted)]
+        # The same data elsewhere are told by their fingerprint.
+        elsewhere = {f"data.{name}" for name in config.data.places}
+        different = [
+            f"{path}: {old} stored, {new} given"
+            for path, old, new in _differences(stored, wanted)
+            if path not in elsewhere
+        ]
         if different:
             msg = f"{self.path} was trained under other settings ({'; '.join(different)}): give the stored ones"
             raise ValueError(msg)

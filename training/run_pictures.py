@@ -7,7 +7,6 @@ from torch import Tensor
 
 from ..core.pictures import grid, save_gif, save_loss_curve, save_png
 from ..degradations import LinearGaussianProcess
-from ..models import GreyLevels
 from ..samplers import Trajectory
 from .building import class_columns, classes_in_order
 from .metrics import read_metrics
@@ -22,18 +21,17 @@ _MOST_FRAMES = 60
 def draw_pictures(trainer: Trainer, run: RunFolder) -> None:
     """Draw samples.png, forward.png, trajectory.gif and loss.png into the run's folder, and print where they are."""
     settings, denoiser, sampler = trainer.config.pictures, trainer.denoiser, trainer.sampler
-    grey_levels, generator = trainer.data.train.grey_levels, torch.Generator().manual_seed(settings.seed)
+    data_range, generator = trainer.data.train.range, torch.Generator().manual_seed(settings.seed)
     labels = classes_in_order(denoiser, settings.count)
     samples = sampler.sample(settings.count, condition=labels, generator=generator)
-    save_png(
-        run.path / "samples.png", grid(samples, grey_levels.range, columns=class_columns(denoiser, settings.count))
-    )
-    melting = forward_strip(denoiser.process, trainer.data.test.scaled(slice(0, _FORWARD_IMAGES)), grey_levels)
+    save_png(run.path / "samples.png", grid(samples, data_range, columns=class_columns(denoiser, settings.count)))
+    held_out = trainer.data.test.fetch(range(min(_FORWARD_IMAGES, len(trainer.data.test)))).x
+    melting = forward_strip(denoiser.process, held_out, data_range)
     save_png(run.path / "forward.png", melting)
     count = min(_ANIMATED, settings.count)
     path = sampler.run(count, condition=classes_in_order(denoiser, count), generator=generator).trajectory
     assert path is not None
-    frames = trajectory_frames(path, grey_levels, columns=class_columns(denoiser, count))
+    frames = trajectory_frames(path, data_range, columns=class_columns(denoiser, count))
     save_gif(run.path / "trajectory.gif", frames)
     save_loss_curve(run.path / "loss.png", read_metrics(run.metrics))
     print(f"\nrun folder: {run.path}")  # noqa: T201
@@ -47,17 +45,17 @@ def draw_pictures(trainer: Trainer, run: RunFolder) -> None:
         print(f"  {run.path / name}  {content}")  # noqa: T201
 
 
-def forward_strip(process: LinearGaussianProcess, images: Tensor, grey_levels: GreyLevels) -> Tensor:
+def forward_strip(process: LinearGaussianProcess, images: Tensor, data_range: tuple[float, float]) -> Tensor:
     """Return images, one row each, at evenly spaced times of the forward process with its noise."""
     rows = images.to(process.device)
     noise = torch.randn(rows.shape, generator=torch.Generator().manual_seed(0)).to(rows.device)
     times = torch.linspace(0, 1, _FORWARD_LEVELS).tolist()
     melting = torch.stack([rows, *(process.corrupt(rows, noise, t) for t in times[1:])], dim=1)
-    return grid(melting.flatten(0, 1), grey_levels.range, columns=_FORWARD_LEVELS)
+    return grid(melting.flatten(0, 1), data_range, columns=_FORWARD_LEVELS)
 
 
-def trajectory_frames(path: Trajectory, grey_levels: GreyLevels, *, columns: int | None = None) -> list[Tensor]:
+def trajectory_frames(path: Trajectory, data_range: tuple[float, float], *, columns: int | None = None) -> list[Tensor]:
     """Return at most 60 frames of a trajectory, evenly spaced, the first and the last among them; see `grid`."""
     count = min(_MOST_FRAMES, len(path.states))
     chosen = torch.linspace(0, len(path.states) - 1, count).round().long().tolist()
-    return [grid(path.states[i], grey_levels.range, columns=columns) for i in chosen]
+    return [grid(path.states[i], data_range, columns=columns) for i in chosen]

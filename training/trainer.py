@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from typing import Any, cast
 
 import torch
 from accelerate import Accelerator, DataLoaderConfiguration
-from accelerate.utils import set_seed
+from accelerate.utils import gather_object, set_seed
 from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm import tqdm
@@ -21,7 +22,8 @@ from ..core.pictures import grid, save_png
 from ..models import EMA, Prior, drop_labels
 from .building import build_denoiser, build_loss, build_process, build_sampler, class_columns, classes_in_order
 from .checkpoints import latest_checkpoint, save_checkpoint
-from .data import Images, ImageSplits, LabelledImages
+from .data import Splits
+from .data.examples import Fetched, described
 from .interrupts import StopRequest
 from .learning_rate import learning_rate_factor
 from .manifest import write_manifest
@@ -58,7 +60,7 @@ class Trainer:
 
     Args:
         config: the run.
-        data: its images.
+        data: what it is trained on.
         resume: go on with the run's newest checkpoint instead of starting a new run.
 
     Attributes:
@@ -75,19 +77,21 @@ class Trainer:
         ValueError: a setting is out of range, or contradicts the data or the run to be resumed.
     """
 
-    def __init__(self, config: RunConfig, data: ImageSplits, *, resume: bool = False) -> None:
+    def __init__(self, config: RunConfig, data: Splits, *, resume: bool = False) -> None:
         # Everything is made, and so checked, before anything is written.
-        check_instance("data", data, ImageSplits, "as load() of a DataSet returns it")
+        check_instance("data", data, Splits, "as load() of a DataSet returns it")
         self.config, self.data, self.run = config, data, RunFolder(config.folder)
         self.accelerator = _accelerator(config.training)
         device = self.accelerator.device
+        self._to_fit = data.train.blocks(config.fitted_to)
+        self._unreadable, self._told_unreadable = dict[int, str](), False
         self._check_batch()
         if resume:
             self.run.check_resumable(config)
         # The same start in every process, and noise of its own once everything is made.
         set_seed(config.training.seed)
         stored = self.run.load_fitted() if resume else None
-        self.parts, fitted = resolve(config, data.train.shape, data.train.blocks(), stored=stored)
+        self.parts, fitted = resolve(config, data.train.shape, self._to_fit, stored=stored)
         process = build_process(self.parts, data.train.shape).to(device)
         self.denoiser = build_denoiser(self.parts, process, data.train.grey_levels).to(device)
         self._check_labels()
@@ -148,6 +152,7 @@ class Trainer:
                 if not last and progress.step % settings.sample_every == 0:
                     self._sample(records)
                     window.restart_clock()
+            self._tell_unreadable()
         return self.run
 
     def draw(self, count: int, *, seed: int) -> Tensor:
@@ -168,7 +173,7 @@ class Trainer:
             raise ValueError(msg)
 
     def _check_labels(self) -> None:
-        classes, known = self.denoiser.classes, self.data.classes
+        classes, known = self.denoiser.classes, self.data.train.classes
         if classes is not None and (known is None or known > classes):
             has = "no labels" if known is None else f"{known} classes"
             msg = (
@@ -188,21 +193,20 @@ class Trainer:
         if resume and self.run.prior.is_file():
             prior = read_prior(self.run.prior, self.config, process, train.fingerprint())
         else:
-            prior = self.parts.prior(process, train.blocks())
+            prior = self.parts.prior(process, self._to_fit)
         prior.grey_levels = train.grey_levels
         return prior
 
     def _loader(self) -> DataLoader[Any]:
         settings, train = self.config.training, self.data.train
-        images: Images | LabelledImages = train
-        if self.denoiser.classes is not None:
-            images = LabelledImages(train, cast("Tensor", self.data.train_labels))
+        workers = train.workers if settings.workers is None else settings.workers
         return DataLoader(
-            images,
+            train,
             batch_size=settings.batch_size,
             shuffle=True,
             drop_last=True,
-            num_workers=settings.workers,
+            num_workers=workers,
+            persistent_workers=workers > 0,
             collate_fn=_as_batch,
             pin_memory=self.accelerator.device.type == "cuda",
             # A generator of its own: starting a pass must not take a number from the one that noise is drawn from, or a
@@ -240,20 +244,38 @@ class Trainer:
             loader = self.loader
             if progress.batch:
                 loader = self.accelerator.skip_first_batches(loader, progress.batch)
-            for batch in loader:
+            for fetched in loader:
+                batch = cast("Fetched", fetched)
+                self._note_unreadable(batch.unreadable)
                 progress.batch += 1
-                if self.denoiser.classes is None:
-                    yield cast("Tensor", batch), None
-                else:
-                    yield cast("tuple[Tensor, Tensor]", batch)
+                yield batch.x, None if self.denoiser.classes is None else batch.labels
                 if progress.step >= self.config.training.steps:
                     return
+            if progress.epoch == 0:
+                self._tell_unreadable()
             progress.epoch, progress.batch = progress.epoch + 1, 0
+
+    def _note_unreadable(self, found: dict[int, str]) -> None:
+        if found.keys() - self._unreadable.keys():
+            self._unreadable |= found
+            self.data.train.check_readable(self._unreadable)
+
+    def _tell_unreadable(self) -> None:
+        """Name the examples that others stood in for, together and once; all processes do so at the same step."""
+        if self._told_unreadable:
+            return
+        self._told_unreadable = True
+        found = self._unreadable
+        if self.accelerator.num_processes > 1:
+            for theirs in cast("list[dict[int, str]]", gather_object([found])):
+                found = found | theirs
+        if found and self.accelerator.is_main_process:
+            tqdm.write(f"{described(found, len(self.data.train))}; others stood in for them", file=sys.stderr)
 
     def _step(self, x: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
         """Take one optimizer step; return its loss and gradient norm without waiting for them."""
         if self.config.training.flip:
-            mirrored = torch.rand(len(x), 1, 1, 1, device=x.device) < 0.5
+            mirrored = torch.rand(len(x), *(1,) * (x.ndim - 1), device=x.device) < 0.5
             x = torch.where(mirrored, x.flip(-1), x)
         if labels is not None:
             assert self.denoiser.classes is not None
@@ -307,7 +329,7 @@ class Trainer:
             return
         settings = self.config.pictures
         samples = self.draw(settings.count, seed=settings.seed)
-        picture = grid(samples, self.data.train.grey_levels.range, columns=class_columns(self.denoiser, settings.count))
+        picture = grid(samples, self.data.train.range, columns=class_columns(self.denoiser, settings.count))
         save_png(self.run.samples / f"step_{self.progress.step:08d}.png", picture)
         records.picture(self.progress.step, "samples", picture)
 

@@ -150,7 +150,7 @@ def oracles() -> str:
         "|---|---|---|---|---|---|",
     ]
     shape = (1, 8, 8)
-    digits = HEAT.data.load().train.scaled().double()
+    digits = HEAT.data.load().train.read().double()
     for name, process, coupling in rows(shape):
         u = process.basis.forward(digits)
         # A floor for pixels that never vary: the width of a level, as dequantisation would fill it.

@@ -38,9 +38,9 @@ def digits() -> str:
         "|---|---|---|---|---|---|",
     ]
     heat, ddpm = load_run(trained(HEAT)), load_run(trained(DDPM))
-    lines.append(row("", "held-out digits", heat.data().test.scaled(), heat))
+    lines.append(row("", "held-out digits", heat.data().test.read(), heat))
     for run, name in ((heat, "heat dissipation"), (ddpm, "DDPM")):
-        train = run.data().train.scaled()
+        train = run.data().train.read()
         process = run.denoiser.process
         priors = fitted(process, train) if run is heat else {"`StandardNormalPrior`": StandardNormalPrior(process)}
         for label, prior in priors.items():
@@ -54,12 +54,12 @@ def digits() -> str:
 def row(model: str, name: str, images: Tensor, run: LoadedRun) -> str:
     """Return a line of the table."""
     data = run.data()
-    labels = data.train_labels
+    labels = data.train.labels
     if labels is None:
         msg = "the digits have labels"
         raise ValueError(msg)
-    low, high = data.train.grey_levels.range
-    train, test = data.train.scaled(), data.test.scaled()
+    low, high = data.train.range
+    train, test = data.train.read(), data.test.read()
     images = images.clamp(low, high)
     recognised = Recogniser(train, labels).assess(images).recognised
     found = assess_memorisation(images, train, test)
@@ -73,7 +73,7 @@ def row(model: str, name: str, images: Tensor, run: LoadedRun) -> str:
 def photographs() -> str:
     """Return the table of divergences from each prior for colour photographs, in Markdown."""
     data = PhotoCrops().load()
-    train, test = data.train.scaled(), data.test.scaled()
+    train, test = data.train.read(), data.test.read()
     process = HeatDissipation((3, 32, 32), blur_sigma_max=24.0, levels=200, sigma=0.01)
     lines = [
         "| prior | KL, held-out | KL, training | correlation of its draws (of the data's) |",

@@ -63,8 +63,8 @@ def energy_distance(x: Tensor, y: Tensor) -> float:
 
 def measured(images: Tensor, model: Model, recogniser: Recogniser) -> Cell:
     """Return the figures of images, cut off at the data's range as they are shown."""
-    images = images.clamp(*model.data.train.grey_levels.range)
-    held_out = model.data.test.scaled()
+    images = images.clamp(*model.data.train.range)
+    held_out = model.data.test.read()
     groups = images.chunk(GROUPS)
     found = [recogniser.assess(group) for group in groups]
     return Cell(
@@ -79,7 +79,7 @@ def cells(model: Model, methods: dict[str, Stepper]) -> dict[tuple[str, int], Ce
     """Return the figures of all samplers and numbers of steps, few steps first, from the same initial states."""
     kept = model.folder / "sampling.json"
     known: dict[str, list[Any]] = json.loads(kept.read_text()) if kept.exists() else {}
-    recogniser = Recogniser(model.data.train.scaled(), _labels(model))
+    recogniser = Recogniser(model.data.train.read(), _labels(model))
     initial = model.prior.sample(SAMPLES, generator=seeded(0))
     table: dict[tuple[str, int], Cell] = {}
     for steps in sorted(NUMBERS_OF_STEPS):
@@ -100,17 +100,17 @@ def cells(model: Model, methods: dict[str, Stepper]) -> dict[tuple[str, int], Ce
 
 
 def _labels(model: Model) -> Tensor:
-    labels = model.data.train_labels
+    labels = model.data.train.labels
     assert labels is not None
     return labels
 
 
 def real(model: Model) -> list[str]:
     """Return the table's rows of real digits."""
-    recogniser = Recogniser(model.data.train.scaled(), _labels(model))
-    held_out = recogniser.assess(model.data.test.scaled())
-    some = model.data.train.scaled()[torch.randperm(len(model.data.train), generator=seeded(0))[:SAMPLES]]
-    training = [energy_distance(group, model.data.test.scaled()) for group in some.chunk(GROUPS)]
+    recogniser = Recogniser(model.data.train.read(), _labels(model))
+    held_out = recogniser.assess(model.data.test.read())
+    some = model.data.train.read()[torch.randperm(len(model.data.train), generator=seeded(0))[:SAMPLES]]
+    training = [energy_distance(group, model.data.test.read()) for group in some.chunk(GROUPS)]
     energy = Cell([], 0, [], training).show("energy", 1, 1000)
     return [
         f"| | held-out digits | | {held_out.recognised:.1%} | {held_out.classes} | {held_out.nearest:.2f} | |",
@@ -157,8 +157,8 @@ def qualities() -> str:
 def restarts() -> str:
     """Return the table of reconstructions: their errors, and how recognisable they are, beside what was given."""
     model, count = trained(X), 8
-    x = model.data.test.scaled()[:128]
-    recogniser = Recogniser(model.data.train.scaled(), _labels(model))
+    x = model.data.test.read()[:128]
+    recogniser = Recogniser(model.data.train.read(), _labels(model))
     lines = [
         "| given | its error | a reconstruction's | their mean's | recognised: given | reconstruction | real |",
         "|---|---|---|---|---|---|---|",

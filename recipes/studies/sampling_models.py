@@ -33,7 +33,7 @@ from unmelt.samplers import (
     time_of_blur,
     upsampled_start,
 )
-from unmelt.training import Digits, ImageSplits, RunConfig, Training, load_run
+from unmelt.training import Digits, RunConfig, Splits, Training, load_run
 
 DIGITS = Digits()
 TRAINING_STEPS = 1400
@@ -68,7 +68,7 @@ class Model(NamedTuple):
 
     denoiser: Denoiser
     prior: Prior
-    data: ImageSplits
+    data: Splits
     folder: Path
 
 

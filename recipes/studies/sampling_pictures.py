@@ -210,7 +210,7 @@ def draw_steps(model: Model) -> None:
 def draw_restarts(model: Model) -> None:
     """Draw held-out digits, degraded, and reconstructed several times."""
     drawn, count = sampler(model, MARKOV), 8
-    x = model.data.test.scaled()[[0, 3, 7, 11]]
+    x = model.data.test.read()[[0, 3, 7, 11]]
     rows: list[Row] = []
     for what, shown, start in degraded(model, x):
         found = restart(drawn, start, count=count, generator=seeded(2))

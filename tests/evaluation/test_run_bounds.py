@@ -69,7 +69,7 @@ def test_the_fitted_bounds_can_be_had_again_from_the_folder(heat):
     with pytest.raises(FileNotFoundError, match=r"no fitted bounds.*python -m unmelt\.evaluation makes them"):
         load_fitted_bound(heat.folder)
     found = evaluate_run(heat.folder, fit_images=20, progress=False)
-    held_out = load_run(heat.folder).data().test.scaled()
+    held_out = load_run(heat.folder).data().test.read()
     for name, coupling in {"fitted": Independent(), "Markov levels, fitted": Markov()}.items():
         bound = load_fitted_bound(heat.folder, name)
         assert bound.coupling == coupling

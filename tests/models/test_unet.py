@@ -194,22 +194,36 @@ class TestDropout:
 class TestSizes:
     @pytest.mark.parametrize(
         ("shape", "levels"),
-        [((3, 30, 32), 4), ((3, 32, 30), 4), ((1, 7, 9), 2), ((1, 4, 8), 4), ((2, 28, 28), 4), ((1, 1, 1), 2)],
+        [
+            *(((3, 30, 32), 4), ((3, 32, 30), 4), ((1, 7, 9), 2), ((1, 4, 8), 4), ((2, 28, 28), 4), ((1, 1, 1), 2)),
+            *(((2, 50), 3), ((1, 5, 6, 7), 2)),
+        ],
     )
     def test_sizes_that_do_not_divide_and_the_ones_named_do(self, shape, levels):
         settings = {**SMALL, "multipliers": (1,) * levels, "attention_levels": ()}
-        with pytest.raises(ValueError, match=f"{shape[1]} x {shape[2]}") as caught:
+        with pytest.raises(ValueError, match=f"got {' x '.join(map(str, shape[1:]))}: pad") as caught:
             UNet(shape, **settings)
         message = str(caught.value)
         assert f"multiples of {2 ** (levels - 1)}" in message
         assert message.endswith("use fewer multipliers")
-        named = re.search(r"height of ([\d or]+) and a width of ([\d or]+)", message)
-        heights, widths = ([int(n) for n in group.split(" or ")] for group in named.groups())
-        assert heights
-        assert widths
-        for height, width in itertools.product(heights, widths):
+        (named,) = re.findall(r"pad or crop to ([\d orx]+), or use", message)
+        choices = [[int(n) for n in sizes.split(" or ")] for sizes in named.split(" x ")]
+        assert len(choices) == len(shape) - 1
+        for size in itertools.product(*choices):
             with torch.device("meta"):
-                assert UNet((shape[0], height, width), **settings).shape == (shape[0], height, width)
+                assert UNet((shape[0], *size), **settings).shape == (shape[0], *size)
+
+
+@pytest.mark.parametrize("shape", [(2, 16), (3, 8, 12), (1, 4, 8, 4)], ids=["signals", "images", "volumes"])
+def test_signals_images_and_volumes_keep_their_shape_and_every_place_sees_every_other(shape):
+    network = awake(UNet(shape, channels=8, multipliers=(1, 2), blocks=1, attention_levels=(1,), dropout=0.0))
+    z = torch.rand(2, *shape, requires_grad=True)
+    out = network(z, torch.tensor([0.3, 0.8]))
+    assert out.shape == z.shape
+    out[0].flatten()[0].backward()
+    # Through attention in the middle; nothing of the other example.
+    assert (z.grad[0] != 0).all()
+    assert (z.grad[1] == 0).all()
 
 
 class TestArithmetic:

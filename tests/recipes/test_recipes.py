@@ -17,7 +17,7 @@ from unmelt.core.configuration import from_record, parse, to_record
 from unmelt.degradations import HeatDissipation, Independent, PredictPreviousLevel, Step
 from unmelt.models import MarginalStd, UNet
 from unmelt.samplers import Posterior, UniformGrid
-from unmelt.training import ImageSplits, PhotoCrops, Pictures, RunConfig, Trainer, launch
+from unmelt.training import ArrayExamples, PhotoCrops, Pictures, RunConfig, Splits, Trainer, launch
 from unmelt.training.metrics import read_metrics
 
 RECIPES = sorted((ROOT / "recipes").glob("*.py"))
@@ -39,14 +39,17 @@ def recipe(request):
 def photos():
     """A tenth of the photographs' crops, which are what the recipes' images are like and need no network."""
     splits = PhotoCrops(low=-1.0).load()
-    return ImageSplits(
-        *(type(images)(images.values[::10], images.grey_levels) for images in (splits.train, splits.test))
-    )
+    return thinned(splits)
+
+
+def thinned(splits, every=10, classes=None):
+    parts = ((part.values[::every], part.grey_levels) for part in (splits.train, splits.test))
+    labels = (lambda values: None) if classes is None else lambda values: torch.arange(len(values)) % classes
+    return Splits(*(ArrayExamples(values, levels, labels(values)) for values, levels in parts))
 
 
 def labelled(splits):
-    labels = (torch.arange(len(images)) % 10 for images in (splits.train, splits.test))
-    return ImageSplits(splits.train, splits.test, *labels)
+    return thinned(splits, every=1, classes=10)
 
 
 # What README gives in backticks for any of the recipes; data sets are read from the network or a folder.
@@ -146,7 +149,7 @@ from torch import nn
 
 from unmelt.core import Shape
 from unmelt.degradations import CosineBasis, LinearGaussianProcess
-from unmelt.training import DataSet, Images, ImageSplits
+from unmelt.training import DataSet, ArrayExamples, Splits
 
 
 class Patches(nn.Module):
@@ -181,9 +184,9 @@ class Stripes(DataSet):
 
     count: int = 12
 
-    def load(self) -> ImageSplits:
+    def load(self) -> Splits:
         values = torch.arange(self.count * 3 * 16 * 16).reshape(self.count, 3, 16, 16).remainder(200).to(torch.uint8)
-        return ImageSplits(Images(values[:-2]), Images(values[-2:]))
+        return Splits(ArrayExamples(values[:-2]), ArrayExamples(values[-2:]))
 
 
 class Fog(LinearGaussianProcess):

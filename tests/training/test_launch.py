@@ -63,7 +63,7 @@ class TestSuccess:
             with Image.open(trainer.run.path / name) as image:
                 # Ten columns and two rows of images of 8 x 8 pixels, eight times enlarged, with gaps as wide.
                 assert image.size == (10 * 72 + 8, 2 * 72 + 8)
-        assert load_run(trainer.run.path).data().classes == 10
+        assert load_run(trainer.run.path).data().train.classes == 10
 
     def test_help_is_short_and_names_every_field(self, call, capsys, monkeypatch):
         monkeypatch.setenv("COLUMNS", "120")
@@ -149,19 +149,6 @@ def test_what_the_user_gave_wrong_is_one_line_before_anything_is_written(
     assert re.search(f"^error: .*{words}", said, re.MULTILINE | re.DOTALL), said
     assert "CIFAR10" in typed or said.strip().count("\n") == 0
     assert not recipe.folder.exists()
-
-
-def test_labels_that_do_not_fit_the_images_are_refused(splits, recipe):
-    network = changed(recipe).network
-    config = changed(recipe, network=type(network)(network.make, {**network.settings, "classes": 3}))
-    for labels, words in (
-        (torch.zeros(21, dtype=torch.int64), r"labels must have shape \(22,\), one for each image, got \(21,\)"),
-        (torch.zeros(22), "labels must be integers from 0, got torch.float32"),
-        (torch.arange(22) % 3 - 1, "labels must be integers from 0, .*from -1"),
-    ):
-        with pytest.raises(ValueError, match=words):
-            Trainer(config, type(splits)(splits.train, splits.test, labels))
-        assert not config.folder.exists()
 
 
 class Broken(torch.nn.Module):

@@ -56,7 +56,7 @@ def no_images(monkeypatch):
 
     def forbid():
         monkeypatch.setattr("unmelt.training.data.digits.Digits.load", asked)
-        monkeypatch.setattr("unmelt.training.data.images.Images.blocks", asked)
+        monkeypatch.setattr("unmelt.training.data.examples.Examples.blocks", asked)
 
     return forbid
 
@@ -100,7 +100,7 @@ class TestModel:
         run, levels = load_run(config.folder), splits.train.grey_levels
         assert run.denoiser.grey_levels == trained.denoiser.grey_levels == trained.prior.grey_levels == levels
         assert run.prior.grey_levels == levels
-        prior = GaussianPrior.fit(run.denoiser.process, splits.train.scaled())
+        prior = GaussianPrior.fit(run.denoiser.process, splits.train.read())
         prior.grey_levels = type(levels)(levels.count, levels.low, levels.high + 1)
         with pytest.raises(ValueError, match="the prior is one of data in"):
             Sampler(run.denoiser, prior=prior)
@@ -220,11 +220,11 @@ class TestPrior:
 
     def test_the_images_are_those_of_the_declared_range(self, config, splits, monkeypatch):
         """In blocks, of any size, as often as asked."""
-        monkeypatch.setattr("unmelt.training.data.images._LARGEST", 5 * 16)
+        monkeypatch.setattr("unmelt.training.data.examples._LARGEST", 5 * 16)
         blocks = splits.train.blocks()
         assert [len(block) for block in blocks] == [5, 5, 5, 5, 2]
         for _ in range(2):
-            assert torch.equal(torch.cat(list(blocks)), splits.train.scaled())
+            assert torch.equal(torch.cat(list(blocks)), splits.train.read())
 
 
 def npy(tmp_path):
@@ -416,7 +416,7 @@ class TestOwnClasses:
         ):
             with pytest.raises(ValueError, match=words):
                 begin(changed(foggy, **changes), splits)
-        with pytest.raises(TypeError, match="data must be an ImageSplits"):
+        with pytest.raises(TypeError, match="data must be a Splits"):
             begin(foggy, (splits.train, splits.test))
         assert not foggy.folder.exists()
 

@@ -16,7 +16,7 @@ import torch
 from unmelt.core import later
 from unmelt.degradations import HeatDissipation, PredictPreviousLevel
 from unmelt.models import UNet
-from unmelt.training import Digits, Images, ImageSplits, RunConfig, Trainer, Training
+from unmelt.training import Digits, ArrayExamples, Splits, RunConfig, Trainer, Training
 
 torch.set_num_threads(1)
 name, steps, resume = sys.argv[1], int(sys.argv[2]), "resume" in sys.argv
@@ -26,7 +26,7 @@ interrupted = "interrupted" in sys.argv and os.environ["RANK"] == "1"
 values = torch.arange(28 * 16).remainder(251).to(torch.uint8).reshape(28, 1, 4, 4)
 drawn, labels = [], []
 
-class Watched(Images):
+class Watched(ArrayExamples):
     def __getitems__(self, indices):
         drawn.append(list(indices))
         if interrupted and len(drawn) == 3:
@@ -49,7 +49,7 @@ config = RunConfig(
 )
 given = torch.arange(count) % 3 if classes else None
 try:
-    data = ImageSplits(Watched(values[:count]), Images(values[24:]), given, given)
+    data = Splits(Watched(values[:count], labels=given), ArrayExamples(values[24:]))
     trainer = Trainer(config, data, resume=resume)
 except Exception as error:
     print(f"{type(error).__name__}: {error}", flush=True)

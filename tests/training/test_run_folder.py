@@ -19,7 +19,7 @@ from unmelt.core.configuration import parse
 from unmelt.degradations import HeatDissipation, IsotropicDiffusion, PredictX
 from unmelt.models import GreyLevels, UNet
 from unmelt.samplers import Posterior
-from unmelt.training import Images, ImageSplits, Pictures, RunFolder
+from unmelt.training import ArrayExamples, Pictures, RunFolder, Splits
 from unmelt.training.manifest import FORMAT
 
 HEAT = {"blur_sigma_min": 0.3, "blur_sigma_max": 3.0, "levels": 8, "sigma": 0.03}
@@ -136,7 +136,7 @@ class TestResume:
 
     def test_other_data_under_the_same_name_is_refused(self, finished, training, splits):
         # A folder whose images were replaced: the batches would be others, and the manifest would lie.
-        other = ImageSplits(Images(255 - splits.train.values), splits.test)
+        other = Splits(ArrayExamples(255 - splits.train.values), splits.test)
         with pytest.raises(ValueError, match="was trained on other images than these .*restore the data"):
             begin(training(steps=3), other, resume=True)
 
@@ -164,7 +164,7 @@ class TestResume:
 
 class TestManifest:
     def test_it_says_what_a_reader_must_know(self, training, splits):
-        wide = ImageSplits(Images(splits.train.values, GreyLevels(256, -1.0, 1.0)), splits.test)
+        wide = Splits(*(ArrayExamples(part.values, GreyLevels(256, -1.0, 1.0)) for part in (splits.train, splits.test)))
         trainer = begin(training(steps=1), wide)
         manifest = json.loads(trainer.run.manifest.read_text())
         assert manifest["format"] == FORMAT

@@ -17,7 +17,7 @@ def trainer(config, splits):
 
 
 def test_the_forward_strip_shows_images_melting_from_clean_to_the_last_level(trainer, splits):
-    images, levels = splits.test.scaled(slice(0, 4)), splits.test.grey_levels
+    images, levels = splits.test.read(slice(0, 4)), splits.test.range
     strip = forward_strip(trainer.denoiser.process, images, levels)
     # Four rows of ten tiles of 4 x 4 pixels, sixteen times enlarged, with gaps as wide.
     assert strip.shape == (4 * (64 + 16) + 16, 10 * (64 + 16) + 16, 3)
@@ -34,7 +34,7 @@ def test_the_forward_strip_shows_images_melting_from_clean_to_the_last_level(tra
 def test_a_trajectory_has_at_most_sixty_frames_with_both_ends(trainer, steps):
     sampler = Sampler(trainer.ema.model, trainer.config.sampler, grid=UniformGrid(steps), prior=trainer.prior)
     path = sampler.run(2, generator=torch.Generator().manual_seed(0)).trajectory
-    frames = trajectory_frames(path, trainer.data.train.grey_levels)
+    frames = trajectory_frames(path, trainer.data.train.range)
     assert len(frames) == min(60, steps + 1)
     assert torch.equal(frames[0], grid(path.states[0], UNIT))
     assert torch.equal(frames[-1], grid(path.states[-1], UNIT))

@@ -16,14 +16,14 @@ from small_runs import assert_identical, assert_same_run, begin, images, metrics
 from unmelt.core import later
 from unmelt.losses import LearnedLogVariance, LossAwareTimes
 from unmelt.models import GreyLevels
-from unmelt.training import Images, ImageSplits, Precision, Training
+from unmelt.training import ArrayExamples, Precision, Splits, Training
 from unmelt.training.checkpoints import list_checkpoints
 from unmelt.training.learning_rate import learning_rate_factor
 
 DIVERGING = later(torch.optim.AdamW, lr=1e39, fused=True)
 
 
-class Hooked(Images):
+class Hooked(ArrayExamples):
     """Images that call something when a batch is drawn, and remember which were drawn."""
 
     def __init__(self, values, hook=lambda _batch: None):
@@ -37,7 +37,7 @@ class Hooked(Images):
 
 
 def hooked(splits, *hook):
-    return ImageSplits(Hooked(splits.train.values, *hook), splits.test)
+    return Splits(Hooked(splits.train.values, *hook), splits.test)
 
 
 def checkpoints(trainer_or_config):
@@ -220,7 +220,7 @@ class TestCheckpoints:
 
 class TestDivergence:
     def test_a_loss_that_overflows_is_an_error_that_names_the_step(self, training, splits):
-        wide = ImageSplits(Images(splits.train.values, GreyLevels(256, 0.0, 1e30)), splits.test)
+        wide = Splits(*(ArrayExamples(part.values, GreyLevels(256, 0.0, 1e30)) for part in (splits.train, splits.test)))
         config = training(checkpoint_every=1)
         with pytest.raises(FloatingPointError, match=r"loss became (nan|inf) at or before step 1\b.*learning rate"):
             train(config, wide)

@@ -63,6 +63,7 @@ PLACES = {
 
 # What is typed where the name alone is not enough.
 TYPED = {
+    "ArrayFile": "ArrayFile(file='x.npy', channels=Channels.LAST)",
     "ChangedBasis": "ChangedBasis.of(process=HeatDissipation, basis=HaarBasis)",
     "ChannelGroups": "ChannelGroups.of(channels=(1, 2), processes=(HeatDissipation, Pixelation(scales=3)))",
     "EqualSNR": "EqualSNR(spectrum=FittedSpectrum(images=100))",
@@ -81,25 +82,25 @@ TYPED = {
 }
 
 # What is typed for a setting of a kind that has no default.
-EXAMPLES = {Path: "'somewhere'", float: "0.5", int: "3"}
+EXAMPLES = {Path: "'somewhere'", str: "'somewhere'", float: "0.5", int: "3"}
 
 THE_RECIPES_OWN = {"Digits", "PredictPreviousLevel", "SimpleWeighting", "SumOverDimensions"}
 
 NO_SETTINGS = {
     "returned by a call": """
-        BitsPerDim Bound Conversion FlowCoefficients Generation ImageSplits Images Level LogLikelihood
+        BitsPerDim Bound Conversion FlowCoefficients Generation Level LogLikelihood
         NonFiniteStateError OffLevelsWarning Partial PosteriorCoefficients SamplingInterrupted SamplingResult
-        SamplingStats SpectralGaussian Start Step StepInfo Trajectory Transition Tree""",
+        SamplingStats SpectralGaussian Splits Start Step StepInfo Trajectory Transition Tree UnreadableError""",
     "made of a trained network, or for one": """
-        ClosedFormTrace Denoiser DenoisingLoss DiscretisedGaussianDecoder ELBO EMA EmpiricalOracle ExactTrace
-        FlowLikelihood FullSum GaussianDecoder GaussianOracle HutchinsonTrace KernelDivergence MixtureOracle MonteCarlo
-        OraclePrior Sampler""",
+        ArrayExamples ClosedFormTrace Denoiser DenoisingLoss DiscretisedGaussianDecoder ELBO EMA EmpiricalOracle
+        ExactTrace FlowLikelihood FullSum GaussianDecoder GaussianOracle HutchinsonTrace KernelDivergence MixtureOracle
+        MonteCarlo OraclePrior Sampler""",
     "made of tensors; a value says how they are fitted or read": """
-        DataSpectrum EigenBasis FittedStd FrequencyWeighting LabelledImages MatrixBasis SpectrumEstimator
+        DataSpectrum EigenBasis FittedStd FrequencyWeighting MatrixBasis SpectrumEstimator
         TabulatedBlur""",
     "given to a call of a sampler": "Blend GeneratorNoise InterpolatedNoise SeedNoise SharedNoise",
     "handed to a stepper": "PlannedStep Problem SamplerState Spectral",
-    "typed inside of other settings": "ConstantModule FittedPCA FittedSpectrum FromFile Later",
+    "typed inside of other settings": "Channels ConstantModule FittedPCA FittedSpectrum FromFile Later",
     "told by the data": "GreyLevels",
     "made of two bases that share a shape": "ProductBasis",
     "chosen by the stepper itself": "Variable",

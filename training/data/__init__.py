@@ -1,20 +1,32 @@
-"""Data sets: each a value in a file of its own that says where images come from."""
+"""Data sets: each a value in a file of its own that says where examples come from."""
 
+from .array_file import ArrayFile, Channels
+from .arrays import ArrayExamples
 from .cifar10 import CIFAR10
 from .data_set import DataSet
 from .digits import Digits
+from .examples import Examples, Splits, UnreadableError
+from .hub import HubImages
+from .idx_files import IDXFiles
 from .image_folder import ImageFolder
-from .images import Images, ImageSplits
-from .labelled import LabelledImages
+from .mnist_sample import MNISTSample
 from .photo_crops import PhotoCrops
+from .picture_data import PictureDataSet
 
 __all__ = [
     "CIFAR10",
+    "ArrayExamples",
+    "ArrayFile",
+    "Channels",
     "DataSet",
     "Digits",
+    "Examples",
+    "HubImages",
+    "IDXFiles",
     "ImageFolder",
-    "ImageSplits",
-    "Images",
-    "LabelledImages",
+    "MNISTSample",
     "PhotoCrops",
+    "PictureDataSet",
+    "Splits",
+    "UnreadableError",
 ]

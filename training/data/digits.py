@@ -9,8 +9,9 @@ import torch
 from typing_extensions import override
 
 from ...models import GreyLevels
+from .arrays import ArrayExamples
 from .data_set import DataSet
-from .images import Images, ImageSplits
+from .examples import Splits
 
 _HELD_OUT = 0.2
 
@@ -28,7 +29,7 @@ class Digits(DataSet):
     high: float = 1.0
 
     @override
-    def load(self) -> ImageSplits:
+    def load(self) -> Splits:
         # Each source has libraries of its own, imported only where it is asked for.
         from sklearn.datasets import load_digits  # noqa: PLC0415
         from sklearn.model_selection import train_test_split  # noqa: PLC0415
@@ -38,6 +39,5 @@ class Digits(DataSet):
         labels = torch.from_numpy(classes.astype(np.int64))
         train, test = train_test_split(range(len(images)), test_size=_HELD_OUT, stratify=classes, random_state=0)
         grey_levels = GreyLevels(17, self.low, self.high)
-        return ImageSplits(
-            Images(images[train], grey_levels), Images(images[test], grey_levels), labels[train], labels[test]
-        )
+        parts = [ArrayExamples(images[rows], grey_levels, labels[rows]) for rows in (train, test)]
+        return Splits(parts[0], parts[1])

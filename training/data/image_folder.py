@@ -1,84 +1,62 @@
-"""A folder of images of any size, cropped and resized to one."""
+"""A folder of pictures, of any size and kind."""
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
-import numpy as np
-import torch
-from PIL import Image, ImageOps
-from torch import Tensor
 from typing_extensions import override
 
-from ...core.checks import check_count
-from ...models import GreyLevels
-from .data_set import DataSet
-from .images import Images, ImageSplits
-
-_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
-_EVERY_TENTH = 10
-_FEWEST = 2
+from ...core.checks import check_number
+from .classes import classes_of
+from .examples import Splits
+from .listing import check_apart, counted, divided, listed
+from .picture_data import PictureDataSet
+from .sources import FileSource
 
 
 @dataclass(frozen=True)
-class ImageFolder(DataSet):
-    """Images below a folder, as RGB of one size; every tenth, in order of name, is held out.
+class ImageFolder(PictureDataSet):
+    """Pictures below a folder, its subfolders and linked ones; hidden files and folders are left alone.
+
+    What pictures become is said by the settings that all data sets of pictures share; see `PictureDataSet`.
 
     Attributes:
         folder: searched with its subfolders.
-        size: (height, width) after the largest central part of that shape is cut out and resized; one number for both.
-        low: number that black becomes.
-        high: number that white becomes.
+        labels: None; "subfolders", classes named by the folders that files lie in; or a table, .csv, of file names,
+            relative to `folder`, and classes.
+        held_out: share of the files that is held out, chosen by their names, so that new files move none.
+        test: a folder of files that are held out instead.
 
     Raises:
-        ValueError: a size is below 1.
+        ValueError: a number is out of range, or a colour is none.
     """
 
+    places: ClassVar[tuple[str, ...]] = ("folder", "test", "labels")
+
     folder: Path
-    size: int | tuple[int, int] = 32
-    low: float = 0.0
-    high: float = 1.0
+    labels: str | None = None
+    held_out: float = 0.1
+    test: Path | None = None
 
     def __post_init__(self) -> None:
-        check_count("size", min(self.height_and_width), hint="pixels")
-
-    @property
-    def height_and_width(self) -> tuple[int, int]:
-        """Size of the images, in pixels."""
-        return (self.size, self.size) if isinstance(self.size, int) else self.size
+        super().__post_init__()
+        check_number("held_out", self.held_out, "(0, 1)", "a share of the files")
 
     @override
-    def load(self) -> ImageSplits:
-        folder = Path(self.folder)
-        if not folder.is_dir():
-            msg = f"no folder {folder}: pass the folder that holds the images, with --data.folder PATH"
-            raise FileNotFoundError(msg)
-        files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in _SUFFIXES and path.is_file())
-        if len(files) < _FEWEST:
-            msg = f"{folder} holds {len(files)} images ({', '.join(sorted(_SUFFIXES))}); at least {_FEWEST} are needed"
-            raise ValueError(msg)
-        images = torch.stack([_load(path, self.height_and_width) for path in files])
-        held_out = torch.arange(len(files)) % _EVERY_TENTH == _EVERY_TENTH - 1
-        held_out[-1] = True
-        grey_levels = GreyLevels(256, self.low, self.high)
-        return ImageSplits(Images(images[~held_out], grey_levels), Images(images[held_out], grey_levels))
-
-
-def _load(path: Path, size: tuple[int, int]) -> Tensor:
-    height, width = size
-    try:
-        with Image.open(path) as image:
-            fitted = ImageOps.fit(_to_rgb(image), (width, height), method=Image.Resampling.LANCZOS)
-    # Pillow reports a damaged PNG as a SyntaxError.
-    except (OSError, SyntaxError, ValueError) as error:
-        msg = f"{path} cannot be read as an image ({error}): remove or replace it"
-        raise ValueError(msg) from error
-    return torch.from_numpy(np.asarray(fitted).copy()).permute(2, 0, 1)
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    """Return the image as 8-bit RGB; 16-bit grey, which Pillow would cut off at 255, is scaled down."""
-    if image.mode.startswith("I"):
-        image = Image.fromarray((np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8))
-    return image.convert("RGB")
+    def load(self) -> Splits:
+        found = listed(Path(self.folder))
+        left_out = Counter(found.left_out)
+        if self.test is None:
+            parts = divided(found, self.held_out)
+        else:
+            parts = found, listed(Path(self.test))
+            check_apart(*parts)
+            left_out += parts[1].left_out
+        names, labels = classes_of(self.labels, [part.names for part in parts])
+        sources = [FileSource(part.folder, part.names, part.sizes) for part in parts]
+        (train, test), described = self.examples(sources, labels)
+        told = f"{len(train) + len(test)} images from {self.folder}, {described}; {len(test)} held out{names}"
+        return Splits(train, test, told + (f"; not used: {counted(left_out)}" if left_out else ""))

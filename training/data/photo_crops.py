@@ -11,8 +11,9 @@ from torch import Tensor
 from typing_extensions import override
 
 from ...models import GreyLevels
+from .arrays import ArrayExamples
 from .data_set import DataSet
-from .images import Images, ImageSplits
+from .examples import Splits
 
 _SIZE, _STRIDE = 32, 8
 _SCALES = (2, 4)
@@ -36,12 +37,13 @@ class PhotoCrops(DataSet):
     high: float = 1.0
 
     @override
-    def load(self) -> ImageSplits:
+    def load(self) -> Splits:
         grey_levels = GreyLevels(256, self.low, self.high)
         train, test = (
-            Images(torch.cat([_crops(_photograph(name)) for name in names]), grey_levels) for names in (_TRAIN, _TEST)
+            ArrayExamples(torch.cat([_crops(_photograph(name)) for name in names]), grey_levels)
+            for names in (_TRAIN, _TEST)
         )
-        return ImageSplits(train, test)
+        return Splits(train, test)
 
 
 def _photograph(name: str) -> np.ndarray:

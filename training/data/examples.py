@@ -1,0 +1,267 @@
+"""What training reads: examples of one shape by their numbers, and a split of them into trained on and held out."""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor, int64
+from torch.utils.data import DataLoader, Dataset
+from tqdm import tqdm
+
+from ...core.checks import Shape
+from ...models import GreyLevels
+
+# Numbers read at a time where all examples are gone through (16 MB in float32).
+_LARGEST = 2**22
+# Examples that tell the range of data without grey levels.
+_SAMPLE = 256
+# Examples that are tried in the place of an unreadable one, and those that are named together.
+_TRIED, _NAMED = 100, 20
+# A bar that would be gone at once is not shown.
+_BAR_AFTER = 3.0
+
+
+class UnreadableError(ValueError):
+    """An example cannot be read.
+
+    Attributes:
+        index: its number.
+        reason: its name, and what is wrong with it.
+    """
+
+    def __init__(self, index: int, reason: str) -> None:
+        super().__init__(reason)
+        self.index, self.reason = index, reason
+
+    def __reduce__(self) -> tuple[type[UnreadableError], tuple[int, str]]:
+        """Let it come out of a worker process."""
+        return type(self), (self.index, self.reason)
+
+
+class Fetched(NamedTuple):
+    """A batch as a loader fetches it.
+
+    Attributes:
+        x: examples, float32, (batch, *shape).
+        labels: their classes, (batch,); None where they have none.
+        unreadable: reasons, by number, of examples that others took the place of.
+    """
+
+    x: Float[Tensor, "batch ..."]
+    labels: Int64[Tensor, " batch"] | None
+    unreadable: dict[int, str]
+
+
+class Examples(Dataset[Any], ABC):
+    """Examples of one shape. A subclass writes `__len__`, `read` and `fingerprint`.
+
+    Args:
+        shape: shape of one example, channels first.
+        grey_levels: levels of quantised data and their range; None for data without.
+        labels: class of each example, integers from 0, (count,); None where they are not known.
+
+    Attributes:
+        workers: processes that a loader reads them in, 0 where they lie in memory.
+        most_unreadable: share of the examples that may be unreadable; others take their place.
+
+    Raises:
+        ValueError: there are no examples, not one label for each, or a label is negative or no integer.
+    """
+
+    workers: int = 0
+    most_unreadable: float = 0.0
+
+    def __init__(self, shape: Shape, grey_levels: GreyLevels | None, labels: Tensor | None) -> None:
+        super().__init__()
+        self.shape, self.grey_levels = tuple(shape), grey_levels
+        self.labels = None if labels is None else _checked_labels(labels, len(self))
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Return the number of examples."""
+
+    @abstractmethod
+    def read(self, indices: Sequence[int] | slice = slice(None)) -> Float[Tensor, "count ..."]:
+        """Return examples as float32 numbers in the data's range, (count, *shape).
+
+        Raises:
+            UnreadableError: one of them cannot be read.
+        """
+
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """Return a SHA-256 that is equal for equal data, wherever it lies."""
+
+    @cached_property
+    def range(self) -> tuple[float, float]:
+        """The numbers that are shown black and white: the ends of the levels, or the extremes of a few examples."""
+        if self.grey_levels is not None:
+            return self.grey_levels.range
+        x = self.fetch(spread(len(self), _SAMPLE)).x
+        low, high = x.min().item(), x.max().item()
+        return (low, high) if low < high else (low, low + 1.0)
+
+    @property
+    def classes(self) -> int | None:
+        """Number of classes, one more than the largest label; None where labels are not known."""
+        return None if self.labels is None else int(self.labels.max()) + 1
+
+    def label_fingerprint(self) -> str | None:
+        """Return the SHA-256 of the labels, whatever their dtype was; None where they are not known."""
+        return None if self.labels is None else hashlib.sha256(self.labels.numpy().tobytes()).hexdigest()
+
+    def fetch(self, indices: Sequence[int]) -> Fetched:
+        """Return a batch, in which the next readable example takes the place of one that is not.
+
+        Whether so many may be unreadable is for `check_readable` to say.
+
+        Raises:
+            UnreadableError: none of the hundred examples after an unreadable one is readable.
+        """
+        unreadable = dict[int, str]()
+        chosen = list(indices)
+        try:
+            x = self.read(chosen)
+        except UnreadableError:
+            singles = list[Tensor]()
+            for place, index in enumerate(chosen):
+                chosen[place], single = self._readable(index, unreadable)
+                singles.append(single)
+            x = torch.cat(singles)
+        return Fetched(x, None if self.labels is None else self.labels[chosen], unreadable)
+
+    def check_readable(self, unreadable: Mapping[int, str]) -> None:
+        """Check that no more examples are unreadable than may be.
+
+        Args:
+            unreadable: reasons by number, of all that were found.
+
+        Raises:
+            UnreadableError: there are more; they are named together.
+        """
+        if len(unreadable) > self.most_unreadable * len(self):
+            share = f"{self.most_unreadable:g} of all may be" if self.most_unreadable else "none may be"
+            msg = f"{described(unreadable, len(self))} ({share})"
+            raise UnreadableError(min(unreadable), msg)
+
+    def blocks(self, most: int | None = None) -> Blocks:
+        """Return all examples, or `most` of them spread evenly, some at a time, to be gone through repeatedly."""
+        return Blocks(self, range(len(self)) if most is None else spread(len(self), most))
+
+    def __getitem__(self, index: int) -> Tensor:
+        """Return one example."""
+        return self.read([index])[0]
+
+    def __getitems__(self, indices: list[int]) -> Fetched:
+        """Return a batch at once, which a loader asks for instead of single examples."""
+        return self.fetch(indices)
+
+    def _readable(self, index: int, unreadable: dict[int, str]) -> tuple[int, Tensor]:
+        """Return the first readable example from `index` on, and its number."""
+        for step in range(_TRIED + 1):
+            number = (index + step) % len(self)
+            if number not in unreadable:
+                try:
+                    return number, self.read([number])
+                except UnreadableError as error:
+                    unreadable[number] = error.reason
+        raise UnreadableError(index, f"{unreadable[index]}; nor can any of the {_TRIED} examples after it be read")
+
+
+class Blocks:
+    """Examples as float32 numbers in their range, some at a time; a bar is shown where that takes seconds.
+
+    Args:
+        examples: the examples.
+        indices: those that are read.
+    """
+
+    def __init__(self, examples: Examples, indices: Sequence[int]) -> None:
+        self.examples, self.indices = examples, indices
+
+    def __iter__(self) -> Iterator[Tensor]:
+        """Yield blocks, (rows, *shape)."""
+        rows = max(1, _LARGEST // torch.Size(self.examples.shape).numel())
+        parts = [list(self.indices[start : start + rows]) for start in range(0, len(self.indices), rows)]
+        workers = self.examples.workers
+        batches = (
+            DataLoader(self.examples, batch_sampler=parts, num_workers=workers, collate_fn=_as_it_is)
+            if workers
+            else map(self.examples.fetch, parts)
+        )
+        # Only where somebody looks.
+        with tqdm(total=len(self.indices), desc="reading", unit="", delay=_BAR_AFTER, disable=None, leave=False) as bar:
+            unreadable = dict[int, str]()
+            for batch in batches:
+                unreadable |= batch.unreadable
+                self.examples.check_readable(unreadable)
+                yield batch.x
+                bar.update(len(batch.x))
+
+
+@dataclass(frozen=True)
+class Splits:
+    """Examples of one source: those to train on, and those held out.
+
+    Attributes:
+        train: examples to train on.
+        test: examples never trained on.
+        told: what was found and what of it is used, in a line or two for whoever starts a run.
+
+    Raises:
+        TypeError: one of the two is no `Examples`.
+        ValueError: they differ in shape, grey levels, or in whether labels are known.
+    """
+
+    train: Examples
+    test: Examples
+    told: str = ""
+
+    def __post_init__(self) -> None:
+        for name in ("train", "test"):
+            if not isinstance(getattr(self, name), Examples):
+                msg = (
+                    f"{name} must be Examples, such as ArrayExamples(values), got {type(getattr(self, name)).__name__}"
+                )
+                raise TypeError(msg)
+        for name in ("shape", "grey_levels"):
+            ours, theirs = getattr(self.train, name), getattr(self.test, name)
+            if ours != theirs:
+                msg = f"training and held-out examples must have the same {name}, got {ours} and {theirs}"
+                raise ValueError(msg)
+
+
+def described(unreadable: Mapping[int, str], count: int) -> str:
+    """Say which of `count` examples are unreadable, and why."""
+    named = [unreadable[index] for index in sorted(unreadable)]
+    if len(named) == 1:
+        return named[0]
+    more = f"; and {len(named) - _NAMED} more" if len(named) > _NAMED else ""
+    return f"{len(named)} of {count} examples cannot be read: {'; '.join(named[:_NAMED])}{more}"
+
+
+def spread(count: int, most: int) -> list[int]:
+    """Return at most `most` of the numbers 0 .. count - 1, evenly spread, all of them if there are no more."""
+    return [index * count // most for index in range(most)] if most < count else list(range(count))
+
+
+def _checked_labels(labels: Tensor, count: int) -> Tensor:
+    if labels.shape != (count,):
+        msg = f"labels must have shape ({count},), one for each example, got {tuple(labels.shape)}"
+        raise ValueError(msg)
+    if labels.dtype.is_floating_point or labels.dtype.is_complex or int(labels.min()) < 0:
+        msg = f"labels must be integers from 0, got {labels.dtype} with values from {labels.min().item()}"
+        raise ValueError(msg)
+    return labels.to("cpu", int64)
+
+
+def _as_it_is(batch: Any) -> Any:
+    """Return what was fetched at once, as it is; a module's own function, so that workers can be sent it."""
+    return batch

@@ -1,0 +1,152 @@
+"""Tables of the Hugging Face library `datasets`: by name on the hub, from its cache, or from local parquet files."""
+
+from __future__ import annotations
+
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from typing_extensions import override
+
+from ...core.checks import check_number
+from .array_file import held_out_evenly
+from .examples import Splits
+from .picture_data import PictureDataSet
+from .sources import TableSource
+
+_PROBE_SECONDS = 3.0
+
+
+@dataclass(frozen=True)
+class HubImages(PictureDataSet):
+    """Pictures in a table of `datasets`, read from where it lies on the disk as they are needed.
+
+    What pictures become is said by the settings that all data sets of pictures share; see `PictureDataSet`.
+
+    Attributes:
+        path: name of a data set on the hub, such as uoft-cs/cifar10, or a local folder of parquet files.
+        image: column of the pictures; "" takes the only one of pictures.
+        label: column of classes, integers from 0; None takes the only column of class labels if there is one, and ""
+            none.
+        train: split to train on.
+        test: split that is held out; "" holds out a share of `train`, spread evenly over it.
+        held_out: that share.
+
+    Raises:
+        ValueError: a number is out of range, or a colour is none.
+    """
+
+    places: ClassVar[tuple[str, ...]] = ("path",)
+
+    path: str
+    image: str = ""
+    label: str | None = None
+    train: str = "train"
+    test: str = "test"
+    held_out: float = 0.1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_number("held_out", self.held_out, "(0, 1)", "a share of the pictures")
+
+    @override
+    def load(self) -> Splits:
+        tables = load_tables(self.path, _remedy(self.path))
+        for split in filter(None, (self.train, self.test)):
+            if split not in tables:
+                msg = f"{self.path} has the splits {', '.join(tables)}, not {split!r}: choose with train= and test="
+                raise ValueError(msg)
+        if self.test:
+            chosen = [tables[self.train], tables[self.test]]
+        else:
+            whole = tables[self.train]
+            chosen = [whole.select(rows) for rows in held_out_evenly(len(whole), self.held_out)]
+        image, label = self._columns(tables[self.train])
+        sources, labels = list[TableSource](), list[Tensor | None]()
+        for table in chosen:
+            labels.append(None if label is None else torch.tensor(table[label][:]))
+            sources.append(TableSource(_undecoded(table, image), image, self.path))
+        (train, test), described = self.examples(sources, labels)
+        classes = "" if train.classes is None else f", {train.classes} classes"
+        told = f"{len(train) + len(test)} images from {self.path}, {described}; {len(test)} held out{classes}"
+        return Splits(train, test, told)
+
+    def _columns(self, table: Any) -> tuple[str, str | None]:
+        """Return the columns of pictures and of classes."""
+        import datasets  # noqa: PLC0415
+
+        features = table.features
+        # A picture that parquet files do not call one is a pair of bytes and path.
+        pictures = [
+            name
+            for name, kind in features.items()
+            if isinstance(kind, datasets.Image) or (isinstance(kind, dict) and kind.keys() == {"bytes", "path"})
+        ]
+        known = [name for name, kind in features.items() if isinstance(kind, datasets.ClassLabel)]
+        for what, given in (("image", self.image), ("label", self.label)):
+            if given and given not in features:
+                msg = f"{self.path} has the columns {', '.join(features)}, not {given!r}: choose with {what}="
+                raise ValueError(msg)
+        if not self.image and len(pictures) != 1:
+            msg = f"{self.path} has {len(pictures)} columns of pictures among {', '.join(features)}: choose with image="
+            raise ValueError(msg)
+        label = known[0] if self.label is None and len(known) == 1 else self.label or None
+        return self.image or pictures[0], label
+
+
+def load_tables(path: str, remedy: str) -> Any:
+    """Return the splits of a data set by name, from the hub, its cache, or a local folder.
+
+    Raises:
+        ConnectionError: it is neither on this machine nor to be reached; the message is `remedy`.
+        ValueError: a local folder holds no such tables.
+    """
+    import datasets  # noqa: PLC0415
+    import datasets.config  # noqa: PLC0415
+    from huggingface_hub import constants  # noqa: PLC0415
+
+    local = Path(path).is_dir()
+    if not local and not _hub_answers():
+        # Without this, loading a missing data set retries for half a minute before it says so.
+        datasets.config.HF_HUB_OFFLINE = True
+        constants.HF_HUB_OFFLINE = True
+    try:
+        return datasets.load_dataset(path)
+    except (OSError, ValueError) as error:
+        if local:
+            msg = f"{path} cannot be read as tables ({error}): give a folder of parquet files"
+            raise ValueError(msg) from error
+        raise ConnectionError(remedy) from error
+
+
+def _undecoded(table: Any, column: str) -> Any:
+    """Return the table with pictures as they are stored."""
+    import datasets  # noqa: PLC0415
+
+    return table.cast_column(column, datasets.Image(decode=False))
+
+
+def _hub_answers() -> bool:
+    from huggingface_hub import constants  # noqa: PLC0415
+
+    if constants.HF_HUB_OFFLINE:
+        return False
+    try:
+        # The hub's own address, as its library is configured.
+        urllib.request.urlopen(constants.ENDPOINT, timeout=_PROBE_SECONDS).close()  # noqa: S310
+    except urllib.error.HTTPError as error:
+        return error.code < 500
+    except OSError:
+        return False
+    return True
+
+
+def _remedy(path: str) -> str:
+    return f"""{path} is no folder here and not in the cache, and no hub that has it can be reached. Ways on:
+  - fetch it once where there is a network: python -c "import datasets; datasets.load_dataset('{path}')"
+    (it lands in the Hugging Face cache; copy that folder, or set HF_HOME to it)
+  - a local folder of parquet files:      --data HubImages --data.path FOLDER"""

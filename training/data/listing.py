@@ -1,0 +1,120 @@
+"""The pictures below a folder: which files they are, and which of them are held out."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path, PurePath
+from typing import NamedTuple
+
+# What Pillow reads.
+_READ = """
+    png apng jpg jpeg jpe jfif webp avif gif bmp dib tif tiff jp2 j2k jpx ppm pgm pbm pnm pfm tga qoi pcx sgi
+"""
+_SUFFIXES = frozenset(f".{name}" for name in _READ.split())
+_FEWEST = 2
+
+
+class Files(NamedTuple):
+    """Files below a folder, and what else was there.
+
+    Attributes:
+        folder: the folder.
+        names: the files, relative to it, in order.
+        sizes: their lengths in bytes.
+        left_out: what was not used: how many files of which kind.
+    """
+
+    folder: Path
+    names: list[str]
+    sizes: list[int]
+    left_out: Counter[str]
+
+
+def listed(folder: Path) -> Files:
+    """Return the pictures below a folder.
+
+    Raises:
+        FileNotFoundError: there is no such folder.
+        ValueError: it holds fewer than two.
+    """
+    if not folder.is_dir():
+        msg = f"no folder {folder}: pass the folder that holds the images, with --data.folder PATH"
+        raise FileNotFoundError(msg)
+    found, left_out = list[tuple[str, int]](), Counter[str]()
+    for path, prefix in _walked(folder, left_out):
+        suffix = PurePath(path.name).suffix.lower()
+        if suffix not in _SUFFIXES:
+            left_out[suffix or "without suffix"] += 1
+            continue
+        try:
+            found.append((prefix + path.name, path.stat().st_size))
+        except OSError:
+            left_out["broken link"] += 1
+    if len(found) < _FEWEST:
+        others = f", and {counted(left_out)} that are not used" if left_out else ""
+        known = ", ".join(sorted(_SUFFIXES))
+        msg = f"{folder} holds {len(found)} images ({known}){others}; at least {_FEWEST} are needed"
+        raise ValueError(msg)
+    found.sort()
+    return Files(folder, [name for name, _ in found], [size for _, size in found], left_out)
+
+
+def _walked(folder: Path, left_out: Counter[str]) -> Iterator[tuple[os.DirEntry[str], str]]:
+    """Yield files below a folder with their folders' names, of linked folders each once."""
+    waiting, seen = [(str(folder), "")], set[str]()
+    while waiting:
+        path, prefix = waiting.pop()
+        real = os.path.realpath(path)
+        if real in seen:
+            left_out["folder linked twice"] += 1
+            continue
+        seen.add(real)
+        with os.scandir(path) as entries:
+            for entry in entries:
+                if entry.name.startswith("."):
+                    left_out["hidden"] += 1
+                elif entry.is_dir():
+                    waiting.append((entry.path, f"{prefix}{entry.name}/"))
+                else:
+                    yield entry, prefix
+
+
+def divided(files: Files, share: float) -> tuple[Files, Files]:
+    """Return the files to train on and those held out: at least one of either, by their names alone."""
+    ranks = [hashlib.sha256(os.fsencode(name)).digest()[:8] for name in files.names]
+    bound = int(share * 2**64).to_bytes(8, "big")
+    held_out = {index for index, rank in enumerate(ranks) if rank < bound} or {ranks.index(min(ranks))}
+    if len(held_out) == len(ranks):
+        held_out.remove(ranks.index(max(ranks)))
+
+    def those(indices: list[int]) -> Files:
+        return files._replace(
+            names=[files.names[index] for index in indices], sizes=[files.sizes[index] for index in indices]
+        )
+
+    every = range(len(files.names))
+    return those([i for i in every if i not in held_out]), those([i for i in every if i in held_out])
+
+
+def check_apart(train: Files, test: Files) -> None:
+    """Check that no file is in both.
+
+    Raises:
+        ValueError: one is; held-out files must never be trained on.
+    """
+    ours, theirs = ({os.path.realpath(part.folder / name) for name in part.names} for part in (train, test))
+    both = sorted(ours & theirs)
+    if both:
+        msg = (
+            f"{len(both)} of the {len(theirs)} held-out files in {test.folder} are trained on as well, such as"
+            f" {both[0]}: give folders that share none"
+        )
+        raise ValueError(msg)
+
+
+def counted(left_out: Counter[str]) -> str:
+    """Return what was left out, in words."""
+    return ", ".join(f"{count} {what}" for what, count in sorted(left_out.items()))
