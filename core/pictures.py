@@ -16,6 +16,7 @@ _BACKGROUND = 255
 # Small images are enlarged to about this many pixels, by whole factors, so that their pixels stay square and sharp.
 _DISPLAY_SIZE = 64
 _CURVE_HEIGHT, _SLICES = 64, 4
+_PAPER = 235.0
 _FRAME_MS = 60
 _LAST_FRAME_MS = 1500
 
@@ -42,7 +43,7 @@ def to_pixels(
 
 
 def _curves(shares: Float[Tensor, "count channels size"]) -> UInt8[Tensor, "count one height size"]:
-    """Return curves, dark on white, of numbers from 0 (below) to 1 (above)."""
+    """Return curves, dark on light grey, of numbers from 0 (below) to 1 (above)."""
     rows = torch.arange(_CURVE_HEIGHT).reshape(1, 1, -1, 1)
     here = ((1 - shares) * (_CURVE_HEIGHT - 1)).round()[:, :, None]
     # From the middle of the way to either neighbour, so that steep parts are not dotted.
@@ -52,7 +53,7 @@ def _curves(shares: Float[Tensor, "count channels size"]) -> UInt8[Tensor, "coun
     drawn = (rows >= ends.amin(0).floor()) & (rows <= ends.amax(0).ceil())
     # Channel upon channel, each a little lighter.
     shades = torch.linspace(0, 160, shares.shape[1]).reshape(1, -1, 1, 1)
-    return torch.where(drawn, shades, 255.0).amin(1, keepdim=True).to(torch.uint8)
+    return torch.where(drawn, shades, _PAPER).amin(1, keepdim=True).to(torch.uint8)
 
 
 def grid(

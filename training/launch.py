@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Sequence
 
 from ..core.configuration import cli
-from .data import UnreadableError
+from .data.examples import DataError
 from .run_config import RunConfig
 from .run_pictures import draw_pictures
 from .trainer import Trainer
@@ -47,7 +47,7 @@ def launch(default: RunConfig, description: str | None = None, arguments: Sequen
         sys.exit(f"error: {error}{notes}")
     try:
         run = trainer.train()
-    except (FloatingPointError, KeyboardInterrupt, UnreadableError) as error:
+    except (FloatingPointError, KeyboardInterrupt, DataError) as error:
         sys.exit(f"error: {error}")
     if trainer.accelerator.is_main_process:
         draw_pictures(trainer, run)

@@ -20,6 +20,7 @@ from ..core.files import write_atomically
 from ..degradations import LinearGaussianProcess
 from ..models import Denoiser, GreyLevels
 from .data import Splits
+from .data.examples import DataError
 
 # Raised whenever files of a run change their meaning, so that none is read wrongly.
 FORMAT = 2
@@ -90,6 +91,23 @@ class Manifest:
                 f" {data.train.classes} given): restore the labels, or start a new run"
             )
             raise ValueError(msg)
+
+
+def check_contents(path: Path, found: str) -> None:
+    """Write the hash of the training data's contents into a manifest, or compare it with the one that is there.
+
+    Raises:
+        DataError: they differ.
+    """
+    content = Manifest(path).content
+    stored = content["data"]["train"].setdefault("contents", found)
+    if stored != found:
+        msg = (
+            f"{path.parent} was trained on other contents of these files (hash {stored[:12]}... stored, {found[:12]}..."
+            " found): some have changed since; restore them, or start a new run"
+        )
+        raise DataError(msg)
+    write_atomically(path, json.dumps(content, indent=2) + "\n")
 
 
 def write_manifest(path: Path, data: Splits, denoiser: Denoiser) -> None:

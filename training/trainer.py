@@ -24,9 +24,10 @@ from .building import build_denoiser, build_loss, build_process, build_sampler, 
 from .checkpoints import latest_checkpoint, save_checkpoint
 from .data import Splits
 from .data.examples import Fetched, described
+from .data.picture_examples import PictureExamples
 from .interrupts import StopRequest
 from .learning_rate import learning_rate_factor
-from .manifest import write_manifest
+from .manifest import check_contents, write_manifest
 from .metrics import Records, Window
 from .prior_file import read_prior, write_prior
 from .rehearsal import rehearse
@@ -84,7 +85,7 @@ class Trainer:
         self.accelerator = _accelerator(config.training)
         device = self.accelerator.device
         self._to_fit = data.train.blocks(config.fitted_to)
-        self._unreadable, self._told_unreadable = dict[int, str](), False
+        self._unreadable, self._told_unreadable, self._checked_contents = dict[int, str](), False, False
         self._check_batch()
         if resume:
             self.run.check_resumable(config)
@@ -253,7 +254,26 @@ class Trainer:
                     return
             if progress.epoch == 0:
                 self._tell_unreadable()
+            self._check_contents()
             progress.epoch, progress.batch = progress.epoch + 1, 0
+
+    def _check_contents(self) -> None:
+        """Once all files have been read, hash what was in them, for the manifest; in one process of several."""
+        train = self.data.train
+        if self._checked_contents or not isinstance(train, PictureExamples):
+            return
+        if self.accelerator.num_processes > 1:
+            for theirs in cast("list[Any]", gather_object([train.digests.copy()])):
+                train.merge(theirs)
+        # What a pass leaves over, less than a batch in each process; more, and the next pass sees it.
+        left = train.unseen()
+        if len(left) > self.config.training.batch_size * self.accelerator.num_processes:
+            return
+        self._checked_contents = True
+        if left:
+            self._note_unreadable(train.fetch(left).unreadable)
+        if self.accelerator.is_main_process and (found := train.content_hash()) is not None:
+            check_contents(self.run.manifest, found)
 
     def _note_unreadable(self, found: dict[int, str]) -> None:
         if found.keys() - self._unreadable.keys():

@@ -54,6 +54,24 @@ class TestPixels:
         # The mean of 0.2 .. 0.6 of 255, each rounded before.
         assert (pixels.int() - 102).abs().max() <= 1
 
+    def test_a_signal_is_a_curve_without_gaps_at_its_height(self):
+        signal = torch.linspace(0, 1, 32).reshape(1, 1, 32)
+        signal[..., 16:] = 0.25
+        pixels = to_pixels(signal, UNIT)[0, :, :, 0]
+        assert pixels.shape == (64, 32)
+        dark = pixels < 128
+        # The middle of what is drawn in a column; a row is a 63rd of the range.
+        height = 1 - (dark * torch.arange(64.0)[:, None]).sum(0) / dark.sum(0) / 63
+        assert (height[1:15] - signal[0, 0, 1:15]).abs().max() < 2 / 63
+        assert (height[18:] - 0.25).abs().max() < 1 / 63
+        assert (dark[:, :-1] & dark[:, 1:]).any(0).all()
+
+    def test_of_a_volume_slices_are_shown_side_by_side(self):
+        volume = torch.arange(8).reshape(1, 1, 8, 1, 1).expand(1, 1, 8, 5, 3) / 7
+        pixels = to_pixels(volume, UNIT)[0, :, :, 0]
+        assert pixels.shape == (5, 4 * 3)
+        assert pixels[2, ::3].tolist() == [0, round(2 / 7 * 255), round(5 / 7 * 255), 255]
+
     def test_images_that_carry_gradients_can_be_shown(self):
         assert to_pixels(torch.zeros(1, 1, 2, 2, requires_grad=True), UNIT).shape == (1, 2, 2, 3)
 

@@ -1,8 +1,10 @@
 """Folders of pictures: what is found and told, what is held out, classes, damage, places, and memory."""
 
+import hashlib
 import json
 import pickle
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from unmelt.core import later
 from unmelt.models import UNet
 from unmelt.training import ImageFolder
 from unmelt.training.data import UnreadableError
+from unmelt.training.data.examples import DataError, spread
 
 SHADES = np.random.default_rng(0).permutation(256)
 
@@ -257,6 +260,42 @@ class TestPlaces:
         assert trainer.progress.step == 40
         manifest = json.loads(trainer.run.manifest.read_text())
         assert manifest["data"]["train"]["sha256"] == moved.data.load().train.fingerprint()
+
+
+class TestContents:
+    def test_they_are_hashed_in_the_first_pass_and_compared_in_later_ones(self, tmp_path):
+        folder = grey(tmp_path / "set", 100, size=4)
+        config = changed_to(tmp_path, folder, steps=8)
+        manifest = train(config, config.data.load()).run.manifest
+        # Eight steps of four are no pass.
+        assert "contents" not in json.loads(manifest.read_text())["data"]["train"]
+        for workers, steps in ((0, 60), (2, 120)):
+            config = changed_to(tmp_path, folder, steps=steps, workers=workers)
+            train(config, config.data.load(), resume=True)
+            stored = json.loads(manifest.read_text())["data"]["train"]["contents"]
+        examples = config.data.load().train
+        digests = [
+            hashlib.blake2b(Path(examples.source.name(index)).read_bytes(), digest_size=16).digest()
+            for index in range(len(examples))
+        ]
+        assert stored == hashlib.sha256(b"".join(digests)).hexdigest()
+
+    def test_a_file_that_changed_unseen_ends_the_run(self, tmp_path):
+        """Of the same length, and not among the 64 whose contents are in the fingerprint."""
+        folder = tmp_path / "set"
+        for number in range(200):
+            picture(folder / f"{number:03d}.bmp", np.full((4, 4), number))
+        config = changed_to(tmp_path, folder, steps=60)
+        train(config, config.data.load())
+        examples = config.data.load().train
+        sampled = {examples.source.name(index) for index in spread(len(examples), 64)}
+        other = next(examples.source.name(i) for i in range(len(examples)) if examples.source.name(i) not in sampled)
+        picture(Path(other), np.full((4, 4), 201))
+        longer = changed_to(tmp_path, folder, steps=200)
+        data = longer.data.load()
+        assert data.train.fingerprint() == examples.fingerprint()
+        with pytest.raises(DataError, match=r"was trained on other contents of these files .*some have changed since"):
+            train(longer, data, resume=True)
 
 
 class TestProcesses:

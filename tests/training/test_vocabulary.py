@@ -88,7 +88,7 @@ THE_RECIPES_OWN = {"Digits", "PredictPreviousLevel", "SimpleWeighting", "SumOver
 
 NO_SETTINGS = {
     "returned by a call": """
-        BitsPerDim Bound Conversion FlowCoefficients Generation Level LogLikelihood
+        BitsPerDim Bound Conversion DataReport FlowCoefficients Generation Level LogLikelihood
         NonFiniteStateError OffLevelsWarning Partial PosteriorCoefficients SamplingInterrupted SamplingResult
         SamplingStats SpectralGaussian Splits Start Step StepInfo Trajectory Transition Tree UnreadableError""",
     "made of a trained network, or for one": """

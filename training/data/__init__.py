@@ -2,6 +2,7 @@
 
 from .array_file import ArrayFile, Channels
 from .arrays import ArrayExamples
+from .checking import DataReport, check_data
 from .cifar10 import CIFAR10
 from .data_set import DataSet
 from .digits import Digits
@@ -18,6 +19,7 @@ __all__ = [
     "ArrayExamples",
     "ArrayFile",
     "Channels",
+    "DataReport",
     "DataSet",
     "Digits",
     "Examples",
@@ -29,4 +31,5 @@ __all__ = [
     "PictureDataSet",
     "Splits",
     "UnreadableError",
+    "check_data",
 ]

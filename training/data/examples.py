@@ -28,7 +28,11 @@ _TRIED, _NAMED = 100, 20
 _BAR_AFTER = 3.0
 
 
-class UnreadableError(ValueError):
+class DataError(ValueError):
+    """Data turned out not to be what they were taken for, in the middle of a run."""
+
+
+class UnreadableError(DataError):
     """An example cannot be read.
 
     Attributes:
@@ -117,6 +121,14 @@ class Examples(Dataset[Any], ABC):
         """Return the SHA-256 of the labels, whatever their dtype was; None where they are not known."""
         return None if self.labels is None else hashlib.sha256(self.labels.numpy().tobytes()).hexdigest()
 
+    def unseen(self) -> list[int]:
+        """Return the numbers of examples whose contents `content_hash` still waits for."""
+        return []
+
+    def content_hash(self) -> str | None:
+        """Return the SHA-256 of all contents, once every example has been read; None where `fingerprint` is that."""
+        return None
+
     def fetch(self, indices: Sequence[int]) -> Fetched:
         """Return a batch, in which the next readable example takes the place of one that is not.
 
@@ -187,7 +199,19 @@ class Blocks:
         self.examples, self.indices = examples, indices
 
     def __iter__(self) -> Iterator[Tensor]:
-        """Yield blocks, (rows, *shape)."""
+        """Yield blocks, (rows, *shape).
+
+        Raises:
+            UnreadableError: more of all examples are unreadable than may be.
+        """
+        unreadable = dict[int, str]()
+        for batch in self.fetched():
+            unreadable |= batch.unreadable
+            self.examples.check_readable(unreadable)
+            yield batch.x
+
+    def fetched(self) -> Iterator[Fetched]:
+        """Yield blocks with what was unreadable in them, however much that is."""
         rows = max(1, _LARGEST // torch.Size(self.examples.shape).numel())
         parts = [list(self.indices[start : start + rows]) for start in range(0, len(self.indices), rows)]
         workers = self.examples.workers
@@ -198,11 +222,8 @@ class Blocks:
         )
         # Only where somebody looks.
         with tqdm(total=len(self.indices), desc="reading", unit="", delay=_BAR_AFTER, disable=None, leave=False) as bar:
-            unreadable = dict[int, str]()
             for batch in batches:
-                unreadable |= batch.unreadable
-                self.examples.check_readable(unreadable)
-                yield batch.x
+                yield batch
                 bar.update(len(batch.x))
 
 

@@ -21,6 +21,8 @@ from .sources import Source
 
 # Pictures below this (32 MB) are decoded by the process that needs them; more are worth others.
 _WORTH_WORKERS, _MOST_WORKERS = 2**25, 8
+# Bytes that tell the contents of two files apart.
+_DIGEST = 16
 # Decoded pictures up to this (1 GB) are kept, in memory that all processes of a loader share.
 _KEPT = 2**30
 
@@ -74,9 +76,28 @@ class PictureExamples(Examples):
         """Return the SHA-256 of what pictures become, and of what their source tells them apart by."""
         return hashlib.sha256(f"{self.target} {self.source.fingerprint()}".encode()).hexdigest()
 
+    @override
+    def unseen(self) -> list[int]:
+        return np.flatnonzero(~self._digests.any(1)).tolist()
+
+    @override
+    def content_hash(self) -> str | None:
+        return None if self.unseen() else hashlib.sha256(self._digests.tobytes()).hexdigest()
+
+    def merge(self, digests: np.ndarray) -> None:
+        """Take over digests of contents that another process has seen, those of `digests` that are not 0."""
+        np.maximum(self._digests, digests, out=self._digests)
+
+    @property
+    def digests(self) -> np.ndarray:
+        """Digests of the contents that have been read, (count, 16) bytes, 0 of the others."""
+        return self._digests
+
     def __getstate__(self) -> dict[str, Any]:
         """Leave the kept pictures behind where a worker is not a fork of this process."""
-        return {name: value for name, value in vars(self).items() if name not in {"_memory", "_store", "_kept"}}
+        return {
+            name: value for name, value in vars(self).items() if name not in {"_memory", "_store", "_kept", "_digests"}
+        }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Keep pictures of its own."""
@@ -87,7 +108,9 @@ class PictureExamples(Examples):
         if self._kept is not None and self._kept[index]:
             return self._store[index]
         try:
-            array = decode(self.source.contents(index), self.target)
+            contents = self.source.contents(index)
+            self._digests[index] = np.frombuffer(hashlib.blake2b(contents, digest_size=_DIGEST).digest(), np.uint8)
+            array = decode(contents, self.target)
         except (PictureError, OSError) as error:
             reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
             raise UnreadableError(index, f"{self.source.name(index)} {reason}") from error
@@ -97,18 +120,23 @@ class PictureExamples(Examples):
         return array
 
     def _make_store(self) -> None:
-        """Reserve memory for decoded pictures, of which none is taken before something is written."""
-        levels = self.target.levels
+        """Reserve memory for digests and decoded pictures, of which none is taken before something is written."""
+        levels, count = self.target.levels, len(self)
         dtype = np.dtype(np.float32 if levels is None else np.uint8 if levels <= 256 else np.uint16)
-        size = len(self) * int(np.prod(self.target.shape)) * dtype.itemsize
-        self._kept: np.ndarray | None = None
-        if size + len(self) <= _KEPT and (levels is None or levels <= 2**16):
-            # Anonymous and shared: seen by forks, and not taken from /dev/shm, which containers keep small.
-            self._memory = mmap.mmap(-1, size + len(self))
-            self._kept = np.frombuffer(self._memory, np.uint8, len(self))
-            self._store = np.frombuffer(self._memory, dtype, offset=len(self), count=size // dtype.itemsize).reshape(
-                len(self), *self.target.shape
-            )
+        size = count * int(np.prod(self.target.shape)) * dtype.itemsize
+        kept = size <= _KEPT and (levels is None or levels <= 2**16)
+        # Anonymous and shared: seen by forks, and not taken from /dev/shm, which containers keep small.
+        self._memory = mmap.mmap(-1, count * (_DIGEST + 1) + 8 + (size if kept else 0))
+
+        def part(dtype: np.dtype[Any], start: int, *shape: int) -> np.ndarray:
+            return np.frombuffer(self._memory, dtype, int(np.prod(shape)), start).reshape(shape)
+
+        one = np.dtype(np.uint8)
+        self._digests = part(one, 0, count, _DIGEST)
+        self._kept = part(one, count * _DIGEST, count) if kept else None
+        # At a whole number of the widest numbers.
+        start = -(-count * (_DIGEST + 1) // 8) * 8
+        self._store = part(dtype, start, count, *self.target.shape) if kept else np.empty(0)
 
 
 def _processors() -> int:
