@@ -15,25 +15,32 @@ The equality is -H(q) - E log p with the square of the noise, the same in all ke
 in brackets is log-sum-exp of functions linear in e, hence convex, so that the bound is Jensen's inequality. It is the
 least of sum_i phi_i (KL_i + log phi_i + log N) over weights phi that add up to 1 (Hershey & Olsen, 2007), taken at
 phi_i proportional to exp(-KL_i), so no weights need be fitted.
+
+Of the images only the coefficients are kept that stand above the kernel: after heat, a few dozen of thousands. In the
+others all images are taken to be at their mean; together they lie less than a thousandth of the kernel's width from
+it, which moves a log-density by about a thousandth of a nat.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from enum import Enum, auto
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 from typing_extensions import override
 
-from ...core.checks import broadcast_to, check_instance, check_not_empty, check_signal
+from ...core.checks import broadcast_to, check_instance, check_not_empty
 from ...core.randomness import random_integers, white_noise
 from ...degradations import LinearGaussianProcess, SpectralGaussian
-from ...degradations.bases.base import is_isotropic
 from .base import Prior
 from .blocks import Data, blocks, check_data, rows_of
+
+# How far, in kernels' widths, an image may be moved by what is not kept of it.
+_NEGLIGIBLE = 1e-3
 
 
 class KernelDivergence(Enum):
@@ -50,11 +57,15 @@ class DegradedDataPrior(Prior):
     """Training data degraded to t = 1, plus noise: a kernel density estimate (Rissanen et al., 2023, section 2).
 
     A draw is one of the images at random, degraded, plus Gaussian noise: without it the network would meet latents
-    smoother than any it was trained on. Densities compare every latent with every image. The images are its state.
+    smoother than any it was trained on. Densities compare every latent with every image. What is left of the images
+    is its state; make it with `fit`.
 
     Args:
         process: the forward process.
-        degraded: A_1 x_i, (count, *shape), floating-point; kept in float32.
+        deviations: of every image the coefficients that are kept of A_1 x_i, less their mean, (count, kept); kept in
+            float32.
+        indices: which coefficients these are, along the flattened spectrum, (kept,).
+        mean: mean of every coefficient of A_1 x, of a signal's shape.
         kernel: standard deviation of the kernel in the data's units, at least 0: a number, or one per coefficient of
             the process's basis, broadcastable to the process's shape. None takes the process's sigma at t = 1, also as
             it is learned. (The released code of inverse heat dissipation takes delta, the noise of its steps, where it
@@ -64,29 +75,30 @@ class DegradedDataPrior(Prior):
             not depend on it, but for rounding. Where gradients are asked for, all blocks' are kept.
 
     Raises:
-        TypeError: `degraded` is not floating-point.
-        ValueError: `degraded` has another shape or is empty, a kernel is negative or not finite or does not fit, or
-            rows < 1.
+        ValueError: there are no images, tables do not fit each other or the process, a kernel is negative or not
+            finite or does not fit, or rows < 1.
     """
 
-    tables = ("degraded", "kernel")
-    degraded: Tensor
-    centre: Tensor
+    tables = ("deviations", "indices", "mean", "kernel")
+    deviations: Tensor
+    indices: Tensor
+    mean: Tensor
     kernel: Tensor | None
 
     def __init__(
         self,
         process: LinearGaussianProcess,
         *,
-        degraded: Float[Tensor, "count ..."],
+        deviations: Float[Tensor, "count kept"],
+        indices: Int[Tensor, " kept"],
+        mean: Float[Tensor, "..."],
         kernel: float | Float[Tensor, "..."] | None = None,
         divergence: KernelDivergence = KernelDivergence.MONTE_CARLO,
         rows: int | None = None,
     ) -> None:
         super().__init__(process)
-        check_signal("degraded", degraded, process.shape)
         check_instance("divergence", divergence, KernelDivergence, "such as KernelDivergence.MONTE_CARLO")
-        check_not_empty("data", degraded, "a kernel density")
+        _check_tables(process, deviations, indices, mean)
         if rows is not None and rows < 1:
             msg = f"rows must be at least 1, or None for as many as fit 32 MB, got {rows}"
             raise ValueError(msg)
@@ -95,8 +107,9 @@ class DegradedDataPrior(Prior):
         # Not `register_constant`: these are fitted, and a run is restored from its state_dict. Images are kept in
         # single precision, for memory is what limits this prior: at the released settings that moves log-densities of
         # 10^4 nats by up to 0.03.
-        self.register_buffer("degraded", degraded.detach().to(process.device, torch.float32))
-        self.register_constant("centre", process.to_schedule_dtype(self.degraded.mean(0)))
+        self.register_buffer("deviations", deviations.detach().to(process.device, torch.float32))
+        self.register_buffer("indices", indices.detach().to(process.device))
+        self.register_buffer("mean", process.to_schedule_dtype(mean.detach()).clone())
         self.register_buffer("kernel", None if kernel is None else _kernel(process, kernel))
         self._has_density = bool((self.stddev > 0).all())
 
@@ -112,6 +125,8 @@ class DegradedDataPrior(Prior):
     ) -> DegradedDataPrior:
         """Return the kernel density on `data` degraded to t = 1.
 
+        Data are gone through twice, a block at a time.
+
         Args:
             process: the forward process.
             data: all of the data in one tensor, (count, *shape), or batches of it that can be gone through more than
@@ -125,10 +140,26 @@ class DegradedDataPrior(Prior):
             ValueError: they have another shape or are too few; or as the class.
         """
         check_data(process, data)
+        width = process.sigma(1.0) if stddev is None else _kernel(process, stddev)
         with torch.no_grad():
-            degraded = [process.degrade(block, 1.0)[0].float() for block in blocks(process, data)]
-        empty = torch.zeros((0, *process.shape))
-        return cls(process, degraded=torch.cat(degraded or [empty]), kernel=stddev, divergence=divergence, rows=rows)
+            mean, indices = _kept(process, data, width.detach())
+            parts = [
+                (block.flatten(1)[:, indices] - mean.flatten()[indices]).float() for block in _spectra(process, data)
+            ]
+        return cls(
+            process,
+            deviations=torch.cat(parts),
+            indices=indices,
+            mean=mean,
+            kernel=stddev,
+            divergence=divergence,
+            rows=rows,
+        )
+
+    @property
+    def degraded(self) -> Float[Tensor, "count ..."]:
+        """The images degraded to t = 1, without noise, (count, *shape), in the schedule dtype."""
+        return self._images(slice(None))
 
     @property
     def stddev(self) -> Float[Tensor, "..."]:
@@ -147,13 +178,15 @@ class DegradedDataPrior(Prior):
     def extra_repr(self) -> str:
         low, high = self.stddev.min().item(), self.stddev.max().item()
         width = f"{low:g}" if low == high else f"{low:g} to {high:g}"
-        return f"count={len(self.degraded)}, kernel={width}, divergence={self.kernel_divergence}"
+        kept = f"count={len(self.deviations)}, kept={len(self.indices)}"
+        return f"{kept}, kernel={width}, divergence={self.kernel_divergence}"
 
     @override
     @torch.no_grad()
     def sample(self, count: int, *, generator: torch.Generator | None = None) -> Float[Tensor, "count ..."]:
-        device = self.degraded.device
-        images = self.degraded[random_integers(0, len(self.degraded), (count,), device=device, generator=generator)]
+        device = self.deviations.device
+        chosen = random_integers(0, len(self.deviations), (count,), device=device, generator=generator)
+        images = self._images(chosen).float()
         noise = white_noise(images.shape, like=images, generator=generator)
         return images + self.process.basis.combine((noise, self.stddev))
 
@@ -192,21 +225,25 @@ class DegradedDataPrior(Prior):
         above, below = self._log_sum(torch.cat([mean + step, mean - step])).chunk(2)
         return around - (above + below) / 2 - (noise / self.stddev).square().flatten(1).sum(1) / 2
 
+    def _images(self, rows: Tensor | slice) -> Tensor:
+        """Return some of the degraded images."""
+        deviations = self.deviations[rows].to(self.mean.dtype)
+        spectra = self.mean.flatten().repeat(len(deviations), 1)
+        spectra[:, self.indices] += deviations
+        return self.process.basis.inverse(spectra.reshape(-1, *self.process.shape))
+
     def _log_sum(self, z: Tensor) -> Tensor:
         """Return S = log 1/N sum_i exp(-1/2 |w - w_i|^2) of latents in the schedule dtype, (batch,)."""
-        w = self._whitened(z)
+        width = self.stddev.expand(1, *self.process.shape).flatten(1)
+        w = (self.process.basis.forward(z) - self.mean).flatten(1) / width
+        near, width = w[:, self.indices], width[:, self.indices]
+        # In the coefficients that are not kept all images are at the mean.
+        rest = w.index_fill(1, self.indices, 0.0).square().sum(1)
         parts = [
-            torch.logsumexp(-_half_squares(w, self._whitened(block.to(z.dtype))), dim=1)
-            for block in self.degraded.split(self.rows or rows_of(max(w.shape)))
+            torch.logsumexp(-_half_squares(near, block.to(z.dtype) / width), dim=1)
+            for block in self.deviations.split(self.rows or rows_of(max(len(z), len(self.indices), 1)))
         ]
-        return torch.logsumexp(torch.stack(parts), dim=0) - math.log(len(self.degraded))
-
-    def _whitened(self, z: Tensor) -> Tensor:
-        """Return Delta^{-1/2} (z - centre) of signals in the schedule dtype, (batch, coefficients)."""
-        residual = z - self.centre
-        if not is_isotropic(self.stddev):
-            residual = self.process.basis.forward(residual)
-        return (residual / self.stddev).flatten(1)
+        return torch.logsumexp(torch.stack(parts), dim=0) - math.log(len(self.deviations)) - rest / 2
 
     def _require_density(self, verb: str) -> None:
         if not self._has_density:
@@ -215,6 +252,52 @@ class DegradedDataPrior(Prior):
                 " stddev > 0, such as that of the noise that a network was trained with"
             )
             raise ValueError(msg)
+
+
+def _spectra(process: LinearGaussianProcess, data: Data) -> Iterator[Float[Tensor, "rows ..."]]:
+    """Yield the spectra of the data degraded to t = 1, in the schedule dtype."""
+    alpha = process.alpha(1.0)
+    for block in blocks(process, data):
+        yield alpha * process.to_schedule_dtype(process.basis.forward(block))
+
+
+def _kept(process: LinearGaussianProcess, data: Data, width: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the mean of every coefficient, and those that not all images have it in, seen beside the kernel's width.
+
+    Raises:
+        ValueError: there are no data.
+    """
+    count, mean, lowest, highest = 0, torch.zeros(()), torch.zeros(()), torch.zeros(())
+    for block in _spectra(process, data):
+        if not count:
+            mean, lowest, highest = torch.zeros_like(block[0]), block[0], block[0]
+        count += len(block)
+        mean = mean + (block - mean).sum(0) / count
+        lowest, highest = torch.minimum(lowest, block.amin(0)), torch.maximum(highest, block.amax(0))
+    if not count:
+        check_not_empty("data", torch.zeros(0, *process.shape), "a kernel density")
+    largest = torch.maximum(highest - mean, mean - lowest)
+    # Without a kernel images are kept as well as single precision has them.
+    rounding = torch.finfo(torch.float32).eps * torch.maximum(highest, -lowest).max() / _NEGLIGIBLE
+    squares = (largest / torch.maximum(width.expand(1, *process.shape)[0], rounding)).square().flatten()
+    order = squares.argsort()
+    dropped = squares[order].cumsum(0) <= _NEGLIGIBLE**2
+    return mean, order[~dropped].sort().values
+
+
+def _check_tables(process: LinearGaussianProcess, deviations: Tensor, indices: Tensor, mean: Tensor) -> None:
+    """Check that tables fit each other and the process."""
+    if deviations.ndim and not len(deviations):
+        check_not_empty("data", deviations, "a kernel density")
+    numbers = math.prod(process.shape)
+    fit = deviations.ndim == 2 and indices.shape == deviations.shape[1:] and tuple(mean.shape) == process.shape
+    if not fit or indices.dtype.is_floating_point or bool(((indices < 0) | (indices >= numbers)).any()):
+        msg = (
+            f"deviations, indices and mean must have shapes (count, kept), (kept,) and {process.shape}, indices below"
+            f" {numbers}, got {tuple(deviations.shape)}, {tuple(indices.shape)} and {tuple(mean.shape)}: make them with"
+            " DegradedDataPrior.fit"
+        )
+        raise ValueError(msg)
 
 
 def _kernel(process: LinearGaussianProcess, kernel: float | Tensor) -> Tensor:

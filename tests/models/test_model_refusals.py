@@ -141,10 +141,11 @@ EACH_PRIOR.append(lambda: low_rank(random_images(PAIR, batch=5), heat(0.3, PAIR)
 EACH_FITTED = [(kind, process) for name, (kind, process, _) in FITTED.items() if name not in ("standard normal",)]
 EACH_DECODER = [lambda: wide(0.1, grey_levels=EIGHT_BITS), integers]
 
+TABLES = {"deviations": torch.zeros(5, 1), "indices": torch.tensor([3]), "mean": torch.zeros(2, 4, 6)}
 REFUSED = [
     # the U-Net
-    (lambda: unet((8, 8)), ValueError, r"\(channels, height, width\), got \(8, 8\)"),
-    (lambda: unet((1, 1, 8, 8)), ValueError, r"\(channels, height, width\), got \(1, 1, 8, 8\)"),
+    (lambda: unet((8,)), ValueError, r"with one to three more, got \(8,\)"),
+    (lambda: unet((1, 2, 8, 8, 8)), ValueError, r"with one to three more, got \(1, 2, 8, 8, 8\)"),
     (lambda: unet((1, 0, 8)), ValueError, r"at least 1, got \(1, 0, 8\)"),
     (lambda: unet(channels=7), ValueError, "even number of channels.*channels=7"),
     (lambda: unet(channels=0), ValueError, "even number of channels.*channels=0"),
@@ -398,9 +399,22 @@ REFUSED = [
         for stddev in (-1.0, NAN, INF)
     ),
     (
-        lambda: DegradedDataPrior(HEAT, degraded=X, kernel=torch.ones(3, 1)),
+        lambda: DegradedDataPrior(HEAT, **TABLES, kernel=torch.ones(3, 1)),
         ValueError,
         r"kernel must .* one signal's shape \(2, 4, 6\), got \(3, 1\)",
+    ),
+    *(
+        (
+            lambda other=other: DegradedDataPrior(HEAT, **(TABLES | other)),
+            ValueError,
+            r"must have shapes \(count, kept\), \(kept,\) and \(2, 4, 6\), indices below 48.*DegradedDataPrior\.fit",
+        )
+        for other in (
+            {"deviations": torch.zeros(5, 2)},
+            {"indices": torch.tensor([48])},
+            {"indices": torch.tensor([-1])},
+            {"mean": torch.zeros(4, 6)},
+        )
     ),
     (
         lambda: GaussianPrior(HEAT, torch.zeros(5), torch.ones(())),
