@@ -2,9 +2,9 @@
 
     python benchmarks/data_loading.py --count 100000 --size 32
 
-makes that many JPEGs in a temporary folder, and trains a small network on them by a recipe's own code, in a program of
-its own. Times are from the start of that program, importing not counted; memory is what the program and its workers hold
-at most, shared pages counted once.
+makes that many JPEGs in a temporary folder, and trains a small network on them as a recipe does, in a program of its
+own. Times are from the start of that program, importing not counted; memory is what the program and its workers hold at
+the most, shared pages counted once.
 """
 
 from __future__ import annotations
@@ -74,9 +74,11 @@ def train(folder: str, size: int, steps: int) -> None:
     found = {"listed": time.perf_counter() - started}
     trainer = Trainer(config, data)
     found["built"] = time.perf_counter() - started
-    trainer.loss.register_forward_hook(
-        lambda *_: found.setdefault("first step", time.perf_counter() - started) and None
-    )
+
+    def note(*_: object) -> None:
+        found.setdefault("first step", time.perf_counter() - started)
+
+    trainer.loss.register_forward_hook(note)
     trainer.train()
     found["all steps"] = time.perf_counter() - started
     print(json.dumps(found))

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import torch
 from accelerate import Accelerator, DataLoaderConfiguration
-from accelerate.utils import gather_object, set_seed
+from accelerate.utils import gather_object, send_to_device, set_seed
 from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm import tqdm
@@ -23,8 +23,9 @@ from ..models import EMA, Prior, drop_labels
 from .building import build_denoiser, build_loss, build_process, build_sampler, class_columns, classes_in_order
 from .checkpoints import latest_checkpoint, save_checkpoint
 from .data import Splits
-from .data.examples import Fetched, described
+from .data.examples import DataError, Fetched, described
 from .data.picture_examples import PictureExamples
+from .data.stream import StreamExamples
 from .interrupts import StopRequest
 from .learning_rate import learning_rate_factor
 from .manifest import check_contents, write_manifest
@@ -42,18 +43,21 @@ class Progress:
         step: training steps done.
         epoch: passes over the data begun, from 0.
         batch: batches of the present pass done.
+        streams: where each process is in data that are streamed.
     """
 
     def __init__(self) -> None:
         self.step, self.epoch, self.batch = 0, 0, 0
+        self.streams = list[Any]()
 
-    def state_dict(self) -> dict[str, int]:
-        """Return the three counts."""
-        return {"step": self.step, "epoch": self.epoch, "batch": self.batch}
+    def state_dict(self) -> dict[str, Any]:
+        """Return all of it."""
+        return {"step": self.step, "epoch": self.epoch, "batch": self.batch, "streams": self.streams}
 
-    def load_state_dict(self, state: dict[str, int]) -> None:
-        """Take over the three counts."""
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take over what `state_dict` returned."""
         self.step, self.epoch, self.batch = state["step"], state["epoch"], state["batch"]
+        self.streams = state["streams"]
 
 
 class Trainer:
@@ -84,6 +88,7 @@ class Trainer:
         self.config, self.data, self.run = config, data, RunFolder(config.folder)
         self.accelerator = _accelerator(config.training)
         device = self.accelerator.device
+        self._stream_state: Any = None
         self._to_fit = data.train.blocks(config.fitted_to)
         self._unreadable, self._told_unreadable, self._checked_contents = dict[int, str](), False, False
         self._check_batch()
@@ -241,21 +246,42 @@ class Trainer:
         """
         progress = self.progress
         while progress.step < self.config.training.steps:
-            self.loader.set_epoch(progress.epoch)
-            loader = self.loader
-            if progress.batch:
-                loader = self.accelerator.skip_first_batches(loader, progress.batch)
-            for fetched in loader:
-                batch = cast("Fetched", fetched)
+            began = progress.batch
+            for batch in self._pass():
                 self._note_unreadable(batch.unreadable)
                 progress.batch += 1
                 yield batch.x, None if self.denoiser.classes is None else batch.labels
                 if progress.step >= self.config.training.steps:
                     return
+            if progress.batch == began == 0:
+                msg = f"{self.config.data} holds less than one batch of {self.config.training.batch_size}: lower it"
+                raise DataError(msg)
             if progress.epoch == 0:
                 self._tell_unreadable()
             self._check_contents()
             progress.epoch, progress.batch = progress.epoch + 1, 0
+
+    def _pass(self) -> Iterator[Fetched]:
+        """Yield what is left of the present pass."""
+        progress, train, accelerator = self.progress, self.data.train, self.accelerator
+        if isinstance(train, StreamExamples):
+            settings, state = self.config.training, progress.streams
+            for batch, after in train.batches(
+                settings.batch_size,
+                epoch=progress.epoch,
+                seed=settings.seed,
+                rank=accelerator.process_index,
+                processes=accelerator.num_processes,
+                state=state[accelerator.process_index] if state and progress.batch else None,
+            ):
+                self._stream_state = after
+                yield cast("Fetched", send_to_device(batch, accelerator.device))
+            return
+        self.loader.set_epoch(progress.epoch)
+        loader = self.loader
+        if progress.batch:
+            loader = accelerator.skip_first_batches(loader, progress.batch)
+        yield from cast("Iterator[Fetched]", loader)
 
     def _check_contents(self) -> None:
         """Once all files have been read, hash what was in them, for the manifest; in one process of several."""
@@ -290,7 +316,7 @@ class Trainer:
             for theirs in cast("list[dict[int, str]]", gather_object([found])):
                 found = found | theirs
         if found and self.accelerator.is_main_process:
-            tqdm.write(f"{described(found, len(self.data.train))}; others stood in for them", file=sys.stderr)
+            tqdm.write(f"{described(found, self.data.train.met)}; others stood in for them", file=sys.stderr)
 
     def _step(self, x: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
         """Take one optimizer step; return its loss and gradient norm without waiting for them."""
@@ -339,6 +365,9 @@ class Trainer:
                 f" lower the learning rate, then --resume from the last checkpoint in {self.run.checkpoints}"
             )
             raise FloatingPointError(msg)
+        if self._stream_state is not None:
+            # Of every process, each of which reads files of its own.
+            self.progress.streams = cast("list[Any]", gather_object([self._stream_state]))
         save_checkpoint(
             self.accelerator, self.run.checkpoints, self.progress.step, keep=self.config.training.keep_checkpoints
         )

@@ -13,6 +13,7 @@ from .image_folder import ImageFolder
 from .mnist_sample import MNISTSample
 from .photo_crops import PhotoCrops
 from .picture_data import PictureDataSet
+from .stream import HubStream
 
 __all__ = [
     "CIFAR10",
@@ -24,6 +25,7 @@ __all__ = [
     "Digits",
     "Examples",
     "HubImages",
+    "HubStream",
     "IDXFiles",
     "ImageFolder",
     "MNISTSample",

@@ -57,7 +57,7 @@ class CIFAR10(DataSet):
 
 
 def _of_the_hub() -> list[tuple[Tensor, Tensor]]:
-    splits = load_tables(_REPOSITORY, _REMEDY)
+    splits = load_tables(_REPOSITORY, _REMEDY, ("train", "test"))
     return [(_images(splits[name]), torch.tensor(splits[name]["label"][:])) for name in ("train", "test")]
 
 

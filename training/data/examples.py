@@ -113,6 +113,11 @@ class Examples(Dataset[Any], ABC):
         return (low, high) if low < high else (low, low + 1.0)
 
     @property
+    def met(self) -> int:
+        """How many examples shares are shares of: all, or of a stream those that have come by."""
+        return len(self)
+
+    @property
     def classes(self) -> int | None:
         """Number of classes, one more than the largest label; None where labels are not known."""
         return None if self.labels is None else int(self.labels.max()) + 1
@@ -158,9 +163,9 @@ class Examples(Dataset[Any], ABC):
         Raises:
             UnreadableError: there are more; they are named together.
         """
-        if len(unreadable) > self.most_unreadable * len(self):
+        if len(unreadable) > self.most_unreadable * self.met:
             share = f"{self.most_unreadable:g} of all may be" if self.most_unreadable else "none may be"
-            msg = f"{described(unreadable, len(self))} ({share})"
+            msg = f"{described(unreadable, self.met)} ({share})"
             raise UnreadableError(min(unreadable), msg)
 
     def blocks(self, most: int | None = None) -> Blocks:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import urllib.error
 import urllib.request
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor
@@ -55,55 +56,81 @@ class HubImages(PictureDataSet):
 
     @override
     def load(self) -> Splits:
-        tables = load_tables(self.path, _remedy(self.path))
-        for split in filter(None, (self.train, self.test)):
-            if split not in tables:
-                msg = f"{self.path} has the splits {', '.join(tables)}, not {split!r}: choose with train= and test="
-                raise ValueError(msg)
+        tables = load_tables(self.path, remedy_of(self.path, "HubImages"), (self.train, self.test))
         if self.test:
             chosen = [tables[self.train], tables[self.test]]
         else:
             whole = tables[self.train]
             chosen = [whole.select(rows) for rows in held_out_evenly(len(whole), self.held_out)]
-        image, label = self._columns(tables[self.train])
+        image, label = columns_of(self, tables[self.train])
         sources, labels = list[TableSource](), list[Tensor | None]()
         for table in chosen:
             labels.append(None if label is None else torch.tensor(table[label][:]))
-            sources.append(TableSource(_undecoded(table, image), image, self.path))
+            sources.append(TableSource(undecoded(table, image), image, self.path))
         (train, test), described = self.examples(sources, labels)
         classes = "" if train.classes is None else f", {train.classes} classes"
         told = f"{len(train) + len(test)} images from {self.path}, {described}; {len(test)} held out{classes}"
         return Splits(train, test, told)
 
-    def _columns(self, table: Any) -> tuple[str, str | None]:
-        """Return the columns of pictures and of classes."""
-        import datasets  # noqa: PLC0415
 
-        features = table.features
-        # A picture that parquet files do not call one is a pair of bytes and path.
-        pictures = [
-            name
-            for name, kind in features.items()
-            if isinstance(kind, datasets.Image) or (isinstance(kind, dict) and kind.keys() == {"bytes", "path"})
-        ]
-        known = [name for name, kind in features.items() if isinstance(kind, datasets.ClassLabel)]
-        for what, given in (("image", self.image), ("label", self.label)):
-            if given and given not in features:
-                msg = f"{self.path} has the columns {', '.join(features)}, not {given!r}: choose with {what}="
-                raise ValueError(msg)
-        if not self.image and len(pictures) != 1:
-            msg = f"{self.path} has {len(pictures)} columns of pictures among {', '.join(features)}: choose with image="
+class HasColumns(Protocol):
+    """Settings that say which columns of a table are meant."""
+
+    @property
+    def path(self) -> str:
+        """What messages call the table."""
+        ...
+
+    @property
+    def image(self) -> str:
+        """Column of the pictures; "" takes the only one."""
+        ...
+
+    @property
+    def label(self) -> str | None:
+        """Column of classes; None takes the only one, "" none."""
+        ...
+
+
+def columns_of(settings: HasColumns, table: Any) -> tuple[str, str | None]:
+    """Return the columns of pictures and of classes.
+
+    Raises:
+        ValueError: there are no such, or several.
+    """
+    import datasets  # noqa: PLC0415
+
+    features = table.features
+    # A picture that parquet files do not call one is a pair of bytes and path.
+    pictures = [
+        name
+        for name, kind in features.items()
+        if isinstance(kind, datasets.Image) or (isinstance(kind, dict) and kind.keys() == {"bytes", "path"})
+    ]
+    known = [name for name, kind in features.items() if isinstance(kind, datasets.ClassLabel)]
+    for what, given in (("image", settings.image), ("label", settings.label)):
+        if given and given not in features:
+            msg = f"{settings.path} has the columns {', '.join(features)}, not {given!r}: choose with {what}="
             raise ValueError(msg)
-        label = known[0] if self.label is None and len(known) == 1 else self.label or None
-        return self.image or pictures[0], label
+    if not settings.image and len(pictures) != 1:
+        msg = f"{settings.path} has {len(pictures)} columns of pictures among {', '.join(features)}: choose with image="
+        raise ValueError(msg)
+    label = known[0] if settings.label is None and len(known) == 1 else settings.label or None
+    return settings.image or pictures[0], label
 
 
-def load_tables(path: str, remedy: str) -> Any:
+def load_tables(path: str, remedy: str, splits: Sequence[str], *, streaming: bool = False) -> Any:
     """Return the splits of a data set by name, from the hub, its cache, or a local folder.
+
+    Args:
+        path: name on the hub, or local folder.
+        remedy: what to do where it is neither on this machine nor to be reached.
+        splits: those that are needed; "" is none.
+        streaming: read nothing yet.
 
     Raises:
         ConnectionError: it is neither on this machine nor to be reached; the message is `remedy`.
-        ValueError: a local folder holds no such tables.
+        ValueError: a local folder holds no such tables, or a split is missing.
     """
     import datasets  # noqa: PLC0415
     import datasets.config  # noqa: PLC0415
@@ -115,15 +142,20 @@ def load_tables(path: str, remedy: str) -> Any:
         datasets.config.HF_HUB_OFFLINE = True
         constants.HF_HUB_OFFLINE = True
     try:
-        return datasets.load_dataset(path)
+        tables: Any = datasets.load_dataset(path, streaming=streaming)
     except (OSError, ValueError) as error:
         if local:
             msg = f"{path} cannot be read as tables ({error}): give a folder of parquet files"
             raise ValueError(msg) from error
         raise ConnectionError(remedy) from error
+    for split in filter(None, splits):
+        if split not in tables:
+            msg = f"{path} has the splits {', '.join(tables)}, not {split!r}: choose with train= and test="
+            raise ValueError(msg)
+    return tables
 
 
-def _undecoded(table: Any, column: str) -> Any:
+def undecoded(table: Any, column: str) -> Any:
     """Return the table with pictures as they are stored."""
     import datasets  # noqa: PLC0415
 
@@ -145,8 +177,9 @@ def _hub_answers() -> bool:
     return True
 
 
-def _remedy(path: str) -> str:
+def remedy_of(path: str, data_set: str) -> str:
+    """Return what to do where a data set is neither on this machine nor to be reached."""
     return f"""{path} is no folder here and not in the cache, and no hub that has it can be reached. Ways on:
   - fetch it once where there is a network: python -c "import datasets; datasets.load_dataset('{path}')"
     (it lands in the Hugging Face cache; copy that folder, or set HF_HOME to it)
-  - a local folder of parquet files:      --data HubImages --data.path FOLDER"""
+  - a local folder of parquet files:      --data {data_set} --data.path FOLDER"""

@@ -55,7 +55,7 @@ class PictureExamples(Examples):
         super().__init__(target.shape, levels, labels)
         self.most_unreadable = most_unreadable
         if source.size() > _WORTH_WORKERS:
-            self.workers = min(_MOST_WORKERS, _processors())
+            self.workers = min(_MOST_WORKERS, processors())
         self._make_store()
 
     @override
@@ -66,10 +66,14 @@ class PictureExamples(Examples):
     def read(self, indices: Sequence[int] | slice = slice(None)) -> Float[Tensor, "count ..."]:
         chosen = range(len(self))[indices] if isinstance(indices, slice) else indices
         values = np.stack([self._decoded(index) for index in chosen])
-        x = torch.from_numpy(values if values.dtype == np.uint8 else values.astype(np.float32))
-        if self.grey_levels is None:
-            return x * (self._high - self._low) + self._low
-        return x.float() * self.grey_levels.width + self.grey_levels.low
+        return self.in_range(values)
+
+    def in_range(self, decoded: np.ndarray) -> Float[Tensor, "count ..."]:
+        """Return pictures as `decode` returns them as float32 numbers in the data's range."""
+        width = self._high - self._low if self.grey_levels is None else self.grey_levels.width
+        # As integers they go the cheapest way to float32; of 16 bits torch knows little.
+        x = torch.from_numpy(decoded if decoded.dtype == np.uint8 else decoded.astype(np.float32))
+        return x.float() * width + self._low
 
     @override
     def fingerprint(self) -> str:
@@ -139,6 +143,6 @@ class PictureExamples(Examples):
         self._store = part(dtype, start, count, *self.target.shape) if kept else np.empty(0)
 
 
-def _processors() -> int:
+def processors() -> int:
     """Return how many processors this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

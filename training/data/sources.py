@@ -118,8 +118,7 @@ class TableSource(Source):
 
     @override
     def contents(self, index: int) -> bytes:
-        picture = self._table[index][self._column]
-        return Path(picture["path"]).read_bytes() if picture["bytes"] is None else picture["bytes"]
+        return contents_of(self._table[index][self._column])
 
     @override
     def size(self) -> int:
@@ -128,3 +127,8 @@ class TableSource(Source):
     @override
     def _known(self) -> Iterable[bytes]:
         return (str(len(self)).encode(),)
+
+
+def contents_of(picture: Any) -> bytes:
+    """Return the bytes of a picture in a table of `datasets`."""
+    return Path(picture["path"]).read_bytes() if picture["bytes"] is None else picture["bytes"]
