@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import inspect
 import io
 import os
 import re
@@ -28,6 +29,7 @@ LIKELIHOOD = (DOCS / "likelihood.md").read_text()
 MATHEMATICS = (DOCS / "mathematics.md").read_text()
 PRIORS = (DOCS / "priors.md").read_text()
 RESTORATION = (DOCS / "restoration.md").read_text()
+DATA = (DOCS / "data.md").read_text()
 WALK = (DOCS / "walk.md").read_text()
 # Flags that are no part of a recipe's configuration, and an argument that stands for anything.
 ASIDE = {"--help", "--resume", "--config", "--trust"}
@@ -216,6 +218,21 @@ class TestPages:
             words = shlex.split(flags.replace("PATH", "."))
             if len(words) > 1 and words[0] not in ASIDE and ".py:" not in flags:
                 parse(recipe(), words)
+
+
+class TestData:
+    def test_its_code_runs_and_says_what_it_prints(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        names, printed = run(DATA, "data.md")
+        assert "100 examples of shape (2, 16, 16) from fields.npy, no levels" in printed
+        assert "(2, 16, 16) None torch.float32" in printed
+        assert "GreyLevels(count=4096, low=0.0, high=1.0) 10" in printed
+        assert names["waves"].train.shape == (1, 64)
+
+    def test_every_data_set_is_on_the_page(self):
+        for name, kind in vars(training.data).items():
+            if inspect.isclass(kind) and issubclass(kind, training.DataSet) and not inspect.isabstract(kind):
+                assert f"`{name}(" in DATA, name
 
 
 class TestWalk:
