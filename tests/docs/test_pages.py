@@ -182,10 +182,11 @@ class TestPages:
         text = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)
         own = set(re.findall(r"class (\w+)", page.read_text()))
         packages = (core, degradations, evaluation, losses, models, samplers, guidance, testing, training)
-        public = own | {n for p in packages for n in p.__all__}
+        public = own | {n for p in (*packages, training.data) for n in p.__all__}
         described = [degradations.LinearGaussianProcess, degradations.Coupling, degradations.Prediction]
         described += [losses.Weighting, losses.TimeDistribution, losses.TimeSampler, models.GaussianPrior]
         described += [samplers.Grid, samplers.Stepper, training.DataSet, degradations.HartleyBasis]
+        described += [training.data.Examples]
         public |= {name for each in described for name in dir(each)} | {
             "load_run",
             "network",
