@@ -30,7 +30,8 @@ from .manifest import FORMAT, Manifest
 from .run_config import RunConfig
 
 # What may differ when a run goes on: where it is kept, how it reports, and what its pictures show.
-_FREE = ("name", "root", "sampler", "grid", "pictures")
+# The prior and all that was fitted are kept: of how many examples no longer matters.
+_FREE = ("name", "root", "sampler", "grid", "pictures", "fitted_to")
 _FREE_OF_TRAINING = ("log_every", "checkpoint_every", "keep_checkpoints", "sample_every", "workers")
 _CALLED = "()"
 

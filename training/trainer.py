@@ -5,15 +5,13 @@ from __future__ import annotations
 import math
 import os
 import signal
-import sys
 from collections.abc import Iterator
-from typing import Any, cast
+from typing import cast
 
 import torch
 from accelerate import Accelerator, DataLoaderConfiguration
-from accelerate.utils import gather_object, send_to_device, set_seed
+from accelerate.utils import set_seed
 from torch import Tensor
-from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from ..core import resolve
@@ -23,41 +21,15 @@ from ..models import EMA, Prior, drop_labels
 from .building import build_denoiser, build_loss, build_process, build_sampler, class_columns, classes_in_order
 from .checkpoints import latest_checkpoint, save_checkpoint
 from .data import Splits
-from .data.examples import DataError, Fetched, described
-from .data.picture_examples import PictureExamples
-from .data.stream import StreamExamples
 from .interrupts import StopRequest
 from .learning_rate import learning_rate_factor
-from .manifest import check_contents, write_manifest
+from .manifest import write_manifest
 from .metrics import Records, Window
+from .passes import Passes, Progress
 from .prior_file import read_prior, write_prior
 from .rehearsal import rehearse
 from .run_config import Precision, RunConfig, Training
 from .run_folder import RunFolder
-
-
-class Progress:
-    """How far a run is; part of its checkpoints.
-
-    Attributes:
-        step: training steps done.
-        epoch: passes over the data begun, from 0.
-        batch: batches of the present pass done.
-        streams: where each process is in data that are streamed.
-    """
-
-    def __init__(self) -> None:
-        self.step, self.epoch, self.batch = 0, 0, 0
-        self.streams = list[Any]()
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return all of it."""
-        return {"step": self.step, "epoch": self.epoch, "batch": self.batch, "streams": self.streams}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over what `state_dict` returned."""
-        self.step, self.epoch, self.batch = state["step"], state["epoch"], state["batch"]
-        self.streams = state["streams"]
 
 
 class Trainer:
@@ -88,9 +60,7 @@ class Trainer:
         self.config, self.data, self.run = config, data, RunFolder(config.folder)
         self.accelerator = _accelerator(config.training)
         device = self.accelerator.device
-        self._stream_state: Any = None
         self._to_fit = data.train.blocks(config.fitted_to)
-        self._unreadable, self._told_unreadable, self._checked_contents = dict[int, str](), False, False
         self._check_batch()
         if resume:
             self.run.check_resumable(config)
@@ -109,7 +79,8 @@ class Trainer:
         loss = build_loss(self.parts, self.denoiser).to(device)
         optimizer = config.optimizer(loss.parameters())
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, learning_rate_factor(config.training))
-        loader = self._loader()
+        self.progress = Progress()
+        self.passes = Passes(data.train, config.training, self.accelerator, self.progress, self.run.manifest)
         if not resume:
             rehearse(self.denoiser, self.sampler, data.train)
             self._write(fitted)
@@ -118,11 +89,8 @@ class Trainer:
 
         if config.training.compile:
             loss.compile()
-        self.loss, self.optimizer, self.scheduler, self.loader = self.accelerator.prepare(
-            loss, optimizer, scheduler, loader
-        )
+        self.loss, self.optimizer, self.scheduler = self.accelerator.prepare(loss, optimizer, scheduler)
         set_seed(config.training.seed, device_specific=True)
-        self.progress = Progress()
         self.accelerator.register_for_checkpointing(self.ema, self.progress)
         if resume:
             self._restore()
@@ -134,6 +102,7 @@ class Trainer:
             The run's folder, with a checkpoint of the last step.
 
         Raises:
+            DataError: more examples are unreadable than may be, or files have changed since the run began.
             FloatingPointError: the loss became NaN or infinite; the last checkpoint before that is kept.
             KeyboardInterrupt: the run was stopped by a signal, after a checkpoint of the step it was at.
         """
@@ -158,7 +127,7 @@ class Trainer:
                 if not last and progress.step % settings.sample_every == 0:
                     self._sample(records)
                     window.restart_clock()
-            self._tell_unreadable()
+            self.passes.tell()
         return self.run
 
     def draw(self, count: int, *, seed: int) -> Tensor:
@@ -203,23 +172,6 @@ class Trainer:
         prior.grey_levels = train.grey_levels
         return prior
 
-    def _loader(self) -> DataLoader[Any]:
-        settings, train = self.config.training, self.data.train
-        workers = train.workers if settings.workers is None else settings.workers
-        return DataLoader(
-            train,
-            batch_size=settings.batch_size,
-            shuffle=True,
-            drop_last=True,
-            num_workers=workers,
-            persistent_workers=workers > 0,
-            collate_fn=_as_batch,
-            pin_memory=self.accelerator.device.type == "cuda",
-            # A generator of its own: starting a pass must not take a number from the one that noise is drawn from, or a
-            # run resumed in the middle of a pass would go on with other noise.
-            generator=torch.Generator(),
-        )
-
     def _write(self, fitted: dict[str, Tensor]) -> None:
         """Make the run's folder, in one of the processes."""
         self.run.check_new()
@@ -240,83 +192,13 @@ class Trainer:
             self.run.store_config(self.config)
 
     def _batches(self) -> Iterator[tuple[Tensor, Tensor | None]]:
-        """Yield images, and labels for a conditional network, until the last step.
-
-        Pass after pass, each in an order given by seed and pass.
-        """
-        progress = self.progress
-        while progress.step < self.config.training.steps:
-            began = progress.batch
-            for batch in self._pass():
-                self._note_unreadable(batch.unreadable)
-                progress.batch += 1
-                yield batch.x, None if self.denoiser.classes is None else batch.labels
-                if progress.step >= self.config.training.steps:
-                    return
-            if progress.batch == began == 0:
-                msg = f"{self.config.data} holds less than one batch of {self.config.training.batch_size}: lower it"
-                raise DataError(msg)
-            if progress.epoch == 0:
-                self._tell_unreadable()
-            self._check_contents()
-            progress.epoch, progress.batch = progress.epoch + 1, 0
-
-    def _pass(self) -> Iterator[Fetched]:
-        """Yield what is left of the present pass."""
-        progress, train, accelerator = self.progress, self.data.train, self.accelerator
-        if isinstance(train, StreamExamples):
-            settings, state = self.config.training, progress.streams
-            for batch, after in train.batches(
-                settings.batch_size,
-                epoch=progress.epoch,
-                seed=settings.seed,
-                rank=accelerator.process_index,
-                processes=accelerator.num_processes,
-                state=state[accelerator.process_index] if state and progress.batch else None,
-            ):
-                self._stream_state = after
-                yield cast("Fetched", send_to_device(batch, accelerator.device))
+        """Yield examples, and labels for a conditional network, until the last step."""
+        if self.progress.step == self.config.training.steps:
             return
-        self.loader.set_epoch(progress.epoch)
-        loader = self.loader
-        if progress.batch:
-            loader = accelerator.skip_first_batches(loader, progress.batch)
-        yield from cast("Iterator[Fetched]", loader)
-
-    def _check_contents(self) -> None:
-        """Once all files have been read, hash what was in them, for the manifest; in one process of several."""
-        train = self.data.train
-        if self._checked_contents or not isinstance(train, PictureExamples):
-            return
-        if self.accelerator.num_processes > 1:
-            for theirs in cast("list[Any]", gather_object([train.digests.copy()])):
-                train.merge(theirs)
-        # What a pass leaves over, less than a batch in each process; more, and the next pass sees it.
-        left = train.unseen()
-        if len(left) > self.config.training.batch_size * self.accelerator.num_processes:
-            return
-        self._checked_contents = True
-        if left:
-            self._note_unreadable(train.fetch(left).unreadable)
-        if self.accelerator.is_main_process and (found := train.content_hash()) is not None:
-            check_contents(self.run.manifest, found)
-
-    def _note_unreadable(self, found: dict[int, str]) -> None:
-        if found.keys() - self._unreadable.keys():
-            self._unreadable |= found
-            self.data.train.check_readable(self._unreadable)
-
-    def _tell_unreadable(self) -> None:
-        """Name the examples that others stood in for, together and once; all processes do so at the same step."""
-        if self._told_unreadable:
-            return
-        self._told_unreadable = True
-        found = self._unreadable
-        if self.accelerator.num_processes > 1:
-            for theirs in cast("list[dict[int, str]]", gather_object([found])):
-                found = found | theirs
-        if found and self.accelerator.is_main_process:
-            tqdm.write(f"{described(found, self.data.train.met)}; others stood in for them", file=sys.stderr)
+        for x, labels in self.passes:
+            yield x, None if self.denoiser.classes is None else labels
+            if self.progress.step >= self.config.training.steps:
+                return
 
     def _step(self, x: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
         """Take one optimizer step; return its loss and gradient norm without waiting for them."""
@@ -365,9 +247,7 @@ class Trainer:
                 f" lower the learning rate, then --resume from the last checkpoint in {self.run.checkpoints}"
             )
             raise FloatingPointError(msg)
-        if self._stream_state is not None:
-            # Of every process, each of which reads files of its own.
-            self.progress.streams = cast("list[Any]", gather_object([self._stream_state]))
+        self.passes.note_place()
         save_checkpoint(
             self.accelerator, self.run.checkpoints, self.progress.step, keep=self.config.training.keep_checkpoints
         )
@@ -414,8 +294,3 @@ def _accelerator(settings: Training) -> Accelerator:
         )
         raise RuntimeError(msg)
     return accelerator
-
-
-def _as_batch(batch: Any) -> Any:
-    """Hand on a batch that the data set has already put together."""
-    return batch

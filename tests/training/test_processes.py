@@ -1,8 +1,11 @@
 """Several processes for real: two train one model on different images and labels, or are stopped."""
 
+import datasets
+import numpy as np
 import pytest
 import torch
-from small_runs import results, two_processes
+from PIL import Image
+from small_runs import ROOT, results, two_processes
 
 from unmelt.training.checkpoints import latest_checkpoint
 from unmelt.training.metrics import read_metrics
@@ -128,3 +131,45 @@ def test_fewer_batches_than_processes_are_refused(tmp_path):
 def test_a_run_that_is_there_already_is_refused_by_both(tmp_path):
     (tmp_path / "runs" / "two").mkdir(parents=True)
     assert all("exists and is not overwritten" in printed for printed in refused(tmp_path, 2))
+
+
+STREAM = f"""
+import json, sys
+sys.path.insert(0, {str(ROOT / "tests")!r})
+from pathlib import Path
+import datasets, torch
+from small_runs import parameters, small_run, train
+from unmelt.training.data import HubStream
+
+datasets.config.SLEEP_TIME_ON_THREADS_SHUTDOWN = 0
+torch.set_num_threads(1)
+name, steps, resume = sys.argv[1], int(sys.argv[2]), "resume" in sys.argv
+config = small_run(Path("runs"), name, steps=steps, data=HubStream("set", size=4, buffer=1, held_out=4))
+trainer = train(config, config.data.load(), resume=resume)
+rank = trainer.accelerator.process_index
+parameters = dict((name, p.tolist()) for name, p in parameters(trainer.denoiser).items())
+found = dict(epoch=trainer.progress.epoch, parameters=parameters)
+Path(name + str(rank) + ".json").write_text(json.dumps(found))
+"""
+
+
+def test_a_stream_of_files_of_several_lengths_is_shared_and_gone_on_with(tmp_path):
+    (tmp_path / "set").mkdir()
+    features = datasets.Features({"img": datasets.Image()})
+    for split, sizes in (("train", (30, 12)), ("test", (6,))):
+        for number, size in enumerate(sizes):
+            images = [Image.fromarray(np.full((4, 4), number * 40 + k, np.uint8)) for k in range(size)]
+            name = f"{split}-{number:05d}-of-{len(sizes):05d}.parquet"
+            datasets.Dataset.from_dict({"img": images}, features=features).to_parquet(tmp_path / "set" / name)
+
+    def trained(name, steps, *words):
+        finished = two_processes(STREAM, tmp_path, name, steps, *words)
+        assert finished.returncodes == [0, 0], finished.printed
+        return results(tmp_path, name)
+
+    # The shorter file has three batches of four: then both begin their next pass.
+    one, other = trained("straight", 8)
+    assert one["epoch"] == other["epoch"] == 2
+    assert one["parameters"] == other["parameters"]
+    trained("broken", 5)
+    assert trained("broken", 8, "resume")[0]["parameters"] == one["parameters"]

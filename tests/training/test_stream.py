@@ -116,7 +116,7 @@ def test_a_stream_of_less_than_a_batch_is_an_error(folder, tmp_path):
     config = small_run(tmp_path / "runs", batch_size=31, data=HubStream(str(folder), size=4, buffer=1))
     data = config.data.load()
     data.train._table = data.train._table.take(30)
-    with pytest.raises(DataError, match="holds less than one batch of 31: lower it"):
+    with pytest.raises(DataError, match="the data hold less than one batch of 31: lower it"):
         train(config, data)
 
 
