@@ -211,6 +211,36 @@ class TestDamage:
         index = next(i for i in range(len(data.train)) if data.train.source.name(i).endswith("017.png"))
         assert torch.equal(data.train.fetch([index]).x[0], data.train[index + 1])
 
+    def test_labels_are_those_of_what_stands_in(self, tmp_path):
+        grey(tmp_path / "a", 20)
+        grey(tmp_path / "b", 20, start=20)
+        for name in ("a/019.png", "a/018.png", "a/017.png"):
+            (tmp_path / name).write_bytes(b"damaged")
+        train = ImageFolder(tmp_path, size=8, labels="subfolders", unreadable=0.5, held_out=0.01).load().train
+        last = max(index for index in range(len(train)) if "/a/" in train.source.name(index))
+        fetched = train.fetch([last, 0])
+        assert fetched.labels.tolist() == [1, 0]
+        assert torch.equal(fetched.x[0], train[last + 1])
+        assert list(fetched.unreadable) == [last]
+
+    def test_as_many_as_may_be_are_no_error_and_one_more_is(self, tmp_path):
+        train = ImageFolder(grey(tmp_path, 60), size=8, unreadable=0.1).load().train
+        most = int(0.1 * len(train))
+        train.check_readable(dict.fromkeys(range(most), "damaged"))
+        with pytest.raises(UnreadableError, match=rf"^{most + 1} of {len(train)} examples cannot be read"):
+            train.check_readable(dict.fromkeys(range(most + 1), "damaged"))
+
+    def test_a_colour_file_among_grey_ones_is_not_made_grey_in_silence(self, tmp_path, monkeypatch):
+        """Where it is not one of those whose headers are read at the start."""
+        monkeypatch.setattr("unmelt.training.data.picture_data._HEADERS", 1)
+        monkeypatch.setattr("unmelt.training.data.picture_data._DECODED", 1)
+        grey(tmp_path, 20)
+        picture(tmp_path / "010.png", np.full((8, 8, 3), (1, 2, 3)))
+        train = ImageFolder(tmp_path, size=8, held_out=0.01).load().train
+        (index,) = [index for index in range(len(train)) if train.source.name(index).endswith("010.png")]
+        with pytest.raises(UnreadableError, match=r"010\.png has colours, and the others are grey: give channels=3"):
+            train.read([index])
+
     def test_more_than_may_be_are_an_error(self, tmp_path):
         folder = grey(tmp_path / "set", 200, size=4)
         for number in range(60, 70):
