@@ -99,7 +99,7 @@ def evaluate_run(  # noqa: PLR0913  # each is a choice
         torch.Generator().manual_seed(seed),
     )
     fitted = [name for name, bound in made.items() if isinstance(bound.reverse_std, FittedStd)]
-    held_out, found = data.test.fetch(range(len(data.test))[:images]).x, dict[str, LikelihoodReport]()
+    held_out, found = data.test.first(images), dict[str, LikelihoodReport]()
     for name in made:
         if name in fitted:
             made[name] = made[name].fitted(training, batch_size=batch_size, generator=generator)
@@ -122,7 +122,12 @@ def evaluate_run(  # noqa: PLR0913  # each is a choice
 
 
 def load_fitted_bound(
-    folder: Path | str, name: str = _FITTED, *, steps: int | None = None, trusted: Iterable[str] = ()
+    folder: Path | str,
+    name: str = _FITTED,
+    *,
+    steps: int | None = None,
+    place: Path | str | None = None,
+    trusted: Iterable[str] = (),
 ) -> ELBO:
     """Return a fitted bound that `evaluate_run` left in a run's folder.
 
@@ -145,7 +150,7 @@ def load_fitted_bound(
     if name not in states:
         msg = f"{path} holds no bound {name!r}: there is {' and '.join(map(repr, states))}"
         raise ValueError(msg)
-    bound = run_bounds(loaded, loaded.data(), steps)[name]
+    bound = run_bounds(loaded, loaded.data(place), steps)[name]
     bound.load_fitted_state(states[name])
     return bound
 

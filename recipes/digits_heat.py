@@ -50,4 +50,6 @@ def report(trainer: Trainer) -> None:
 
 
 if __name__ == "__main__":
-    report(launch(RECIPE, __doc__))
+    trained = launch(RECIPE, __doc__)
+    if trained.accelerator.is_main_process:
+        report(trained)

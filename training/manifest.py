@@ -23,7 +23,7 @@ from .data import Splits
 from .data.examples import DataError
 
 # Raised whenever files of a run change their meaning, so that none is read wrongly.
-FORMAT = 2
+FORMAT = 3
 _VERSIONS = ("torch", "numpy", "accelerate")
 
 
@@ -73,7 +73,7 @@ class Manifest:
             raise ValueError(msg)
 
     def check_data(self, data: Splits, *, labels: bool) -> None:
-        """Check that `data` holds the training images of the run, and if asked for their labels.
+        """Check that `data` holds the training and held-out images of the run, and if asked for their labels.
 
         Raises:
             ValueError: it holds others.
@@ -83,6 +83,12 @@ class Manifest:
             msg = (
                 f"{self.folder} was trained on other images than these (SHA-256 {self.train_fingerprint[:12]}..."
                 f" stored, {data.train.fingerprint()[:12]}... given): restore the data, or start a new run"
+            )
+            raise ValueError(msg)
+        if data.test.fingerprint() != stored["test"]["sha256"]:
+            msg = (
+                f"{self.folder} began with other held-out images than these: restore them, so that no figure is one of"
+                " other data, or start a new run"
             )
             raise ValueError(msg)
         if labels and data.train.label_fingerprint() != stored.get("labels"):

@@ -170,6 +170,8 @@ def _loader(train: Examples, settings: Training, *, pin: bool) -> DataLoader[Any
         shuffle=True,
         drop_last=True,
         num_workers=workers,
+        # Forks share what is kept and hashed; what starts anew each time would not.
+        multiprocessing_context="fork" if workers and sys.platform == "linux" else None,
         persistent_workers=workers > 0,
         collate_fn=_as_batch,
         pin_memory=pin,

@@ -21,6 +21,7 @@ from ..models import EMA, Prior, drop_labels
 from .building import build_denoiser, build_loss, build_process, build_sampler, class_columns, classes_in_order
 from .checkpoints import latest_checkpoint, save_checkpoint
 from .data import Splits
+from .data.stream import StreamExamples
 from .interrupts import StopRequest
 from .learning_rate import learning_rate_factor
 from .manifest import write_manifest
@@ -140,7 +141,8 @@ class Trainer:
 
     def _check_batch(self) -> None:
         size, processes = self.config.training.batch_size, self.accelerator.num_processes
-        if size * processes > len(self.data.train):
+        # Of a stream the length is not known; one of less than a batch is found out when it ends.
+        if size * processes > len(self.data.train) and not isinstance(self.data.train, StreamExamples):
             msg = (
                 f"batch_size={size} exceeds the {len(self.data.train)} training images (shared by {processes}"
                 " processes): lower it"

@@ -108,10 +108,9 @@ class DegradedDataPrior(Prior):
         # single precision, for memory is what limits this prior: at the released settings that moves log-densities of
         # 10^4 nats by up to 0.03.
         self.register_buffer("deviations", deviations.detach().to(process.device, torch.float32))
-        self.register_buffer("indices", indices.detach().to(process.device))
+        self.register_buffer("indices", indices.detach().to(process.device, torch.int64))
         self.register_buffer("mean", process.to_schedule_dtype(mean.detach()).clone())
         self.register_buffer("kernel", None if kernel is None else _kernel(process, kernel))
-        self._has_density = bool((self.stddev > 0).all())
 
     @classmethod
     def fit(
@@ -142,7 +141,7 @@ class DegradedDataPrior(Prior):
         check_data(process, data)
         width = process.sigma(1.0) if stddev is None else _kernel(process, stddev)
         with torch.no_grad():
-            mean, indices = _kept(process, data, width.detach())
+            mean, indices = _kept(process, data, width)
             parts = [
                 (block.flatten(1)[:, indices] - mean.flatten()[indices]).float() for block in _spectra(process, data)
             ]
@@ -246,7 +245,7 @@ class DegradedDataPrior(Prior):
         return torch.logsumexp(torch.stack(parts), dim=0) - math.log(len(self.deviations)) - rest / 2
 
     def _require_density(self, verb: str) -> None:
-        if not self._has_density:
+        if not bool((self.stddev > 0).all()):
             msg = (
                 f"{verb} needs a density, but the kernel has no width in some coefficient: give DegradedDataPrior a"
                 " stddev > 0, such as that of the noise that a network was trained with"
@@ -276,10 +275,14 @@ def _kept(process: LinearGaussianProcess, data: Data, width: Tensor) -> tuple[Te
         lowest, highest = torch.minimum(lowest, block.amin(0)), torch.maximum(highest, block.amax(0))
     if not count:
         check_not_empty("data", torch.zeros(0, *process.shape), "a kernel density")
+    if width.requires_grad:
+        # However narrow it is learned to be, nothing must be missing.
+        return mean, torch.arange(mean.numel(), device=mean.device)
     largest = torch.maximum(highest - mean, mean - lowest)
     # Without a kernel images are kept as well as single precision has them.
     rounding = torch.finfo(torch.float32).eps * torch.maximum(highest, -lowest).max() / _NEGLIGIBLE
-    squares = (largest / torch.maximum(width.expand(1, *process.shape)[0], rounding)).square().flatten()
+    width = width.expand(1, *process.shape)[0]
+    squares = (largest / torch.where(width > 0, width, rounding)).square().flatten()
     order = squares.argsort()
     dropped = squares[order].cumsum(0) <= _NEGLIGIBLE**2
     return mean, order[~dropped].sort().values

@@ -2,9 +2,12 @@
 
 import json
 import math
+import shutil
 
+import numpy as np
 import pytest
 from accelerate.state import AcceleratorState
+from PIL import Image
 from small_runs import changed, run_python, small_run
 
 from unmelt.core import later
@@ -14,7 +17,7 @@ from unmelt.evaluation.__main__ import main
 from unmelt.evaluation.run_bounds import evaluate_run, load_fitted_bound, run_bounds
 from unmelt.models import ConstantStd, LowRankGaussianPrior, MarginalStd, UNet
 from unmelt.samplers import Multistep, Posterior, UniformGrid
-from unmelt.training import Digits, Trainer, load_run
+from unmelt.training import Digits, ImageFolder, Trainer, load_run
 
 
 def train(config):
@@ -158,3 +161,30 @@ def test_the_command_is_a_module(tmp_path):
     missing = run_python("-m", "unmelt.evaluation", "nowhere", cwd=tmp_path)
     assert missing.returncode == 1
     assert missing.stderr.startswith("error: nowhere holds no run")
+
+
+def test_pictures_that_cannot_be_read_have_no_part_in_figures(tmp_path, capsys):
+    """Nor are others told as those of the run."""
+    shade = np.random.default_rng(0)
+    for number in range(60):
+        folder = tmp_path / ("test" if number < 20 else "train")
+        folder.mkdir(exist_ok=True)
+        Image.fromarray(shade.integers(0, 256, (4, 4)).astype(np.uint8)).save(folder / f"{number}.png")
+    data = ImageFolder(tmp_path / "train", size=4, test=tmp_path / "test", unreadable=0.1)
+    config = train(small_run(tmp_path / "runs", data=data))
+    whole = evaluate_run(config.folder, fit_images=20, progress=False)
+    (tmp_path / "test").rename(tmp_path / "moved")
+    gone = tmp_path / "moved" / "7.png"
+    content = gone.read_bytes()
+    shutil.copytree(tmp_path / "train", tmp_path / "elsewhere" / "train")
+    shutil.copytree(tmp_path / "moved", tmp_path / "elsewhere" / "test")
+    # The same data elsewhere, the held-out ones beside the others as they were.
+    again = evaluate_run(config.folder, fit_images=20, progress=False, place=tmp_path / "elsewhere" / "train")
+    assert again == whole
+    gone.write_bytes(content[:-20] + bytes(20))
+    (tmp_path / "moved").rename(tmp_path / "test")
+    with pytest.raises(ValueError, match="began with other held-out images"):
+        evaluate_run(config.folder, fit_images=20, progress=False)
+    broken = config.data.load()
+    assert len(broken.test.first()) == 19
+    assert "7.png cannot be read" in capsys.readouterr().err

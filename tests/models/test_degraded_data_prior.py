@@ -6,6 +6,7 @@ import pytest
 import torch
 from dense_reference import Dense
 from prior_cases import PAIR, PRIORS, SHAPE, N, Rough, dense, grid_of_pairs, heat, seeded, some_q
+from support import LearnedHeat
 from torch.distributions import Categorical, MixtureSameFamily, MultivariateNormal, kl_divergence
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -221,6 +222,35 @@ class TestDegradedDataPrior:
         prior = DegradedDataPrior.fit(ColdBlur(SHAPE), random_images(SHAPE))
         chosen = torch.randint(2, (1,), generator=seeded())
         assert torch.equal(prior.sample(1, generator=seeded()), prior.degraded[chosen].float())
+
+    @pytest.mark.parametrize("stddev", [None, 0.001, 0.0])
+    def test_data_in_several_blocks_are_those_in_one(self, monkeypatch, stddev):
+        process, data = HeatDissipation((1, 16, 16), blur_sigma_max=6.0), random_images((1, 16, 16), batch=40)
+        # Those that stand out come first, in a block of their own.
+        data = torch.cat([1 + 30 * (data[:2] - 0.5), data])
+        whole = DegradedDataPrior.fit(process, data, stddev=stddev)
+        monkeypatch.setattr(blocks, "LARGEST", 600)
+        several = DegradedDataPrior.fit(process, data, stddev=stddev)
+        assert torch.equal(several.indices, whole.indices)
+        torch.testing.assert_close(several.degraded, whole.degraded, rtol=0, atol=1e-6)
+
+    @pytest.mark.parametrize(("stddev", "size"), [(None, 16), (0.002, 64), (0.0, 16)])
+    def test_what_is_not_kept_is_together_a_thousandth_of_the_width(self, stddev, size):
+        process = HeatDissipation((1, size, size), blur_sigma_max=size / 8)
+        data = random_images((1, size, size), batch=20)
+        prior = DegradedDataPrior.fit(process, data, stddev=stddev)
+        spectra = process.alpha(1.0) * process.basis.forward(data)
+        left = (spectra - process.basis.forward(prior.degraded)).flatten(1)
+        left[:, prior.indices] = 0
+        assert 0 < len(prior.indices) < size**2
+        # Without a width, of what single precision tells apart.
+        unit = torch.finfo(torch.float32).eps * spectra.max() / 1e-3 if stddev == 0 else prior.stddev.max()
+        assert (left.norm(dim=1) / unit).max() <= 1e-3
+
+    def test_nothing_is_left_out_where_the_width_is_learned(self):
+        process = LearnedHeat()
+        prior = DegradedDataPrior.fit(process, random_images(process.shape, batch=5))
+        assert len(prior.indices) == math.prod(process.shape)
 
     def test_of_photographs_a_few_coefficients_are_kept(self):
         """Blurred by 24 of 32 pixels: of 3072 those of the lowest frequencies, whatever the number of images."""

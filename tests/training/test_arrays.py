@@ -71,6 +71,29 @@ def test_the_fingerprint_is_of_shape_levels_and_values():
         assert ArrayExamples(same, GreyLevels(17, -1.0, 1.0)).fingerprint() == expected
 
 
+def test_a_fingerprint_of_a_sample_is_none_of_the_whole(monkeypatch):
+    values = torch.randint(0, 17, (64, 1, 8), dtype=torch.uint8)
+    whole = ArrayExamples(values, GreyLevels(17, 0.0, 1.0)).fingerprint()
+    monkeypatch.setattr("unmelt.training.data.arrays._READ_WHOLE", 64)
+    one, other = (
+        ArrayExamples(values.to(dtype), GreyLevels(17, 0.0, 1.0)).fingerprint() for dtype in (torch.uint8, torch.int64)
+    )
+    assert one == other != whole
+
+
+def test_the_first_are_those_that_can_be_read(monkeypatch, capsys):
+    monkeypatch.setattr("unmelt.training.data.arrays._READ_WHOLE", 8)
+    values = torch.arange(40.0).reshape(20, 1, 2)
+    values[7] = torch.nan
+    examples = ArrayExamples(values)
+    with pytest.raises(UnreadableError, match=r"holds nan at \[7, 0, 0\]"):
+        examples.first()
+    examples.most_unreadable = 0.1
+    assert torch.equal(examples.first(10), torch.cat([values[:7], values[8:10]]))
+    assert "holds nan at [7, 0, 0]" in capsys.readouterr().err
+    assert torch.equal(examples.first(5), values[:5])
+
+
 def test_the_fingerprint_tells_data_apart():
     values = torch.zeros(3, 1, 4, 2, dtype=torch.uint8)
     touched = values.clone()
@@ -103,6 +126,8 @@ def with_one(value, dtype=torch.float32):
         UnreadableError,
         r"x\.npy holds -inf at \[2, 0, 1\]",
     ),
+    (lambda: ArrayExamples(with_one(1e300, torch.float64)), UnreadableError, r"holds 1e\+300 at .* float32"),
+    (lambda: ArrayExamples(RAMP, GreyLevels(2**24 + 1, 0.0, 1.0)), ValueError, "and float32 tells 16777216 apart"),
     (
         lambda: ArrayExamples(with_one(17, torch.uint8), GreyLevels(17, 0.0, 1.0)),
         UnreadableError,
@@ -129,6 +154,11 @@ def with_one(value, dtype=torch.float32):
         lambda: Splits(ArrayExamples(torch.zeros(4, 1, 2)), ArrayExamples(torch.zeros(4, 1, 2, dtype=torch.uint8))),
         ValueError,
         "the same grey_levels",
+    ),
+    (
+        lambda: Splits(ArrayExamples(RAMP.float(), labels=torch.arange(6)), ArrayExamples(RAMP.float())),
+        ValueError,
+        "the held-out examples have no labels, and the others have",
     ),
     (lambda: Splits(torch.zeros(4, 1, 2), ArrayExamples(torch.zeros(4, 1, 2))), TypeError, "train must be Examples"),
 )
@@ -239,11 +269,16 @@ class TestFiles:
             ("text.npy", {}, ValueError, r"text\.npy cannot be read as \.npy or \.npz.*numpy\.save"),
             ("two.npz", {}, ValueError, r"two\.npz holds a, b: say which are the examples with key=, got ''"),
             ("two.npz", {"key": "c"}, ValueError, "holds a, b: say which.*got 'c'"),
+            ("two.npz", {"key": "a", "labels": "y"}, ValueError, "holds a, b, and no file is called 'y'"),
+            ("two.npz", {"key": "a", "labels": "b"}, ValueError, r"labels must have shape|one label for each"),
+            ("short.npz", {"key": "x", "labels": "y"}, ValueError, "holds 9 examples, and there are 11 labels"),
+            ("cut.npz", {}, ValueError, r"cut\.npz cannot be read as \.npy or \.npz"),
+            ("grey.npy", {}, ValueError, r"\(9, 16, 16\), and which axis.*channels=NONE if there is one.*FIRST for 16"),
             (
                 "last.npy",
                 {},
                 ValueError,
-                r"shape \(9, 8, 8, 3\), whose last axis looks like the channels.*channels=LAST",
+                r"\(9, 8, 8, 3\), and which axis.*LAST for 3 channels",
             ),
             ("flat.npy", {}, ValueError, r"shape \(9, 8\): examples are .*channels=NONE"),
             ("one.npy", {}, ValueError, "at least 2 examples are needed"),
@@ -255,7 +290,10 @@ class TestFiles:
     def test_what_is_refused(self, tmp_path, name, settings, error, words):
         np.savez(tmp_path / "two.npz", a=np.zeros((9, 1, 8)), b=np.zeros((9, 1, 8)))
         np.savez(tmp_path / "text.npz", x=np.full((9, 1, 8), "a"))
+        np.savez(tmp_path / "short.npz", x=np.zeros((9, 1, 8)), y=np.zeros(11, np.int64))
+        (tmp_path / "cut.npz").write_bytes((tmp_path / "two.npz").read_bytes()[:300])
         for file, array in {
+            "grey.npy": np.zeros((9, 16, 16), np.uint8),
             "last.npy": np.zeros((9, 8, 8, 3)),
             "flat.npy": np.zeros((9, 8)),
             "one.npy": np.zeros((1, 1, 8)),

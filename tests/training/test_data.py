@@ -140,6 +140,14 @@ class TestIDX:
         with pytest.raises(ValueError, match="x cannot be read as an IDX file .*fetch it again"):
             read_idx(tmp_path / "x")
 
+    def test_colour_images_and_labels_that_do_not_fit_are_refused(self, tmp_path):
+        for shape in ((5, 4, 4, 3), (6, 4, 4)):
+            for split in ("train", "t10k"):
+                (tmp_path / f"{split}-images-idx3-ubyte").write_bytes(idx(np.zeros(shape, np.uint8)))
+                (tmp_path / f"{split}-labels.idx1-ubyte").write_bytes(idx(np.zeros(5, np.uint8)))
+            with pytest.raises(ValueError, match=r"must hold grey images.*other arrays are read by ArrayFile"):
+                IDXFiles(tmp_path).load()
+
     def test_missing_files_are_named(self, tmp_path):
         with pytest.raises(FileNotFoundError, match=r"no train-images-idx3-ubyte or .*\.gz in .*--data\.folder PATH"):
             IDXFiles(tmp_path).load()
@@ -195,6 +203,9 @@ class TestCIFAR10Archive:
     def test_what_is_missing_or_cut_is_named(self, tmp_path, folder):
         with pytest.raises(FileNotFoundError, match=r"no .*nowhere.*--data\.archive PATH"):
             CIFAR10(tmp_path / "nowhere").load()
+        (tmp_path / "junk.tar.gz").write_bytes(b"no archive")
+        with pytest.raises(ValueError, match=r"junk\.tar\.gz cannot be read as an archive"):
+            CIFAR10(tmp_path / "junk.tar.gz").load()
         cut = folder / "data_batch_3.bin"
         cut.write_bytes(cut.read_bytes()[:-1])
         with pytest.raises(ValueError, match=r"holds no whole data_batch_3\.bin.*fetch it again"):
@@ -247,6 +258,7 @@ class TestHubImages:
         for settings, words in (
             ({"train": "training"}, "has the splits train, test, not 'training': choose with train="),
             ({"image": "picture"}, "has the columns img, label, not 'picture': choose with image="),
+            ({"test": "train"}, "'train' is trained on, and would be held out as well"),
             ({"label": "class"}, "has the columns img, label, not 'class': choose with label="),
         ):
             with pytest.raises(ValueError, match=words):

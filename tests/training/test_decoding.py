@@ -7,7 +7,7 @@ import zlib
 import numpy as np
 import pytest
 import tifffile
-from PIL import Image
+from PIL import Image, ImageCms
 
 from unmelt.training.data.decoding import PictureError, Target, decode, header
 
@@ -16,6 +16,7 @@ RNG = np.random.default_rng(0)
 GREY = RNG.integers(0, 256, (HEIGHT, WIDTH)).astype(np.uint8)
 COLOUR = RNG.integers(0, 256, (HEIGHT, WIDTH, 3)).astype(np.uint8)
 OPACITY = np.where(np.arange(WIDTH) < 4, 255, 0).astype(np.uint8) * np.ones((HEIGHT, 1), np.uint8)
+DEEP_OPACITY = OPACITY.astype(np.uint16) * 257
 TWELVE = RNG.integers(0, 4096, (HEIGHT, WIDTH)).astype(np.uint16)
 SIXTEEN = RNG.integers(0, 65536, (HEIGHT, WIDTH)).astype(np.uint16)
 SIXTEEN_COLOUR = RNG.integers(0, 65536, (HEIGHT, WIDTH, 3)).astype(np.uint16)
@@ -199,6 +200,27 @@ READ = {
     "12 bits as colour": (saved(TWELVE, "PNG"), target(3, **TWELVE_BITS), np.dstack([TWELVE] * 3)),
     "32-bit integer TIFF, declared": (tiff(TWELVE.astype(np.int32)), target(1, **TWELVE_BITS), TWELVE),
     "float TIFF, declared": (tiff(UNIT), target(1, white=1.0, levels=None), UNIT),
+    "float64 TIFF": (tiff(UNIT.astype(np.float64)), target(1, white=1.0, levels=None), UNIT),
+    "float16 TIFF": (tiff(UNIT.astype(np.float16)), target(1, white=1.0, levels=None), UNIT.astype(np.float16)),
+    "unsigned 32-bit TIFF": (
+        tiff(SIXTEEN.astype(np.uint32) << 16),
+        target(1, white=65535.0 * 2**16, levels=65536),
+        SIXTEEN,
+    ),
+    "16-bit grey and opacity on black": (
+        tiff(
+            np.dstack([SIXTEEN, OPACITY.astype(np.uint16) * 257]), photometric="minisblack", extrasamples=["unassalpha"]
+        ),
+        target(1, background="black", levels=65536),
+        over(SIXTEEN, 0),
+    ),
+    "16-bit RGBA on white": (
+        tiff(
+            np.dstack([SIXTEEN_COLOUR, OPACITY.astype(np.uint16) * 257]), photometric="rgb", extrasamples=["unassalpha"]
+        ),
+        target(3, background="white", levels=65536),
+        over(SIXTEEN_COLOUR, 65535),
+    ),
     "float TIFF in levels": (tiff(UNIT), target(1, white=1.0), exact(UNIT)),
     "float TIFF below zero": (tiff(UNIT * 4 - 2), target(1, black=-2.0, white=2.0, levels=None), UNIT),
     "float colour TIFF": (
@@ -246,6 +268,13 @@ DAMAGED = {
     "cut JPEG": saved(upright_jpeg(), "JPEG")[:-40],
     "cut TIFF": tiff(SIXTEEN_COLOUR, photometric="rgb")[:300],
 }
+
+
+def sgi_of_16_bits():
+    head = struct.pack(">hbbHHHHII", 474, 0, 2, 3, WIDTH, HEIGHT, 3, 0, 65535)
+    return head.ljust(512, b"\0") + SIXTEEN_COLOUR.transpose(2, 0, 1).astype(">u2").tobytes()
+
+
 LAB = Image.frombytes("LAB", (WIDTH, HEIGHT), COLOUR.tobytes())
 REFUSED = {
     **{kind: (data, target(), "cannot be read as a picture .*remove or replace it") for kind, data in DAMAGED.items()},
@@ -260,6 +289,22 @@ REFUSED = {
     "NaN": (tiff(np.where(UNIT > 0.5, np.nan, UNIT)), target(1, white=1.0), "holds NaN or infinity: repair or"),
     "16-bit colour PNG": (sixteen_bit_colour_png(), target(), "16 bits in each of several channels.*to TIFF"),
     "16-bit colour TIFF as grey": (tiff(SIXTEEN_COLOUR, photometric="rgb"), target(1), "has colours"),
+    "16-bit PPM": (netpbm("P6", SIXTEEN_COLOUR, 65535), target(), "a PPM of 16 bits in each of several channels"),
+    "16-bit SGI": (sgi_of_16_bits(), target(), "a SGI of 16 bits in each of several channels"),
+    "16-bit white is 0": (tiff(SIXTEEN, photometric="miniswhite"), target(1), "a deep TIFF of the kind"),
+    "16-bit CMYK": (tiff(np.dstack([SIXTEEN] * 4), photometric="separated"), target(), "a deep TIFF of the kind"),
+    "16-bit opacity in the colours": (
+        tiff(np.dstack([SIXTEEN_COLOUR, SIXTEEN]), photometric="rgb", extrasamples=["assocalpha"]),
+        target(4),
+        "not all colours or opacity",
+    ),
+    "16-bit RGB and something": (
+        tiff(np.dstack([SIXTEEN_COLOUR, SIXTEEN]), photometric="rgb", extrasamples=["unspecified"]),
+        target(4),
+        "not all colours or opacity",
+    ),
+    "five 8-bit channels": (tiff(np.dstack([GREY] * 5), photometric="rgb"), target(), "TIFF of 5 channels|read as"),
+    "signed 8 bits": (tiff(GREY.astype(np.int8)), target(1), "signed 8-bit integers"),
     "LAB": (saved(LAB, "TIFF"), target(), "holds pixels of the kind LAB: convert it"),
 }
 
@@ -269,6 +314,29 @@ def test_what_is_refused_and_why(kind):
     data, wanted, words = REFUSED[kind]
     with pytest.raises(PictureError, match=words):
         decode(data, wanted)
+
+
+def test_what_overshoots_is_cut_off_and_does_not_wrap_round():
+    """A step from black to white, made smaller: Lanczos' window goes beyond both."""
+    step = np.zeros((64, 64), np.uint16)
+    step[:, 33:] = 65535
+    found = decode(tiff(step), target(1, (16, 16), levels=256))[0].astype(int)
+    assert (np.diff(found, axis=1) >= -8).all()
+    assert found[:, :7].max() < 16
+    assert found[:, -7:].min() > 239
+
+
+def test_colours_of_a_profile_become_those_of_srgb():
+    """Of a profile whose red and blue change places with sRGB's."""
+    swapped = ImageCms.createProfile("sRGB")
+    data = bytearray(ImageCms.ImageCmsProfile(swapped).tobytes())
+    # The tags of the red and the blue primary.
+    data = bytes(data).replace(b"rXYZ", b"tmpX").replace(b"bXYZ", b"rXYZ").replace(b"tmpX", b"bXYZ")
+    data = data.replace("sRGB".encode("utf-16-be"), "swap".encode("utf-16-be")).replace(b"sRGB", b"swap")
+    found = decode(saved(COLOUR, "PNG", icc_profile=data), target()).transpose(1, 2, 0).astype(int)
+    assert np.abs(found - COLOUR[..., ::-1]).max() <= 2
+    plain = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    assert (decode(saved(COLOUR, "PNG", icc_profile=plain), target()).transpose(1, 2, 0) == COLOUR).all()
 
 
 def test_a_huge_picture_is_refused_by_words(tmp_path):
@@ -318,6 +386,8 @@ def test_a_large_jpeg_is_the_same_though_a_fraction_is_decoded():
         (saved(SIXTEEN, "PNG"), ((HEIGHT, WIDTH), False, False, True, False, 1)),
         (tiff(SIXTEEN_COLOUR, photometric="rgb"), ((HEIGHT, WIDTH), True, False, True, False, 1)),
         (tiff(UNIT), ((HEIGHT, WIDTH), False, False, True, True, 1)),
+        (oriented(6, "TIFF"), ((WIDTH, HEIGHT), True, False, False, False, 1)),
+        (tiff(np.stack([SIXTEEN_COLOUR] * 5), photometric="rgb"), ((HEIGHT, WIDTH), True, False, True, False, 5)),
         (frames("WEBP"), ((HEIGHT, WIDTH), True, False, False, False, 3)),
         (saved(Image.fromarray(GREY).convert("P"), "GIF"), ((HEIGHT, WIDTH), False, False, False, False, 1)),
     ],

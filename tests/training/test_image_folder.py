@@ -154,6 +154,19 @@ class TestHeldOut:
         with pytest.raises(ValueError, match=r"1 of the 6 held-out files in .*test are trained on as well.*003\.png"):
             ImageFolder(one, size=8, test=other).load()
 
+    def test_copies_of_held_out_files_are_not_trained_on(self, tmp_path):
+        one = grey(tmp_path / "one", 12)
+        other = grey(tmp_path / "other", 5, start=12)
+        (other / "copy.png").write_bytes((one / "004.png").read_bytes())
+        with pytest.raises(ValueError, match=r"1 of the 6 held-out files in .*other are trained on.*copy\.png"):
+            ImageFolder(one, size=8, test=other).load()
+
+    def test_a_folder_that_is_divided_already_is_not_divided_anew(self, tmp_path):
+        grey(tmp_path / "train", 12)
+        grey(tmp_path / "Test", 5, start=12)
+        with pytest.raises(ValueError, match=r"holds train and Test: .*--data\.folder .*train --data\.test .*Test"):
+            ImageFolder(tmp_path, size=8).load()
+
 
 class TestClasses:
     def test_subfolders_name_them(self, tmp_path):
@@ -176,17 +189,27 @@ class TestClasses:
         place = {shade: number for number, shade in enumerate(SHADES[:20].tolist())}
         assert splits.train.labels.tolist() == [place[shade] % 2 for shade in shades(splits.train)]
 
+    def test_classes_that_are_numbers_keep_their_order(self, tmp_path):
+        for number in range(12):
+            grey(tmp_path / str(number), 3, start=3 * number)
+        splits = ImageFolder(tmp_path, size=8, labels="subfolders").load()
+        place = {shade: number for number, shade in enumerate(SHADES[:36].tolist())}
+        assert splits.train.labels.tolist() == [place[shade] // 3 for shade in shades(splits.train)]
+
     def test_files_without_a_class_are_named(self, tmp_path):
         grey(tmp_path / "set", 4)
         (tmp_path / "labels.csv").write_text("000.png,a\n001.png,b\n003.png,b\n")
         (tmp_path / "short.csv").write_text("000.png\n")
+        (tmp_path / "wide.csv").write_text("000.png,8,a\n")
+        (tmp_path / "twice.csv").write_text("000.png,a\n./000.png,b\n")
+        (tmp_path / "latin.csv").write_bytes("000.png,Bär\n".encode("latin-1"))
         for labels, words in (
             ("subfolders", r"4 files lie in no subfolder, such as .*\.png"),
             (str(tmp_path / "labels.csv"), r"1 files have no class in .*labels\.csv, such as 002\.png"),
-            (
-                str(tmp_path / "short.csv"),
-                r"short\.csv must hold a file name and a class in each row, got \['000\.png'\]",
-            ),
+            (str(tmp_path / "short.csv"), r"short\.csv must hold a file name and a class in .* got \['000\.png'\]"),
+            (str(tmp_path / "wide.csv"), r"wide\.csv must hold .* got \['000\.png', '8', 'a'\]"),
+            (str(tmp_path / "twice.csv"), r"twice\.csv gives 000\.png two classes, a and b: keep one"),
+            (str(tmp_path / "latin.csv"), r"latin\.csv is not in UTF-8"),
             ("names", r'must be "subfolders", or a table .*got \'names\''),
         ):
             with pytest.raises(ValueError, match=words):
@@ -260,6 +283,30 @@ class TestDamage:
             ImageFolder(tmp_path, size=8).load()
         assert ImageFolder(tmp_path, size=8, background="white").load().train.shape == (3, 8, 8)
 
+    def test_a_file_that_is_gone_is_one_that_cannot_be_read(self, tmp_path):
+        folder = grey(tmp_path / "set", 80, size=4)
+        config = changed_to(tmp_path, folder, steps=60, unreadable=0.1)
+        data = config.data.load()
+        Path(data.train.source.name(5)).unlink()
+        trainer = train(config, data)
+        assert "contents" in json.loads(trainer.run.manifest.read_text())["data"]["train"]
+        assert data.train.fetch([5]).unreadable[5].endswith("No such file or directory")
+
+    def test_a_larger_picture_or_a_deep_one_that_was_not_looked_at_does_not_fit(self, tmp_path, monkeypatch):
+        monkeypatch.setattr("unmelt.training.data.picture_data._HEADERS", 1)
+        monkeypatch.setattr("unmelt.training.data.picture_data._DECODED", 1)
+        grey(tmp_path, 20)
+        picture(tmp_path / "010.png", np.zeros((9, 8)))
+        Image.fromarray(np.full((8, 8), 65535, np.uint16)).save(tmp_path / "011.png")
+        train = ImageFolder(tmp_path, size=None, held_out=0.01).load().train
+        for name, words in (
+            ("010", "is of 9 x 8 pixels, and the others of 8 x 8"),
+            ("011", "has more than 8 bits, and"),
+        ):
+            (index,) = [index for index in range(len(train)) if train.source.name(index).endswith(f"{name}.png")]
+            with pytest.raises(UnreadableError, match=words):
+                train.read([index])
+
     def test_nothing_readable_at_all(self, tmp_path):
         for number in range(3):
             (tmp_path / f"{number}.png").write_bytes(b"no picture")
@@ -279,6 +326,23 @@ class TestPlaces:
         renamed = ImageFolder(tmp_path / "two", size=8).load().train.fingerprint()
         larger = ImageFolder(tmp_path / "one", size=9).load().train.fingerprint()
         assert len({one, changed, renamed, larger}) == 4
+
+    def test_what_lies_beside_it_moves_along(self, tmp_path):
+        for place in ("a", "b"):
+            grey(tmp_path / place / "train", 12)
+            grey(tmp_path / place / "test", 5, start=12)
+        data = ImageFolder(tmp_path / "a" / "train", size=8, test=tmp_path / "a" / "test", labels="subfolders")
+        moved = data.at(tmp_path / "b" / "train")
+        assert moved == ImageFolder(tmp_path / "b" / "train", size=8, test=tmp_path / "b" / "test", labels="subfolders")
+
+    def test_other_held_out_files_are_not_those_of_the_run(self, tmp_path):
+        one, other = grey(tmp_path / "a" / "train", 40, size=4), grey(tmp_path / "a" / "test", 6, size=4, start=40)
+        config = changed_to(tmp_path, one, test=other)
+        train(config, config.data.load())
+        picture(other / "041.png", np.full((4, 4), 3))
+        longer = changed_to(tmp_path, one, test=other, steps=40)
+        with pytest.raises(ValueError, match="began with other held-out images than these: restore them"):
+            train(longer, longer.data.load(), resume=True)
 
     def test_a_run_goes_on_with_data_that_was_moved(self, tmp_path):
         folder = grey(tmp_path / "set", 64, size=4)
@@ -361,11 +425,13 @@ class TestProcesses:
 
 @refusals(
     (lambda: ImageFolder("x", size=(4, 0)), ValueError, "size must be at least 1.*got 0"),
+    (lambda: ImageFolder("x", size=(16, 16, 3)), ValueError, r"size must be a number of pixels, or \(height, width\)"),
+    (lambda: ImageFolder("x", black=70000.0), ValueError, "black=70000.0 needs a white"),
     (lambda: ImageFolder("x", size=-3), ValueError, "size must be at least 1.*got -3"),
     (lambda: ImageFolder("x", channels=2), ValueError, "channels must be 1 for grey, 3 for colour or 4.*got 2"),
     (lambda: ImageFolder("x", white=0.0), ValueError, "white must"),
     (lambda: ImageFolder("x", levels=1), ValueError, "levels must be at least 2"),
-    (lambda: ImageFolder("x", background="nocolour"), ValueError, "nocolour"),
+    (lambda: ImageFolder("x", background="nocolour"), ValueError, "background must be a colour, .*'nocolour'"),
     (lambda: ImageFolder("x", held_out=0.0), ValueError, "held_out must"),
     (lambda: ImageFolder("x", unreadable=1.0), ValueError, "unreadable must"),
     (lambda: ImageFolder("nowhere").load(), FileNotFoundError, r"no folder nowhere.*--data\.folder PATH"),

@@ -120,6 +120,12 @@ def test_a_stream_of_less_than_a_batch_is_an_error(folder, tmp_path):
         train(config, data)
 
 
+def test_a_stream_serves_batches_larger_than_its_head(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr("unmelt.training.data.stream._HEAD", 10)
+    config = small_run(tmp_path / "runs", batch_size=12, steps=3, data=HubStream(str(folder), size=4, buffer=1))
+    assert train(config, config.data.load()).progress.step == 3
+
+
 def test_what_cannot_be_read_is_left_out_and_named(folder, tmp_path):
     encoded = {"bytes": datasets.Value("binary"), "path": datasets.Value("string")}
     features = datasets.Features({"img": encoded, "label": datasets.Value("int64")})
@@ -128,10 +134,12 @@ def test_what_cannot_be_read_is_left_out_and_named(folder, tmp_path):
         table = table.cast_column("img", datasets.Image(decode=False))
         columns = {"img": table["img"][:], "label": table["label"][:]}
         if "00002" in name.name:
-            columns["img"][3:6] = [{"bytes": b"damaged", "path": None}] * 3
+            columns["img"][3] = {"bytes": b"damaged", "path": None}
+            columns["img"][4:6] = [None, {"bytes": None, "path": "gone.png"}]
         datasets.Dataset.from_dict(columns, features=features).to_parquet(name)
     part = stream(folder, test="", image="img", unreadable=0.2).train
     batches = list(part.batches(1, epoch=0, seed=0))
-    (reason,) = {reason for batch, _ in batches for reason in batch.unreadable.values()}
-    assert reason.startswith("a picture of the stream cannot be read as a picture")
+    reasons = {reason for batch, _ in batches for reason in batch.unreadable.values()}
+    assert len(reasons) == 3
+    assert all(reason.startswith("a picture of the stream ") for reason in reasons)
     assert len(set(itertools.chain(*shades(batches)))) == COUNT - 10 - 3

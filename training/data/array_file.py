@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -18,6 +19,7 @@ from .arrays import ArrayExamples
 from .data_set import DataSet
 from .examples import Splits
 
+_Arrays = np.ndarray | dict[str, np.ndarray]
 _USUAL_CHANNELS = 4
 
 
@@ -42,7 +44,8 @@ class ArrayFile(DataSet):
         file: the file of the examples, the first axis counting them.
         key: name of the array in an .npz; "" takes the only one, or the one called `images`, `x` or `data`.
         labels: classes, integers from 0: a .npy file, or the name of an array in the same .npz; None without.
-        channels: where the axis of channels is.
+        channels: where the axis of channels is. None takes it to be the first after the count if it has 4 at most, and
+            asks otherwise.
         levels: number of levels of integers; None takes 256 of 8-bit ones, and other integers have to say it.
         held_out: share of the examples that is held out, spread evenly over the file.
         test: a file of examples that are held out instead.
@@ -59,7 +62,7 @@ class ArrayFile(DataSet):
     file: Path
     key: str = ""
     labels: str | None = None
-    channels: Channels = Channels.FIRST
+    channels: Channels | None = None
     levels: int | None = None
     held_out: float = 0.1
     test: Path | None = None
@@ -97,6 +100,9 @@ class ArrayFile(DataSet):
         return Splits(train, test, told)
 
     def _examples(self, values: Tensor, labels: Tensor | None, chosen: list[int] | None, path: Path) -> ArrayExamples:
+        if labels is not None and len(labels) != len(values):
+            msg = f"{path} holds {len(values)} examples, and there are {len(labels)} labels: give one for each"
+            raise ValueError(msg)
         if chosen is not None and labels is not None:
             labels = labels[chosen]
         levels = 256 if self.levels is None and values.dtype == torch.uint8 else self.levels
@@ -108,12 +114,12 @@ class ArrayFile(DataSet):
         array = found if isinstance(found, np.ndarray) else found[_key(found, self.key, path)]
         classes = None
         if labels is not None:
-            source = found if isinstance(found, dict) and labels in found else read_arrays(Path(labels))
+            source = found if isinstance(found, dict) and labels in found else _label_file(found, labels, path)
             classes = source[labels] if isinstance(source, dict) else source
         return as_channels_first(array, self.channels, str(path)), None if classes is None else _tensor(classes, labels)
 
 
-def read_arrays(path: Path) -> np.ndarray | dict[str, np.ndarray]:
+def read_arrays(path: Path) -> _Arrays:
     """Return the array of a .npy file, mapped, or those of an .npz archive.
 
     Raises:
@@ -124,17 +130,17 @@ def read_arrays(path: Path) -> np.ndarray | dict[str, np.ndarray]:
         msg = f"no file {path}: pass the file of the arrays, with --data.file PATH"
         raise FileNotFoundError(msg)
     try:
-        if path.suffix == ".npy":
+        if path.suffix.lower() == ".npy":
             # Copied on write: a tensor of it could be written to, and the file must not change.
             return np.load(path, mmap_mode="c", allow_pickle=False)
         with np.load(path, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
-    except (ValueError, OSError, EOFError, TypeError) as error:
+    except (ValueError, OSError, EOFError, TypeError, zipfile.BadZipFile) as error:
         msg = f"{path} cannot be read as .npy or .npz ({error}): write it with numpy.save or numpy.savez"
         raise ValueError(msg) from error
 
 
-def as_channels_first(array: np.ndarray, channels: Channels, name: str) -> Tensor:
+def as_channels_first(array: np.ndarray, channels: Channels | None, name: str) -> Tensor:
     """Return an array as a tensor (count, channels, ...).
 
     Raises:
@@ -146,10 +152,10 @@ def as_channels_first(array: np.ndarray, channels: Channels, name: str) -> Tenso
             " channels=LAST, or (count, ...) with channels=NONE"
         )
         raise ValueError(msg)
-    if channels is Channels.FIRST and array.shape[1] > _USUAL_CHANNELS >= array.shape[-1]:
+    if channels is None and array.shape[1] > _USUAL_CHANNELS:
         msg = (
-            f"{name} has shape {array.shape}, whose last axis looks like the channels: give channels=LAST, or move that"
-            " axis to the second place"
+            f"{name} has shape {array.shape}, and which axis has the channels is not clear: give channels=NONE if there"
+            f" is one channel, LAST for {array.shape[-1]} channels, FIRST for {array.shape[1]}"
         )
         raise ValueError(msg)
     tensor = _tensor(array, name)
@@ -172,6 +178,13 @@ def held_out_evenly(count: int, share: float) -> tuple[list[int], list[int]]:
     test = [(2 * index + 1) * count // (2 * number) for index in range(number)]
     held_out = set(test)
     return [index for index in range(count) if index not in held_out], test
+
+
+def _label_file(found: _Arrays, labels: str, path: Path) -> _Arrays:
+    if isinstance(found, dict) and not Path(labels).is_file():
+        msg = f"{path} holds {', '.join(found)}, and no file is called {labels!r}: say which are the labels"
+        raise ValueError(msg)
+    return read_arrays(Path(labels))
 
 
 def _key(found: dict[str, np.ndarray], key: str, path: Path) -> str:

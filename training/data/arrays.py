@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from jaxtyping import Float, Shaped
@@ -15,9 +15,10 @@ from ...models import GreyLevels
 from .examples import Examples, UnreadableError, spread
 
 EIGHT_BITS = GreyLevels(256, 0.0, 1.0)
-# Larger arrays (256 MB) are not read before they are trained on: a sample of them is checked and told apart by.
-_READ_WHOLE = 2**28
-_SAMPLE, _AT_ONCE = 4096, 2**22
+# Arrays of more numbers are not read before they are trained on: an eighth of so many is checked, and told apart by.
+_READ_WHOLE, _AT_ONCE = 2**28, 2**22
+# Levels that float32 tells apart.
+_MOST_LEVELS = 2**24
 
 
 class ArrayExamples(Examples):
@@ -55,12 +56,13 @@ class ArrayExamples(Examples):
         self._array, self.name = values, name
         self._rows = torch.arange(len(values)) if rows is None else torch.tensor(rows, dtype=torch.int64)
         super().__init__(tuple(values.shape[1:]), grey_levels, labels)
-        size = len(self) * values[0].numel()
-        self._whole = size * values.element_size() <= _READ_WHOLE
-        self._sample = list(range(len(self))) if self._whole else spread(len(self), _SAMPLE)
-        at_once = max(1, _AT_ONCE // values[0].numel())
-        for start in range(0, len(self._sample), at_once):
-            self._take(self._sample[start : start + at_once])
+        # Numbers are counted, and not bytes: equal data of several dtypes are looked at alike.
+        numbers = values[0].numel()
+        self._whole = len(self) * numbers <= _READ_WHOLE
+        self._sample = list(range(len(self))) if self._whole else spread(len(self), max(2, _READ_WHOLE // 8 // numbers))
+        self._at_once = max(1, _AT_ONCE // numbers)
+        for part in self._parts():
+            self._take(part)
 
     @override
     def __len__(self) -> int:
@@ -81,21 +83,28 @@ class ArrayExamples(Examples):
 
     @override
     def fingerprint(self) -> str:
-        """Return the SHA-256 of shape, levels and values, whatever loaded them; of 4096 examples above 256 MB."""
-        kind = str(self.values.dtype).removeprefix("torch.") if self.grey_levels is None else self.grey_levels.count
+        """Return the SHA-256 of shape, levels and values, whatever loaded them; of large arrays, of a sample."""
+        kind = str(self._array.dtype).removeprefix("torch.") if self.grey_levels is None else self.grey_levels.count
         digest = hashlib.sha256(f"{(len(self), *self.shape)} {kind}{'' if self._whole else ' sampled'}".encode())
-        values = self._array[self._rows[self._sample]]
-        if self.grey_levels is not None:
-            values = values.to(torch.uint8 if self.grey_levels.count <= EIGHT_BITS.count else torch.int32)
-        digest.update(values.contiguous().numpy().data)
+        for part in self._parts():
+            values = self._array[self._rows[part]]
+            if self.grey_levels is not None:
+                values = values.to(torch.uint8 if self.grey_levels.count <= EIGHT_BITS.count else torch.int32)
+            digest.update(values.contiguous().numpy().data)
         return digest.hexdigest()
+
+    def _parts(self) -> Iterator[list[int]]:
+        """Yield the examples that are looked at before they are trained on, some at a time."""
+        for start in range(0, len(self._sample), self._at_once):
+            yield self._sample[start : start + self._at_once]
 
     def _take(self, indices: list[int] | slice) -> Tensor:
         """Return some of the values, checked to be finite, and levels if there are any."""
         rows = self._rows[indices]
         values = self._array[rows]
         if self.grey_levels is None:
-            wrong, must = ~values.isfinite(), "be a finite number"
+            # As float32, in which they are served: 1e300 is infinite there.
+            wrong, must = ~values.float().isfinite(), "be a finite number of float32"
         else:
             # Neither can unsigned integers of 16 bits be compared, nor those of 8 with 256.
             levels = values.long()
@@ -117,6 +126,9 @@ def _check_kind(values: Tensor, grey_levels: GreyLevels | None, name: str) -> No
     if values.dtype == torch.bool or values.dtype.is_complex:
         msg = f"{name} must hold levels as integers, or floating-point numbers, got {values.dtype}"
         raise TypeError(msg)
+    if grey_levels is not None and grey_levels.count > _MOST_LEVELS:
+        msg = f"{name} has {grey_levels.count} levels, and float32 tells {_MOST_LEVELS} apart: give it without levels"
+        raise ValueError(msg)
     if values.dtype.is_floating_point == (grey_levels is None):
         return
     if grey_levels is None:

@@ -72,9 +72,13 @@ def _of_the_archive(path: Path) -> list[tuple[Tensor, Tensor]]:
     if path.is_dir():
         files = {file.name: file.read_bytes() for file in path.rglob("*.bin")}
     else:
-        with tarfile.open(path) as archive:
-            members = [member for member in archive if member.name.endswith(".bin")]
-            files = {Path(member.name).name: _contents(archive, member) for member in members}
+        try:
+            with tarfile.open(path) as archive:
+                members = [member for member in archive if member.name.endswith(".bin")]
+                files = {Path(member.name).name: _contents(archive, member) for member in members}
+        except (tarfile.TarError, EOFError, OSError) as error:
+            msg = f"{path} cannot be read as an archive ({error}): fetch cifar-10-binary.tar.gz again"
+            raise ValueError(msg) from error
     return [_part(path, files, names) for names in (_TRAIN, _TEST)]
 
 

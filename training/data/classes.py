@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import torch
 from torch import Tensor
 
 _SUBFOLDERS = "subfolders"
 _TABLES = (".csv", ".tsv", ".txt")
-_NAMED = 5
+_NAMED, _COLUMNS = 5, 2
 
 
 def classes_of(how: str | None, parts: Sequence[Sequence[str]]) -> tuple[str, list[Tensor | None]]:
@@ -32,9 +33,10 @@ def classes_of(how: str | None, parts: Sequence[Sequence[str]]) -> tuple[str, li
     without = [name for name in files if not table.get(name)]
     if without:
         where = "lie in no subfolder" if how == _SUBFOLDERS else f"have no class in {how}"
-        msg = f"{len(without)} files {where}, such as {without[0]}: move them, or give a table that has them"
+        said = "" if how == _SUBFOLDERS else f" (it has {next(iter(table), 'none')}, for example)"
+        msg = f"{len(without)} files {where}, such as {without[0]}{said}: move them, or give a table that has them"
         raise ValueError(msg)
-    names = sorted({table[name] for name in files})
+    names = sorted({table[name] for name in files}, key=_in_order)
     numbers = {name: number for number, name in enumerate(names)}
     some = ", ".join(names[:_NAMED]) + (", ..." if len(names) > _NAMED else "")
     return f"; {len(names)} classes: {some}", [torch.tensor([numbers[table[name]] for name in part]) for part in parts]
@@ -48,11 +50,25 @@ def _table(path: Path) -> dict[str, str]:
             f" {str(path)!r}"
         )
         raise ValueError(msg)
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        start = file.read(4096)
-        file.seek(0)
-        rows = [row for row in csv.reader(file, delimiter="\t" if "\t" in start else ",") if row]
-    if short := next((row for row in rows if len(row) < 2), None):
-        msg = f"{path} must hold a file name and a class in each row, got {short}"
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        msg = f"{path} is not in UTF-8 ({error}): save it so"
+        raise ValueError(msg) from error
+    separator = "\t" if "\t" in text[:4096] else ","
+    rows = [row for row in csv.reader(io.StringIO(text, newline=""), delimiter=separator) if row]
+    if wrong := next((row for row in rows if len(row) != _COLUMNS), None):
+        msg = f"{path} must hold a file name and a class in each row, separated by commas or tabs, got {wrong}"
         raise ValueError(msg)
-    return {row[0].strip().replace("\\", "/"): row[1].strip() for row in rows}
+    table = dict[str, str]()
+    for name, label in rows:
+        file = str(PurePosixPath(name.strip().replace("\\", "/")))
+        if table.setdefault(file, label.strip()) != label.strip():
+            msg = f"{path} gives {file} two classes, {table[file]} and {label.strip()}: keep one"
+            raise ValueError(msg)
+    return table
+
+
+def _in_order(name: str) -> tuple[int, str]:
+    """Numbers by their size, names by the alphabet."""
+    return (int(name), "") if name.isdecimal() else (-1, name)

@@ -25,13 +25,22 @@ class DataSet(ABC):
     def at(self: Self, place: Path | str) -> Self:
         """Return the same data set at another place.
 
+        What else it reads, a folder that is held out or a table of labels, moves along where it lies beside the new
+        place as it lay beside the old one.
+
         Raises:
             ValueError: it has no place.
         """
         if not self.places:
             msg = f"{type(self).__name__} is not kept in a place that could be given, got {str(place)!r}"
             raise ValueError(msg)
-        changed: Any = {self.places[0]: place}
+        first, *others = self.places
+        before, changed = Path(str(getattr(self, first))).parent, dict[str, Any]({first: place})
+        for name in others:
+            value = getattr(self, name)
+            beside = Path(place).parent / Path(str(value)).relative_to(before) if _within(value, before) else Path()
+            if value is not None and beside != Path() and beside.exists():
+                changed[name] = type(value)(beside)
         return dataclasses.replace(self, **changed)  # pyright: ignore[reportArgumentType, reportUnknownVariableType]
 
     @abstractmethod
@@ -43,3 +52,7 @@ class DataSet(ABC):
             FileNotFoundError: a folder does not exist.
             ValueError: what is found there are not such examples.
         """
+
+
+def _within(value: object, folder: Path) -> bool:
+    return value is not None and Path(str(value)).is_relative_to(folder)

@@ -7,13 +7,17 @@ not say, such as how many of 16 bits are used, has to be declared; then the file
 from __future__ import annotations
 
 import io
+import logging
 import math
+import re
 import warnings
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
-from PIL import Image, ImageColor, ImageOps
+from PIL import Image, ImageCms, ImageColor, ImageOps
 
 from ...core.checks import Shape
 
@@ -23,8 +27,8 @@ _GREY = frozenset({"1", "L", "LA", "La"})
 _SIXTEEN = frozenset({"I;16", "I;16L", "I;16B", "I;16N"})
 _ALPHA = frozenset({"LA", "La", "PA", "RGBA", "RGBa"})
 _EXIF_ORIENTATION, _TURNED = 0x0112, (5, 6, 7, 8)
-# Of a PNG's header: bits of a channel, and the kinds of pixel with several channels.
-_PNG, _PNG_SEVERAL = b"\x89PNG", (2, 4, 6)
+# Bytes that say how many bits there are; tags of TIFF that say how many channels, and of what numbers.
+_START, _CHANNELS, _NUMBERS = 1024, 277, 339
 # A JPEG is decoded at an eighth, a quarter or half of its size where that is twice the one wanted or more.
 _DRAFT = 2.0
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
@@ -67,6 +71,8 @@ class Target:
         black: value that becomes the lowest level, of pictures with more than 8 bits.
         white: value that becomes the highest; None refuses pictures with more than 8 bits.
         levels: number of levels; None leaves fractions of the way from black to white, without levels.
+        eight_bits: whether all are taken to have 8 bits, so that one of more does not fit.
+        own_size: whether a picture of another size does not fit.
     """
 
     shape: Shape
@@ -75,6 +81,8 @@ class Target:
     black: float = 0.0
     white: float | None = None
     levels: int | None = 256
+    eight_bits: bool = False
+    own_size: bool = False
 
 
 def header(data: bytes | str) -> Header:
@@ -84,13 +92,12 @@ def header(data: bytes | str) -> Header:
         PictureError: it is no picture, is too large, or of a kind that is not read.
     """
     if (tiff := _deep_tiff(data)) is not None:
-        height, width, channels = tiff.shape
-        fractions = tiff.dtype.kind == "f"
-        return Header((height, width), channels > 2, channels in {2, 4}, deep=True, fractions=fractions, frames=1)
-    with _opened(data) as image:
+        height, width, channels = tiff.pixels.shape
+        fractions = tiff.pixels.dtype.kind == "f"
+        return Header((height, width), channels > 2, channels in {2, 4}, True, fractions, tiff.frames)  # noqa: FBT003
+    with _opened(data) as image, _reading():
         mode, deep = image.mode, _is_deep(image, data)
-        turned = image.getexif().get(_EXIF_ORIENTATION) in _TURNED
-        size = (image.width, image.height) if turned else (image.height, image.width)
+        size = (image.width, image.height) if _turned(image) else (image.height, image.width)
         alpha = mode in _ALPHA or "transparency" in image.info
         return Header(size, _has_colours(image), alpha, deep, mode == "F", getattr(image, "n_frames", 1))
 
@@ -106,38 +113,51 @@ def decode(data: bytes, target: Target) -> np.ndarray:
     Raises:
         PictureError: it cannot be decoded, or not without more being declared.
     """
-    if (tiff := _deep_tiff(data)) is not None:
-        return _deep(tiff, target)
-    with _opened(data) as image:
-        try:
-            if _is_deep(image, data):
-                _require("transparency" not in image.info, "has a transparent shade among more than 256: convert it")
-                # Netpbm's integers say their largest value, and Pillow scales them to 16 bits by it.
-                told = 65535.0 if image.format == "PPM" and image.mode == "I" else None
-                return _deep(np.asarray(ImageOps.exif_transpose(image))[..., None], target, told)
-            return _of_eight_bits(image, target)
-        except PictureError:
-            raise
-        # Pillow reports a damaged PNG as a SyntaxError, and other damage in many ways.
-        except (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError) as error:
-            msg = f"cannot be read as a picture ({error}): remove or replace it"
-            raise PictureError(msg) from error
+    with _reading():
+        if (tiff := _deep_tiff(data)) is not None:
+            return _deep(tiff.pixels, target)
+    with _opened(data) as image, _reading():
+        if _is_deep(image, data):
+            _require("transparency" not in image.info, "has a transparent shade among more than 256: convert it")
+            # Netpbm's integers say their largest value, and Pillow scales them to 16 bits by it.
+            told = 65535.0 if image.format == "PPM" and image.mode == "I" else None
+            return _deep(np.asarray(ImageOps.exif_transpose(image))[..., None], target, told)
+        return _of_eight_bits(image, target)
 
 
-def _opened(data: bytes | str) -> Image.Image:
+@contextmanager
+def _reading() -> Generator[None, None, None]:
+    """Turn whatever a reader raises, of which there is much, into one kind of error."""
     try:
         with warnings.catch_warnings():
             # Large, but not too large: a photograph of 100 megapixels is one.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            return Image.open(io.BytesIO(data) if isinstance(data, bytes) else data)
+            yield
+    except PictureError:
+        raise
     except Image.DecompressionBombError as error:
         msg = f"has more pixels than are read ({error}): make it smaller, or remove it"
         raise PictureError(msg) from error
-    except (OSError, SyntaxError, ValueError) as error:
+    except Image.UnidentifiedImageError as error:
         # Pillow names the stream that it read from.
-        what = "no picture that Pillow knows" if isinstance(error, Image.UnidentifiedImageError) else str(error)
-        msg = f"cannot be read as a picture ({what}): remove or replace it"
+        msg = "cannot be read as a picture (no picture that Pillow knows): remove or replace it"
         raise PictureError(msg) from error
+    except Exception as error:
+        msg = f"cannot be read as a picture ({error}): remove or replace it"
+        raise PictureError(msg) from error
+
+
+def _opened(data: bytes | str) -> Image.Image:
+    with _reading():
+        return Image.open(io.BytesIO(data) if isinstance(data, bytes) else data)
+
+
+def _turned(image: Image.Image) -> bool:
+    """Tell whether a viewer shows height for width."""
+    if image.format == "TIFF" or (image.format == "PNG" and "exif" not in image.info):
+        # Pillow has turned the size of the one already, and would decode the other to look for what comes last.
+        return False
+    return image.getexif().get(_EXIF_ORIENTATION) in _TURNED
 
 
 def _is_deep(image: Image.Image, data: bytes | str) -> bool:
@@ -147,15 +167,10 @@ def _is_deep(image: Image.Image, data: bytes | str) -> bool:
         PictureError: it is of a kind that Pillow reads less of than there is.
     """
     mode = image.mode
-    if image.format == "PNG" and mode not in _SIXTEEN and mode != "I":
-        start = data[:26] if isinstance(data, bytes) else _first_bytes(data)
-        if start[:4] == _PNG and start[24] == 16 and start[25] in _PNG_SEVERAL:
-            msg = (
-                "is a PNG with 16 bits in each of several channels, of which only 8 would be read: convert it to TIFF,"
-                " or to 8 bits"
-            )
-            raise PictureError(msg)
     if mode in _GREY or mode in _COLOUR:
+        bits = _bits(image, data[:_START] if isinstance(data, bytes) else _first_bytes(data))
+        fewer = f"is a {image.format} of {bits} bits in each of several channels, of which only 8 would be read"
+        _require(bits <= 8, f"{fewer}: convert it to TIFF, or to 8 bits")
         return False
     if mode in _SIXTEEN or mode in {"I", "F"}:
         return True
@@ -163,9 +178,42 @@ def _is_deep(image: Image.Image, data: bytes | str) -> bool:
     raise PictureError(msg)
 
 
+def _bits(image: Image.Image, start: bytes) -> int:
+    """Return how many bits a channel has of a picture that Pillow reads 8 of, as its first bytes say."""
+    bits = 8
+    match image.format:
+        case "PNG":
+            bits = start[24]
+        case "PPM":
+            # Magic number, width, height and the largest value, in text that may hold comments.
+            words = re.sub(rb"#[^\n]*\n", b" ", start).split()
+            bits = int(words[3]).bit_length() if words[0] in {b"P3", b"P6"} else bits
+        case "SGI":
+            bits = 8 * start[3]
+        case "JPEG2000":
+            bits = (start[start.index(b"ihdr") + 14] & 127) + 1 if b"ihdr" in start else bits
+        case "AVIF":
+            bits = start[start.index(b"pixi") + 9] if b"pixi" in start else bits
+        case "TIFF":
+            _require_plain(image)
+        case _:
+            pass
+    return bits
+
+
+def _require_plain(image: Image.Image) -> None:
+    """Refuse an 8-bit TIFF of which Pillow reads other numbers or fewer channels than there are."""
+    tags: Any = getattr(image, "tag_v2", {})
+    channels = tags.get(_CHANNELS, 1)
+    signed = 2 in np.atleast_1d(tags.get(_NUMBERS, 1))
+    _require(not signed, "is a TIFF of signed 8-bit integers: convert it to unsigned ones")
+    extra = channels > len(image.getbands()) and image.mode != "P"
+    _require(not extra, f"is a TIFF of {channels} channels, of which fewer would be read: convert it to RGB or RGBA")
+
+
 def _first_bytes(path: str) -> bytes:
     with open(path, "rb") as file:  # noqa: PTH123  # a text, as Pillow takes it
-        return file.read(26)
+        return file.read(_START)
 
 
 def _has_colours(image: Image.Image) -> bool:
@@ -180,8 +228,12 @@ def _of_eight_bits(image: Image.Image, target: Target) -> np.ndarray:
     if channels == 1 and not target.to_grey and _has_colours(image):
         msg = "has colours, and the others are grey: give channels=3 for colour, or channels=1 to make all grey"
         raise PictureError(msg)
+    _require_size((image.height, image.width) if _turned(image) else image.size, target)
+    profile = image.info.get("icc_profile")
     _draft(image, (height, width))
     image = ImageOps.exif_transpose(image)
+    if image.mode == "CMYK" and profile:
+        image, profile = _in_srgb(image, profile), None
     alpha = image.mode in _ALPHA or "transparency" in image.info
     if alpha or channels == 4:
         image = image.convert("RGBA")
@@ -191,6 +243,9 @@ def _of_eight_bits(image: Image.Image, target: Target) -> np.ndarray:
         image = image.convert("L" if channels == 1 else "RGB")
     if image.size != (width, height):
         image = ImageOps.fit(image, (width, height), method=Image.Resampling.LANCZOS)
+    if profile and image.mode == "RGB":
+        # Small as it is by now, that takes no time.
+        image = _in_srgb(image, profile)
     array = np.asarray(image).reshape(height, width, channels).transpose(2, 0, 1)
     if target.levels == 256 and target.white in (None, 255) and target.black == 0:
         return array.copy()
@@ -199,10 +254,32 @@ def _of_eight_bits(image: Image.Image, target: Target) -> np.ndarray:
 
 def _draft(image: Image.Image, size: tuple[int, int]) -> None:
     """Let a JPEG much larger than `size` be decoded at a fraction of it."""
-    tall, wide = size if image.getexif().get(_EXIF_ORIENTATION) not in _TURNED else size[::-1]
+    if image.format not in {"JPEG", "MPO"}:
+        return
+    tall, wide = size[::-1] if _turned(image) else size
     least = min(image.height / tall, image.width / wide)
-    if image.format in {"JPEG", "MPO"} and least > 2 * _DRAFT:
+    if least > 2 * _DRAFT:
         image.draft(None, (math.ceil(image.width * _DRAFT / least), math.ceil(image.height * _DRAFT / least)))
+
+
+def _require_size(size: tuple[int, int], target: Target) -> None:
+    """Refuse a picture, (width, height), that is not of the one size that all have to be of."""
+    _, height, width = target.shape
+    fits = not target.own_size or size == (width, height)
+    _require(fits, f"is of {size[1]} x {size[0]} pixels, and the others of {height} x {width}: give size=")
+
+
+def _in_srgb(image: Image.Image, profile: bytes) -> Image.Image:
+    """Return a picture whose colours are those of a profile in sRGB, as screens and other files have them."""
+    try:
+        own = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        if "srgb" in ImageCms.getProfileDescription(own).lower():
+            return image
+        converted = ImageCms.profileToProfile(image, own, ImageCms.createProfile("sRGB"), outputMode="RGB")
+    except (ImageCms.PyCMSError, OSError):
+        # A broken profile, or one of other colours, is passed over, as viewers do.
+        return image.convert("RGB")
+    return image if converted is None else converted
 
 
 def _on_background(image: Image.Image, colour: str | None) -> Image.Image:
@@ -222,11 +299,13 @@ def _on_background(image: Image.Image, colour: str | None) -> Image.Image:
 def _deep(picture: np.ndarray, target: Target, told: float | None = None) -> np.ndarray:
     """Return a picture of more than 8 bits, or of floating-point numbers, (height, width, channels)."""
     channels, height, width = target.shape
+    _require(not target.eight_bits, "has more than 8 bits, and the others have 8: give white=, such as 65535")
+    _require_size((picture.shape[1], picture.shape[0]), target)
     values = picture.astype(np.float64)
     if not np.isfinite(values).all():
         msg = "holds NaN or infinity: repair or remove it"
         raise PictureError(msg)
-    black, white = target.black, target.white or told or white_of(picture)
+    black, white = target.black, told or target.white or white_of(picture)
     if values.min() < black or values.max() > white:
         msg = f"holds values from {values.min():g} to {values.max():g}, outside the declared {black:g} to {white:g}"
         raise PictureError(msg)
@@ -248,7 +327,7 @@ def _in_channels(fractions: np.ndarray, target: Target) -> np.ndarray:
             if target.background is None:
                 msg = "has transparent pixels, and nothing says what is behind them: give a background, or channels=4"
                 raise PictureError(msg)
-            behind = np.array(ImageColor.getcolor(target.background, "RGB")) / 255
+            behind = np.array(ImageColor.getcolor(target.background, "RGB" if fractions.shape[2] == 3 else "L")) / 255
             fractions = opacity * fractions + (1 - opacity) * behind
     if channels == 1 and fractions.shape[2] > 1:
         if not target.to_grey:
@@ -280,29 +359,42 @@ def white_of(picture: np.ndarray) -> float:
     raise PictureError(msg)
 
 
-def _deep_tiff(data: bytes | str) -> np.ndarray | None:
-    """Return the first picture of a TIFF with several channels of more than 8 bits, which Pillow does not read."""
+class _Tiff(NamedTuple):
+    """The first picture of a TIFF, (height, width, channels), and how many there are."""
+
+    pixels: np.ndarray
+    frames: int
+
+
+def _deep_tiff(data: bytes | str) -> _Tiff | None:
+    """Return the first picture of a TIFF of more than 8 bits, of a kind that Pillow does not read.
+
+    Raises:
+        PictureError: nor is it read here: its numbers are no colours, grey levels or opacities.
+    """
     start = data[:4] if isinstance(data, bytes) else _first_bytes(data)[:4]
     if start not in _TIFF:
         return None
     import tifffile  # noqa: PLC0415
 
-    try:
-        with tifffile.TiffFile(io.BytesIO(data) if isinstance(data, bytes) else data) as file:
-            page = file.pages.first
-            bits, axes = page.bitspersample, page.axes
-            if page.samplesperpixel == 1 or bits <= 8:
-                return None
-            orientation = page.tags.get(_EXIF_ORIENTATION)
-            plain = axes in {"YXS", "SYX"} and (orientation is None or orientation.value == 1)
-            _require(plain, f"is a TIFF of {bits} bits with axes {axes}, turned or in parts: convert it to a plain one")
-            array = page.asarray()
-    except PictureError:
-        raise
-    except Exception as error:
-        msg = f"cannot be read as a picture ({error}): remove or replace it"
-        raise PictureError(msg) from error
-    return array.transpose(1, 2, 0) if axes == "SYX" else array
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL)
+    with _reading(), tifffile.TiffFile(io.BytesIO(data) if isinstance(data, bytes) else data) as file:
+        page = file.pages.first
+        bits, dtype, samples, axes = page.bitspersample, page.dtype, page.samplesperpixel, page.axes
+        if bits <= 8 or dtype is None:
+            return None
+        orientation = page.tags.get(_EXIF_ORIENTATION)
+        turned = orientation is not None and orientation.value != 1
+        _require(page.photometric in {1, 2}, f"is a deep TIFF of the kind {page.photometric!r}: convert it to RGB")
+        # Grey of these kinds Pillow reads, turned or not.
+        if samples == 1 and dtype.name in {"uint16", "int32", "float32"}:
+            return None
+        opacity = (*page.extrasamples, *(0,) * 4)[0] if samples in {2, 4} else 2
+        _require(samples <= 4 and opacity == 2, f"is a deep TIFF of {samples} channels, not all colours or opacity")
+        _require(axes in {"YX", "YXS", "SYX"} and not turned, f"is a TIFF of {bits} bits with axes {axes}, or turned")
+        array = page.asarray()
+        frames = len(file.pages)
+    return _Tiff(array[..., None] if axes == "YX" else array.transpose(1, 2, 0) if axes == "SYX" else array, frames)
 
 
 def _levels(fractions: np.ndarray, target: Target) -> np.ndarray:

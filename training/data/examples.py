@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -168,6 +169,20 @@ class Examples(Dataset[Any], ABC):
             msg = f"{described(unreadable, self.met)} ({share})"
             raise UnreadableError(min(unreadable), msg)
 
+    def first(self, most: int | None = None) -> Float[Tensor, "count ..."]:
+        """Return the first `most` examples, or all, without those that cannot be read, which are named on stderr.
+
+        Raises:
+            UnreadableError: there are more of these than may be.
+        """
+        indices = range(len(self))[:most]
+        fetched = self.fetch(indices)
+        if not fetched.unreadable:
+            return fetched.x
+        self.check_readable(fetched.unreadable)
+        tqdm.write(f"{described(fetched.unreadable, self.met)}; left out", file=sys.stderr)
+        return fetched.x[[place for place, index in enumerate(indices) if index not in fetched.unreadable]]
+
     def blocks(self, most: int | None = None) -> Blocks:
         """Return all examples, or `most` of them spread evenly, some at a time, to be gone through repeatedly."""
         return Blocks(self, range(len(self)) if most is None else spread(len(self), most))
@@ -220,11 +235,7 @@ class Blocks:
         rows = max(1, _LARGEST // torch.Size(self.examples.shape).numel())
         parts = [list(self.indices[start : start + rows]) for start in range(0, len(self.indices), rows)]
         workers = self.examples.workers
-        batches = (
-            DataLoader(self.examples, batch_sampler=parts, num_workers=workers, collate_fn=_as_it_is)
-            if workers
-            else map(self.examples.fetch, parts)
-        )
+        batches = _loader(self.examples, parts, workers) if workers else map(self.examples.fetch, parts)
         # Only where somebody looks.
         with tqdm(total=len(self.indices), desc="reading", unit="", delay=_BAR_AFTER, disable=None, leave=False) as bar:
             for batch in batches:
@@ -262,6 +273,10 @@ class Splits:
             if ours != theirs:
                 msg = f"training and held-out examples must have the same {name}, got {ours} and {theirs}"
                 raise ValueError(msg)
+        if (self.train.labels is None) != (self.test.labels is None):
+            which = "held-out" if self.test.labels is None else "training"
+            msg = f"the {which} examples have no labels, and the others have: give both, or none"
+            raise ValueError(msg)
 
 
 def described(unreadable: Mapping[int, str], count: int) -> str:
@@ -279,13 +294,21 @@ def spread(count: int, most: int) -> list[int]:
 
 
 def _checked_labels(labels: Tensor, count: int) -> Tensor:
+    labels = labels.cpu().to(int64) if not (labels.dtype.is_floating_point or labels.dtype.is_complex) else labels
     if labels.shape != (count,):
         msg = f"labels must have shape ({count},), one for each example, got {tuple(labels.shape)}"
         raise ValueError(msg)
     if labels.dtype.is_floating_point or labels.dtype.is_complex or int(labels.min()) < 0:
         msg = f"labels must be integers from 0, got {labels.dtype} with values from {labels.min().item()}"
         raise ValueError(msg)
-    return labels.to("cpu", int64)
+    return labels
+
+
+def _loader(examples: Examples, parts: list[list[int]], workers: int) -> DataLoader[Any]:
+    context = "fork" if sys.platform == "linux" else None
+    return DataLoader(
+        examples, batch_sampler=parts, num_workers=workers, collate_fn=_as_it_is, multiprocessing_context=context
+    )
 
 
 def _as_it_is(batch: Any) -> Any:

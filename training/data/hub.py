@@ -29,7 +29,7 @@ class HubImages(PictureDataSet):
     What pictures become is said by the settings that all data sets of pictures share; see `PictureDataSet`.
 
     Attributes:
-        path: name of a data set on the hub, such as uoft-cs/cifar10, or a local folder of parquet files.
+        path: name of a data set on the hub, such as uoft-cs/cifar10, or a local folder of parquet files, or one.
         image: column of the pictures; "" takes the only one of pictures.
         label: column of classes, integers from 0; None takes the only column of class labels if there is one, and ""
             none.
@@ -56,6 +56,7 @@ class HubImages(PictureDataSet):
 
     @override
     def load(self) -> Splits:
+        check_apart(self.path, self.train, self.test)
         tables = load_tables(self.path, remedy_of(self.path, "HubImages"), (self.train, self.test))
         if self.test:
             chosen = [tables[self.train], tables[self.test]]
@@ -65,12 +66,25 @@ class HubImages(PictureDataSet):
         image, label = columns_of(self, tables[self.train])
         sources, labels = list[TableSource](), list[Tensor | None]()
         for table in chosen:
-            labels.append(None if label is None else torch.tensor(table[label][:]))
+            labels.append(None if label is None else labels_of(table[label][:], self.path, label))
             sources.append(TableSource(undecoded(table, image), image, self.path))
         (train, test), described = self.examples(sources, labels)
         classes = "" if train.classes is None else f", {train.classes} classes"
         told = f"{len(train) + len(test)} images from {self.path}, {described}; {len(test)} held out{classes}"
         return Splits(train, test, told)
+
+
+def labels_of(values: Sequence[Any], path: str, column: str) -> Tensor:
+    """Return a column of classes.
+
+    Raises:
+        ValueError: they are no integers from 0.
+    """
+    if not all(isinstance(value, int) and value >= 0 for value in values):
+        wrong = next(value for value in values if not isinstance(value, int) or value < 0)
+        msg = f"{path} has {wrong!r} in the column {column}, and classes are integers from 0: choose another label="
+        raise ValueError(msg)
+    return torch.tensor(values)
 
 
 class HasColumns(Protocol):
@@ -119,6 +133,17 @@ def columns_of(settings: HasColumns, table: Any) -> tuple[str, str | None]:
     return settings.image or pictures[0], label
 
 
+def check_apart(path: str, train: str, test: str) -> None:
+    """Check that no split is both trained on and held out.
+
+    Raises:
+        ValueError: one is.
+    """
+    if train == test:
+        msg = f'{path}: {train!r} is trained on, and would be held out as well: give another test=, or "" for a share'
+        raise ValueError(msg)
+
+
 def load_tables(path: str, remedy: str, splits: Sequence[str], *, streaming: bool = False) -> Any:
     """Return the splits of a data set by name, from the hub, its cache, or a local folder.
 
@@ -136,13 +161,15 @@ def load_tables(path: str, remedy: str, splits: Sequence[str], *, streaming: boo
     import datasets.config  # noqa: PLC0415
     from huggingface_hub import constants  # noqa: PLC0415
 
-    local = Path(path).is_dir()
+    local = Path(path).exists()
     if not local and not _hub_answers():
         # Without this, loading a missing data set retries for half a minute before it says so.
         datasets.config.HF_HUB_OFFLINE = True
         constants.HF_HUB_OFFLINE = True
     try:
-        tables: Any = datasets.load_dataset(path, streaming=streaming)
+        load: Any = datasets.load_dataset
+        file = {"path": "parquet", "data_files": path} if Path(path).is_file() else {"path": path}
+        tables = load(**file, streaming=streaming)
     except (OSError, ValueError) as error:
         if local:
             msg = f"{path} cannot be read as tables ({error}): give a folder of parquet files"
@@ -150,7 +177,7 @@ def load_tables(path: str, remedy: str, splits: Sequence[str], *, streaming: boo
         raise ConnectionError(remedy) from error
     for split in filter(None, splits):
         if split not in tables:
-            msg = f"{path} has the splits {', '.join(tables)}, not {split!r}: choose with train= and test="
+            msg = f"{path} has the splits {', '.join(tables)}, not {split!r}: choose with train= and test=, or test=''"
             raise ValueError(msg)
     return tables
 

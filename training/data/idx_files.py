@@ -45,8 +45,14 @@ class IDXFiles(DataSet):
         parts = list[ArrayExamples]()
         for split in (_TRAIN, _TEST):
             path = _found(Path(self.folder), f"{split}-images-idx3-ubyte")
-            labels = read_idx(_found(Path(self.folder), f"{split}-labels-idx1-ubyte"))
-            parts.append(ArrayExamples(read_idx(path)[:, None], grey_levels, labels.long(), name=str(path)))
+            images, labels = read_idx(path), read_idx(_found(Path(self.folder), f"{split}-labels-idx1-ubyte"))
+            if images.ndim != 3 or labels.shape != images.shape[:1]:
+                msg = (
+                    f"{path} must hold grey images, (count, height, width), and a label for each, got shapes"
+                    f" {tuple(images.shape)} and {tuple(labels.shape)}: other arrays are read by ArrayFile"
+                )
+                raise ValueError(msg)
+            parts.append(ArrayExamples(images[:, None], grey_levels, labels.long(), name=str(path)))
         train, test = parts
         told = f"{len(train)} images of {train.shape} from {self.folder}, {train.classes} classes; {len(test)} held out"
         return Splits(train, test, told)
@@ -74,7 +80,9 @@ def read_idx(path: Path) -> Tensor:
 
 
 def _found(folder: Path, name: str) -> Path:
-    for path in (folder / name, folder / f"{name}.gz"):
+    # Some who pass them on write a point for the hyphen.
+    names = (name, name.replace("-idx", ".idx"))
+    for path in [folder / f"{each}{end}" for each in names for end in ("", ".gz")]:
         if path.is_file():
             return path
     msg = f"no {name} or {name}.gz in {folder}: pass the folder that holds the files, with --data.folder PATH"

@@ -12,7 +12,7 @@ from typing_extensions import override
 from ...core.checks import check_number
 from .classes import classes_of
 from .examples import Splits
-from .listing import check_apart, counted, divided, listed
+from .listing import check_apart, check_not_divided, counted, divided, listed
 from .picture_data import PictureDataSet
 from .sources import FileSource
 
@@ -26,7 +26,7 @@ class ImageFolder(PictureDataSet):
     Attributes:
         folder: searched with its subfolders.
         labels: None; "subfolders", classes named by the folders that files lie in; or a table, .csv, of file names,
-            relative to `folder`, and classes.
+            relative to `folder`, and classes, numbered by size if they are numbers and else by the alphabet.
         held_out: share of the files that is held out, chosen by their names, so that new files move none.
         test: a folder of files that are held out instead.
 
@@ -48,6 +48,8 @@ class ImageFolder(PictureDataSet):
     @override
     def load(self) -> Splits:
         found = listed(Path(self.folder))
+        if self.test is None:
+            check_not_divided(found)
         left_out = Counter(found.left_out)
         if self.test is None:
             parts = divided(found, self.held_out)

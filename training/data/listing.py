@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path, PurePath
 from typing import NamedTuple
+
+from .examples import spread
 
 # What Pillow reads.
 _READ = """
@@ -15,6 +17,9 @@ _READ = """
 """
 _SUFFIXES = frozenset(f".{name}" for name in _READ.split())
 _FEWEST = 2
+# Held-out files that are compared with those of their length, and the most of these that are read.
+_COMPARED, _MOST_READ = 64, 512
+_TRAIN, _HELD_OUT = ("train", "training"), ("test", "testing", "val", "valid", "validation")
 
 
 class Files(NamedTuple):
@@ -72,14 +77,18 @@ def _walked(folder: Path, left_out: Counter[str]) -> Iterator[tuple[os.DirEntry[
             left_out["folder linked twice"] += 1
             continue
         seen.add(real)
-        with os.scandir(path) as entries:
-            for entry in entries:
-                if entry.name.startswith("."):
-                    left_out["hidden"] += 1
-                elif entry.is_dir():
-                    waiting.append((entry.path, f"{prefix}{entry.name}/"))
-                else:
-                    yield entry, prefix
+        try:
+            entries = list(os.scandir(path))
+        except PermissionError:
+            left_out["folder without permission"] += 1
+            continue
+        for entry in entries:
+            if entry.name.startswith("."):
+                left_out["hidden"] += 1
+            elif entry.is_dir():
+                waiting.append((entry.path, f"{prefix}{entry.name}/"))
+            else:
+                yield entry, prefix
 
 
 def divided(files: Files, share: float) -> tuple[Files, Files]:
@@ -99,20 +108,57 @@ def divided(files: Files, share: float) -> tuple[Files, Files]:
     return those([i for i in every if i not in held_out]), those([i for i in every if i in held_out])
 
 
+def check_not_divided(files: Files) -> None:
+    """Check that a folder is not one that holds a folder to train on and one that is held out.
+
+    Raises:
+        ValueError: it is; which files are held out would be decided anew.
+    """
+    top = {name.partition("/")[0] for name in files.names if "/" in name}
+    held_out = sorted(name for name in top if name.lower() in _HELD_OUT)
+    train = sorted(name for name in top if name.lower() in _TRAIN)
+    if held_out and train:
+        folder = files.folder
+        msg = (
+            f"{folder} holds {train[0]} and {held_out[0]}: train on one, and hold out the other, with --data.folder"
+            f" {folder / train[0]} --data.test {folder / held_out[0]}"
+        )
+        raise ValueError(msg)
+
+
 def check_apart(train: Files, test: Files) -> None:
-    """Check that no file is in both.
+    """Check that no file is in both, nor some of the held-out ones copies of those that are trained on.
 
     Raises:
         ValueError: one is; held-out files must never be trained on.
     """
     ours, theirs = ({os.path.realpath(part.folder / name) for name in part.names} for part in (train, test))
-    both = sorted(ours & theirs)
+    both = sorted(ours & theirs) or _copies(train, test)
     if both:
         msg = (
             f"{len(both)} of the {len(theirs)} held-out files in {test.folder} are trained on as well, such as"
             f" {both[0]}: give folders that share none"
         )
         raise ValueError(msg)
+
+
+def _copies(train: Files, test: Files) -> list[str]:
+    """Return those of some held-out files whose contents are trained on; contents are read where lengths are equal."""
+    by_size = defaultdict[int, list[str]](list)
+    for name, size in zip(train.names, train.sizes, strict=True):
+        by_size[size].append(name)
+    read, copies = dict[str, bytes](), list[str]()
+    for index in spread(len(test.names), _COMPARED):
+        own, alike = test.folder / test.names[index], by_size[test.sizes[index]]
+        if len(read) + len(alike) > _MOST_READ:
+            continue
+        try:
+            read |= {name: (train.folder / name).read_bytes() for name in alike if name not in read}
+            if own.read_bytes() in (read[name] for name in alike):
+                copies.append(str(own))
+        except OSError:
+            continue
+    return copies
 
 
 def counted(left_out: Counter[str]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from PIL import ImageColor
 from torch import Tensor
@@ -57,16 +58,24 @@ class PictureDataSet(DataSet):
 
     def __post_init__(self) -> None:
         if self.size is not None:
-            check_count("size", self.size if isinstance(self.size, int) else min(self.size), hint="pixels")
+            height, width = self._size()
+            check_count("size", min(height, width), hint="pixels")
         if self.channels not in (None, 1, 3, 4):
             msg = f"channels must be 1 for grey, 3 for colour or 4 for colour and opacity, got {self.channels}"
+            raise ValueError(msg)
+        if self.white is None and self.black:
+            msg = f"black={self.black} needs a white: give the value that is white, above it"
             raise ValueError(msg)
         if self.white is not None:
             check_number("white", self.white, f"({self.black}, inf)", "the value that is white")
         if self.levels is not None:
             check_count("levels", self.levels, 2)
         if self.background is not None:
-            ImageColor.getrgb(self.background)
+            try:
+                ImageColor.getrgb(self.background)
+            except ValueError as error:
+                msg = f"background must be a colour, such as white or #808080, got {self.background!r}"
+                raise ValueError(msg) from error
         check_number("unreadable", self.unreadable, "[0, 1)", "a share of the pictures")
 
     def examples(self, sources: Sequence[Source], labels: Sequence[Tensor | None]) -> tuple[list[PictureExamples], str]:
@@ -81,7 +90,8 @@ class PictureDataSet(DataSet):
             PictureExamples(source, target, (self.low, self.high), known, most_unreadable=self.unreadable)
             for source, known in zip(sources, labels, strict=True)
         ]
-        _check_sample(made[0])
+        for part in made:
+            _check_sample(part)
         kind = {1: "grey", 3: "colour", 4: "colour and opacity"}[target.shape[0]]
         levels = "no levels" if target.levels is None else f"{target.levels} levels"
         text = f"as {kind} of {target.shape[1]} x {target.shape[2]} pixels, {levels}"
@@ -89,9 +99,16 @@ class PictureDataSet(DataSet):
             text += f", the first picture alone of {frames} files with several (of {headers.count} looked at)"
         return made, text
 
+    def _size(self) -> tuple[int, int]:
+        """Return height and width."""
+        size: Any = (self.size, self.size) if isinstance(self.size, int) else self.size
+        if not isinstance(size, tuple) or len(size) != 2 or not all(isinstance(each, int) for each in size):  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
+            msg = f"size must be a number of pixels, or (height, width), got {self.size!r}"
+            raise ValueError(msg)
+        return size
+
     def _target(self, headers: _Headers) -> Target:
-        size = self.size if self.size is not None else headers.only_size()
-        height, width = (size, size) if isinstance(size, int) else size
+        height, width = headers.only_size() if self.size is None else self._size()
         channels = self.channels or (3 if any(found.colour for found in headers.found) else 1)
         deep = any(found.deep for found in headers.found)
         white = headers.white() if deep and self.white is None else self.white
@@ -102,6 +119,8 @@ class PictureDataSet(DataSet):
             black=self.black,
             white=white,
             levels=self.levels or _levels(headers, self.black, white),
+            eight_bits=not deep and self.white is None and self.levels is None,
+            own_size=self.size is None,
         )
 
 

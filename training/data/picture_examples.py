@@ -112,8 +112,10 @@ class PictureExamples(Examples):
         if self._kept is not None and self._kept[index]:
             return self._store[index]
         try:
+            # Of what cannot be read as well, so that all are known after a pass.
+            self._digests[index] = _digest(b"not read")
             contents = self.source.contents(index)
-            self._digests[index] = np.frombuffer(hashlib.blake2b(contents, digest_size=_DIGEST).digest(), np.uint8)
+            self._digests[index] = _digest(contents)
             array = decode(contents, self.target)
         except (PictureError, OSError) as error:
             reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
@@ -141,6 +143,10 @@ class PictureExamples(Examples):
         # At a whole number of the widest numbers.
         start = -(-count * (_DIGEST + 1) // 8) * 8
         self._store = part(dtype, start, count, *self.target.shape) if kept else np.empty(0)
+
+
+def _digest(contents: bytes) -> np.ndarray:
+    return np.frombuffer(hashlib.blake2b(contents, digest_size=_DIGEST).digest(), np.uint8)
 
 
 def processors() -> int:

@@ -18,7 +18,7 @@ from typing_extensions import override
 from ...core.checks import check_count
 from .decoding import PictureError, decode
 from .examples import Blocks, Examples, Fetched, Splits
-from .hub import columns_of, load_tables, remedy_of, undecoded
+from .hub import check_apart, columns_of, labels_of, load_tables, remedy_of, undecoded
 from .picture_data import PictureDataSet
 from .picture_examples import PictureExamples, processors
 from .sources import Source, contents_of
@@ -68,6 +68,7 @@ class HubStream(PictureDataSet):
 
     @override
     def load(self) -> Splits:
+        check_apart(self.path, self.train, self.test)
         tables = load_tables(self.path, remedy_of(self.path, "HubStream"), (self.train, self.test), streaming=True)
         image, label = columns_of(self, tables[self.train])
         train = undecoded(tables[self.train], image)
@@ -94,8 +95,11 @@ class _Head(Source):
 
     def __init__(self, table: Any, image: str, label: str | None, path: str) -> None:
         rows = list(table)
-        self._contents = [contents_of(row[image]) for row in rows]
-        self.labels = None if label is None else torch.tensor([row[label] for row in rows])
+        if not rows:
+            msg = f"{path} holds too few pictures: hold out fewer, held_out=, or give a split of its own, test="
+            raise ValueError(msg)
+        self._contents = [_contents_or_nothing(row[image]) for row in rows]
+        self.labels = None if label is None else labels_of([row[label] for row in rows], path, label)
         self._path = path
 
     @override
@@ -118,6 +122,13 @@ class _Head(Source):
     @override
     def _known(self) -> Iterable[bytes]:
         return ()
+
+
+def _contents_or_nothing(picture: Any) -> bytes:
+    try:
+        return contents_of(picture)
+    except OSError:
+        return b""
 
 
 class StreamExamples(Examples):
@@ -192,7 +203,7 @@ class StreamExamples(Examples):
             if len(batch.x) == size:
                 yield batch, table.state_dict()
 
-    def first(self, most: int | None) -> Iterator[Fetched]:
+    def beginning(self, most: int | None) -> Iterator[Fetched]:
         """Yield the first `most` pictures, or all, in the order of the table."""
         return self._batches(self._table if most is None else self._table.take(most), _HEAD)
 
@@ -209,11 +220,10 @@ class StreamExamples(Examples):
             wanted = list(itertools.islice(rows, size - len(arrays)))
             if not wanted:
                 break
-            contents = [contents_of(row[self._image]) for row in wanted]
-            for row, found in zip(wanted, pool.map(self._decoded, contents), strict=True):
+            for row, found in zip(wanted, pool.map(self._decoded, wanted), strict=True):
                 if isinstance(found, str):
-                    # Rows of a stream have no numbers: told apart by what is in them.
-                    unreadable[hash(contents_of(row[self._image]))] = found
+                    # Rows of a stream have no numbers in it, but an order.
+                    unreadable[self._read + len(arrays) + len(unreadable)] = found
                 else:
                     arrays.append(found)
                     labels.append(0 if self._label is None else row[self._label])
@@ -223,10 +233,10 @@ class StreamExamples(Examples):
         x = self.head.in_range(np.stack(arrays))
         return Fetched(x, None if self._label is None else torch.tensor(labels), unreadable)
 
-    def _decoded(self, contents: bytes) -> np.ndarray | str:
+    def _decoded(self, row: Any) -> np.ndarray | str:
         try:
-            return decode(contents, self.head.target)
-        except PictureError as error:
+            return decode(contents_of(row[self._image]), self.head.target)
+        except (PictureError, OSError) as error:
             return f"a picture of the stream {error}"
 
 
@@ -244,4 +254,4 @@ class _StreamBlocks(Blocks):
 
     @override
     def fetched(self) -> Iterator[Fetched]:
-        return self._stream.first(self._most)
+        return self._stream.beginning(self._most)
