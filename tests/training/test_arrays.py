@@ -49,7 +49,9 @@ def test_single_examples_batches_and_all_agree():
     assert torch.equal(examples.read([4, 1]), everything[[4, 1]])
     assert torch.equal(examples.read(slice(2, 4)), everything[2:4])
     (batch,) = DataLoader(examples, batch_size=7, collate_fn=lambda batch: batch)
-    assert torch.equal(batch.x, everything)
+    assert torch.equal(batch.x, values)
+    assert torch.equal(examples.scaled(batch.x), everything)
+    assert torch.equal(examples.fetch(range(7)).x, everything)
     assert batch.labels.tolist() == list(range(7))
     assert torch.equal(torch.cat(list(examples.blocks(3))), everything[[0, 2, 4]])
 

@@ -75,11 +75,17 @@ class ArrayExamples(Examples):
 
     @override
     def read(self, indices: Sequence[int] | slice = slice(None)) -> Float[Tensor, "count ..."]:
+        return self.scaled(self.read_stored(indices))
+
+    @override
+    def read_stored(self, indices: Sequence[int] | slice) -> Shaped[Tensor, "count ..."]:
         chosen = indices if isinstance(indices, slice) else list(indices)
-        values = self._array[self._rows[chosen]] if self._whole else self._take(chosen)
-        if self.grey_levels is None:
-            return values.to(torch.float32)
-        return values.to(torch.float32) * self.grey_levels.width + self.grey_levels.low
+        return self._array[self._rows[chosen]] if self._whole else self._take(chosen)
+
+    @override
+    def scaled(self, stored: Shaped[Tensor, "count ..."]) -> Float[Tensor, "count ..."]:
+        numbers = stored.to(torch.float32)
+        return numbers if self.grey_levels is None else numbers * self.grey_levels.width + self.grey_levels.low
 
     @override
     def fingerprint(self) -> str:

@@ -11,12 +11,13 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float, Int64, Shaped
 from torch import Tensor, int64
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from ...core.checks import Shape
+from ...core.memory import give_back
 from ...models import GreyLevels
 
 # Numbers read at a time where all examples are gone through (16 MB in float32).
@@ -54,12 +55,12 @@ class Fetched(NamedTuple):
     """A batch as a loader fetches it.
 
     Attributes:
-        x: examples, float32, (batch, *shape).
+        x: examples, float32, or as they are stored, (batch, *shape).
         labels: their classes, (batch,); None where they have none.
         unreadable: reasons, by number, of examples that others took the place of.
     """
 
-    x: Float[Tensor, "batch ..."]
+    x: Shaped[Tensor, "batch ..."]
     labels: Int64[Tensor, " batch"] | None
     unreadable: dict[int, str]
 
@@ -99,6 +100,18 @@ class Examples(Dataset[Any], ABC):
         Raises:
             UnreadableError: one of them cannot be read.
         """
+
+    def read_stored(self, indices: Sequence[int] | slice) -> Shaped[Tensor, "count ..."]:
+        """Return examples as they are stored, (count, *shape): what workers send, and `scaled` turns into numbers.
+
+        Raises:
+            UnreadableError: one of them cannot be read.
+        """
+        return self.read(indices)
+
+    def scaled(self, stored: Shaped[Tensor, "count ..."]) -> Float[Tensor, "count ..."]:
+        """Return stored examples as float32 numbers in the data's range, on whatever device they are."""
+        return stored
 
     @abstractmethod
     def fingerprint(self) -> str:
@@ -143,10 +156,15 @@ class Examples(Dataset[Any], ABC):
         Raises:
             UnreadableError: none of the hundred examples after an unreadable one is readable.
         """
+        fetched = self.fetch_stored(indices)
+        return fetched._replace(x=self.scaled(fetched.x))
+
+    def fetch_stored(self, indices: Sequence[int]) -> Fetched:
+        """Return the same with examples as they are stored, which are smaller."""
         unreadable = dict[int, str]()
         chosen = list(indices)
         try:
-            x = self.read(chosen)
+            x = self.read_stored(chosen)
         except UnreadableError:
             singles = list[Tensor]()
             for place, index in enumerate(chosen):
@@ -193,7 +211,7 @@ class Examples(Dataset[Any], ABC):
 
     def __getitems__(self, indices: list[int]) -> Fetched:
         """Return a batch at once, which a loader asks for instead of single examples."""
-        return self.fetch(indices)
+        return self.fetch_stored(indices)
 
     def _readable(self, index: int, unreadable: dict[int, str]) -> tuple[int, Tensor]:
         """Return the first readable example from `index` on, and its number."""
@@ -201,7 +219,7 @@ class Examples(Dataset[Any], ABC):
             number = (index + step) % len(self)
             if number not in unreadable:
                 try:
-                    return number, self.read([number])
+                    return number, self.read_stored([number])
                 except UnreadableError as error:
                     unreadable[number] = error.reason
         raise UnreadableError(index, f"{unreadable[index]}; nor can any of the {_TRIED} examples after it be read")
@@ -234,13 +252,18 @@ class Blocks:
         """Yield blocks with what was unreadable in them, however much that is."""
         rows = max(1, _LARGEST // torch.Size(self.examples.shape).numel())
         parts = [list(self.indices[start : start + rows]) for start in range(0, len(self.indices), rows)]
-        workers = self.examples.workers
-        batches = _loader(self.examples, parts, workers) if workers else map(self.examples.fetch, parts)
+        # Imported here: it is made of examples itself.
+        from .workers import read_in_parts  # noqa: PLC0415
+
+        in_workers = self.examples.workers > 0
+        batches = read_in_parts(self.examples, parts) if in_workers else map(self.examples.fetch_stored, parts)
         # Only where somebody looks.
         with tqdm(total=len(self.indices), desc="reading", unit="", delay=_BAR_AFTER, disable=None, leave=False) as bar:
             for batch in batches:
-                yield batch
+                yield batch._replace(x=self.examples.scaled(batch.x))
                 bar.update(len(batch.x))
+                # Blocks of some megabytes, one after the other, would each be kept when they are freed.
+                give_back()
 
 
 @dataclass(frozen=True)
@@ -302,15 +325,3 @@ def _checked_labels(labels: Tensor, count: int) -> Tensor:
         msg = f"labels must be integers from 0, got {labels.dtype} with values from {labels.min().item()}"
         raise ValueError(msg)
     return labels
-
-
-def _loader(examples: Examples, parts: list[list[int]], workers: int) -> DataLoader[Any]:
-    context = "fork" if sys.platform == "linux" else None
-    return DataLoader(
-        examples, batch_sampler=parts, num_workers=workers, collate_fn=_as_it_is, multiprocessing_context=context
-    )
-
-
-def _as_it_is(batch: Any) -> Any:
-    """Return what was fetched at once, as it is; a module's own function, so that workers can be sent it."""
-    return batch

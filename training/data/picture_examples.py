@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor
 from typing_extensions import override
 
@@ -64,16 +64,17 @@ class PictureExamples(Examples):
 
     @override
     def read(self, indices: Sequence[int] | slice = slice(None)) -> Float[Tensor, "count ..."]:
-        chosen = range(len(self))[indices] if isinstance(indices, slice) else indices
-        values = np.stack([self._decoded(index) for index in chosen])
-        return self.in_range(values)
+        return self.scaled(self.read_stored(indices))
 
-    def in_range(self, decoded: np.ndarray) -> Float[Tensor, "count ..."]:
-        """Return pictures as `decode` returns them as float32 numbers in the data's range."""
+    @override
+    def read_stored(self, indices: Sequence[int] | slice) -> Shaped[Tensor, "count ..."]:
+        chosen = range(len(self))[indices] if isinstance(indices, slice) else indices
+        return torch.from_numpy(np.stack([self._decoded(index) for index in chosen]))
+
+    @override
+    def scaled(self, stored: Shaped[Tensor, "count ..."]) -> Float[Tensor, "count ..."]:
         width = self._high - self._low if self.grey_levels is None else self.grey_levels.width
-        # As integers they go the cheapest way to float32; of 16 bits torch knows little.
-        x = torch.from_numpy(decoded if decoded.dtype == np.uint8 else decoded.astype(np.float32))
-        return x.float() * width + self._low
+        return stored.to(torch.float32) * width + self._low
 
     @override
     def fingerprint(self) -> str:

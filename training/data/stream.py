@@ -230,7 +230,7 @@ class StreamExamples(Examples):
         if not arrays:
             return None
         self._read += len(arrays) + len(unreadable)
-        x = self.head.in_range(np.stack(arrays))
+        x = self.head.scaled(torch.from_numpy(np.stack(arrays)))
         return Fetched(x, None if self._label is None else torch.tensor(labels), unreadable)
 
     def _decoded(self, row: Any) -> np.ndarray | str:
