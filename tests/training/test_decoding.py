@@ -9,7 +9,8 @@ import pytest
 import tifffile
 from PIL import Image, ImageCms
 
-from unmelt.training.data.decoding import PictureError, Target, decode, header
+from unmelt.training.data.decoding import Target, decode, header
+from unmelt.training.data.picture_error import PictureError
 
 HEIGHT, WIDTH = 6, 8
 RNG = np.random.default_rng(0)

@@ -7,19 +7,17 @@ not say, such as how many of 16 bits are used, has to be declared; then the file
 from __future__ import annotations
 
 import io
-import logging
 import math
 import re
-import warnings
-from collections.abc import Generator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple, cast
 
 import numpy as np
 from PIL import Image, ImageCms, ImageColor, ImageOps
 
 from ...core.checks import Shape
+from .picture_error import PictureError, reading, require
+from .tiff import deep_tiff, require_plain
 
 # Read by Pillow as colour: modes that say so, and modes of one channel.
 _COLOUR = frozenset({"RGB", "RGBX", "RGBA", "RGBa", "CMYK", "YCbCr", "HSV", "P", "PA"})
@@ -27,16 +25,11 @@ _GREY = frozenset({"1", "L", "LA", "La"})
 _SIXTEEN = frozenset({"I;16", "I;16L", "I;16B", "I;16N"})
 _ALPHA = frozenset({"LA", "La", "PA", "RGBA", "RGBa"})
 _EXIF_ORIENTATION, _TURNED = 0x0112, (5, 6, 7, 8)
-# Bytes that say how many bits there are; tags of TIFF that say how many channels, and of what numbers.
-_START, _CHANNELS, _NUMBERS = 1024, 277, 339
+# Bytes that say how many bits there are.
+_START = 1024
 # A JPEG is decoded at an eighth, a quarter or half of its size where that is twice the one wanted or more.
 _DRAFT = 2.0
-_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _OPAQUE = 255
-
-
-class PictureError(ValueError):
-    """A picture that is not read; the message says why and what to do."""
 
 
 class Header(NamedTuple):
@@ -91,11 +84,11 @@ def header(data: bytes | str) -> Header:
     Raises:
         PictureError: it is no picture, is too large, or of a kind that is not read.
     """
-    if (tiff := _deep_tiff(data)) is not None:
+    if (tiff := deep_tiff(data, _start(data))) is not None:
         height, width, channels = tiff.pixels.shape
         fractions = tiff.pixels.dtype.kind == "f"
         return Header((height, width), channels > 2, channels in {2, 4}, True, fractions, tiff.frames)  # noqa: FBT003
-    with _opened(data) as image, _reading():
+    with _opened(data) as image, reading():
         mode, deep = image.mode, _is_deep(image, data)
         size = (image.width, image.height) if _turned(image) else (image.height, image.width)
         alpha = mode in _ALPHA or "transparency" in image.info
@@ -113,42 +106,20 @@ def decode(data: bytes, target: Target) -> np.ndarray:
     Raises:
         PictureError: it cannot be decoded, or not without more being declared.
     """
-    with _reading():
-        if (tiff := _deep_tiff(data)) is not None:
+    with reading():
+        if (tiff := deep_tiff(data, _start(data))) is not None:
             return _deep(tiff.pixels, target)
-    with _opened(data) as image, _reading():
+    with _opened(data) as image, reading():
         if _is_deep(image, data):
-            _require("transparency" not in image.info, "has a transparent shade among more than 256: convert it")
+            require("transparency" not in image.info, "has a transparent shade among more than 256: convert it")
             # Netpbm's integers say their largest value, and Pillow scales them to 16 bits by it.
             told = 65535.0 if image.format == "PPM" and image.mode == "I" else None
             return _deep(np.asarray(ImageOps.exif_transpose(image))[..., None], target, told)
         return _of_eight_bits(image, target)
 
 
-@contextmanager
-def _reading() -> Generator[None, None, None]:
-    """Turn whatever a reader raises, of which there is much, into one kind of error."""
-    try:
-        with warnings.catch_warnings():
-            # Large, but not too large: a photograph of 100 megapixels is one.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            yield
-    except PictureError:
-        raise
-    except Image.DecompressionBombError as error:
-        msg = f"has more pixels than are read ({error}): make it smaller, or remove it"
-        raise PictureError(msg) from error
-    except Image.UnidentifiedImageError as error:
-        # Pillow names the stream that it read from.
-        msg = "cannot be read as a picture (no picture that Pillow knows): remove or replace it"
-        raise PictureError(msg) from error
-    except Exception as error:
-        msg = f"cannot be read as a picture ({error}): remove or replace it"
-        raise PictureError(msg) from error
-
-
 def _opened(data: bytes | str) -> Image.Image:
-    with _reading():
+    with reading():
         return Image.open(io.BytesIO(data) if isinstance(data, bytes) else data)
 
 
@@ -168,9 +139,9 @@ def _is_deep(image: Image.Image, data: bytes | str) -> bool:
     """
     mode = image.mode
     if mode in _GREY or mode in _COLOUR:
-        bits = _bits(image, data[:_START] if isinstance(data, bytes) else _first_bytes(data))
+        bits = _bits(image, _start(data))
         fewer = f"is a {image.format} of {bits} bits in each of several channels, of which only 8 would be read"
-        _require(bits <= 8, f"{fewer}: convert it to TIFF, or to 8 bits")
+        require(bits <= 8, f"{fewer}: convert it to TIFF, or to 8 bits")
         return False
     if mode in _SIXTEEN or mode in {"I", "F"}:
         return True
@@ -195,24 +166,17 @@ def _bits(image: Image.Image, start: bytes) -> int:
         case "AVIF":
             bits = start[start.index(b"pixi") + 9] if b"pixi" in start else bits
         case "TIFF":
-            _require_plain(image)
+            require_plain(image)
         case _:
             pass
     return bits
 
 
-def _require_plain(image: Image.Image) -> None:
-    """Refuse an 8-bit TIFF of which Pillow reads other numbers or fewer channels than there are."""
-    tags: Any = getattr(image, "tag_v2", {})
-    channels = tags.get(_CHANNELS, 1)
-    signed = 2 in np.atleast_1d(tags.get(_NUMBERS, 1))
-    _require(not signed, "is a TIFF of signed 8-bit integers: convert it to unsigned ones")
-    extra = channels > len(image.getbands()) and image.mode != "P"
-    _require(not extra, f"is a TIFF of {channels} channels, of which fewer would be read: convert it to RGB or RGBA")
-
-
-def _first_bytes(path: str) -> bytes:
-    with open(path, "rb") as file:  # noqa: PTH123  # a text, as Pillow takes it
+def _start(data: bytes | str) -> bytes:
+    """Return the first bytes of a file."""
+    if isinstance(data, bytes):
+        return data[:_START]
+    with open(data, "rb") as file:  # noqa: PTH123  # a text, as Pillow takes it
         return file.read(_START)
 
 
@@ -266,7 +230,7 @@ def _require_size(size: tuple[int, int], target: Target) -> None:
     """Refuse a picture, (width, height), that is not of the one size that all have to be of."""
     _, height, width = target.shape
     fits = not target.own_size or size == (width, height)
-    _require(fits, f"is of {size[1]} x {size[0]} pixels, and the others of {height} x {width}: give size=")
+    require(fits, f"is of {size[1]} x {size[0]} pixels, and the others of {height} x {width}: give size=")
 
 
 def _in_srgb(image: Image.Image, profile: bytes) -> Image.Image:
@@ -299,7 +263,7 @@ def _on_background(image: Image.Image, colour: str | None) -> Image.Image:
 def _deep(picture: np.ndarray, target: Target, told: float | None = None) -> np.ndarray:
     """Return a picture of more than 8 bits, or of floating-point numbers, (height, width, channels)."""
     channels, height, width = target.shape
-    _require(not target.eight_bits, "has more than 8 bits, and the others have 8: give white=, such as 65535")
+    require(not target.eight_bits, "has more than 8 bits, and the others have 8: give white=, such as 65535")
     _require_size((picture.shape[1], picture.shape[0]), target)
     values = picture.astype(np.float64)
     if not np.isfinite(values).all():
@@ -359,44 +323,6 @@ def white_of(picture: np.ndarray) -> float:
     raise PictureError(msg)
 
 
-class _Tiff(NamedTuple):
-    """The first picture of a TIFF, (height, width, channels), and how many there are."""
-
-    pixels: np.ndarray
-    frames: int
-
-
-def _deep_tiff(data: bytes | str) -> _Tiff | None:
-    """Return the first picture of a TIFF of more than 8 bits, of a kind that Pillow does not read.
-
-    Raises:
-        PictureError: nor is it read here: its numbers are no colours, grey levels or opacities.
-    """
-    start = data[:4] if isinstance(data, bytes) else _first_bytes(data)[:4]
-    if start not in _TIFF:
-        return None
-    import tifffile  # noqa: PLC0415
-
-    logging.getLogger("tifffile").setLevel(logging.CRITICAL)
-    with _reading(), tifffile.TiffFile(io.BytesIO(data) if isinstance(data, bytes) else data) as file:
-        page = file.pages.first
-        bits, dtype, samples, axes = page.bitspersample, page.dtype, page.samplesperpixel, page.axes
-        if bits <= 8 or dtype is None:
-            return None
-        orientation = page.tags.get(_EXIF_ORIENTATION)
-        turned = orientation is not None and orientation.value != 1
-        _require(page.photometric in {1, 2}, f"is a deep TIFF of the kind {page.photometric!r}: convert it to RGB")
-        # Grey of these kinds Pillow reads, turned or not.
-        if samples == 1 and dtype.name in {"uint16", "int32", "float32"}:
-            return None
-        opacity = (*page.extrasamples, *(0,) * 4)[0] if samples in {2, 4} else 2
-        _require(samples <= 4 and opacity == 2, f"is a deep TIFF of {samples} channels, not all colours or opacity")
-        _require(axes in {"YX", "YXS", "SYX"} and not turned, f"is a TIFF of {bits} bits with axes {axes}, or turned")
-        array = page.asarray()
-        frames = len(file.pages)
-    return _Tiff(array[..., None] if axes == "YX" else array.transpose(1, 2, 0) if axes == "SYX" else array, frames)
-
-
 def _levels(fractions: np.ndarray, target: Target) -> np.ndarray:
     """Return fractions as they are, or rounded to levels."""
     if target.levels is None:
@@ -404,8 +330,3 @@ def _levels(fractions: np.ndarray, target: Target) -> np.ndarray:
     # Lanczos overshoots at edges.
     levels = (fractions * (target.levels - 1)).round().clip(0, target.levels - 1)
     return levels.astype(np.uint8 if target.levels <= 256 else np.uint16 if target.levels <= 2**16 else np.int32)
-
-
-def _require(condition: bool, otherwise: str) -> None:  # noqa: FBT001
-    if not condition:
-        raise PictureError(otherwise)

@@ -12,8 +12,9 @@ from torch import Tensor
 
 from ...core.checks import check_count, check_number
 from .data_set import DataSet
-from .decoding import Header, PictureError, Target, decode, header
+from .decoding import Header, Target, decode, header
 from .examples import spread
+from .picture_error import PictureError
 from .picture_examples import PictureExamples
 from .sources import Source
 

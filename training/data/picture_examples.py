@@ -15,8 +15,9 @@ from torch import Tensor
 from typing_extensions import override
 
 from ...models import GreyLevels
-from .decoding import PictureError, Target, decode
+from .decoding import Target, decode
 from .examples import Examples, UnreadableError
+from .picture_error import PictureError
 from .sources import Source
 
 # Pictures below this (32 MB) are decoded by the process that needs them; more are worth others.

@@ -16,10 +16,11 @@ from torch import Tensor
 from typing_extensions import override
 
 from ...core.checks import check_count
-from .decoding import PictureError, decode
+from .decoding import decode
 from .examples import Blocks, Examples, Fetched, Splits
 from .hub import check_apart, columns_of, labels_of, load_tables, remedy_of, undecoded
 from .picture_data import PictureDataSet
+from .picture_error import PictureError
 from .picture_examples import PictureExamples, processors
 from .sources import Source, contents_of
 
