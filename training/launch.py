@@ -36,7 +36,7 @@ def launch(default: RunConfig, description: str | None = None, arguments: Sequen
     config = cli(default, _described(description), arguments=flags)
     try:
         data = config.data.load()
-        if data.told and os.environ.get("RANK", "0") == "0":
+        if os.environ.get("RANK", "0") == "0":
             print(data.told)  # noqa: T201
         trainer = Trainer(config, data, resume=_RESUME in given)
     except (OSError, RuntimeError, TypeError, ValueError) as error:

@@ -59,6 +59,7 @@ class TestWhatIsFound:
         )
         assert names == ["a.png", "deeper/b.PNG", "deeper/c c/é.jfif.png", "link/linked.png"]
         assert "4 images from" in splits.told
+        assert "enlarged" not in splits.told
         assert "as grey of 8 x 8 pixels, 256 levels" in splits.told
         assert splits.told.endswith(
             "not used: 1 .txt, 1 broken link, 1 folder linked twice, 3 hidden, 1 without suffix"
@@ -92,6 +93,7 @@ class TestWhatIsFound:
             picture(tmp_path / name, np.zeros((9, 20)))
         assert ImageFolder(tmp_path, size=(4, 6)).load().train.shape == (1, 4, 6)
         assert ImageFolder(tmp_path, size=None).load().train.shape == (1, 9, 20)
+        assert "2 of 2 looked at enlarged" in ImageFolder(tmp_path, size=(10, 10)).load().told
         picture(tmp_path / "c.png", np.zeros((9, 21)))
         with pytest.raises(
             ValueError, match=r"of 2 sizes or more, such as 9 x 20 and 9 x 21 pixels: give one, size=64"
@@ -188,6 +190,11 @@ class TestClasses:
         splits = ImageFolder(tmp_path / "set", size=8, labels=str(table)).load()
         place = {shade: number for number, shade in enumerate(SHADES[:20].tolist())}
         assert splits.train.labels.tolist() == [place[shade] % 2 for shade in shades(splits.train)]
+        table.rename(tmp_path / "set" / "own.csv")
+        again = ImageFolder(tmp_path / "set", size=8, labels="own.csv").load()
+        assert torch.equal(again.train.labels, splits.train.labels)
+        with pytest.raises(FileNotFoundError, match=r"no table labels\.csv, nor in .*set"):
+            ImageFolder(tmp_path / "set", size=8, labels="labels.csv").load()
 
     def test_classes_that_are_numbers_keep_their_order(self, tmp_path):
         for number in range(12):

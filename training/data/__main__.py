@@ -36,8 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         # All that cannot be read are named, not only the first few.
         lenient = replace(config.data, unreadable=_ANY) if isinstance(config.data, PictureDataSet) else config.data
         splits = lenient.load()
-        if splits.told:
-            print(splits.told, flush=True)  # noqa: T201
+        print(splits.told, flush=True)  # noqa: T201
         report = check_data(splits)
         print("\n".join(words(report, splits)))  # noqa: T201
         for part, found in ((splits.train, report.train), (splits.test, report.test)):

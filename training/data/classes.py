@@ -15,12 +15,13 @@ _TABLES = (".csv", ".tsv", ".txt")
 _NAMED, _COLUMNS = 5, 2
 
 
-def classes_of(how: str | None, parts: Sequence[Sequence[str]]) -> tuple[str, list[Tensor | None]]:
+def classes_of(how: str | None, parts: Sequence[Sequence[str]], *, beside: Path) -> tuple[str, list[Tensor | None]]:
     """Return what classes there are, in words to add, and their numbers, for each part of a set's files.
 
     Args:
         how: None for no classes, "subfolders", or the path of a table of file names and classes.
         parts: names of files, relative to their folder.
+        beside: the folder, where a table may lie, too.
 
     Raises:
         FileNotFoundError: there is no such table.
@@ -29,7 +30,7 @@ def classes_of(how: str | None, parts: Sequence[Sequence[str]]) -> tuple[str, li
     if how is None:
         return "", [None for _ in parts]
     files = [name for part in parts for name in part]
-    table = {name: name.rpartition("/")[0] for name in files} if how == _SUBFOLDERS else _table(Path(how))
+    table = {name: name.rpartition("/")[0] for name in files} if how == _SUBFOLDERS else _table(Path(how), beside)
     without = [name for name in files if not table.get(name)]
     if without:
         where = "lie in no subfolder" if how == _SUBFOLDERS else f"have no class in {how}"
@@ -42,14 +43,19 @@ def classes_of(how: str | None, parts: Sequence[Sequence[str]]) -> tuple[str, li
     return f"; {len(names)} classes: {some}", [torch.tensor([numbers[table[name]] for name in part]) for part in parts]
 
 
-def _table(path: Path) -> dict[str, str]:
+def _table(path: Path, beside: Path) -> dict[str, str]:
     """Return classes by file name; a row of titles does no harm."""
+    if not path.exists() and (beside / path).exists():
+        path = beside / path
     if path.suffix.lower() not in _TABLES:
         msg = (
             f'labels must be "{_SUBFOLDERS}", or a table of file names and classes, such as labels.csv, got'
             f" {str(path)!r}"
         )
         raise ValueError(msg)
+    if not path.is_file():
+        msg = f"no table {path}, nor in {beside}: pass a table of file names and classes, with --data.labels PATH"
+        raise FileNotFoundError(msg)
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:

@@ -273,7 +273,7 @@ class Splits:
     Attributes:
         train: examples to train on.
         test: examples never trained on.
-        told: what was found and what of it is used, in a line or two for whoever starts a run.
+        told: what was found and what of it is used, in a line for whoever starts a run; sizes alone if not given.
 
     Raises:
         TypeError: one of the two is no `Examples`.
@@ -296,6 +296,9 @@ class Splits:
             if ours != theirs:
                 msg = f"training and held-out examples must have the same {name}, got {ours} and {theirs}"
                 raise ValueError(msg)
+        if not self.told:
+            text = f"{len(self.train)} examples of shape {self.train.shape} to train on, {len(self.test)} held out"
+            object.__setattr__(self, "told", text)
         if (self.train.labels is None) != (self.test.labels is None):
             which = "held-out" if self.test.labels is None else "training"
             msg = f"the {which} examples have no labels, and the others have: give both, or none"

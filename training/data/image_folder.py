@@ -57,7 +57,7 @@ class ImageFolder(PictureDataSet):
             parts = found, listed(Path(self.test))
             check_apart(*parts)
             left_out += parts[1].left_out
-        names, labels = classes_of(self.labels, [part.names for part in parts])
+        names, labels = classes_of(self.labels, [part.names for part in parts], beside=found.folder)
         sources = [FileSource(part.folder, part.names, part.sizes) for part in parts]
         (train, test), described = self.examples(sources, labels)
         told = f"{len(train) + len(test)} images from {self.folder}, {described}; {len(test)} held out{names}"

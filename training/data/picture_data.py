@@ -96,6 +96,9 @@ class PictureDataSet(DataSet):
         kind = {1: "grey", 3: "colour", 4: "colour and opacity"}[target.shape[0]]
         levels = "no levels" if target.levels is None else f"{target.levels} levels"
         text = f"as {kind} of {target.shape[1]} x {target.shape[2]} pixels, {levels}"
+        _, height, width = target.shape
+        if smaller := sum(each.size[0] < height or each.size[1] < width for each in headers.found):
+            text += f", {smaller} of {headers.count} looked at enlarged to that"
         if frames := sum(each.frames > 1 for each in headers.found):
             text += f", the first picture alone of {frames} files with several (of {headers.count} looked at)"
         return made, text
