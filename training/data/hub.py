@@ -7,7 +7,7 @@ import urllib.request
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -63,7 +63,7 @@ class HubImages(PictureDataSet):
         else:
             whole = tables[self.train]
             chosen = [whole.select(rows) for rows in held_out_evenly(len(whole), self.held_out)]
-        image, label = columns_of(self, tables[self.train])
+        image, label = columns_of(self.path, tables[self.train], self.image, self.label)
         sources, labels = list[TableSource](), list[Tensor | None]()
         for table in chosen:
             labels.append(None if label is None else labels_of(table[label][:], self.path, label))
@@ -87,27 +87,14 @@ def labels_of(values: Sequence[Any], path: str, column: str) -> Tensor:
     return torch.tensor(values)
 
 
-class HasColumns(Protocol):
-    """Settings that say which columns of a table are meant."""
-
-    @property
-    def path(self) -> str:
-        """What messages call the table."""
-        ...
-
-    @property
-    def image(self) -> str:
-        """Column of the pictures; "" takes the only one."""
-        ...
-
-    @property
-    def label(self) -> str | None:
-        """Column of classes; None takes the only one, "" none."""
-        ...
-
-
-def columns_of(settings: HasColumns, table: Any) -> tuple[str, str | None]:
+def columns_of(path: str, table: Any, image: str, label: str | None) -> tuple[str, str | None]:
     """Return the columns of pictures and of classes.
+
+    Args:
+        path: what messages call the table.
+        table: the table.
+        image: column of the pictures; "" takes the only one.
+        label: column of classes; None takes the only one, "" none.
 
     Raises:
         ValueError: there are no such, or several.
@@ -122,15 +109,14 @@ def columns_of(settings: HasColumns, table: Any) -> tuple[str, str | None]:
         if isinstance(kind, datasets.Image) or (isinstance(kind, dict) and kind.keys() == {"bytes", "path"})
     ]
     known = [name for name, kind in features.items() if isinstance(kind, datasets.ClassLabel)]
-    for what, given in (("image", settings.image), ("label", settings.label)):
+    for what, given in (("image", image), ("label", label)):
         if given and given not in features:
-            msg = f"{settings.path} has the columns {', '.join(features)}, not {given!r}: choose with {what}="
+            msg = f"{path} has the columns {', '.join(features)}, not {given!r}: choose with {what}="
             raise ValueError(msg)
-    if not settings.image and len(pictures) != 1:
-        msg = f"{settings.path} has {len(pictures)} columns of pictures among {', '.join(features)}: choose with image="
+    if not image and len(pictures) != 1:
+        msg = f"{path} has {len(pictures)} columns of pictures among {', '.join(features)}: choose with image="
         raise ValueError(msg)
-    label = known[0] if settings.label is None and len(known) == 1 else settings.label or None
-    return settings.image or pictures[0], label
+    return image or pictures[0], known[0] if label is None and len(known) == 1 else label or None
 
 
 def check_apart(path: str, train: str, test: str) -> None:

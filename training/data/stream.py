@@ -71,7 +71,7 @@ class HubStream(PictureDataSet):
     def load(self) -> Splits:
         check_apart(self.path, self.train, self.test)
         tables = load_tables(self.path, remedy_of(self.path, "HubStream"), (self.train, self.test), streaming=True)
-        image, label = columns_of(self, tables[self.train])
+        image, label = columns_of(self.path, tables[self.train], self.image, self.label)
         train = undecoded(tables[self.train], image)
         held_out = undecoded(tables[self.test], image) if self.test else train
         test = _Head(held_out.take(self.held_out), image, label, self.path)
