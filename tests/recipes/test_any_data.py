@@ -26,7 +26,14 @@ def train(recipe, *words):
 
 
 @pytest.mark.filterwarnings("ignore::unmelt.models.OffLevelsWarning")
-@pytest.mark.parametrize("recipe", ["cifar10_heat", "cifar10_ddpm", "cifar10_blurring"])
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        "cifar10_heat",
+        pytest.param("cifar10_ddpm", marks=pytest.mark.full),
+        pytest.param("cifar10_blurring", marks=pytest.mark.full),
+    ],
+)
 @pytest.mark.parametrize("kind", SHAPES)
 def test_arrays_without_levels_are_trained_on_drawn_and_loaded_again(kind, recipe):
     shape = SHAPES[kind]

@@ -370,7 +370,7 @@ class TestContents:
         manifest = train(config, config.data.load()).run.manifest
         # Eight steps of four are no pass.
         assert "contents" not in json.loads(manifest.read_text())["data"]["train"]
-        for workers, steps in ((0, 60), (2, 120)):
+        for workers, steps in ((0, 60), (2, 90)):
             config = changed_to(tmp_path, folder, steps=steps, workers=workers)
             train(config, config.data.load(), resume=True)
             stored = json.loads(manifest.read_text())["data"]["train"]["contents"]
@@ -381,6 +381,7 @@ class TestContents:
         ]
         assert stored == hashlib.sha256(b"".join(digests)).hexdigest()
 
+    @pytest.mark.full
     def test_a_file_that_changed_unseen_ends_the_run(self, tmp_path):
         """Of the same length, and not among the 64 whose contents are in the fingerprint."""
         folder = tmp_path / "set"

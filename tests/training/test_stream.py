@@ -98,6 +98,7 @@ def test_without_a_test_split_the_first_are_held_out_and_never_trained_on(folder
     assert set(itertools.chain(*shades(splits.train.batches(5, epoch=0, seed=0)))) == set(range(COUNT)) - held_out
 
 
+@pytest.mark.full
 def test_a_run_is_trained_on_it_and_resumed(folder, tmp_path):
     def run(name, steps, **more):
         config = small_run(tmp_path / "runs", name, steps=steps, data=HubStream(str(folder), size=4, buffer=1))
