@@ -52,7 +52,8 @@ config = RunConfig(
 )
 given = torch.arange(count) % 3 if classes else None
 try:
-    data = Splits(Watched(values[:count], labels=given), ArrayExamples(values[24:], labels=None if given is None else torch.arange(4) % 3))
+    held_out = torch.arange(4) % 3 if classes else None
+    data = Splits(Watched(values[:count], labels=given), ArrayExamples(values[24:], labels=held_out))
     trainer = Trainer(config, data, resume=resume)
 except Exception as error:
     print(f"{type(error).__name__}: {error}", flush=True)
