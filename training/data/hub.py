@@ -23,10 +23,8 @@ _PROBE_SECONDS = 3.0
 
 
 @dataclass(frozen=True)
-class HubImages(PictureDataSet):
-    """Pictures in a table of `datasets`, read from where it lies on the disk as they are needed.
-
-    What pictures become is said by the settings that all data sets of pictures share; see `PictureDataSet`.
+class TablePictures(PictureDataSet):
+    """Pictures in a table of `datasets`, whether that lies on the disk or is streamed.
 
     Attributes:
         path: name of a data set on the hub, such as uoft-cs/cifar10, or a local folder of parquet files, or one.
@@ -34,11 +32,7 @@ class HubImages(PictureDataSet):
         label: column of classes, integers from 0; None takes the only column of class labels if there is one, and ""
             none.
         train: split to train on.
-        test: split that is held out; "" holds out a share of `train`, spread evenly over it.
-        held_out: that share.
-
-    Raises:
-        ValueError: a number is out of range, or a colour is none.
+        test: split that is held out; "" holds out some of `train`.
     """
 
     places: ClassVar[tuple[str, ...]] = ("path",)
@@ -48,6 +42,35 @@ class HubImages(PictureDataSet):
     label: str | None = None
     train: str = "train"
     test: str = "test"
+
+    def tables(self, *, streaming: bool = False) -> tuple[Any, Any, str, str | None]:
+        """Return the tables to train on and held out, None where none is named, and columns of pictures and classes.
+
+        Raises:
+            ConnectionError: the data set is neither on this machine nor to be reached.
+            ValueError: it has no such splits or columns, or one split is to be both.
+        """
+        check_apart(self.path, self.train, self.test)
+        tables = load_tables(
+            self.path, remedy_of(self.path, type(self).__name__), (self.train, self.test), streaming=streaming
+        )
+        image, label = columns_of(self.path, tables[self.train], self.image, self.label)
+        return tables[self.train], tables[self.test] if self.test else None, image, label
+
+
+@dataclass(frozen=True)
+class HubImages(TablePictures):
+    """Pictures in a table of `datasets`, read from where it lies on the disk as they are needed.
+
+    What pictures become is said by the settings that all data sets of pictures share; see `PictureDataSet`.
+
+    Attributes:
+        held_out: share of `train` that is held out, spread evenly over it, where no split is.
+
+    Raises:
+        ValueError: a number is out of range, or a colour is none.
+    """
+
     held_out: float = 0.1
 
     def __post_init__(self) -> None:
@@ -56,14 +79,9 @@ class HubImages(PictureDataSet):
 
     @override
     def load(self) -> Splits:
-        check_apart(self.path, self.train, self.test)
-        tables = load_tables(self.path, remedy_of(self.path, "HubImages"), (self.train, self.test))
-        if self.test:
-            chosen = [tables[self.train], tables[self.test]]
-        else:
-            whole = tables[self.train]
-            chosen = [whole.select(rows) for rows in held_out_evenly(len(whole), self.held_out)]
-        image, label = columns_of(self.path, tables[self.train], self.image, self.label)
+        whole, test, image, label = self.tables()
+        parts = held_out_evenly(len(whole), self.held_out) if test is None else ()
+        chosen = [whole, test] if test is not None else [whole.select(rows) for rows in parts]
         sources, labels = list[TableSource](), list[Tensor | None]()
         for table in chosen:
             labels.append(None if label is None else labels_of(table[label][:], self.path, label))

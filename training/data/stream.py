@@ -7,7 +7,7 @@ import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,8 +18,7 @@ from typing_extensions import override
 from ...core.checks import check_count
 from .decoding import decode
 from .examples import Blocks, Examples, Fetched, Splits
-from .hub import check_apart, columns_of, labels_of, load_tables, remedy_of, undecoded
-from .picture_data import PictureDataSet
+from .hub import TablePictures, labels_of, undecoded
 from .picture_error import PictureError
 from .picture_examples import PictureExamples, processors
 from .sources import Source, contents_of
@@ -29,7 +28,7 @@ _HEAD = 512
 
 
 @dataclass(frozen=True)
-class HubStream(PictureDataSet):
+class HubStream(TablePictures):
     """Pictures in a table of `datasets` that is streamed, from the hub or a local folder of parquet files.
 
     Nothing is stored but a buffer of encoded pictures, out of which they are drawn at random. Several processes share
@@ -39,26 +38,13 @@ class HubStream(PictureDataSet):
     What pictures become is said by the settings that all data sets of pictures share; see `PictureDataSet`.
 
     Attributes:
-        path: name of a data set on the hub, or a local folder of parquet files.
-        image: column of the pictures; "" takes the only one of pictures.
-        label: column of classes, integers from 0; None takes the only column of class labels if there is one, and ""
-            none.
-        train: split to train on.
-        test: split that is held out; "" takes the first pictures of `train`.
-        held_out: how many pictures are held out, and kept in memory.
+        held_out: how many pictures are held out, the first of `train` where no split is, and kept in memory.
         buffer: pictures in the buffer.
 
     Raises:
         ValueError: a number is out of range, or a colour is none.
     """
 
-    places: ClassVar[tuple[str, ...]] = ("path",)
-
-    path: str
-    image: str = ""
-    label: str | None = None
-    train: str = "train"
-    test: str = "test"
     held_out: int = 1000
     buffer: int = 10_000
 
@@ -69,11 +55,9 @@ class HubStream(PictureDataSet):
 
     @override
     def load(self) -> Splits:
-        check_apart(self.path, self.train, self.test)
-        tables = load_tables(self.path, remedy_of(self.path, "HubStream"), (self.train, self.test), streaming=True)
-        image, label = columns_of(self.path, tables[self.train], self.image, self.label)
-        train = undecoded(tables[self.train], image)
-        held_out = undecoded(tables[self.test], image) if self.test else train
+        train, held_out, image, label = self.tables(streaming=True)
+        train = undecoded(train, image)
+        held_out = train if held_out is None else undecoded(held_out, image)
         test = _Head(held_out.take(self.held_out), image, label, self.path)
         if not self.test:
             train = train.skip(self.held_out)
@@ -172,7 +156,7 @@ class StreamExamples(Examples):
         """Return the first `most` pictures, some at a time, to be gone through repeatedly."""
         return _StreamBlocks(self, most)
 
-    def batches(  # each says what is served
+    def batches(
         self,
         size: int,
         *,
