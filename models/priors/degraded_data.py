@@ -17,8 +17,8 @@ least of sum_i phi_i (KL_i + log phi_i + log N) over weights phi that add up to 
 phi_i proportional to exp(-KL_i), so no weights need be fitted.
 
 Of the images only the coefficients are kept that stand above the kernel: after heat, a few dozen of thousands. In the
-others all images are taken to be at their mean; together they lie less than a thousandth of the kernel's width from
-it, which moves a log-density by about a thousandth of a nat.
+others, unless the width is learned, all images are taken to be at their mean; together they lie less than a thousandth
+of the kernel's width from it, which moves a log-density by about a thousandth of a nat.
 """
 
 from __future__ import annotations

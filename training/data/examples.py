@@ -140,14 +140,6 @@ class Examples(Dataset[Any], ABC):
         """Return the SHA-256 of the labels, whatever their dtype was; None where they are not known."""
         return None if self.labels is None else hashlib.sha256(self.labels.numpy().tobytes()).hexdigest()
 
-    def unseen(self) -> list[int]:
-        """Return the numbers of examples whose contents `content_hash` still waits for."""
-        return []
-
-    def content_hash(self) -> str | None:
-        """Return the SHA-256 of all contents, once every example has been read; None where `fingerprint` is that."""
-        return None
-
     def fetch(self, indices: Sequence[int]) -> Fetched:
         """Return a batch, in which the next readable example takes the place of one that is not.
 

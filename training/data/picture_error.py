@@ -15,7 +15,7 @@ class PictureError(ValueError):
 
 @contextmanager
 def reading() -> Generator[None, None, None]:
-    """Turn whatever a reader raises, of which there is much, into one kind of error."""
+    """Turn every exception of a reader into a PictureError."""
     try:
         with warnings.catch_warnings():
             # Large, but not too large: a photograph of 100 megapixels is one.

@@ -82,12 +82,12 @@ class PictureExamples(Examples):
         """Return the SHA-256 of what pictures become, and of what their source tells them apart by."""
         return hashlib.sha256(f"{self.target} {self.source.fingerprint()}".encode()).hexdigest()
 
-    @override
     def unseen(self) -> list[int]:
+        """Return the numbers of pictures whose contents `content_hash` still waits for."""
         return np.flatnonzero(~self._digests.any(1)).tolist()
 
-    @override
     def content_hash(self) -> str | None:
+        """Return the SHA-256 of all contents, once every picture has been read; None before."""
         return None if self.unseen() else hashlib.sha256(self._digests.tobytes()).hexdigest()
 
     def merge(self, digests: np.ndarray) -> None:
