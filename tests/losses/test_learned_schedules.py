@@ -9,6 +9,7 @@ from support import LearnedHeat, derivatives, seeded
 from torch import nn
 from weighting_cases import ALL
 
+from unmelt.core.rates import root_times
 from unmelt.degradations import (
     CosineBasis,
     Eta,
@@ -103,3 +104,12 @@ def test_weighted_losses_have_their_gradient_where_nothing_happens_yet(weighting
         return torch.stack(torch.autograd.grad(loss(x, generator=seeded()).sum(), list(process.parameters())))
 
     torch.testing.assert_close(gradient(0.0), gradient(1e-9), rtol=1e-7, atol=1e-7)
+
+
+def test_nothing_times_infinity_is_left_to_its_limit():
+    """A weight of 0 stays 0 there: only the NaN tells that a limit is to be taken."""
+    weight = torch.zeros(2, dtype=torch.float64, requires_grad=True)
+    found = root_times(weight, torch.tensor([torch.inf, 3.0], dtype=torch.float64))
+    assert found[0].isnan()
+    (gradient,) = torch.autograd.grad(found[1].square(), weight)
+    assert gradient.tolist() == pytest.approx([0.0, 9.0], rel=1e-12)

@@ -253,6 +253,26 @@ class TestDamage:
         assert torch.equal(fetched.x[0], train[last + 1])
         assert list(fetched.unreadable) == [last]
 
+    def test_after_the_last_the_first_stands_in(self, tmp_path):
+        train = ImageFolder(grey(tmp_path, 20), size=8, unreadable=0.5).load().train
+        last = len(train) - 1
+        Path(train.source.name(last)).write_bytes(b"damaged")
+        train._kept[last] = 0
+        assert torch.equal(train.fetch([last]).x[0], train[0])
+
+    def test_digests_of_other_processes_are_taken_over(self, tmp_path):
+        one, other = (ImageFolder(grey(tmp_path, 20), size=8, held_out=0.01).load().train for _ in range(2))
+        for examples in (one, other):
+            examples.digests[:] = 0
+            examples._kept[:] = 0
+        one.read(range(9))
+        other.read(range(9, len(other)))
+        assert one.content_hash() is None
+        one.merge(other.digests)
+        whole = ImageFolder(tmp_path, size=8, held_out=0.01).load().train
+        whole.read()
+        assert one.content_hash() == whole.content_hash() is not None
+
     def test_as_many_as_may_be_are_no_error_and_one_more_is(self, tmp_path):
         train = ImageFolder(grey(tmp_path, 60), size=8, unreadable=0.1).load().train
         most = int(0.1 * len(train))

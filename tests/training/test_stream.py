@@ -124,7 +124,10 @@ def test_a_stream_of_less_than_a_batch_is_an_error(folder, tmp_path):
 def test_a_stream_serves_batches_larger_than_its_head(folder, tmp_path, monkeypatch):
     monkeypatch.setattr("unmelt.training.data.stream._HEAD", 10)
     config = small_run(tmp_path / "runs", batch_size=12, steps=3, data=HubStream(str(folder), size=4, buffer=1))
-    assert train(config, config.data.load()).progress.step == 3
+    trainer = train(config, config.data.load())
+    assert trainer.progress.step == 3
+    # Shares are of what has come by: the prior's pictures, and those of three batches.
+    assert trainer.data.train.met == COUNT * 2 + 36
 
 
 def test_what_cannot_be_read_is_left_out_and_named(folder, tmp_path):
