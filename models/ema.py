@@ -13,6 +13,8 @@ from ..core.constants import ConstantModule
 
 Model = TypeVar("Model", bound=nn.Module)
 
+_HALVES = frozenset({torch.bfloat16, torch.float16})
+
 
 class EMA(nn.Module, Generic[Model]):
     """The moving average of a model, ready to use as a model.
@@ -20,6 +22,10 @@ class EMA(nn.Module, Generic[Model]):
     The average lives in a copy of the model: nothing is swapped in and out of the trained one, so a checkpoint can
     never hold the wrong weights. Parameters are matched by position, hence wrapping the trained model with
     `torch.compile` or DistributedDataParallel, which renames them, changes nothing.
+
+    The average is in float32 at least, whatever the model is in: a thousandth of a difference, which is what an update
+    adds, is below the rounding of half precision, so that an average kept there would never move. A halved model's
+    average is thus called with float32 numbers; a `Denoiser` sees to that by itself.
 
     The decay is ramped up as min(decay, (1 + n) / (10 + n)) after n updates, so that the average forgets its random
     start (as in the code of Song et al., 2021). The number n is part of the `state_dict`.
@@ -29,7 +35,7 @@ class EMA(nn.Module, Generic[Model]):
         decay: weight of the past, in [0, 1).
 
     Attributes:
-        model: the averaged model, in evaluation mode.
+        model: the averaged model, in evaluation mode, its parameters and buffers in float32 or float64.
         updates: number n of updates so far.
 
     Raises:
@@ -47,6 +53,7 @@ class EMA(nn.Module, Generic[Model]):
         # Constant tables (the process's) are shared with the model, not copied.
         tables = {id(module): module for module in model.modules() if isinstance(module, ConstantModule)}
         self.model = cast("Model", copy.deepcopy(unwrap(model), memo=tables))
+        _widen(self.model)
         self.model.eval().requires_grad_(requires_grad=False)
         self.updates = 0
         self._has_running_buffers = bool(_running_buffers(self.model))
@@ -56,13 +63,21 @@ class EMA(nn.Module, Generic[Model]):
         """Move the average towards `model`'s present parameters, and take over its running buffers.
 
         Raises:
-            ValueError: `model` has other parameters than the one the average was made from.
+            ValueError: `model` has other parameters than the one the average was made from, or the average itself was
+                moved to half precision.
         """
         ours: list[Tensor] = list(self.model.parameters())
         theirs = [parameter.detach() for parameter in model.parameters()]
         if [p.shape for p in ours] != [p.shape for p in theirs]:
             msg = "the model's parameters differ in number or shape from those the average was made from"
             raise ValueError(msg)
+        if halves := {parameter.dtype for parameter in ours} & _HALVES:
+            msg = (
+                f"the average was moved to {halves.pop()}, in which it would not follow the model: keep it as it was"
+                " made, in float32, and halve a copy of ema.model where less memory matters"
+            )
+            raise ValueError(msg)
+        theirs = [p if p.dtype == own.dtype else p.to(own.dtype) for own, p in zip(ours, theirs, strict=True)]
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
         get_ema_multi_avg_fn(decay)(ours, theirs, self.updates)
         if self._has_running_buffers:
@@ -86,6 +101,14 @@ class EMA(nn.Module, Generic[Model]):
     def forward(self, *args: object, **kwargs: object) -> object:
         """Call the averaged model."""
         return self.model(*args, **kwargs)
+
+
+def _widen(model: nn.Module) -> None:
+    """Turn parameters and buffers of half precision into float32, in place; constant tables are as they should be."""
+    buffers = (b for m in model.modules() if not isinstance(m, ConstantModule) for b in m.buffers(recurse=False))
+    for tensor in (*model.parameters(), *buffers):
+        if tensor.dtype in _HALVES:
+            tensor.data = tensor.data.to(torch.float32)
 
 
 def _running_buffers(model: nn.Module) -> list[Tensor]:

@@ -49,8 +49,10 @@ def assert_same(ours, theirs):
 
 
 class TestAverage:
+    @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16])
     @pytest.mark.parametrize("decay", [0.0, 0.5, 0.9, 0.999])
-    def test_the_closed_form_with_its_ramp(self, model, decay):
+    def test_the_closed_form_with_its_ramp(self, model, decay, dtype):
+        model = model.to(dtype)
         ema = EMA(model, decay)
         history = [[p.double() for p in values(model)]]
         for n in range(30):
@@ -67,8 +69,44 @@ class TestAverage:
         assert sum(weights) == pytest.approx(1.0, abs=1e-12)
         for i, ours in enumerate(values(ema.model)):
             expected = sum(w * state[i] for w, state in zip(weights, history, strict=True))
+            assert ours.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
             # Thirty float32 interpolations between numbers up to ~20.
             torch.testing.assert_close(ours.double(), expected, rtol=1e-5, atol=1e-5)
+
+    @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+    def test_a_halved_model_is_followed_by_a_thousandth_at_a_time(self, dtype):
+        model = nn.Linear(1, 1, bias=False, dtype=dtype)
+        nn.init.ones_(model.weight)
+        ema = EMA(model, 0.999)
+        # Past the ramp.
+        ema.updates = 10**6
+        nn.init.constant_(model.weight, 2.0)
+        for _ in range(100):
+            ema.update(model)
+        # In the model's own dtype each thousandth would be rounded off. A hundred roundings of float32.
+        assert ema.model.weight.item() == pytest.approx(2 - 0.999**100, rel=1e-5)
+
+    @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+    def test_a_halved_model_s_buffers_are_float32_too_and_its_own_stay(self, model, dtype):
+        model.register_buffer("table", torch.ones(3), persistent=False)
+        model.norm.running_mean.fill_(0.1)
+        model = model.to(dtype)
+        ema = EMA(model, 0.9)
+        drift(model, 3)
+        ema.update(model)
+        held = {name: tensor.dtype for name, tensor in (*ema.named_parameters(), *ema.named_buffers())}
+        assert held.pop("model.norm.num_batches_tracked") == torch.long
+        assert set(held.values()) == {torch.float32}
+        assert torch.equal(ema.model.norm.running_mean, model.norm.running_mean.float())
+        assert {p.dtype for p in model.parameters()} == {dtype} == {model.norm.running_var.dtype, model.table.dtype}
+        assert ema(torch.zeros(2, 2)).dtype == torch.float32
+
+    def test_what_a_model_holds_twice_stays_one(self):
+        tied = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2)).to(torch.bfloat16)
+        tied[1].weight = tied[0].weight
+        average = EMA(tied).model
+        assert average[1].weight is average[0].weight
+        assert average[0].weight.dtype == torch.float32
 
     def test_a_decay_of_zero_follows(self, model):
         ema = EMA(model, 0.0)
@@ -160,6 +198,16 @@ class TestState:
         # The ramp is still rising, so a count begun anew would show.
         assert_same(values(restored.model), values(straight.model))
         assert int(restored.updates) == 10
+
+    def test_the_average_of_a_halved_model_is_loaded_exactly(self, model):
+        ema = EMA(model.to(torch.bfloat16), 0.999)
+        for n in range(5):
+            drift(model, n)
+            ema.update(model)
+        assert any(not torch.equal(p, p.bfloat16().float()) for p in ema.parameters())
+        restored = EMA(Tracked().to(torch.bfloat16), 0.999)
+        restored.load_state_dict(copy.deepcopy(ema.state_dict()))
+        assert_same(values(restored), values(ema))
 
 
 def compiled(model, _folder):
@@ -256,6 +304,17 @@ class TestDenoisers:
         assert torch.equal(
             ema.model.process.log_alpha(torch.tensor(0.5)), denoiser.process.log_alpha(torch.tensor(0.5))
         )
+
+    @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+    def test_a_halved_network_s_average_denoises_in_float32(self, denoiser, dtype):
+        denoiser.network.to(dtype)
+        ema = EMA(denoiser, 0.9)
+        with torch.no_grad():
+            denoiser.network.last[-1].bias += 1.0
+        ema.update(denoiser)
+        z_t = torch.zeros(2, 1, 8, 8)
+        # 0.9 is no number of half precision: it would be off by a thousandth or more.
+        torch.testing.assert_close(ema(z_t, 0.5), torch.full_like(z_t, 0.9), rtol=1e-6, atol=1e-6)
 
     def test_estimates_come_from_the_average(self, denoiser):
         ema = EMA(denoiser, 0.9)

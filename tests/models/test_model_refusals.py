@@ -242,6 +242,11 @@ REFUSED = [
         RuntimeError,
         "size mismatch",
     ),
+    (
+        lambda: EMA(nn.Linear(3, 3)).to(torch.bfloat16).update(nn.Linear(3, 3)),
+        ValueError,
+        "the average was moved to torch.bfloat16, .* keep it as it was made, in float32",
+    ),
     # oracles
     (
         lambda: GaussianOracle(HEAT, torch.zeros(()), torch.tensor(-1.0)),
