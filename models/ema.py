@@ -50,8 +50,8 @@ class EMA(nn.Module, Generic[Model]):
             msg = f"decay must lie in [0, 1), got {decay}: 0.999 remembers about a thousand updates"
             raise ValueError(msg)
         self.decay = decay
-        # Constant tables (the process's) are shared with the model, not copied.
-        tables = {id(module): module for module in model.modules() if isinstance(module, ConstantModule)}
+        # Constant tables (the process's) are shared with the model, not copied, unless something in them is learned.
+        tables = {id(module): module for module in model.modules() if _is_constant(module)}
         self.model = cast("Model", copy.deepcopy(unwrap(model), memo=tables))
         _widen(self.model)
         self.model.eval().requires_grad_(requires_grad=False)
@@ -101,6 +101,10 @@ class EMA(nn.Module, Generic[Model]):
     def forward(self, *args: object, **kwargs: object) -> object:
         """Call the averaged model."""
         return self.model(*args, **kwargs)
+
+
+def _is_constant(module: nn.Module) -> bool:
+    return isinstance(module, ConstantModule) and next(module.parameters(), None) is None
 
 
 def _widen(model: nn.Module) -> None:

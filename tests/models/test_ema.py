@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+from support import LearnedHeat, SoftNetwork
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -315,6 +316,20 @@ class TestDenoisers:
         z_t = torch.zeros(2, 1, 8, 8)
         # 0.9 is no number of half precision: it would be off by a thousandth or more.
         torch.testing.assert_close(ema(z_t, 0.5), torch.full_like(z_t, 0.9), rtol=1e-6, atol=1e-6)
+
+    def test_what_a_process_learns_is_averaged_and_still_learned(self):
+        denoiser = Denoiser(SoftNetwork(), LearnedHeat(), prediction=PredictX())
+        rate = denoiser.process.rate
+        ema = EMA(denoiser, 0.9)
+        assert rate.requires_grad
+        assert ema.model.process.basis is denoiser.process.basis
+        before = rate.item()
+        with torch.no_grad():
+            rate += 1.0
+        assert ema.model.process.rate.item() == before
+        ema.update(denoiser)
+        # float64: a tenth of the old value, nine tenths of the new one.
+        assert ema.model.process.rate.item() == pytest.approx(before + 0.9, rel=1e-14)
 
     def test_estimates_come_from_the_average(self, denoiser):
         ema = EMA(denoiser, 0.9)
