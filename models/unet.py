@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import torch
 from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 from ..core.checks import as_shape
 from .conditions import Condition, LabelEmbedding
@@ -44,13 +45,15 @@ class UNet(nn.Module):
         heads: attention heads.
         dropout: dropout rate inside residual blocks.
         classes: number of classes that images may be labelled with; None for a network without labels.
+        recompute: in training, keep what goes into each block instead of all that is in it, and compute the rest again
+            in the backward pass: less memory, about a third more time, the same gradients.
 
     Raises:
         ValueError: `shape` has no axis, or more than three, beside the channels, one of them cannot be halved often
             enough, or a number is out of range; the message says what is allowed.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # each is a choice
         self,
         shape: Sequence[int],
         *,
@@ -61,17 +64,18 @@ class UNet(nn.Module):
         heads: int = 1,
         dropout: float = 0.1,
         classes: int | None = None,
+        recompute: bool = False,
     ) -> None:
         super().__init__()
         self.shape = _check_configuration(shape, channels, multipliers, blocks, attention_levels, heads)
-        self.channels = channels
+        self.channels, self.recompute = channels, recompute
         conditioning, axes = 4 * channels, len(self.shape) - 1
         conv = _CONVOLUTIONS[axes]
         self.embed = nn.Sequential(nn.Linear(channels, conditioning), nn.SiLU(), nn.Linear(conditioning, conditioning))
 
-        def stage(inputs: int, outputs: int, level: int) -> nn.ModuleList:
+        def stage(inputs: int, outputs: int, level: int) -> Stage:
             attention = Attention(outputs, heads, axes) if level in attention_levels else nn.Identity()
-            return nn.ModuleList([ResidualBlock(inputs, outputs, conditioning, dropout, axes), attention])
+            return Stage([ResidualBlock(inputs, outputs, conditioning, dropout, axes), attention])
 
         width = multipliers[0] * channels
         self.first = conv(self.shape[0], width, 3, padding=1)
@@ -85,7 +89,7 @@ class UNet(nn.Module):
             if level < len(multipliers) - 1:
                 self.down.append(conv(width, width, 3, stride=2, padding=1))
                 skips.append(width)
-        self.middle = nn.ModuleList(
+        self.middle = Stage(
             [
                 ResidualBlock(width, width, conditioning, dropout, axes),
                 Attention(width, heads, axes),
@@ -130,21 +134,19 @@ class UNet(nn.Module):
         h = self.first(z)
         skips = [h]
         for layer in self.down:
-            if isinstance(layer, nn.ModuleList):
-                residual, attention = layer
-                h = attention(residual(h, condition))
-            else:
-                h = layer(h)
+            h = self._run(layer, h, condition) if isinstance(layer, Stage) else layer(h)
             skips.append(h)
-        before, attention, after = self.middle
-        h = after(attention(before(h, condition)), condition)
+        h = self._run(self.middle, h, condition)
         for layer in self.up:
-            if isinstance(layer, nn.ModuleList):
-                residual, attention = layer
-                h = attention(residual(torch.cat([h, skips.pop()], dim=1), condition))
-            else:
-                h = layer(h)
+            h = self._run(layer, h, condition, skips.pop()) if isinstance(layer, Stage) else layer(h)
         return self.last(h)
+
+    def _run(self, stage: Stage, *inputs: Tensor) -> Tensor:
+        # Outside training gradients are rare, and often of kinds that cannot go through a recomputation (torch.func).
+        if not (self.recompute and self.training):
+            return stage(*inputs)
+        # It draws the numbers of dropout again: they are not kept either.
+        return cast("Tensor", checkpoint(stage, *inputs, use_reentrant=False))
 
     def _embed(self, t: Tensor, labels: Condition | None) -> Tensor:
         """Return the embedding that conditions the blocks, (batch, conditioning), before its activation."""
@@ -159,6 +161,23 @@ class UNet(nn.Module):
             )
             raise ValueError(msg)
         return time
+
+
+class Stage(nn.ModuleList):
+    """Residual blocks and attention, one after the other: what is recomputed as one."""
+
+    def forward(
+        self,
+        h: Float[Tensor, "batch inputs ..."],
+        condition: Float[Tensor, "batch c"],
+        skip: Float[Tensor, "batch skipped ..."] | None = None,
+    ) -> Tensor:
+        """Return features (batch, outputs, ...) of features h, beside those of a skip connection if there are any."""
+        if skip is not None:
+            h = torch.cat([h, skip], dim=1)
+        for layer in self:
+            h = layer(h, condition) if isinstance(layer, ResidualBlock) else layer(h)
+        return h
 
 
 class ResidualBlock(nn.Module):

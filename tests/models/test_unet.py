@@ -191,6 +191,81 @@ class TestDropout:
         assert torch.equal(small.train()(z, t), evaluated)
 
 
+class TestRecomputation:
+    @pytest.fixture
+    def pair(self):
+        """The same network in training, with dropout, that keeps its activations and that recomputes them."""
+        networks = []
+        for recompute in (False, True):
+            torch.manual_seed(0)
+            networks.append(awake(UNet((1, 8, 8), **{**SMALL, "dropout": 0.5}, recompute=recompute)))
+        return networks
+
+    @staticmethod
+    def gradients(network, *, precision=torch.float32):
+        z, t = inputs((1, 8, 8))
+        z.requires_grad_()
+        torch.manual_seed(1)
+        with torch.autocast("cpu", precision, enabled=precision != torch.float32):
+            loss = network(z, t).square().sum()
+        # Other numbers than those of the forward pass, were dropout to draw new ones.
+        torch.manual_seed(2)
+        loss.backward()
+        return loss, z.grad, *(p.grad for p in network.parameters())
+
+    @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+    def test_gradients_are_the_same_dropout_included(self, pair, precision):
+        kept, recomputed = (self.gradients(network, precision=precision) for network in pair)
+        assert all(torch.equal(a, b) for a, b in zip(kept, recomputed, strict=True))
+
+    def test_random_numbers_after_it_are_those_without_it(self, pair):
+        after = []
+        for network in pair:
+            self.gradients(network)
+            after.append(torch.rand(()))
+        assert after[0] == after[1]
+
+    def test_much_less_is_kept_for_the_backward_pass(self, pair):
+        kept = []
+        for network in pair:
+            own = {p.untyped_storage().data_ptr() for p in network.parameters()}
+            storages = {}
+
+            def pack(tensor, own=own, storages=storages):
+                # Held here, so that no storage takes the place of another.
+                if tensor.untyped_storage().data_ptr() not in own:
+                    storages[tensor.untyped_storage().data_ptr()] = tensor
+                return tensor
+
+            with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+                network(*inputs((1, 8, 8)))
+            kept.append(sum(tensor.untyped_storage().nbytes() for tensor in storages.values()))
+        # A residual block alone keeps, for its two normalisations, activations and convolutions, six feature maps; of
+        # a recomputed stage, attention included, what goes in is kept.
+        assert kept[1] < kept[0] / 3
+
+    def test_blocks_are_computed_again_in_training_only(self, pair):
+        network = pair[1]
+        calls = []
+        for module in network.modules():
+            if isinstance(module, ResidualBlock):
+                # Begun: a recomputation ends with the last number that is needed.
+                module.register_forward_pre_hook(lambda *_: calls.append(1))
+        blocks = sum(isinstance(module, ResidualBlock) for module in network.modules())
+        z, t = inputs((1, 8, 8))
+        counts = []
+        for training in (True, False):
+            calls.clear()
+            network.train(training)(z, t).sum().backward()
+            counts.append(len(calls))
+        assert counts == [2 * blocks, blocks]
+
+    def test_its_state_is_that_of_a_network_that_does_not(self, pair):
+        kept, recomputed = (network.state_dict() for network in pair)
+        assert list(kept) == list(recomputed)
+        assert all(torch.equal(kept[name], recomputed[name]) for name in kept)
+
+
 class TestSizes:
     @pytest.mark.parametrize(
         ("shape", "levels"),
@@ -246,6 +321,20 @@ class TestArithmetic:
         # The eager backend traces the whole graph, which is what can break; code generation is torch's own matter.
         compiled = torch.compile(small, fullgraph=True, backend="aot_eager")
         torch.testing.assert_close(compiled(z, t), small(z, t), rtol=1e-5, atol=1e-5)
+
+    @pytest.mark.usefixtures("as_in_production")
+    @pytest.mark.full
+    def test_recomputation_compiles_to_one_graph_with_equal_gradients(self):
+        torch.manual_seed(0)
+        network = awake(UNet((1, 8, 8), **{**SMALL, "dropout": 0.5}, recompute=True))
+        gradients = []
+        for called in (network, torch.compile(network, fullgraph=True, backend="aot_eager")):
+            network.zero_grad()
+            torch.manual_seed(1)
+            called(*inputs((1, 8, 8))).square().sum().backward()
+            gradients.append([p.grad.clone() for p in network.parameters()])
+        # float32 sums in another order, of gradients up to a hundred.
+        torch.testing.assert_close(*gradients, rtol=1e-4, atol=1e-4)
 
     @pytest.mark.slow
     @pytest.mark.usefixtures("as_in_production")
