@@ -97,31 +97,44 @@ class DenoisingLoss(nn.Module):
         *,
         condition: Condition | None = None,
         t: Time | None = None,
+        drawn: Time | None = None,
         generator: torch.Generator | None = None,
     ) -> Float[Tensor, " batch"]:
         """Return the loss of each example, (batch,).
 
         In training mode, `times` learn from the losses at times that are drawn here; where they prefer some times, the
-        losses are corrected, so that their mean keeps its expectation. Times that are given are neither.
+        losses are corrected, so that their mean keeps its expectation. Times that are given as `t` are neither.
 
         Args:
             x: data, (batch, *shape), floating-point. The network is called once.
             condition: the network's condition, one row per example; None if it takes none. (Labels of which some are
                 left out: `unmelt.models.drop_labels`.)
             t: times in [0, 1], a number, () or (batch,); drawn from `times` if None.
+            drawn: times that the caller has drawn from `times` (`loss.times.sample`), so that it knows them; treated as
+                those that are drawn here.
             generator: source of the times' and the noise's randomness; torch's default if None.
 
         Raises:
             TypeError: `x` is not floating-point.
-            ValueError: `x` holds no example, a shape is wrong, a time lies outside [0, 1], or the weight of its error
-                is not finite at a time (where values are readable; elsewhere the loss is not).
+            ValueError: `x` holds no example, `t` and `drawn` are both given, a shape is wrong, a time lies outside
+                [0, 1], or the weight of its error is not finite at a time (where values are readable; elsewhere the
+                loss is not).
         """
         process, prediction = self.denoiser.process, self.denoiser.prediction
         check_signal("x", x, process.shape)
         check_not_empty("x", x, "a loss")
         check_rows("condition", condition, len(x))
-        drawn = self.times.sample(len(x), device=x.device, generator=generator) if t is None else t
-        at = process.at(drawn, batch=len(x)).expand(len(x))
+        if t is None:
+            times = self.times.sample(len(x), device=x.device, generator=generator) if drawn is None else drawn
+        elif drawn is None:
+            times = t
+        else:
+            msg = (
+                "t and drawn are both times of the examples, and only one can be given: drawn if they come from"
+                " loss.times.sample, t if they were chosen otherwise"
+            )
+            raise ValueError(msg)
+        at = process.at(times, batch=len(x)).expand(len(x))
         x = to_compute_dtype(x)
         noise = white_noise(x.shape, like=x, generator=generator)
         z_t, target = prediction.training_pair(at, x, noise)

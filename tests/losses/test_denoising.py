@@ -254,6 +254,25 @@ def test_drawn_times_are_corrected_for_and_told_the_loss_in_training(uncertain):
     assert len(Remembering.told) == 1
 
 
+@pytest.mark.parametrize("training", [False, True])
+def test_times_that_the_caller_drew_are_as_those_drawn_inside(training):
+    """The same losses of one state of the generator, corrected for, and told where times learn."""
+    x = random_images(SHAPE, batch=20)
+    loss = DenoisingLoss(denoiser(heat()), times=Remembering()).train(training)
+    Remembering.told.clear()
+    expected = loss(x, generator=seeded(7)).detach()
+    told = list(Remembering.told)
+    Remembering.told.clear()
+    generator = seeded(7)
+    times = loss.times.sample(len(x), device=x.device, generator=generator)
+    ours = loss(x, drawn=times, generator=generator).detach()
+    assert torch.equal(ours, expected)
+    assert len(told) == len(Remembering.told) == training
+    for (times, losses), (other_times, other_losses) in zip(told, Remembering.told, strict=True):
+        assert torch.equal(times, other_times)
+        assert torch.equal(losses, other_losses)
+
+
 def test_given_times_are_not_corrected_for():
     model, x = denoiser(heat()), random_images(SHAPE)
     Remembering.told.clear()

@@ -112,6 +112,7 @@ LOSSES = [
     ),
     (lambda: loss()(X[:0]), ValueError, "x holds no example: a loss needs at least one"),
     (lambda: DenoisingLoss(HEAT), TypeError, "denoiser must be an AbstractDenoiser"),
+    (lambda: loss()(X, t=0.5, drawn=0.5), ValueError, "t and drawn are both times .* only one can be given"),
     (lambda: loss(weighting=PredictX()), TypeError, "weighting must be a Weighting"),
     (lambda: loss(times=0.5), TypeError, "times must be a TimeDistribution"),
     (lambda: loss(reduction="mean"), TypeError, "reduction must be a Reduction"),
