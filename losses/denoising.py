@@ -42,6 +42,7 @@ from torch import Tensor, nn
 from ..core.checks import check_instance, check_not_empty, check_signal
 from ..core.precision import to_compute_dtype
 from ..core.randomness import white_noise
+from ..degradations import Level
 from ..degradations.process import Time
 from ..models import AbstractDenoiser
 from ..models.conditions import Condition, check_rows
@@ -120,7 +121,7 @@ class DenoisingLoss(nn.Module):
                 [0, 1], or the weight of its error is not finite at a time (where values are readable; elsewhere the
                 loss is not).
         """
-        process, prediction = self.denoiser.process, self.denoiser.prediction
+        process = self.denoiser.process
         check_signal("x", x, process.shape)
         check_not_empty("x", x, "a loss")
         check_rows("condition", condition, len(x))
@@ -137,8 +138,7 @@ class DenoisingLoss(nn.Module):
         at = process.at(times, batch=len(x)).expand(len(x))
         x = to_compute_dtype(x)
         noise = white_noise(x.shape, like=x, generator=generator)
-        z_t, target = prediction.training_pair(at, x, noise)
-        error = self.weighting.weighted_error(prediction, at, target - self.denoiser.output(z_t, at.t, condition))
+        error = self.weighted_error(x, at, noise, condition)
         loss = self.reduction.weight(error[0].numel()) * error.square().flatten(1).sum(1)
         objective = loss if self.log_variance is None else self.log_variance.scaled(loss, at)
         if t is not None:
@@ -148,3 +148,29 @@ class DenoisingLoss(nn.Module):
         if self.training:
             self.times.update(at.t, loss.detach())
         return objective * correction.to(objective.dtype)
+
+    def weighted_error(
+        self,
+        x: Float[Tensor, "batch ..."],
+        at: Level,
+        noise: Float[Tensor, "batch ..."],
+        condition: Condition | None = None,
+    ) -> Float[Tensor, "batch ..."]:
+        """Return the network's error at a level, weighted: the sum of its squares is the loss, up to the reduction.
+
+        Args:
+            x: data, (batch, *shape), float32 or float64.
+            at: the level, at times (batch,).
+            noise: white noise in the data's axes, (batch, *shape).
+            condition: the network's condition, one row per example; None if it takes none.
+
+        Returns:
+            A signal, (batch, *shape); `process.basis` turns it into weighted errors of coefficients, whose squares have
+            the same sum.
+
+        Raises:
+            ValueError: the weight is not finite at a time (where values are readable; elsewhere the error is not).
+        """
+        prediction = self.denoiser.prediction
+        z_t, target = prediction.training_pair(at, x, noise)
+        return self.weighting.weighted_error(prediction, at, target - self.denoiser.output(z_t, at.t, condition))
