@@ -3,26 +3,40 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
 from pathlib import Path
 
-import torch
 
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Write to a temporary file beside `path`, wait until it is on disk, and rename it: `path` is whole or not there.
 
-def write_atomically(path: Path, text: str) -> None:
-    """Write `text` to a temporary file beside `path` and rename it, so that `path` is whole or not there."""
-    _replaced(path, lambda temporary: temporary.write_text(text))
-
-
-def write_tensors_atomically(path: Path, values: Mapping[str, object]) -> None:
-    """Write tensors, strings and dictionaries of them with `torch.save`, as `write_atomically` does text."""
-    _replaced(path, lambda temporary: torch.save(dict(values), temporary))
-
-
-def _replaced(path: Path, write: Callable[[Path], object]) -> None:
+    Raises:
+        OSError: it cannot be written; nothing is left of it.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        write(temporary)
+        write_durably(temporary, content)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_durably(path: Path, content: str | bytes) -> None:
+    """Write a file and wait until it is on disk."""
+    with path.open("wb") as file:
+        file.write(content.encode() if isinstance(content, str) else content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def flush_folder(path: Path) -> None:
+    """Wait until the names in a folder are on disk, where the system can tell."""
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except OSError:
+        return
+    try:
+        os.fsync(handle)
+    except OSError:
+        pass
+    finally:
+        os.close(handle)

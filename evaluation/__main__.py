@@ -33,7 +33,7 @@ def main(arguments: list[str] | None = None) -> None:
     except (ConnectionError, FileNotFoundError, FloatingPointError, ValueError) as error:
         sys.exit(f"error: {error}")
     end = "" if options.images is None else f"_{options.images}"
-    print(f"\nwritten: {options.run / f'likelihood{end}.json'}, {options.run / f'fitted_bounds{end}.pt'}")  # noqa: T201
+    print(f"\nwritten: {options.run / f'likelihood{end}.json'}, {options.run / f'fitted_bounds{end}.safetensors'}")  # noqa: T201
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -18,7 +18,8 @@ import torch
 
 from .. import __version__
 from ..core.checks import check_count
-from ..core.files import write_atomically, write_tensors_atomically
+from ..core.files import write_atomically
+from ..core.tensor_files import read_state, write_state
 from ..degradations import (
     Coupling,
     Independent,
@@ -61,8 +62,8 @@ def evaluate_run(  # noqa: PLR0913  # each is a choice
     """Return the bounds of a run on its held-out images, by name, and write them into its folder.
 
     `likelihood.json` holds the figures, in nats and in bits per dimension, and what they are figures of;
-    `fitted_bounds.pt` the states of the fitted bounds, for `load_fitted_bound`. With `images` both names end in their
-    number: a first try overwrites no result. Files are written whole or not at all.
+    `fitted_bounds.safetensors` the states of the fitted bounds, for `load_fitted_bound`. With `images` both names end
+    in their number: a first try overwrites no result. Files are written whole or not at all.
 
     Args:
         folder: the run's folder.
@@ -117,7 +118,7 @@ def evaluate_run(  # noqa: PLR0913  # each is a choice
     text = json.dumps(figures, indent=2) + "\n"
     states = {name: made[name].fitted_state() for name in fitted}
     write_atomically(loaded.folder.path / f"likelihood{end}.json", text)
-    write_tensors_atomically(loaded.folder.path / f"fitted_bounds{end}.pt", states)
+    write_state(loaded.folder.path / f"fitted_bounds{end}.safetensors", states)
     return found
 
 
@@ -142,11 +143,11 @@ def load_fitted_bound(
         ConnectionError, FileNotFoundError, ValueError: as `evaluate_run`; or there is no such bound.
     """
     loaded = load_run(folder, trusted=trusted)
-    path = loaded.folder.path / "fitted_bounds.pt"
+    path = loaded.folder.path / "fitted_bounds.safetensors"
     if not path.is_file():
         msg = f"{loaded.folder.path} holds no fitted bounds (no {path.name}): python -m unmelt.evaluation makes them"
         raise FileNotFoundError(msg)
-    states = torch.load(path, map_location="cpu", weights_only=True)
+    states = read_state(path)
     if name not in states:
         msg = f"{path} holds no bound {name!r}: there is {' and '.join(map(repr, states))}"
         raise ValueError(msg)

@@ -80,16 +80,16 @@ def changed(config, **changes):
     return dataclasses.replace(config, training=training, **changes)
 
 
-def begin(config, data, *, resume=False):
+def begin(config, data, *, resume=False, **options):
     """Make a trainer as a program of its own does: a fresh accelerate, random generators in a state of their own."""
     AcceleratorState._reset_state(reset_partial_state=True)
     torch.manual_seed(os.urandom(4)[0])
     np.random.seed(os.urandom(4)[0])  # noqa: NPY002
-    return Trainer(config, data, resume=resume)
+    return Trainer(config, data, resume=resume, **options)
 
 
-def train(config, data, *, resume=False):
-    trainer = begin(config, data, resume=resume)
+def train(config, data, *, resume=False, **options):
+    trainer = begin(config, data, resume=resume, **options)
     trainer.train()
     return trainer
 
@@ -99,9 +99,10 @@ def parameters(module):
 
 
 def metrics(trainer):
-    """What a run recorded of its steps, without how fast they were."""
+    """What a run recorded of its steps, without how fast they were and what memory they took."""
+    measured = {"images_per_second", "memory_gib", "hours_left"}
     return [
-        {name: value for name, value in line.items() if name != "images_per_second"}
+        {name: value for name, value in line.items() if name not in measured}
         for line in read_metrics(trainer.run.metrics)
     ]
 
@@ -127,9 +128,9 @@ def assert_same_run(one, other):
     """Compare networks, averages, optimizers, progress and recorded numbers bit for bit."""
     for part in (
         lambda trainer: parameters(trainer.denoiser),
-        lambda trainer: trainer.ema.state_dict(),
+        lambda trainer: [(average.updates, parameters(average.model)) for average in trainer.averages],
         lambda trainer: trainer.optimizer.state_dict(),
-        lambda trainer: trainer.scheduler.state_dict(),
+        lambda trainer: trainer.state.schedule,
         lambda trainer: trainer.progress.state_dict(),
         metrics,
     ):

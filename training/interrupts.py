@@ -7,11 +7,18 @@ import threading
 from types import FrameType, TracebackType
 from typing import Any
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+# Ctrl-C, a scheduler's or system's notice, a closed terminal, and what Slurm is told to send; where there are such.
+_NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")
+# EX_TEMPFAIL of sysexits.h: "the user is invited to retry".
+STOPPED = 75
+
+
+class StoppedError(KeyboardInterrupt):
+    """A run was stopped by a signal, and can be gone on with."""
 
 
 class StopRequest:
-    """While entered, Ctrl-C or a termination signal is noted instead of raised; a second Ctrl-C stops at once.
+    """While entered, a signal that ends programs is noted instead; a second Ctrl-C stops at once.
 
     Attributes:
         received: the signal that asked to stop, or None.
@@ -19,12 +26,17 @@ class StopRequest:
 
     def __init__(self) -> None:
         self.received: signal.Signals | None = None
-        self._previous: dict[signal.Signals, Any] = {}
+        self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> StopRequest:  # noqa: PYI034 (beartype checks methods one by one, where Self means nothing)
         """Take over the signals; only the main thread can, elsewhere this does nothing."""
-        if threading.current_thread() is threading.main_thread():
-            self._previous = {number: signal.signal(number, self._note) for number in _SIGNALS}
+        if threading.current_thread() is not threading.main_thread():
+            return self
+        for number in (getattr(signal, name) for name in _NAMES if hasattr(signal, name)):
+            # What is ignored stays so: that is how nohup keeps a program running.
+            if (previous := signal.getsignal(number)) != signal.SIG_IGN:
+                self._previous[number] = previous
+                signal.signal(number, self._note)
         return self
 
     def __exit__(
@@ -36,7 +48,7 @@ class StopRequest:
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         del frame
-        if self.received is not None and number == signal.SIGINT:
+        if self.received == signal.SIGINT == number:
             msg = "stopped at once by a second Ctrl-C, without a checkpoint of this step"
-            raise KeyboardInterrupt(msg)
+            raise StoppedError(msg)
         self.received = signal.Signals(number)

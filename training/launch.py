@@ -6,22 +6,55 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple, NoReturn
 
 from ..core.configuration import cli
+from ..core.console import say
 from .data.examples import DataError
+from .dry_run import dry_run
+from .interrupts import STOPPED
+from .processes import OtherProcessError
 from .run_config import RunConfig
+from .run_folder import RunFolder
 from .run_pictures import draw_pictures
 from .trainer import Trainer
 
-_RESUME, _PARAGRAPH = "--resume", "\n\n"
-_NOTE = f"{_RESUME} goes on with the newest checkpoint of the run of this name."
+_RESUME, _INIT_FROM, _DRY_RUN, _TRUST_CODE = "--resume", "--init-from", "--dry-run", "--trust-code"
+_PARAGRAPH = "\n\n"
+_NOTE = (
+    "--resume [runs/NAME] goes on with a run under its stored settings, or starts it if there is none;"
+    " --init-from runs/NAME begins a new run with its weights; --dry-run tells what training would take."
+)
+
+
+class _Asked(NamedTuple):
+    """Flags that are no settings, and the rest.
+
+    Attributes:
+        resume: whether to go on with a run.
+        folder: the run to go on with; None for the one that is named.
+        init_from: the run whose weights a new one begins with.
+        dry_run: only tell what training would take.
+        trust_code: run code that a stored run brings along.
+        flags: all other arguments.
+    """
+
+    resume: bool
+    folder: Path | None
+    init_from: Path | None
+    dry_run: bool
+    trust_code: bool
+    flags: list[str]
 
 
 def launch(default: RunConfig, description: str | None = None, arguments: Sequence[str] | None = None) -> Trainer:
     """Train what a recipe and its command line describe, draw the run's pictures and say where they are.
 
     An error in what the user gave is one line and ends the program: a misspelt flag or a value of the wrong kind with
-    status 2, what turns out when everything is made (a missing data set, an existing run) with status 1.
+    status 2, what turns out when everything is made (a missing data set, an existing run) with status 1. A run that a
+    signal stopped ends with status 75, after a checkpoint.
 
     Args:
         default: the recipe's settings.
@@ -31,31 +64,77 @@ def launch(default: RunConfig, description: str | None = None, arguments: Sequen
     Returns:
         The trainer after its last step.
     """
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    flags = [argument for argument in given if argument != _RESUME]
-    config = cli(default, _described(description), arguments=flags)
+    asked = _asked(sys.argv[1:] if arguments is None else arguments)
     try:
-        data = config.data.load()
-        if os.environ.get("RANK", "0") == "0":
-            print(data.told)  # noqa: T201
-        trainer = Trainer(config, data, resume=_RESUME in given)
+        trainer = _made(default, description, asked)
     except (OSError, RuntimeError, TypeError, ValueError) as error:
         # Raised by a class of the user's, or by torch in it, some are mistakes whose place matters.
         if not isinstance(error, OSError | ValueError) and not _raised_here(error):
             raise
         notes = "".join(f" ({note})" for note in getattr(error, "__notes__", ()))
         sys.exit(f"error: {error}{notes}")
+    except KeyboardInterrupt:
+        _end("stopped before the first step; nothing was written", STOPPED)
     try:
+        if asked.dry_run:
+            dry_run(trainer)
+            sys.exit(0)
         run = trainer.train()
-    except (FloatingPointError, KeyboardInterrupt, DataError) as error:
+        if trainer.processes.main:
+            draw_pictures(trainer, run)
+    except KeyboardInterrupt as error:
+        _end(str(error) or "stopped; the last checkpoint is whole: go on with --resume", STOPPED)
+    except (FloatingPointError, DataError, OSError, OtherProcessError) as error:
         sys.exit(f"error: {error}")
-    if trainer.accelerator.is_main_process:
-        draw_pictures(trainer, run)
     return trainer
 
 
-def _described(description: str | None) -> str:
-    return f"{(description or '').partition(_PARAGRAPH)[0]} {_NOTE}".strip()
+def _made(default: RunConfig, description: str | None, asked: _Asked) -> Trainer:
+    """Return the trainer of a new run, or of one that is to go on."""
+    said = f"{(description or '').partition(_PARAGRAPH)[0]} {_NOTE}".strip()
+    if asked.folder is not None:
+        run, resume = RunFolder(asked.folder), True
+        place = {"name": run.path.name, "root": run.path.parent}
+    else:
+        config = cli(default, said, arguments=asked.flags)
+        run, resume = RunFolder(config.folder), asked.resume and RunFolder(config.folder).config.is_file()
+        place = {"name": config.name, "root": config.root}
+    if resume:
+        # Where it lies now, not where it lay.
+        stored = replace(run.load_config(), **place)
+        config = cli(stored, said, arguments=asked.flags)
+        if config.folder != run.path:
+            msg = f"{_RESUME} {run.path}: a run goes on in its own folder; leave --name and --root out"
+            raise ValueError(msg)
+    data = config.data.load()
+    if os.environ.get("RANK", "0") == "0":
+        say(data.told)
+    return Trainer(config, data, resume=resume, init_from=None if resume else asked.init_from)
+
+
+def _asked(arguments: Sequence[str]) -> _Asked:
+    """Return the flags that are no settings, taken out of the arguments; end the program where one is wrong."""
+    left, rest = list(arguments), list[str]()
+    found = dict[str, str | None]()
+    while left:
+        word = left.pop(0)
+        flag, equals, text = word.partition("=")
+        if flag in {_RESUME, _INIT_FROM}:
+            follows = not equals and bool(left) and not left[0].startswith("--")
+            found[flag] = text if equals else left.pop(0) if follows else None
+        elif word == _DRY_RUN:
+            found[flag] = None
+        else:
+            rest.append(word)
+    folders = {flag: None if found.get(flag) is None else Path(str(found[flag])) for flag in (_RESUME, _INIT_FROM)}
+    if _INIT_FROM in found and folders[_INIT_FROM] is None:
+        _end(f"error: {_INIT_FROM} needs the folder of a run, such as runs/NAME", 2)
+    return _Asked(_RESUME in found, folders[_RESUME], folders[_INIT_FROM], _DRY_RUN in found, _TRUST_CODE in rest, rest)
+
+
+def _end(text: str, status: int) -> NoReturn:
+    say(text, stream=sys.stderr)
+    sys.exit(status)
 
 
 def _raised_here(error: Exception) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -15,15 +16,13 @@ from ..core import resolve
 from ..models import EMA, Condition, Denoiser, Prior
 from ..samplers import Grid, Sampler, Stepper, UniformGrid
 from .building import build_denoiser, build_process, build_sampler
-from .checkpoints import latest_checkpoint
+from .checkpoints import newest_whole
 from .data import Splits
 from .manifest import Manifest
 from .prior_file import read_prior
 from .run_config import RunConfig
 from .run_folder import RunFolder
-
-# Where accelerate puts what was first registered for checkpointing: the moving average.
-_AVERAGE = "custom_checkpoint_0.pkl"
+from .training_state import average_name, load
 
 
 @dataclass(frozen=True)
@@ -114,13 +113,14 @@ class LoadedRun:
         return self.sampler().sample(count, condition=condition, generator=generator, batch_size=batch_size)
 
 
-def load_run(folder: Path | str, *, trusted: Iterable[str] = ()) -> LoadedRun:
-    """Return the model that a run's newest checkpoint holds. Neither data nor files beside the folder are needed.
+def load_run(folder: Path | str, *, trusted: Iterable[str] = (), ema_decay: float | None = None) -> LoadedRun:
+    """Return the model that a run's newest whole checkpoint holds. Neither data nor files beside the folder are needed.
 
     Args:
         folder: the run's folder.
         trusted: modules of the user's, such as "my_file", whose classes the run's settings may name. Of others nothing
             is imported, whatever a folder that came from elsewhere says.
+        ema_decay: which of several moving averages; the one that the run draws samples from if None.
 
     Raises:
         FileNotFoundError: there is no run, or it has no checkpoint yet.
@@ -134,6 +134,14 @@ def load_run(folder: Path | str, *, trusted: Iterable[str] = ()) -> LoadedRun:
     process = build_process(parts, manifest.shape)
     manifest.check_process(process)
     average = EMA(build_denoiser(parts, process, manifest.grey_levels))
-    checkpoint = latest_checkpoint(run.checkpoints)
-    average.load_state_dict(torch.load(checkpoint / _AVERAGE, map_location="cpu", weights_only=True))
-    return LoadedRun(run, config, parts, manifest, average.model, checkpoint)
+    name = average_name(_chosen(ema_decay, config.training.ema_decays))
+    checkpoint = newest_whole(run.checkpoints, warnings.warn, lambda part: part == name)
+    load(average.model, checkpoint.parts[name], checkpoint)
+    return LoadedRun(run, config, parts, manifest, average.model, checkpoint.path)
+
+
+def _chosen(decay: float | None, decays: tuple[float, ...]) -> float:
+    if decay is not None and decay not in decays:
+        msg = f"ema_decay={decay}: the run keeps averages of decay {', '.join(map(str, decays))}"
+        raise ValueError(msg)
+    return decays[0] if decay is None else decay

@@ -7,10 +7,11 @@ import math
 import platform
 import subprocess
 import sys
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -23,7 +24,7 @@ from .data import Splits
 from .data.examples import DataError
 
 # Raised whenever files of a run change their meaning, so that none is read wrongly.
-FORMAT = 3
+FORMAT = 4
 _VERSIONS = ("torch", "numpy", "accelerate")
 
 
@@ -36,12 +37,24 @@ class Manifest:
 
     def __init__(self, path: Path) -> None:
         self.folder = path.parent
-        self.content: dict[str, Any] = json.loads(path.read_text())
+        self.content = read_json(path)
 
-    @property
-    def format(self) -> int:
-        """Format of the run's files."""
-        return self.content.get("format", 1)
+    def check_format(self) -> None:
+        """Check that this version of unmelt reads the run's files.
+
+        Raises:
+            ValueError: they are of another version.
+        """
+        found, version = self.content.get("format", 1), self.content.get("unmelt", "an unknown version")
+        if found == FORMAT:
+            return
+        older = not isinstance(found, int) or found < FORMAT
+        what = "read it with the version that wrote it, or train again" if older else "update unmelt"
+        msg = (
+            f"{self.folder} is a run of format {found}, written by {'an older' if older else 'a newer'} unmelt"
+            f" ({version}), and this one ({__version__}) reads {FORMAT}: {what}"
+        )
+        raise ValueError(msg)
 
     @property
     def shape(self) -> Shape:
@@ -99,6 +112,27 @@ class Manifest:
             raise ValueError(msg)
 
 
+def read_json(path: Path) -> dict[str, Any]:
+    """Return the record in a file.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is damaged; the message names it.
+    """
+    try:
+        content = json.loads(path.read_bytes())
+    except FileNotFoundError as error:
+        msg = f"no {path}: restore the file, or start another run"
+        raise FileNotFoundError(msg) from error
+    except ValueError as error:
+        msg = f"{path} is damaged ({' '.join(str(error).split())}): restore the file, or start another run"
+        raise ValueError(msg) from error
+    if not isinstance(content, dict):
+        msg = f"{path} is damaged (no record in it): restore the file, or start another run"
+        raise ValueError(msg)  # noqa: TRY004
+    return cast("dict[str, Any]", content)
+
+
 def check_contents(path: Path, found: str) -> None:
     """Write the hash of the training data's contents into a manifest, or compare it with the one that is there.
 
@@ -116,8 +150,15 @@ def check_contents(path: Path, found: str) -> None:
     write_atomically(path, json.dumps(content, indent=2) + "\n")
 
 
-def write_manifest(path: Path, data: Splits, denoiser: Denoiser) -> None:
-    """Write a manifest, whole or not at all."""
+def write_manifest(path: Path, data: Splits, denoiser: Denoiser, begun_with: Mapping[str, Any] | None = None) -> None:
+    """Write a manifest, whole or not at all.
+
+    Args:
+        path: its file.
+        data: what the run is trained on.
+        denoiser: what it trains.
+        begun_with: where its first weights come from; None where they are random.
+    """
     process, train = denoiser.process, data.train
     manifest = {
         "format": FORMAT,
@@ -130,6 +171,7 @@ def write_manifest(path: Path, data: Splits, denoiser: Denoiser) -> None:
         "platform": platform.platform(),
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor() or "cpu",
         "parameters": sum(parameter.numel() for parameter in denoiser.parameters()),
+        **({} if begun_with is None else {"begun_with": begun_with}),
         "process": {"class": type(process).__name__, "coefficients": _coefficients(process)},
         "data": {
             "train": {"images": len(train), "sha256": train.fingerprint()},

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from .. import models
 from ..core.configuration import made_by
-from ..core.files import write_tensors_atomically
+from ..core.tensor_files import read_state, write_state
 from ..degradations import LinearGaussianProcess
 from ..models import Prior
 from .run_config import RunConfig
@@ -20,7 +20,12 @@ _CLASS, _IMAGES, _STATE = "class", "train_sha256", "state"
 
 
 def write_prior(path: Path, prior: Prior, config: RunConfig, fingerprint: str) -> None:
-    """Write a prior, and the fingerprint of the images that it was fitted to, whole or not at all.
+    """Write what `prior_record` returns, whole or not at all."""
+    write_state(path, prior_record(prior, config, fingerprint))
+
+
+def prior_record(prior: Prior, config: RunConfig, fingerprint: str) -> dict[str, object]:
+    """Return what is kept of a prior: its class, its state, and the fingerprint of the images that it was fitted to.
 
     Raises:
         ValueError: `config` does not say that its prior is of this class, or the prior that its state makes draws
@@ -40,7 +45,7 @@ def write_prior(path: Path, prior: Prior, config: RunConfig, fingerprint: str) -
         if not name.startswith("process.")
     }
     _check_returns(prior, state)
-    write_tensors_atomically(path, {_CLASS: kind.__name__, _IMAGES: fingerprint, _STATE: state})
+    return {_CLASS: kind.__name__, _IMAGES: fingerprint, _STATE: state}
 
 
 def read_prior(path: Path, config: RunConfig, process: LinearGaussianProcess, fingerprint: str) -> Prior:
@@ -59,7 +64,7 @@ def read_prior(path: Path, config: RunConfig, process: LinearGaussianProcess, fi
     if not path.is_file():
         msg = f"no {path}: restore the file, or --resume the run where its images are, which fits it again"
         raise FileNotFoundError(msg)
-    found = torch.load(path, map_location="cpu", weights_only=True)
+    found = read_state(path)
     classes = _classes(config)
     if not isinstance(found, dict) or found.keys() != {_CLASS, _IMAGES, _STATE} or found[_CLASS] not in classes:
         msg = f"{path} does not hold a prior of this run: restore the file, or train again"

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from enum import Enum
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import torch
 from torch import Tensor, nn
@@ -27,10 +27,14 @@ from .data import DataSet
 
 
 class Precision(Enum):
-    """Arithmetic of the network; processes and losses stay in float32."""
+    """Arithmetic of the network; parameters, averages, processes and losses stay in float32.
+
+    FP16 is for GPUs without bfloat16 (V100, T4): losses are scaled, and a step whose gradient overflows is left out.
+    """
 
     FLOAT32 = "float32"
     BF16 = "bf16"
+    FP16 = "fp16"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,15 +43,17 @@ class Training:
 
     Attributes:
         steps: number of training steps.
-        batch_size: images per step and process.
+        batch_size: images per step, shared by all processes.
+        accumulate: parts that a step's images are computed in, one after the other.
         warmup: steps over which the learning rate grows linearly from 0.
         cosine_decay: let the learning rate fall to a hundredth along a cosine until the last step.
         clip: largest gradient norm.
-        ema_decay: decay of the parameters' moving average, which samples are drawn from.
+        ema_decay: decay of the moving average that samples are drawn from; or several, that one first.
         flip: mirror half of the training images.
         label_dropout: probability of hiding a label from a network with classes, which guidance needs.
         precision: arithmetic of the network.
         compile: compile the training step with torch.compile.
+        channels_last: lay images and weights out with their channels together in memory.
         cpu: train on the CPU even where there is an accelerator.
         seed: seed of everything random.
         workers: processes that read the data; None takes none for what lies in memory, and one per core for files.
@@ -55,6 +61,9 @@ class Training:
         checkpoint_every: steps between two checkpoints.
         keep_checkpoints: how many of the latest checkpoints are kept.
         sample_every: steps between two sample grids.
+        most_skips: steps in a row that may be left out for a gradient that is not finite.
+        agree_every: steps between two questions of several processes whether to stop.
+        trackers: trackers beside TensorBoard, by accelerate: ("wandb",).
 
     Raises:
         ValueError: a number is out of range.
@@ -62,14 +71,16 @@ class Training:
 
     steps: int = 1_300_000
     batch_size: int = 128
+    accumulate: int = 1
     warmup: int = 5000
     cosine_decay: bool = False
     clip: float = 1.0
-    ema_decay: float = 0.999
+    ema_decay: float | tuple[float, ...] = 0.999
     flip: bool = False
     label_dropout: float = 0.1
     precision: Precision = Precision.FLOAT32
     compile: bool = False
+    channels_last: bool = False
     cpu: bool = False
     seed: int = 0
     workers: int | None = None
@@ -77,16 +88,30 @@ class Training:
     checkpoint_every: int = 10_000
     keep_checkpoints: int = 2
     sample_every: int = 10_000
+    most_skips: int = 20
+    agree_every: int = 10
+    trackers: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "log_every", "checkpoint_every", "keep_checkpoints", "sample_every"):
+        for name in ("steps", "batch_size", "accumulate", "log_every", "checkpoint_every", "keep_checkpoints"):
             check_count(name, getattr(self, name))
-        for name in ("warmup", "workers"):
+        for name in ("sample_every", "agree_every"):
+            check_count(name, getattr(self, name))
+        for name in ("warmup", "workers", "most_skips"):
             if getattr(self, name) is not None:
                 check_count(name, getattr(self, name), 0)
-        check_number("ema_decay", self.ema_decay, "[0, 1)", "0.999 remembers about a thousand steps")
+        for decay in self.ema_decays:
+            check_number("ema_decay", decay, "[0, 1)", "0.999 remembers about a thousand steps")
+        if not self.ema_decays or len({*self.ema_decays}) < len(self.ema_decays):
+            msg = f"ema_decay must be one number, or several different ones, got {self.ema_decay}"
+            raise ValueError(msg)
         check_number("label_dropout", self.label_dropout, "[0, 1)", "with 1 no label would ever be seen")
         check_number("clip", self.clip, "(0, inf]", "a gradient norm; inf does not clip")
+
+    @property
+    def ema_decays(self) -> tuple[float, ...]:
+        """All decays, the one that samples are drawn from first."""
+        return self.ema_decay if isinstance(self.ema_decay, tuple) else (self.ema_decay,)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,6 +162,9 @@ class RunConfig:
         pictures: samples drawn during training and after it.
         fitted_to: most training examples that the prior and other fitted parts are fitted to, spread evenly.
         root: folder that runs are kept in.
+
+    Raises:
+        ValueError: the name would leave the root, or fitted_to < 1.
     """
 
     name: str
@@ -159,6 +187,13 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         check_count("fitted_to", self.fitted_to, hint="training examples")
+        path = PurePath(self.name)
+        if path.is_absolute() or not path.parts or ".." in path.parts or any(len(p.encode()) > 200 for p in path.parts):
+            msg = (
+                f"name must be that of a folder below root, got {self.name!r:.80}: at most 200 bytes and no '..';"
+                " --root says where runs are kept"
+            )
+            raise ValueError(msg)
 
     @property
     def folder(self) -> Path:

@@ -1,39 +1,57 @@
 """A run's folder: everything that is later needed of a training run, and nothing that overwrites another.
 
-config.json      the whole configuration, as the calls that it is made of
-manifest.json    format, versions, commit, data fingerprint and range, number of parameters
-prior.pt         what samples start from, so that they can be drawn without the images
-fitted.pt        what else was fitted to images or read from files, where there is any
-checkpoints/     the latest training states, one folder each
-metrics.jsonl    one line of JSON every so many steps
-tensorboard/     the same for TensorBoard
-samples/         sample grids during training
+config.json         the whole configuration, as the calls that it is made of
+manifest.json       format, versions, commit, data fingerprint and range, number of parameters
+prior.safetensors   what samples start from, so that they can be drawn without the images
+fitted.safetensors  what else was fitted to images or read from files, where there is any
+checkpoints/        the latest training states, one folder each
+metrics.jsonl       one line of JSON every so many steps
+tensorboard/        the same for TensorBoard
+samples/            sample grids during training
+not_finite.jsonl    batches whose gradient was not finite, where there were any
 """
 
 from __future__ import annotations
 
 import ast
 import json
-import os
+import re
 import shutil
+import tempfile
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import torch
+from filelock import FileLock, Timeout
 from torch import Tensor
 
 from ..core.configuration import expression, from_record, to_record
-from ..core.files import write_atomically, write_tensors_atomically
-from .manifest import FORMAT, Manifest
+from ..core.files import write_atomically
+from ..core.tensor_files import read_state, write_state
+from .manifest import Manifest, read_json
 from .run_config import RunConfig
 
 # What may differ when a run goes on: where it is kept, how it reports, and what its pictures show.
 # The prior and all that was fitted are kept: of how many examples no longer matters.
-_FREE = ("name", "root", "sampler", "grid", "pictures", "fitted_to")
-_FREE_OF_TRAINING = ("log_every", "checkpoint_every", "keep_checkpoints", "sample_every", "workers")
-_CALLED = "()"
+_FREE = (
+    "name",
+    "root",
+    "sampler",
+    "grid",
+    "pictures",
+    "fitted_to",
+    "optimizer.lr",
+    "optimizer.fused",
+    "network.dropout",
+)
+_FREE_OF_TRAINING = (
+    *("steps", "clip", "label_dropout", "accumulate", "cpu", "compile", "channels_last", "workers", "trackers"),
+    *("log_every", "checkpoint_every", "keep_checkpoints", "sample_every", "most_skips", "agree_every"),
+)
+_CALLED, _LOCK = "()", ".lock"
+# What a killed process leaves of a file that it was writing.
+_TEMPORARY = re.compile(r"\..+\.\d+")
 
 
 class RunFolder:
@@ -48,43 +66,103 @@ class RunFolder:
         self.config = path / "config.json"
         self.manifest = path / "manifest.json"
         self.checkpoints = path / "checkpoints"
-        self.prior = path / "prior.pt"
-        self.fitted = path / "fitted.pt"
+        self.prior = path / "prior.safetensors"
+        self.fitted = path / "fitted.safetensors"
         self.metrics = path / "metrics.jsonl"
+        self.not_finite = path / "not_finite.jsonl"
         self.tensorboard = path / "tensorboard"
         self.samples = path / "samples"
+        self.code = path / "code"
+
+    @property
+    def is_begun(self) -> bool:
+        """Whether it holds a run that has made a checkpoint, be it one that is damaged or set aside by now."""
+        return self.checkpoints.is_dir() and any(not path.name.startswith(".") for path in self.checkpoints.iterdir())
 
     @contextmanager
-    def made(self) -> Generator[RunFolder, None, None]:
-        """Yield a folder beside this one to write a new run into, which becomes this one if that succeeds.
+    def locked(self) -> Generator[None, None, None]:
+        """Let no other process write here meanwhile. The folder is made if there is none.
 
         Raises:
-            FileExistsError: this folder is there already.
+            BlockingIOError: another process writes here.
+            OSError: the folder cannot be made or written to.
         """
-        self.check_new()
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        aside = RunFolder(self.path.with_name(f".{self.path.name}.{os.getpid()}"))
+        self.path.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.path / _LOCK)
         try:
-            for folder in (aside.checkpoints, aside.tensorboard, aside.samples):
-                folder.mkdir(parents=True)
-            yield aside
-            self.check_new()
-            aside.path.rename(self.path)
+            lock.acquire(timeout=0)
+        except Timeout as error:
+            msg = f"{self.path} is being trained by another process: wait for it, stop it, or choose another --name"
+            raise BlockingIOError(msg) from error
+        try:
+            yield
         finally:
-            shutil.rmtree(aside.path, ignore_errors=True)
+            lock.release()
 
     def check_new(self) -> None:
-        """Check that there is no such folder yet.
+        """Check that a new run can be written here: no folder, an empty one, or a run without any checkpoint.
 
         Raises:
-            FileExistsError: there is.
+            FileExistsError: there is more.
         """
-        if self.path.exists():
+        if self.is_begun or self._foreign():
             msg = (
                 f"{self.path} exists and is not overwritten: continue it with --resume, or choose another --name or"
                 " --root"
             )
             raise FileExistsError(msg)
+
+    def check_writable(self) -> None:
+        """Check that files can be made here.
+
+        Raises:
+            OSError: they cannot.
+        """
+        there = next(path for path in (self.path, *self.path.absolute().parents) if path.is_dir())
+        try:
+            with tempfile.TemporaryFile(dir=there):
+                pass
+        except OSError as error:
+            msg = f"{there} cannot be written to ({error.strerror}): mend it, or choose another --root"
+            raise OSError(msg) from error
+
+    def clear(self) -> None:
+        """Remove what a run left that made no checkpoint."""
+        self.check_new()
+        for path in self._own():
+            if path.is_dir():
+                shutil.rmtree(path)
+            elif path.name != _LOCK:
+                path.unlink()
+
+    def remove(self) -> None:
+        """Remove a run that could not be begun, and the folder if nothing else is in it."""
+        self.clear()
+        (self.path / _LOCK).unlink(missing_ok=True)
+        self.path.rmdir()
+
+    def clear_temporary(self) -> None:
+        """Remove what killed processes left half-written."""
+        for path in self.path.glob(".*"):
+            if _TEMPORARY.fullmatch(path.name):
+                path.unlink()
+
+    def make_folders(self) -> None:
+        """Make the folders in it."""
+        for folder in (self.checkpoints, self.tensorboard, self.samples):
+            folder.mkdir(parents=True, exist_ok=True)
+
+    def _own(self) -> list[Path]:
+        """Return what is there of what a run writes before its first checkpoint."""
+        own = {path for path in vars(self).values() if path != self.path} | {self.path / _LOCK}
+        there = self.path.iterdir() if self.path.is_dir() else ()
+        return [path for path in there if path in own or _TEMPORARY.fullmatch(path.name)]
+
+    def _foreign(self) -> bool:
+        """Tell whether something else is there, be it a file of that name."""
+        if not self.path.is_dir():
+            return self.path.exists()
+        return len(self._own()) < len(list(self.path.iterdir()))
 
     def store_config(self, config: RunConfig) -> None:
         """Write a configuration, whole or not at all.
@@ -97,13 +175,13 @@ class RunFolder:
     def store_fitted(self, tensors: Mapping[str, Tensor]) -> None:
         """Write the tensors that `resolve` returned for the configuration, whole or not at all."""
         if tensors:
-            write_tensors_atomically(self.fitted, {name: tensor.cpu().clone() for name, tensor in tensors.items()})
+            write_state(self.fitted, dict(tensors))
 
     def load_fitted(self) -> dict[str, Tensor]:
         """Return what `store_fitted` wrote."""
         if not self.fitted.is_file():
             return {}
-        return torch.load(self.fitted, map_location="cpu", weights_only=True)
+        return read_state(self.fitted)
 
     def load_config(self, trusted: Iterable[str] = ()) -> RunConfig:
         """Return the stored configuration.
@@ -127,51 +205,34 @@ class RunFolder:
         return Manifest(self.manifest)
 
     def check_resumable(self, config: RunConfig) -> None:
-        """Check that this run can go on under `config`, which may only train longer or report differently.
+        """Check that this run can go on under `config`: it may end later, learn at another rate, report differently.
 
         Raises:
             FileNotFoundError: there is no such run.
             ValueError: a setting differs, which would make it another run; the message names it.
         """
         stored, wanted = self._record(), to_record(config)
-        decays = stored["training"]["cosine_decay"] == "True"
-        # A constant learning rate can go on for longer; a decay is laid out for its number of steps.
-        longer = int(wanted["training"]["steps"]) > int(stored["training"]["steps"]) and not decays
-        free = {*_FREE, *(f"training.{name}" for name in (*_FREE_OF_TRAINING, *(["steps"] if longer else [])))}
-        for path in free:
-            for record in (stored, wanted):
-                _remove(record, path)
         # The same data elsewhere are told by their fingerprint.
-        elsewhere = {f"data.{name}" for name in config.data.places}
+        free = {*_FREE, *(f"training.{name}" for name in _FREE_OF_TRAINING), *(f"data.{p}" for p in config.data.places)}
         different = [
             f"{path}: {old} stored, {new} given"
             for path, old, new in _differences(stored, wanted)
-            if path not in elsewhere
+            if not any(path == name or path.startswith(f"{name}.") for name in free)
         ]
         if different:
-            msg = f"{self.path} was trained under other settings ({'; '.join(different)}): give the stored ones"
+            msg = (
+                f"{self.path} was trained under other settings ({'; '.join(different)}): leave them out, or start"
+                f" another run from its weights with --init-from {self.path}"
+            )
             raise ValueError(msg)
 
     def _record(self) -> dict[str, Any]:
         """Return the stored configuration as text, which nothing is made of yet."""
         if not self.config.is_file():
-            name = self.config.name
-            msg = f"{self.path} holds no run (no {name}): give the folder of one, or start one without --resume"
+            msg = f"{self.path} holds no run (no {self.config.name}): give the folder of one"
             raise FileNotFoundError(msg)
-        if (found := self.load_manifest().format) != FORMAT:
-            msg = (
-                f"{self.path} is a run of format {found}, and this version of unmelt reads {FORMAT}: read it with the"
-                f" version named in its {self.manifest.name}, or train again"
-            )
-            raise ValueError(msg)
-        return json.loads(self.config.read_text())
-
-
-def _remove(record: dict[str, Any], path: str) -> None:
-    *groups, name = path.split(".")
-    for group in groups:
-        record = record[group]
-    record.pop(name, None)
+        self.load_manifest().check_format()
+        return read_json(self.config)
 
 
 def _differences(stored: object, wanted: object, path: str = "") -> Iterator[tuple[str, object, object]]:

@@ -58,8 +58,8 @@ def test_heat_s_bounds_stand_side_by_side_in_the_run_s_folder(heat):
     # Fitted on other images, and still far better; a chain does not pay anew at each level for what is not known.
     assert found["Markov levels, fitted"].nats.total.mean < found["fitted"].nats.total.mean
     assert found["fitted"].nats.total.mean < min(found[name].nats.total.mean for name in list(found)[:2])
-    assert {path.name for path in heat.folder.iterdir()} >= {"likelihood_60.json", "fitted_bounds_60.pt"}
-    assert not list(heat.folder.glob(".*"))
+    assert {path.name for path in heat.folder.iterdir()} >= {"likelihood_60.json", "fitted_bounds_60.safetensors"}
+    assert [path.name for path in heat.folder.glob(".*")] == [".lock"]
     stored = json.loads((heat.folder / "likelihood_60.json").read_text())
     assert (stored["checkpoint"], stored["fit_images"], stored["seed"]) == ("step_00000020", 200, 0)
     described = {name: figures.pop("bound") for name, figures in stored["bounds"].items()}

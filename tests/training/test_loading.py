@@ -11,6 +11,7 @@ from small_runs import begin, changed, train
 
 import unmelt
 from unmelt.core import FromFile, later
+from unmelt.core.tensor_files import write_state
 from unmelt.degradations import (
     BlurringDiffusion,
     ConstantNoise,
@@ -143,10 +144,10 @@ class TestPrior:
     ):
         trainer = begin(training(**{"prior": prior} if prior else {}), splits)
         assert type(trainer.prior) is expected
+        trainer.train()
         if expected is LowRankGaussianPrior:
             # Small: sixteen coefficients.
             assert 0 < trainer.run.prior.stat().st_size < 20_000
-        trainer.train()
         no_images()
         run = load_run(trainer.run.path)
         assert run.prior.process is run.denoiser.process
@@ -164,7 +165,7 @@ class TestPrior:
     def test_it_is_kept_when_a_run_goes_on(self, training, splits, monkeypatch):
         config = training(steps=1)
         train(config, splits)
-        path = config.folder / "prior.pt"
+        path = config.folder / "prior.safetensors"
         kept, stored = path.read_bytes(), load_run(config.folder).prior
 
         def refit(*arguments):
@@ -178,45 +179,46 @@ class TestPrior:
         assert path.read_bytes() == kept
         # A folder that has lost it gets it again.
         path.unlink()
-        with pytest.raises(FileNotFoundError, match="prior.pt: restore the file, or --resume"):
+        with pytest.raises(FileNotFoundError, match="prior.safetensors: restore the file, or --resume"):
             load_run(config.folder).prior  # noqa: B018
-        begin(training(steps=3), splits, resume=True)
+        train(training(steps=3), splits, resume=True)
         assert load_run(config.folder).prior.agrees_with(stored)
 
     def test_other_files_are_refused(self, config, training, splits):
-        path, process = config.folder / "prior.pt", config.process(SHAPE)
-        begin(config, splits)
+        path, process = config.folder / "prior.safetensors", config.process(SHAPE)
+        train(training(steps=1), splits)
         write_prior(path, config.prior(process, splits.test.blocks()), config, splits.test.fingerprint())
-        with pytest.raises(ValueError, match=r"prior.pt was fitted to other images.*restore the run's own file"):
+        with pytest.raises(
+            ValueError, match=r"prior.safetensors was fitted to other images.*restore the run's own file"
+        ):
             begin(training(steps=9), splits, resume=True)
-        torch.save({"factor": torch.zeros(2, 2)}, path)
+        write_state(path, {"factor": torch.zeros(2, 2)})
         with pytest.raises(ValueError, match="does not hold a prior of this run"):
             read_prior(path, config, process, splits.train.fingerprint())
 
     def test_what_no_table_holds_is_read_too(self, training, splits, tmp_path):
         bound = KernelDivergence.VARIATIONAL
         config = training(prior=later(DegradedDataPrior.fit, divergence=bound, rows=3))
-        path, process = tmp_path / "prior.pt", config.process(SHAPE)
+        path, process = tmp_path / "prior.safetensors", config.process(SHAPE)
         write_prior(path, config.prior(process, splits.train.blocks()), config, "sha")
         prior = read_prior(path, config, process, "sha")
         assert (prior.kernel_divergence, prior.rows) == (bound, 3)
 
     def test_no_half_written_file_is_left(self, config, splits, tmp_path, monkeypatch):
-        path, prior = tmp_path / "prior.pt", config.prior(config.process(SHAPE), splits.train.blocks())
+        path, prior = tmp_path / "prior.safetensors", config.prior(config.process(SHAPE), splits.train.blocks())
         write_prior(path, prior, config, "sha")
         before = path.read_bytes()
 
-        def half(values, path):
-            path.write_bytes(b"half")
+        def half(handle):
             msg = "no space left"
             raise OSError(msg)
 
         with monkeypatch.context() as patch:
-            patch.setattr(torch, "save", half)
+            patch.setattr("os.fsync", half)
             with pytest.raises(OSError, match="no space left"):
                 write_prior(path, prior, config, "other")
         assert path.read_bytes() == before
-        assert [file.name for file in tmp_path.iterdir()] == ["prior.pt"]
+        assert [file.name for file in tmp_path.iterdir()] == ["prior.safetensors"]
 
     def test_the_images_are_those_of_the_declared_range(self, config, splits, monkeypatch):
         """In blocks, of any size, as often as asked."""

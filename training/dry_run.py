@@ -1,0 +1,64 @@
+"""What training would take, measured on a few steps of which nothing is kept."""
+
+from __future__ import annotations
+
+import time
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from ..core.console import say
+from ..core.evaluation_mode import evaluating
+from .trainer import Trainer
+
+# Steps that are not timed (compiling, choosing of kernels), and how long others are.
+_WARM_UP, _FEWEST, _SECONDS = 2, 3, 10.0
+
+
+def dry_run(trainer: Trainer) -> None:
+    """Print parameters, arithmetic and memory, and how long training would take at the rate of some real steps.
+
+    Args:
+        trainer: one that has not trained. Its weights change; nothing is written.
+    """
+    settings, main = trainer.config.training, trainer.processes.main
+    seconds = _seconds_per_step(trainer)
+    if not main:
+        return
+    memory = trainer.window.close(1)["memory_gib"]
+    parameters = sum(p.numel() for p in trainer.denoiser.parameters())
+    hours = seconds * settings.steps / 3600
+    where = f"{trainer.processes.count} x {trainer.accelerator.device.type}"
+    for name, text in {
+        "run folder": f"{trainer.run.path} (nothing is written)",
+        "parameters": f"{parameters / 1e6:.2f} M",
+        "network": f"{_gflop(trainer):.3g} GFLOP per image forward, about three times that per training image",
+        "memory": f"{memory:.2f} GiB at the peak of a step ({where})",
+        "rate": f"{1 / seconds:.3g} steps, {settings.batch_size / seconds:.3g} images per second, measured",
+        "training": f"{settings.steps} steps of {settings.batch_size} images: {hours:.3g} h, and pictures and saving",
+    }.items():
+        say(f"{name:12}{text}")
+
+
+def _seconds_per_step(trainer: Trainer) -> float:
+    times, began = list[float](), time.perf_counter()
+    for x, labels in trainer.passes:
+        trainer.updates.take(x, labels if trainer.denoiser.classes is not None else None)
+        # All processes stop at the same step: the main one says when.
+        now = time.perf_counter()
+        times.append(now)
+        enough = len(times) >= _WARM_UP + _FEWEST and now - began > _SECONDS
+        if trainer.processes.of_main(enough):
+            break
+    timed = times[_WARM_UP - 1 :]
+    return (timed[-1] - timed[0]) / (len(timed) - 1)
+
+
+@torch.no_grad()
+def _gflop(trainer: Trainer) -> float:
+    denoiser = trainer.denoiser
+    x = trainer.data.train.fetch([0]).x.to(denoiser.process.device)
+    labels = None if denoiser.classes is None else torch.zeros(1, dtype=torch.long, device=x.device)
+    with evaluating(denoiser), FlopCounterMode(display=False) as counter:
+        denoiser(x, 0.5, labels)
+    return counter.get_total_flops() / 1e9

@@ -1,0 +1,158 @@
+"""All that a run needs to go on as if it had never stopped: collected for a checkpoint, and taken over from one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..models import EMA, Denoiser
+from ..models.ema import unwrap
+from .checkpoints import Checkpoint
+from .learning_rate import Schedule
+from .metrics import Window
+from .passes import Passes, Progress
+from .processes import Processes
+from .random_states import random_states, restore_random_states
+
+MODEL, OPTIMIZER = "model", "optimizer"
+
+
+def average_name(decay: float) -> str:
+    """Return the name of a moving average's part of a checkpoint."""
+    return f"average_{decay:g}"
+
+
+def _process_name(rank: int) -> str:
+    return f"process_{rank}"
+
+
+@dataclass
+class TrainingState:
+    """The state of a run.
+
+    Attributes:
+        loss: what is trained, wrapped or not.
+        averages: moving averages of the denoiser.
+        optimizer: the optimizer itself.
+        scaler: that of float16's losses; None without.
+        schedule: the learning rate of each step.
+        progress: how far the run is.
+        passes: the data.
+        window: numbers since the last line of metrics.
+        processes: those that train.
+        device: where they do.
+    """
+
+    loss: nn.Module
+    averages: list[EMA[Denoiser]]
+    optimizer: torch.optim.Optimizer
+    scaler: torch.amp.GradScaler | None
+    schedule: Schedule
+    progress: Progress
+    passes: Passes
+    window: Window
+    processes: Processes
+    device: torch.device
+
+    def parts(self) -> dict[str, Any]:
+        """Return the states that become files, by name; all processes ask together, and the main one gets all."""
+        own = {
+            "random": random_states(self.device),
+            "stream": self.passes.stream_state,
+            "window": self.window.state(),
+        }
+        return {
+            MODEL: unwrap(self.loss).state_dict(),
+            **{average_name(average.decay): average.model.state_dict() for average in self.averages},
+            OPTIMIZER: self.optimizer.state_dict(),
+            **{_process_name(rank): state for rank, state in enumerate(self.processes.gathered(own))},
+        }
+
+    def facts(self) -> dict[str, Any]:
+        """Return what JSON can say."""
+        return {
+            "progress": self.progress.state_dict(),
+            "schedule": self.schedule.record(),
+            "scaler": None if self.scaler is None else self.scaler.state_dict(),
+            "averages": [average.decay for average in self.averages],
+            "updates_of_averages": [average.updates for average in self.averages],
+            "processes": self.processes.count,
+        }
+
+    def restore(self, checkpoint: Checkpoint) -> str | None:
+        """Take over a checkpoint.
+
+        Returns:
+            What is not as it would have been without a stop, in words; None where nothing is.
+
+        Raises:
+            ValueError: it is of another network, or was streamed by another number of processes.
+        """
+        facts, parts = checkpoint.facts, checkpoint.parts
+        count, here = facts["processes"], self.processes
+        if count != here.count and parts[_process_name(0)]["stream"] is not None:
+            msg = (
+                f"{checkpoint.path} streams its data in {count} processes, and {here.count} cannot find their place in"
+                f" it: start {count}, or begin a new run from its weights with --init-from"
+            )
+            raise ValueError(msg)
+        load(unwrap(self.loss), parts[MODEL], checkpoint)
+        for average, updates in zip(self.averages, facts["updates_of_averages"], strict=True):
+            load(average.model, parts[average_name(average.decay)], checkpoint)
+            average.updates = updates
+        self._restore_optimizer(parts[OPTIMIZER])
+        if self.scaler is not None:
+            self.scaler.load_state_dict(facts["scaler"])
+        self.progress.load_state_dict(facts["progress"])
+        self.schedule = self._aimed(Schedule(**facts["schedule"]))
+        if here.rank < count:
+            own = parts[_process_name(here.rank)]
+            restore_random_states(own["random"], self.device)
+            self.passes.stream_state = own["stream"]
+        if count == here.count:
+            self.window.restore(parts[_process_name(here.rank)]["window"])
+        return _said(count, here.count, known=self.device.type in {"cpu", *parts[_process_name(0)]["random"]})
+
+    def _restore_optimizer(self, state: dict[str, Any]) -> None:
+        # The rates' peaks may have been changed on purpose.
+        peaks = [group["initial_lr"] for group in self.optimizer.param_groups]
+        self.optimizer.load_state_dict(state)
+        for group, peak in zip(self.optimizer.param_groups, peaks, strict=True):
+            group["initial_lr"] = peak
+
+    def _aimed(self, stored: Schedule) -> Schedule:
+        wanted, done = self.schedule.steps, self.progress.step
+        if wanted < done:
+            msg = (
+                f"steps={wanted}: the run has done {done} already; give more, or leave it out to end as it was planned"
+            )
+            raise ValueError(msg)
+        return stored if wanted == stored.steps else stored.aimed(done, wanted)
+
+
+def load(module: nn.Module, state: dict[str, Any], checkpoint: Checkpoint) -> None:
+    """Load weights that a checkpoint holds.
+
+    Raises:
+        ValueError: they are another network's.
+    """
+    try:
+        module.load_state_dict(state)
+    except RuntimeError as error:
+        msg = (
+            f"{checkpoint.path} holds the weights of another network than this one ({' '.join(str(error).split())}):"
+            " restore its source, or give the settings it was trained with"
+        )
+        raise ValueError(msg) from error
+
+
+def _said(then: int, now: int, *, known: bool) -> str | None:
+    if then != now:
+        return (
+            f"{now} processes go on where {then} stopped: batches and their order stay the same, and the noise is other"
+            " noise than theirs would have been"
+        )
+    return None if known else "on another device than before: its noise is other noise than there would have been"

@@ -1,0 +1,97 @@
+"""One optimizer step: gradients of a batch in parts, clipped, and left out where they are not finite."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import nullcontext
+from typing import Any, NamedTuple
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from ..losses.times import TimeDistribution
+from .run_config import Training
+
+
+class Update(NamedTuple):
+    """What a step did.
+
+    Attributes:
+        loss: mean loss of this process's examples, not waited for.
+        norm: norm of the gradient before it was clipped.
+        times: times of the examples, (batch,).
+        losses: loss of each, (batch,).
+        taken: whether parameters were changed; not where the gradient is not finite.
+    """
+
+    loss: Tensor
+    norm: Tensor
+    times: Tensor
+    losses: Tensor
+    taken: bool
+
+
+class Updates:
+    """Takes optimizer steps.
+
+    Args:
+        accelerator: has prepared `loss`, and holds the scaler where the network computes in float16.
+        loss: the prepared loss.
+        times: distribution that times are drawn from.
+        optimizer: the optimizer itself.
+        settings: the training loop's.
+    """
+
+    def __init__(
+        self,
+        accelerator: Accelerator,
+        loss: nn.Module,
+        times: TimeDistribution,
+        optimizer: torch.optim.Optimizer,
+        settings: Training,
+    ) -> None:
+        self._accelerator, self._loss, self._times, self._optimizer = accelerator, loss, times, optimizer
+        self._settings = settings
+        self._parameters = list(loss.parameters())
+        self.scaler: torch.amp.GradScaler | None = accelerator.scaler
+
+    def take(self, x: Tensor, labels: Tensor | None) -> Update:
+        """Take a step on examples (batch, *shape) and their labels, (batch,)."""
+        losses, times = list[Tensor](), list[Tensor]()
+        for (part, given), last in self._parts(x, labels):
+            drawn = self._times.sample(len(part), device=part.device)
+            # Processes add up their gradients once, with the last part.
+            with nullcontext() if last else self._accelerator.no_sync(self._loss):
+                found = self._loss(part, condition=given, drawn=drawn)
+                self._accelerator.backward(found.sum() / len(x))
+            losses.append(found.detach())
+            times.append(drawn)
+        norm, taken = self._step()
+        each = torch.cat(losses)
+        return Update(each.mean(), norm, torch.cat(times), each, taken)
+
+    def _parts(self, x: Tensor, labels: Tensor | None) -> Iterator[tuple[tuple[Tensor, Tensor | None], bool]]:
+        if self._settings.channels_last and x.ndim == 4:
+            x = x.to(memory_format=torch.channels_last)
+        parts = x.chunk(self._settings.accumulate)
+        given: Any = [None] * len(parts) if labels is None else labels.chunk(len(parts))
+        for number, part in enumerate(parts, 1):
+            yield (part, given[number - 1]), number == len(parts)
+
+    def _step(self) -> tuple[Tensor, bool]:
+        """Clip and take the step, unless a gradient is not finite; all processes see the same one."""
+        scaler = self.scaler
+        if scaler is not None:
+            scaler.unscale_(self._optimizer)
+        norm = torch.nn.utils.clip_grad_norm_(self._parameters, self._settings.clip)
+        # The one place where a step waits for the device: before parameters are spoilt, not after.
+        taken = bool(norm.isfinite())
+        if taken and scaler is not None:
+            scaler.step(self._optimizer)
+        elif taken:
+            self._optimizer.step()
+        if scaler is not None:
+            scaler.update()
+        self._optimizer.zero_grad()
+        return norm.detach(), taken
