@@ -146,7 +146,7 @@ class TrainingStep:
         if compiled:
             self.loss.compile()
         self.optimizer = config.optimizer(self.loss.parameters())
-        self.ema = EMA(self.denoiser, config.training.ema_decay)
+        self.ema = EMA(self.denoiser, config.training.ema_decays[0])
 
     def __call__(self) -> None:
         """Take the step without waiting for its result."""

@@ -9,6 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ..core.console import say
 from ..core.evaluation_mode import evaluating
+from .progress_display import duration
 from .trainer import Trainer
 
 # Steps that are not timed (compiling, choosing of kernels), and how long others are.
@@ -35,7 +36,7 @@ def dry_run(trainer: Trainer) -> None:
         "network": f"{_gflop(trainer):.3g} GFLOP per image forward, about three times that per training image",
         "memory": f"{memory:.2f} GiB at the peak of a step ({where})",
         "rate": f"{1 / seconds:.3g} steps, {settings.batch_size / seconds:.3g} images per second, measured",
-        "training": f"{settings.steps} steps of {settings.batch_size} images: {hours:.3g} h, and pictures and saving",
+        "training": f"{settings.steps} steps of {settings.batch_size} images: {duration(hours)}, not counting pictures",
     }.items():
         say(f"{name:12}{text}")
 

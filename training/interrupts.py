@@ -33,8 +33,9 @@ class StopRequest:
         if threading.current_thread() is not threading.main_thread():
             return self
         for number in (getattr(signal, name) for name in _NAMES if hasattr(signal, name)):
-            # What is ignored stays so: that is how nohup keeps a program running.
-            if (previous := signal.getsignal(number)) != signal.SIG_IGN:
+            previous = signal.getsignal(number)
+            # A closed terminal that is to be ignored stays so: that is what nohup asks for.
+            if number != getattr(signal, "SIGHUP", None) or previous != signal.SIG_IGN:
                 self._previous[number] = previous
                 signal.signal(number, self._note)
         return self

@@ -92,16 +92,15 @@ def launch(default: RunConfig, description: str | None = None, arguments: Sequen
 def _made(default: RunConfig, description: str | None, asked: _Asked) -> Trainer:
     """Return the trainer of a new run, or of one that is to go on."""
     said = f"{(description or '').partition(_PARAGRAPH)[0]} {_NOTE}".strip()
-    if asked.folder is not None:
-        run, resume = RunFolder(asked.folder), True
-        place = {"name": run.path.name, "root": run.path.parent}
-    else:
+    if asked.folder is None:
         config = cli(default, said, arguments=asked.flags)
-        run, resume = RunFolder(config.folder), asked.resume and RunFolder(config.folder).config.is_file()
-        place = {"name": config.name, "root": config.root}
+    else:
+        config = replace(default, name=asked.folder.name, root=asked.folder.parent)
+    run = RunFolder(config.folder)
+    resume = asked.folder is not None or (asked.resume and run.config.is_file())
     if resume:
         # Where it lies now, not where it lay.
-        stored = replace(run.load_config(), **place)
+        stored = replace(run.load_config(), name=config.name, root=config.root)
         config = cli(stored, said, arguments=asked.flags)
         if config.folder != run.path:
             msg = f"{_RESUME} {run.path}: a run goes on in its own folder; leave --name and --root out"

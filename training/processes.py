@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 
@@ -60,7 +60,7 @@ class Processes:
         return found[0]
 
     @contextmanager
-    def together(self) -> Iterator[None]:
+    def together(self) -> Generator[None, None, None]:
         """Fail in all processes where one of them fails, so that none waits for it.
 
         Raises:

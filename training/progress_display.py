@@ -44,14 +44,15 @@ class ProgressDisplay:
             return
         self._last_line = now
         numbers = "  ".join(f"{name} {text}" for name, text in texts.items())
-        self._stream.write(f"step {step}/{self._steps}  {numbers}  {_duration(metrics['hours_left'])} left\n")
+        self._stream.write(f"step {step}/{self._steps}  {numbers}  {duration(metrics['hours_left'])} left\n")
 
     def close(self) -> None:
         """Leave the bar as it is."""
         self._bar.close()
 
 
-def _duration(hours: float) -> str:
+def duration(hours: float) -> str:
+    """Return a time as people say it: 12 s, 40 min, 5 h 3 min."""
     minutes = round(hours * 60)
     if hours * 3600 < 90:
         return f"{hours * 3600:.0f} s"

@@ -10,7 +10,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from ..losses.times import TimeDistribution
+from ..losses.times import TimeSampler
 from .run_config import Training
 
 
@@ -47,7 +47,7 @@ class Updates:
         self,
         accelerator: Accelerator,
         loss: nn.Module,
-        times: TimeDistribution,
+        times: TimeSampler,
         optimizer: torch.optim.Optimizer,
         settings: Training,
     ) -> None:
