@@ -5,7 +5,8 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 
-from jaxtyping import Float
+import torch
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from typing_extensions import override
 
@@ -39,3 +40,18 @@ class LaplacianBasis(Basis):
     def laplacian_eigenvalues(self) -> Float[Tensor, "..."]:
         """Return the sum over axes of their eigenvalues in pixel^-2, float64, of the transformed axes' shape."""
         return outer_sum(self.axis_eigenvalues())
+
+    def octaves(self) -> Int64[Tensor, "..."]:
+        """Return the octave of each coefficient, of the transformed axes' shape.
+
+        Octave 0 is the constant; octave j >= 1 holds frequencies from 2^(j-1) to below 2^j times the lowest one. A
+        basis without a constant, of sines, has no octave 0.
+        """
+        eigenvalues = self.laplacian_eigenvalues()
+        waves = eigenvalues > 0
+        octaves = torch.zeros(eigenvalues.shape, dtype=torch.long)
+        if bool(waves.any()):
+            # A frequency is the root of its eigenvalue: octave j is the ratios from 4^(j-1) to below 4^j.
+            exponent = torch.frexp(eigenvalues[waves] / eigenvalues[waves].min()).exponent
+            octaves[waves] = (exponent.long() + 1) // 2
+        return octaves

@@ -197,3 +197,30 @@ def test_autocast_does_not_touch_the_transform(make):
     assert u.dtype == torch.float32
     torch.testing.assert_close(u, basis.forward(x), rtol=0, atol=0)
     torch.testing.assert_close(restored, x, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("basis", "octaves"),
+    [
+        # Half waves 0, 1, 2, ... along the axis; the lowest is one.
+        (CosineBasis((3, 9)), [0, 1, 2, 2, 3, 3, 3, 3, 4]),
+        # Half waves 1, 2, 3, ...
+        (SineBasis((3, 8)), [1, 2, 2, 3, 3, 3, 3, 4]),
+        # Waves 0, 1, 1, 2, 2, ..., a cosine and a sine of each.
+        (FourierBasis((3, 8)), [0, 1, 1, 2, 2, 2, 2, 3]),
+        # Waves 0, 1, 2, 3, 4, -3, -2, -1.
+        (HartleyBasis((3, 8)), [0, 1, 2, 2, 3, 2, 2, 1]),
+        (CosineBasis((3, 1)), [0]),
+        # m half waves down four pixels and n to the right over two, in units of the lowest: sqrt(m^2 + 4 n^2).
+        (CosineBasis((3, 4, 2)), [[0, 2], [1, 2], [2, 2], [2, 2]]),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_octaves_begin_at_powers_of_two_times_the_lowest_frequency(basis, octaves):
+    assert basis.octaves().tolist() == octaves
+
+
+def test_an_octave_holds_its_lowest_frequency_and_not_the_next_one_s():
+    """Frequencies 1, 2, 3, ...: the octave is how many binary digits the number has."""
+    for size in range(2, 200):
+        assert CosineBasis((1, size)).octaves().tolist() == [n.bit_length() for n in range(size)]
