@@ -1,6 +1,7 @@
 """Training: what a run is, its data, the loop, its folder and pictures, shared by all recipes."""
 
 from .data import CIFAR10, ArrayExamples, DataSet, Digits, ImageFolder, PhotoCrops, Splits
+from .held_out import HeldOut
 from .launch import launch
 from .loading import LoadedRun, load_run
 from .run_config import Pictures, Precision, RunConfig, Training
@@ -12,6 +13,7 @@ __all__ = [
     "ArrayExamples",
     "DataSet",
     "Digits",
+    "HeldOut",
     "ImageFolder",
     "LoadedRun",
     "PhotoCrops",
