@@ -37,8 +37,7 @@ from unmelt.training.data.examples import Examples, UnreadableError, spread
 
 SHAPE = (2, 4, 6)
 N = math.prod(SHAPE)
-BANDS = ["held_out_loss_t_0.00_0.25", "held_out_loss_t_0.25_0.50", "held_out_loss_t_0.50_0.75"]
-BANDS.append("held_out_loss_t_0.75_1.00")
+BANDS = [f"held_out_loss_t_{band}" for band in ("0.00_0.25", "0.25_0.50", "0.50_0.75", "0.75_1.00")]
 
 
 class Answer(nn.Module):
@@ -47,7 +46,6 @@ class Answer(nn.Module):
     def __init__(self, function, classes=None):
         super().__init__()
         self.function, self.classes, self.asked = function, classes, []
-        self.unused = nn.Parameter(torch.zeros(()))
 
     def forward(self, z, t, condition=None):
         assert not torch.is_grad_enabled()
