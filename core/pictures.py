@@ -92,14 +92,20 @@ def save_gif(path: Path, frames: Sequence[UInt8[Tensor, "rows columns 3"]]) -> N
 
 
 def save_loss_curve(path: Path, metrics: Sequence[Mapping[str, int | float]]) -> None:
-    """Draw the training loss over steps from lines of metrics.jsonl."""
+    """Draw the training loss, and the held-out one where it was measured, over steps from lines of metrics.jsonl."""
     # Imported here: it takes a third of a second, and most programs draw no curve.
     from matplotlib.figure import Figure  # noqa: PLC0415
 
     figure = Figure(figsize=(6.4, 3.6), layout="constrained")
     axes = figure.subplots()
-    axes.plot([line["step"] for line in metrics], [line["loss"] for line in metrics], color="#1f6f8b", linewidth=1.5)
-    axes.set(xlabel="training step", ylabel="training loss", yscale="log")
+    for name, label, color, marker in (
+        ("loss", "training", "#1f6f8b", None),
+        ("held_out_loss", "held-out images, moving average", "#c8553d", "o"),
+    ):
+        lines = [(line["step"], line[name]) for line in metrics if name in line]
+        axes.plot(*zip(*lines, strict=True), color=color, marker=marker, markersize=3, linewidth=1.5, label=label)
+    axes.set(xlabel="training step", ylabel="loss", yscale="log")
+    axes.legend(frameon=False)
     axes.grid(visible=True, which="both", alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=120)

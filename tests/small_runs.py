@@ -99,12 +99,22 @@ def parameters(module):
 
 
 def metrics(trainer):
-    """What a run recorded of its steps, without how fast they were and what memory they took."""
+    """What a run recorded of its steps, without how fast they were, what memory they took, and what checkpoints add."""
     measured = {"images_per_second", "memory_gib", "hours_left"}
     return [
-        {name: value for name, value in line.items() if name not in measured}
+        {name: value for name, value in line.items() if name not in measured and not name.startswith("held_out")}
         for line in read_metrics(trainer.run.metrics)
+        if "loss" in line
     ]
+
+
+def held_out(trainer):
+    """What a run recorded of held-out images at its checkpoints, by step."""
+    return {
+        line["step"]: {name: value for name, value in line.items() if name.startswith("held_out")}
+        for line in read_metrics(trainer.run.metrics)
+        if "held_out_loss" in line
+    }
 
 
 def assert_identical(ours, theirs):

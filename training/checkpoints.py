@@ -87,11 +87,22 @@ def write_checkpoint(
     except BaseException as error:
         _remove(half)
         if isinstance(error, OSError):
-            raise _told(error, folder, step) from error
+            raise cannot_write(error, f"the checkpoint of step {step}", folder) from error
         raise
     for old in list_checkpoints(folder)[: -max(keep, 1)]:
         _remove(old)
     return final
+
+
+def cannot_write(error: OSError, what: str, folder: Path) -> OSError:
+    """Return an error that says what could not be written, and what is kept in a folder of checkpoints."""
+    whole = list_checkpoints(folder)
+    last = f"the last whole checkpoint is {whole[-1]}" if whole else f"there is no checkpoint yet in {folder}"
+    msg = (
+        f"{what} cannot be written ({error.strerror or error}); nothing half-written is kept, and {last}: make room or"
+        " mend the folder, then --resume"
+    )
+    return OSError(msg)
 
 
 def list_checkpoints(folder: Path) -> list[Path]:
@@ -229,14 +240,3 @@ def _remove(path: Path) -> None:
         shutil.rmtree(hidden, ignore_errors=True)
         path = path.rename(hidden)
     shutil.rmtree(path, ignore_errors=True)
-
-
-def _told(error: OSError, folder: Path, step: int) -> OSError:
-    """Return the error with what a reader must know to go on."""
-    whole = list_checkpoints(folder)
-    last = f"the last whole checkpoint is {whole[-1]}" if whole else "there is no checkpoint yet"
-    msg = (
-        f"the checkpoint of step {step} cannot be written to {folder} ({error.strerror or error}); its half-written"
-        f" part is removed, and {last}: make room or mend the folder, then --resume"
-    )
-    return OSError(msg)

@@ -81,11 +81,15 @@ class Records:
         run: the run's folder; None writes nothing, as all processes but one do.
         from_step: number of steps already done; later records, of a stretch that a resumed run repeats, are dropped.
         tracker: an accelerator whose trackers are told the same numbers.
+
+    Attributes:
+        path: the file of JSON lines.
     """
 
     def __init__(self, run: RunFolder | None, *, from_step: int = 0, tracker: Accelerator | None = None) -> None:
         self._files: tuple[TextIO, SummaryWriter] | None = None
         self._tracker = tracker
+        self.path = Path() if run is None else run.metrics
         if run is None:
             return
         if run.metrics.exists():

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import signal
 import sys
-from collections.abc import Iterator
-from contextlib import ExitStack
+from collections.abc import Generator, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -21,11 +22,12 @@ from ..core.pictures import grid, save_png
 from ..core.tensor_files import check_encodable, write_state
 from ..models import EMA, Prior, drop_labels
 from .building import build_denoiser, build_loss, build_process, build_sampler, class_columns, classes_in_order
-from .checkpoints import Checkpoint, newest_whole, read_checkpoint, write_checkpoint
+from .checkpoints import Checkpoint, cannot_write, newest_whole, read_checkpoint, write_checkpoint
 from .data import Splits
 from .data_checks import check_batch, check_labels
 from .divergence import Divergence
 from .engine import accelerator_for, channels_last, flat_record
+from .held_out import HeldOut
 from .initial_weights import load_initial_weights
 from .interrupts import StoppedError, StopRequest
 from .learning_rate import Schedule
@@ -110,6 +112,8 @@ class Trainer:
         self.updates = Updates(self.accelerator, self.loss, loss.times, self.optimizer, config.training)
         self.progress = Progress()
         self.passes = Passes(data.train, config.training, self.processes, device, self.progress, self.run.manifest)
+        judged = build_loss(replace(self.parts, log_variance=None), self.ema.model).to(device)
+        self.held_out = HeldOut(data.test, judged, batch_size=config.training.batch_size)
         self.divergence = Divergence(self.run, self.processes, self.optimizer, config.training)
         size = math.prod(process.shape)
         self.window = Window(self.accelerator, dimensions=loss.reduction.weight(size) * size)
@@ -259,19 +263,36 @@ class Trainer:
         """Record, save and draw where it is time to, and stop where it was asked for."""
         settings, step = self.config.training, self.progress.step
         last = step == settings.steps
-        if taken and (last or step % settings.log_every == 0):
-            with self.processes.together():
-                display.numbers(step, self._record(records))
-        due = taken and (last or step % settings.checkpoint_every == 0)
-        if due or stop:
+        recorded, saved, drawn = (
+            taken and (last or step % every == 0)
+            for every in (settings.log_every, settings.checkpoint_every, settings.sample_every)
+        )
+        numbers = self._numbers() if recorded else {}
+        with self.processes.together(), self._writing(records.path):
+            if saved and self.processes.main:
+                numbers |= self.held_out.measure()
+            if numbers:
+                records.write(step, numbers)
+        if recorded:
+            display.numbers(step, numbers)
+        if saved or stop:
             self._save(records)
         if stop and not last:
             msg = f"stopped by {stop.name} after step {step}; checkpoint written: go on with --resume {self.run.path}"
             raise StoppedError(msg)
-        if taken and not last and step % settings.sample_every == 0:
-            with self.processes.together():
+        if drawn and not last:
+            with self.processes.together(), self._writing(self.run.samples):
                 self._sample(records)
+        if saved or (drawn and not last):
             self.window.restart_clock()
+
+    @contextmanager
+    def _writing(self, path: Path) -> Generator[None, None, None]:
+        """Say what could not be written, and what is kept."""
+        try:
+            yield
+        except OSError as error:
+            raise cannot_write(error, str(path), self.run.checkpoints) from error
 
     def _agreed(self, request: StopRequest) -> signal.Signals | None:
         """Return the signal that asked this process to stop, or any of several."""
@@ -281,16 +302,14 @@ class Trainer:
             number = 0 if batches % self.config.training.agree_every else self.processes.largest(number)
         return signal.Signals(number) if number else None
 
-    def _record(self, records: Records) -> dict[str, float]:
-        """Record the numbers of the steps in the window."""
+    def _numbers(self) -> dict[str, float]:
+        """Return the numbers of the steps in the window, over all processes."""
         settings = self.config.training
-        metrics = self.window.close(settings.batch_size)
-        self.divergence.check(metrics, self.progress)
-        left = (settings.steps - self.progress.step) * settings.batch_size / metrics["images_per_second"] / 3600
+        numbers = self.window.close(settings.batch_size)
+        self.divergence.check(numbers, self.progress)
+        left = (settings.steps - self.progress.step) * settings.batch_size / numbers["images_per_second"] / 3600
         rate = float(self.optimizer.param_groups[0]["lr"])
-        metrics |= {"learning_rate": rate, "skipped": self.progress.skipped, "hours_left": left}
-        records.write(self.progress.step, metrics)
-        return metrics
+        return {**numbers, "learning_rate": rate, "skipped": self.progress.skipped, "hours_left": left}
 
     def _save(self, records: Records) -> None:
         norm = torch.nn.utils.get_total_norm([parameter.detach() for parameter in self.denoiser.parameters()])

@@ -230,7 +230,7 @@ class TestCrash:
         before = contents(tmp_path)
         full()
         with pytest.raises(
-            OSError, match=rf"step 2 cannot be written .*No space left.*last whole checkpoint is {older}"
+            OSError, match=rf"step 2 cannot be written .No space left.*last whole checkpoint is {older}"
         ):
             save(tmp_path, 2, keep=1)
         assert contents(tmp_path) == before

@@ -13,7 +13,7 @@ import torch
 import torch._inductor.config
 from PIL import Image
 from safetensors.torch import load_file
-from small_runs import assert_identical, assert_same_run, begin, images, metrics, parameters, small_run, train
+from small_runs import assert_identical, assert_same_run, begin, held_out, images, metrics, parameters, small_run, train
 
 from unmelt.core import later
 from unmelt.losses import LearnedLogVariance, LossAwareTimes
@@ -22,6 +22,7 @@ from unmelt.training import ArrayExamples, Precision, Splits, Training
 from unmelt.training.checkpoints import list_checkpoints, read_checkpoint
 from unmelt.training.interrupts import StoppedError
 from unmelt.training.learning_rate import Schedule
+from unmelt.training.metrics import read_metrics
 from unmelt.training.random_states import restore_random_states
 
 DIVERGING = later(torch.optim.AdamW, lr=1e39, fused=True)
@@ -158,6 +159,18 @@ class TestSteps:
         trainer = train(training(steps=5, log_every=3, checkpoint_every=3), splits)
         assert [line["step"] for line in metrics(trainer)] == [3, 5]
         assert checkpoints(trainer) == ["step_00000003", "step_00000005"]
+
+    def test_held_out_images_are_measured_at_each_checkpoint_and_change_nothing(self, training, splits, straight):
+        trainer = train(training("held", steps=7, log_every=2, checkpoint_every=3), splits)
+        found = held_out(trainer)
+        assert list(found) == [3, 6, 7]
+        assert found[6] == held_out(straight)[6]
+        assert found[6] != found[3]
+        # The average of the checkpoint, on the same images, times and noise, after the run as in it.
+        assert begin(trainer.config, splits, resume=True).held_out.measure() == found[7]
+        lines = read_metrics(trainer.run.metrics)
+        assert [line["step"] for line in lines] == [2, 3, 4, 6, 7]
+        assert ["loss" in line for line in lines] == [True, False, True, True, True]
 
     def test_training_lowers_the_loss(self, training, splits):
         lines = metrics(train(training(steps=60, batch_size=20, log_every=20, checkpoint_every=1000), splits))
