@@ -52,5 +52,6 @@ def _silence(stream: TextIO) -> None:
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, handle)
         os.close(nowhere)
-    except (OSError, ValueError):
+    except (AttributeError, OSError, ValueError):
+        # A stream of somebody's own, without a file behind it.
         return

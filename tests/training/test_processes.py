@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from small_runs import ROOT, results, two_processes
+from small_runs import ROOT, results, run_python, two_processes
 
 from unmelt.training.checkpoints import newest_whole
 from unmelt.training.metrics import read_metrics
@@ -15,11 +15,14 @@ pytestmark = pytest.mark.full
 SCRIPT = """
 import json, os, signal, sys
 from pathlib import Path
+from types import SimpleNamespace
 import torch
+import unmelt.losses.denoising
 from unmelt.core import later
 from unmelt.degradations import HeatDissipation, PredictPreviousLevel
 from unmelt.models import UNet
 from unmelt.training import Digits, ArrayExamples, Splits, RunConfig, Trainer, Training
+from unmelt.training.metrics import read_metrics
 
 torch.set_num_threads(1)
 name, steps, resume = sys.argv[1], int(sys.argv[2]), "resume" in sys.argv
@@ -41,7 +44,13 @@ config = RunConfig(
     data=Digits(),
     process=later(HeatDissipation, blur_sigma_min=0.3, blur_sigma_max=3.0, levels=8, sigma=0.03),
     network=later(
-        UNet, channels=4, multipliers=(1, 2), blocks=1, attention_levels=(), dropout=0.2, classes=classes
+        UNet,
+        channels=4,
+        multipliers=(1, 2),
+        blocks=1,
+        attention_levels=(),
+        dropout=0.0 if "fixed" in sys.argv else 0.2,
+        classes=classes,
     ),
     prediction=PredictPreviousLevel(),
     optimizer=later(torch.optim.AdamW, lr=1e-2, fused=True),
@@ -62,10 +71,15 @@ except Exception as error:
 trainer.loss.register_forward_pre_hook(
     lambda _, given, more: labels.append(more["condition"].tolist() if classes else None), with_kwargs=True
 )
+if "fixed" in sys.argv:
+    # The loss is one of the images alone, whoever computes it.
+    trainer.updates._times = SimpleNamespace(sample=lambda n, device: torch.full((n,), 0.5))
+    unmelt.losses.denoising.white_noise = lambda shape, like, generator: torch.sin(1000 * like)
 trainer.train()
 rank = trainer.accelerator.process_index
 Path(f"{name}{rank}.json").write_text(json.dumps({
     "processes": trainer.accelerator.num_processes,
+    "metrics": read_metrics(trainer.run.metrics),
     "drawn": drawn,
     "labels": labels,
     "parameters": {name: p.tolist() for name, p in trainer.denoiser.named_parameters()},
@@ -109,6 +123,43 @@ def test_they_train_one_model_on_different_images_and_go_on_as_if_never_stopped(
     for before, after, whole in zip(first, rest, straight, strict=True):
         assert before["labels"] + after["labels"] == whole["labels"]
         assert (after["parameters"], after["average"]) == (whole["parameters"], whole["average"])
+
+
+def alone(folder, name, steps, *words):
+    """One process; what it wrote down."""
+    finished = run_python("-c", SCRIPT, name, steps, *words, cwd=folder, RANK="0")
+    assert finished.returncode == 0, finished.stderr
+    return results(folder, name)[0], finished.stderr
+
+
+def test_two_at_equal_work_are_one(tmp_path):
+    one, other = run(tmp_path, "two", 6, "fixed")
+    single, _ = alone(tmp_path, "one", 6, "fixed")
+    assert [a + b for a, b in zip(one["drawn"], other["drawn"], strict=True)][:6] == single["drawn"][:6]
+    for ours, theirs in zip(one["metrics"], single["metrics"], strict=True):
+        for number in ("loss", "gradient_norm"):
+            # Sums of float32 in another order, six of Adam's steps.
+            assert ours[number] == pytest.approx(theirs[number], rel=1e-3)
+    assert one["metrics"][0]["loss"] == pytest.approx(single["metrics"][0]["loss"], rel=1e-5)
+
+
+@pytest.mark.parametrize("first", ["two", "one"])
+def test_another_number_of_processes_goes_on_with_the_same_batches(tmp_path, first):
+    straight, _ = alone(tmp_path, "straight", 5, "fixed")
+    if first == "two":
+        run(tmp_path, "broken", 2, "fixed")
+        found, said = alone(tmp_path, "broken", 5, "fixed", "resume")
+        drawn = found["drawn"]
+        assert "1 processes go on where 2 stopped" in said
+    else:
+        alone(tmp_path, "broken", 2, "fixed")
+        found, other = run(tmp_path, "broken", 5, "fixed", "resume")
+        drawn = [a + b for a, b in zip(found["drawn"], other["drawn"], strict=True)]
+    # The loader may have fetched some ahead.
+    assert drawn[:3] == straight["drawn"][2:5]
+    assert [line["step"] for line in found["metrics"]] == [1, 2, 3, 4, 5]
+    for ours, theirs in zip(found["metrics"], straight["metrics"], strict=True):
+        assert ours["loss"] == pytest.approx(theirs["loss"], rel=1e-3)
 
 
 def test_a_signal_to_one_stops_both_after_a_checkpoint(tmp_path):
