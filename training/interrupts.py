@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from types import FrameType, TracebackType
@@ -20,13 +21,20 @@ class StoppedError(KeyboardInterrupt):
 class StopRequest:
     """While entered, a signal that ends programs is noted instead; a second Ctrl-C stops at once.
 
-    Attributes:
-        received: the signal that asked to stop, or None.
+    A process that torchrun has started stops too when that is no longer there to tell it.
     """
 
     def __init__(self) -> None:
-        self.received: signal.Signals | None = None
+        self._received: signal.Signals | None = None
         self._previous: dict[int, Any] = {}
+        self._launcher = os.getppid() if "TORCHELASTIC_RUN_ID" in os.environ else None
+
+    @property
+    def received(self) -> signal.Signals | None:
+        """The signal that asked to stop, or None."""
+        if self._received is None and self._launcher not in {None, os.getppid()}:
+            self._received = signal.SIGTERM
+        return self._received
 
     def __enter__(self) -> StopRequest:  # noqa: PYI034 (beartype checks methods one by one, where Self means nothing)
         """Take over the signals; only the main thread can, elsewhere this does nothing."""
@@ -49,7 +57,7 @@ class StopRequest:
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         del frame
-        if self.received == signal.SIGINT == number:
+        if self._received == signal.SIGINT == number:
             msg = "stopped at once by a second Ctrl-C, without a checkpoint of this step"
             raise StoppedError(msg)
-        self.received = signal.Signals(number)
+        self._received = signal.Signals(number)

@@ -1,6 +1,8 @@
 """What a recipe calls: it trains, draws and says where; what the user gave wrong ends it with one line."""
 
+import os
 import re
+import signal
 import sys
 
 import pytest
@@ -11,6 +13,8 @@ from small_runs import changed, small_run
 from unmelt import load_run
 from unmelt.core import Shape
 from unmelt.training import Trainer, launch
+from unmelt.training.interrupts import STOPPED
+from unmelt.training.metrics import read_metrics
 
 
 @pytest.fixture
@@ -78,6 +82,78 @@ class TestSuccess:
         with pytest.raises(SystemExit):
             call("--training.precision.help")
         assert "FLOAT32 or BF16 or FP16" in capsys.readouterr().out
+
+
+class TestResume:
+    def test_the_folder_is_enough_and_the_stored_settings_count(self, call, recipe):
+        call("--network.channels", "8", "--training.seed", "7")
+        # From a recipe that says otherwise.
+        trainer = call("--resume", str(recipe.folder), "--training.steps", "3", recipe=changed(recipe, seed=1))
+        assert (trainer.progress.step, trainer.config.training.seed) == (3, 7)
+        assert trainer.config == changed(call("--resume", recipe=changed(recipe, log_every=2)).config, steps=3)
+        assert load_run(recipe.folder).config.training.log_every == 1
+
+    def test_without_a_folder_it_starts_the_run_or_goes_on_with_it(self, call, recipe):
+        assert call("--resume").progress.step == 2
+        assert call("--resume", "--training.steps", "4").progress.step == 4
+        assert [line["step"] for line in read_metrics(recipe.folder / "metrics.jsonl")] == [1, 2, 3, 4]
+
+    def test_a_run_that_was_moved_goes_on_where_it_is(self, call, recipe):
+        call()
+        moved = recipe.root / "elsewhere" / "moved"
+        moved.parent.mkdir()
+        recipe.folder.rename(moved)
+        trainer = call("--resume", str(moved), "--training.steps", "3")
+        assert (trainer.run.path, trainer.progress.step) == (moved, 3)
+        assert not recipe.folder.exists()
+
+    def test_what_would_make_it_another_run_is_refused_with_the_difference(self, call, recipe):
+        call()
+        for flags, words in (
+            (["--training.seed", "3"], r"training.seed: 0 stored, 3 given\): leave them out, .*--init-from"),
+            (["--name", "other"], "goes on in its own folder"),
+        ):
+            with pytest.raises(SystemExit, match=f"^error: .*{words}"):
+                call("--resume", str(recipe.folder), *flags)
+
+    def test_other_weights_to_begin_with(self, call, recipe):
+        old = call()
+        new = call("--init-from", str(old.run.path), "--name", "new", "--training.seed", "3", "--resume")
+        assert new.run.load_manifest().content["begun_with"]["run"] == str(old.run.path)
+        # The same command again goes on with it.
+        again = call("--init-from", str(old.run.path), "--name", "new", "--training.seed", "3", "--resume")
+        assert again.progress.step == 2
+
+    def test_a_dry_run_writes_nothing(self, call, recipe, capsys):
+        with pytest.raises(SystemExit) as caught:
+            call("--dry-run")
+        assert caught.value.code == 0
+        printed = capsys.readouterr().out
+        for words in ("parameters", "GFLOP per image", "GiB at the peak", "images per second", "2 steps of 4 images"):
+            assert words in printed
+        assert not recipe.root.exists()
+
+
+class Stopping(torch.nn.Module):
+    """A network that sends this process a signal when it has been called some times."""
+
+    def __init__(self, shape: Shape, calls: int = 3):
+        super().__init__()
+        self.scale, self.calls, self.count = torch.nn.Parameter(torch.ones(1)), calls, 0
+
+    def forward(self, z, t, condition):
+        self.count += self.training
+        if self.count == self.calls:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return self.scale * z
+
+
+def test_a_run_that_is_stopped_ends_with_a_status_of_its_own(call, recipe, capsys):
+    with pytest.raises(SystemExit) as caught:
+        call("--network", "test_launch.Stopping", "--training.steps", "50")
+    assert caught.value.code == STOPPED == 75
+    assert re.search(r"^stopped by SIGTERM after step \d; checkpoint written", capsys.readouterr().err, re.MULTILINE)
+    assert not (recipe.folder / "samples.png").exists()
 
 
 # What is typed, its exit status, and what the line says.

@@ -296,6 +296,26 @@ class TestInterrupts:
         assert checkpoints(config) in (["step_00000002"], ["step_00000003"])
         assert_same_run(train(config, splits, resume=True), straight)
 
+    def test_a_process_whose_launcher_is_gone_stops(self, training, splits, monkeypatch):
+        monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")
+        parent = [os.getppid()]
+        monkeypatch.setattr(os, "getppid", lambda: parent[0])
+
+        def orphan(drawn):
+            parent[0] = 1 if drawn == 3 else parent[0]
+
+        with pytest.raises(StoppedError, match=r"stopped by SIGTERM after step [23]; checkpoint written"):
+            train(training("orphan", checkpoint_every=1000), hooked(splits, orphan))
+
+    @pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="no terminals that close")
+    def test_a_closed_terminal_that_is_to_be_ignored_is_ignored(self, training, splits):
+        before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        try:
+            trainer = train(training("nohup", steps=4), hooked(splits, self.at(2, signal.SIGHUP)))
+        finally:
+            signal.signal(signal.SIGHUP, before)
+        assert trainer.progress.step == 4
+
     def test_a_second_interrupt_stops_at_once(self, training, splits):
         config = training("impatient", checkpoint_every=1000)
         with pytest.raises(StoppedError) as caught:
