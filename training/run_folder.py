@@ -8,6 +8,7 @@ checkpoints/     the latest training states, one folder each
 metrics.jsonl    one line of JSON every so many steps
 tensorboard/     the same for TensorBoard
 samples/         sample grids during training
+code/            the user's files that the configuration names classes of, where there are any
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import ast
 import json
 import os
 import shutil
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,7 @@ class RunFolder:
         self.metrics = path / "metrics.jsonl"
         self.tensorboard = path / "tensorboard"
         self.samples = path / "samples"
+        self.code = path / "code"
 
     @contextmanager
     def made(self) -> Generator[RunFolder, None, None]:
@@ -105,20 +107,20 @@ class RunFolder:
             return {}
         return torch.load(self.fitted, map_location="cpu", weights_only=True)
 
-    def load_config(self, trusted: Iterable[str] = ()) -> RunConfig:
+    def load_config(self, *, trust_code: bool = False) -> RunConfig:
         """Return the stored configuration.
 
         Args:
-            trusted: modules of the user's that its calls may name; of others nothing is imported.
+            trust_code: let it name classes of the user's, and run their code: the run's own copy, where it has one.
 
         Raises:
             FileNotFoundError: there is no run.
-            ValueError: the run is of another format, or names something else than unmelt's public names and those of
-                `trusted` modules.
+            ValueError: the run is of another format, or names something else than unmelt's public names while code of
+                the user's is not trusted.
         """
         try:
-            return from_record(RunConfig, self._record(), trusted)
-        except ValueError as error:
+            return from_record(RunConfig, self._record(), trust_code=trust_code, copies=self.code)
+        except (RecursionError, ValueError) as error:
             msg = f"{self.config}: {error}"
             raise ValueError(msg) from error
 
