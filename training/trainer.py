@@ -31,6 +31,7 @@ from .prior_file import read_prior, write_prior
 from .rehearsal import rehearse
 from .run_config import Precision, RunConfig, Training
 from .run_folder import RunFolder
+from .user_code import keep_code
 
 
 class Trainer:
@@ -181,6 +182,8 @@ class Trainer:
         if self.accelerator.is_main_process:
             with self.run.made() as run:
                 run.store_config(self.config)
+                for words in keep_code(self.config, run.path):
+                    print(words)  # noqa: T201
                 run.store_fitted(fitted)
                 write_prior(run.prior, self.prior, self.config, self.data.train.fingerprint())
                 write_manifest(run.manifest, self.data, self.denoiser)
