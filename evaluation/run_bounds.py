@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -57,7 +57,7 @@ def evaluate_run(  # noqa: PLR0913  # each is a choice
     progress: bool = True,
     report: Callable[[str, LikelihoodReport], None] | None = None,
     place: Path | str | None = None,
-    trusted: Iterable[str] = (),
+    trust_code: bool = False,
 ) -> dict[str, LikelihoodReport]:
     """Return the bounds of a run on its held-out images, by name, and write them into its folder.
 
@@ -75,7 +75,7 @@ def evaluate_run(  # noqa: PLR0913  # each is a choice
         progress: show progress bars.
         report: called with each name and figure as they come.
         place: folder or file where the data lie now; None looks where they were.
-        trusted: as for `load_run`.
+        trust_code: as for `load_run`.
 
     Raises:
         ConnectionError, FileNotFoundError, ValueError: as `load_run` and `LoadedRun.data`; a count is below 1; `steps`
@@ -85,7 +85,7 @@ def evaluate_run(  # noqa: PLR0913  # each is a choice
     for name, count in (("images", images), ("fit_images", fit_images), ("batch_size", batch_size)):
         if count is not None:
             check_count(name, count)
-    loaded = load_run(folder, trusted=trusted)
+    loaded = load_run(folder, trust_code=trust_code)
     if loaded.denoiser.classes is not None and loaded.config.training.label_dropout == 0:
         msg = (
             f"{loaded.folder.path} was trained with labels alone (label_dropout = 0), and the likelihood here is that"
@@ -128,7 +128,7 @@ def load_fitted_bound(
     *,
     steps: int | None = None,
     place: Path | str | None = None,
-    trusted: Iterable[str] = (),
+    trust_code: bool = False,
 ) -> ELBO:
     """Return a fitted bound that `evaluate_run` left in a run's folder.
 
@@ -137,12 +137,12 @@ def load_fitted_bound(
         name: its name in the report.
         steps: as it was given to `evaluate_run`.
         place: folder or file where the data lie now; None looks where they were.
-        trusted: as for `load_run`.
+        trust_code: as for `load_run`.
 
     Raises:
         ConnectionError, FileNotFoundError, ValueError: as `evaluate_run`; or there is no such bound.
     """
-    loaded = load_run(folder, trusted=trusted)
+    loaded = load_run(folder, trust_code=trust_code)
     path = loaded.folder.path / "fitted_bounds.safetensors"
     if not path.is_file():
         msg = f"{loaded.folder.path} holds no fitted bounds (no {path.name}): python -m unmelt.evaluation makes them"

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
-from ..core.configuration import cli
+from ..core.configuration import cli, known_names
 from ..core.console import say
 from .data.examples import DataError
 from .dry_run import dry_run
@@ -100,7 +100,8 @@ def _made(default: RunConfig, description: str | None, asked: _Asked) -> Trainer
     resume = asked.folder is not None or (asked.resume and run.config.is_file())
     if resume:
         # Where it lies now, not where it lay.
-        stored = replace(run.load_config(), name=config.name, root=config.root)
+        stored = run.load_config(trust_code=asked.trust_code, known=known_names(default, asked.flags))
+        stored = replace(stored, name=config.name, root=config.root)
         config = cli(stored, said, arguments=asked.flags)
         if config.folder != run.path:
             msg = f"{_RESUME} {run.path}: a run goes on in its own folder; leave --name and --root out"

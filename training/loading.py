@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -113,22 +113,26 @@ class LoadedRun:
         return self.sampler().sample(count, condition=condition, generator=generator, batch_size=batch_size)
 
 
-def load_run(folder: Path | str, *, trusted: Iterable[str] = (), ema_decay: float | None = None) -> LoadedRun:
+def load_run(folder: Path | str, *, trust_code: bool = False, ema_decay: float | None = None) -> LoadedRun:
     """Return the model that a run's newest whole checkpoint holds. Neither data nor files beside the folder are needed.
+
+    Nothing is run from a folder unless you say so. With `trust_code` classes of the user's are imported: from the
+    copies that the run keeps in `code/`, whatever has become of the originals, and what it has no copy of from the
+    current directory or where it is installed.
 
     Args:
         folder: the run's folder.
-        trusted: modules of the user's, such as "my_file", whose classes the run's settings may name. Of others nothing
-            is imported, whatever a folder that came from elsewhere says.
+        trust_code: let the run's settings name classes of the user's, and run their code. A folder that came from
+            elsewhere can do anything then: look at its `config.json` and `code/` before.
         ema_decay: which of several moving averages; the one that the run draws samples from if None.
 
     Raises:
         FileNotFoundError: there is no run, or it has no checkpoint yet.
-        ValueError: its files are of another format, its settings name a module that is not trusted, or its process
-            gives other coefficients than it was trained with.
+        ValueError: its files are of another format, its settings name code that is not trusted or cannot be imported,
+            or its process gives other coefficients than it was trained with.
     """
     run = RunFolder(Path(folder))
-    config = run.load_config(trusted)
+    config = run.load_config(trust_code=trust_code)
     manifest = run.load_manifest()
     parts, _ = resolve(config, manifest.shape, stored=run.load_fitted())
     process = build_process(parts, manifest.shape)

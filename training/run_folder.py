@@ -8,6 +8,7 @@ checkpoints/        the latest training states, one folder each
 metrics.jsonl       one line of JSON every so many steps
 tensorboard/        the same for TensorBoard
 samples/            sample grids during training
+code/               the user's files that the configuration names classes of, where there are any
 not_finite.jsonl    batches whose gradient was not finite, where there were any
 """
 
@@ -183,20 +184,21 @@ class RunFolder:
             return {}
         return read_state(self.fitted)
 
-    def load_config(self, trusted: Iterable[str] = ()) -> RunConfig:
+    def load_config(self, *, trust_code: bool = False, known: Iterable[str] = ()) -> RunConfig:
         """Return the stored configuration.
 
         Args:
-            trusted: modules of the user's that its calls may name; of others nothing is imported.
+            trust_code: let it name classes of the user's, and run their code: the run's own copy, where it has one.
+            known: names of the user's that it may use all the same; the modules themselves, not copies, are meant.
 
         Raises:
             FileNotFoundError: there is no run.
-            ValueError: the run is of another format, or names something else than unmelt's public names and those of
-                `trusted` modules.
+            ValueError: the run is of another format, or names something else than unmelt's public names while code of
+                the user's is not trusted.
         """
         try:
-            return from_record(RunConfig, self._record(), trusted)
-        except ValueError as error:
+            return from_record(RunConfig, self._record(), trust_code=trust_code, known=known, copies=self.code)
+        except (RecursionError, ValueError) as error:
             msg = f"{self.config}: {error}"
             raise ValueError(msg) from error
 

@@ -43,6 +43,7 @@ from .run_folder import RunFolder
 from .run_start import begun, go_on
 from .training_state import TrainingState
 from .updates import Updates
+from .user_code import keep_code
 
 
 class Trainer:
@@ -206,6 +207,8 @@ class Trainer:
                 run.store_fitted(self._fitted)
                 write_state(run.prior, self._prior_record)
                 write_manifest(run.manifest, self.data, self.denoiser, self._begun_with)
+                for words in keep_code(self.config, run.path):
+                    say(words)
                 # Last: it is what tells a run.
                 run.store_config(self.config)
 

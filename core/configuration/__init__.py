@@ -1,7 +1,7 @@
 """Constructors as the configuration: calls as values, read from texts, written into records, changed by flags."""
 
-from .command_line import cli, parse
-from .expressions import expression, names_in
+from .command_line import cli, known_names, parse
+from .expressions import expression
 from .from_data import Batches, FromData, FromFile, first_examples, resolve
 from .later import Later, later
 from .public_names import PACKAGES
@@ -21,9 +21,9 @@ __all__ = [
     "expression",
     "first_examples",
     "from_record",
+    "known_names",
     "later",
     "made_by",
-    "names_in",
     "parse",
     "resolve",
     "to_record",

@@ -46,18 +46,28 @@ def change_at(places: Iterable[Place]) -> Change:
     return whole
 
 
-def places_of(record: Mapping[str, object], label: str = "", path: Sequence[str] = ()) -> Iterator[Place]:
-    """Yield what a record asks for: a text or number for a value, a nested record for settings inside it.
+def change_of(record: Mapping[str, object], label: str = "") -> Change:
+    """Return what a record asks for: a text or number for a value, a nested record for settings inside it.
 
     Args:
         record: as JSON gives it.
         label: how messages begin, before the path.
-        path: names of the settings that the record is inside of.
+
+    Raises:
+        ValueError: it is nested too deeply.
     """
+    try:
+        return change_at(_places(record, label, ()))
+    except RecursionError:
+        msg = f"{label}it is nested too deeply"
+        raise ValueError(msg) from None
+
+
+def _places(record: Mapping[str, object], label: str, path: Sequence[str]) -> Iterator[Place]:
     for name, value in record.items():
         inner = (*path, name)
         if isinstance(value, Mapping):
-            yield from places_of(cast("Mapping[str, object]", value), label, inner)
+            yield from _places(cast("Mapping[str, object]", value), label, inner)
         else:
             # Python writes what JSON gives as expressions.
             yield inner, value if isinstance(value, str) else expression(repr(value)), f"{label}{'.'.join(inner)}"

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn, TypeVar, cast
 
-from .changes import Place, change_at, places_of
+from .changes import Place, change_at, change_of
 from .expressions import names_in
 from .help import help_at, overview
 from .reading import Reader
@@ -71,8 +71,8 @@ def parse(
     `--field TEXT` or `--field=TEXT` gives a whole field, `--field.setting TEXT` a setting inside it; dashes stand for
     underscores. A flag alone is true, `--no-field` and `--field.no-setting` false. Whole values are taken before
     settings inside them, and the later of two flags counts. `--config FILE.json`, a record or a part of one, is read
-    before all flags, and may name classes of the user's from modules that `--trust MODULE` names. What is typed is
-    trusted.
+    before all flags; with `--trust-code` it may name classes of the user's, whose code is then run. What is typed, and
+    what the default is made of, needs no such flag.
 
     Args:
         default: a frozen dataclass; what is a frozen dataclass in it, and has no public name, is a group of flags.
@@ -85,18 +85,15 @@ def parse(
         SystemExit: help was asked for, and has been printed; status 0.
     """
     flags, fields = [*_flags(arguments)], [field.name for field in dataclasses.fields(cast("Any", default))]
-    aside = {name: [f for f in flags if f.path == (name,)] for name in ("config", "trust") if name not in fields}
-    typed = [name for flag in flags for name in names_in(flag.text or "")]
-    # What the default is made of is imported already.
-    used = [name for field in fields for name in names_in(shown(getattr(default, field)))]
-    trusted = [*map(_needed, aside.get("trust", [])), *used]
+    aside = {name: [f for f in flags if f.path == (name,)] for name in ("config", "trust_code") if name not in fields}
+    trust_code = _is_given(aside.get("trust_code", []))
     # What is typed is trusted where it is typed; a file may be somebody else's.
-    reader, of_file = Reader([*trusted, *typed]), Reader(trusted)
+    reader, of_file = Reader(trust_code=True), Reader(trust_code=trust_code, known=_names_of(default))
     asked = next((flag for flag in flags if flag.path[-1] == "help"), None)
     config = default
     for flag in aside.get("config", []):
         file = _needed(flag)
-        config = of_file.apply(config, type(config), change_at(places_of(_json(file), f"{flag.word} {file}: ")))
+        config = of_file.apply(config, type(config), change_of(_json(file), f"{flag.word} {file}: "))
     rest = [flag for flag in flags if flag is not asked and not any(flag in group for group in aside.values())]
     for flag in rest:
         _check_inside(flag, default, fields)
@@ -104,6 +101,16 @@ def parse(
     if asked is not None:
         _print_help(config, asked, reader, description, prog)
     return config
+
+
+def known_names(default: object, arguments: Sequence[str]) -> list[str]:
+    """Return the names of the user's that a default uses, and those that are typed: what whoever runs it trusts."""
+    return [*_names_of(default), *(name for flag in _flags(arguments) for name in names_in(flag.text or ""))]
+
+
+def _names_of(default: object) -> list[str]:
+    fields = dataclasses.fields(cast("Any", default))
+    return [name for field in fields for name in names_in(shown(getattr(default, field.name)))]
 
 
 def _flags(arguments: Sequence[str]) -> Iterator[Flag]:
@@ -148,10 +155,17 @@ def _needed(flag: Flag) -> str:
     return flag.text
 
 
+def _is_given(flags: Sequence[Flag]) -> bool:
+    if (valued := next((flag for flag in flags if flag.text is not None), None)) is not None:
+        msg = f"{valued.word} takes no value, got {valued.text}"
+        raise ValueError(msg)
+    return bool(flags)
+
+
 def _json(file: str) -> Mapping[str, object]:
     try:
         record: Any = json.loads(Path(file).expanduser().read_text())
-    except (OSError, ValueError) as error:
+    except (OSError, RecursionError, ValueError) as error:
         why = getattr(error, "strerror", None) or " ".join(str(error).split())
         msg = f"--config {file} cannot be read: {why}"
         raise ValueError(msg) from None

@@ -62,7 +62,7 @@ def dotted(node: ast.expr) -> str | None:
 
 
 def names_in(text: str) -> Iterator[str]:
-    """Yield the dotted names and the names in files that a text uses, which whoever typed it trusts."""
+    """Yield the dotted names and the names in files that a text uses."""
     try:
         nodes = list(ast.walk(expression(text)))
     except ValueError:

@@ -24,7 +24,7 @@ _MORE = """\
 --FIELD.help        lists what can be given there; --FIELD.help NAME shows the settings of one
 --FIELD NAME        another class, with its own defaults; --FIELD.SETTING VALUE changes a setting
 --config FILE.json  a stored configuration, or a part of one, to begin with
---trust MODULE      a module of yours, or a file.py, that such a configuration may import
+--trust-code        let such a configuration name classes of yours, and run their code
 Flags come in any order: a whole value is taken before its settings, and the later of two counts.
 Your own classes: module.Class from the current directory, or path/to/file.py:Class."""
 

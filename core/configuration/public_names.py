@@ -1,7 +1,7 @@
-"""The names that calls in texts may use: what unmelt's packages and `torch.optim` make public, and what is trusted.
+"""The names that calls in texts may use: what unmelt's packages and `torch.optim` make public, and the user's.
 
-A text that comes with a run may be somebody else's. It names what is public here, and nothing else is imported for it.
-Modules of the user's are looked into where they are trusted: by whoever types their name, or by a list.
+A text that comes with a run may be somebody else's. It names what is public here, and nothing else is imported for it:
+a name of the user's is refused as it stands, unless their code is trusted, as that of whoever types it is.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from . import user_modules
+from . import copied_modules, user_modules
 from .signatures import is_named, made_by
 
 # No name is public in two of them.
@@ -32,32 +32,27 @@ class Names:
     """What can be named in a text.
 
     Args:
-        trusted: modules and files of the user's that may be imported: `own`, `package.module`, `path/to/file.py`. What
-            lies in a trusted package is trusted.
+        trust_code: import the modules and files of the user's that are named. Without it nothing is imported for a
+            name, nor looked for.
+        known: names of the user's that need no trust, since what they stand for is imported already.
+        copies: folder of copies of the user's modules, which count before the modules themselves.
     """
 
-    def __init__(self, trusted: Iterable[str] = ()) -> None:
-        self._trusted = [user_modules.split(name)[0] or name for name in trusted]
+    def __init__(self, *, trust_code: bool = False, known: Iterable[str] = (), copies: Path | None = None) -> None:
+        self._trust_code, self._known, self._copies = trust_code, tuple(known), copies
 
     def find(self, name: str) -> Any:
         """Return the class, function, classmethod or enum member called `name`, or None for an unknown simple name.
 
         Raises:
-            ValueError: part of the name is found and the rest is not, or its module is not trusted or not importable.
+            ValueError: part of the name is found and the rest is not, it is the user's and their code is not trusted,
+                or it cannot be imported.
         """
         package = next((package for package in PACKAGES if name.startswith(f"{package}.")), "")
         head, *rest = name.removeprefix(f"{package}.").split(".")
         found, within = _public().get(head), head
-        if found is None:
-            place = user_modules.split(name)[0] or (head if rest and not package else "")
-            if self._is_trusted(name):
-                found, within, rest = user_modules.locate(name)
-            elif place:
-                msg = (
-                    f"{name!r} is not one of unmelt's names, and nothing else is imported unless it is trusted: "
-                    f"trusted=({place!r},) in Python, --trust {place} in a command"
-                )
-                raise ValueError(msg)
+        if found is None and (user_modules.split(name)[0] or (rest and not package)):
+            found, within, rest = self._locate(name)
         for part in rest if found is not None else ():
             found, within = user_modules.member(found, part, within), f"{within}.{part}"
         return found
@@ -74,11 +69,16 @@ class Names:
         }
         return dict(sorted((found | inner).items()))
 
-    def _is_trusted(self, name: str) -> bool:
-        file = user_modules.split(name)[0]
-        if file:
-            return Path(file).expanduser().resolve() in [Path(place).expanduser().resolve() for place in self._trusted]
-        return any(f"{name}.".startswith(f"{place}.") for place in self._trusted)
+    def _locate(self, name: str) -> tuple[object, str, list[str]]:
+        """Return the user's module that a name begins with, what it is called, and the names that follow."""
+        if not self._trust_code and not any(f"{name}.".startswith(f"{known}.") for known in self._known):
+            msg = (
+                f"{name!r:.200} is not one of unmelt's names, and code of the user's is not run unless it is trusted:"
+                " read it, and give trust_code=True in Python or --trust-code in a command"
+            )
+            raise ValueError(msg)
+        copied = self._copies and copied_modules.locate(name, self._copies)
+        return copied or user_modules.locate(name)
 
 
 def name_of(thing: Callable[..., object]) -> str:

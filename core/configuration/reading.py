@@ -16,6 +16,7 @@ import inspect
 from collections.abc import Callable, Collection, Iterable
 from enum import Enum
 from functools import partial
+from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 from .calls import Call, LackingError, LocatedError, Setting, choices, fitting_members, why_not
@@ -32,12 +33,14 @@ class Reader:
     """Reads values from texts.
 
     Args:
-        trusted: modules and files of the user's that texts may name classes of: `own`, `path/to/file.py`. Without it
-            nothing but unmelt's packages and torch's optimizers is imported.
+        trust_code: let texts name classes of the user's, whose code is then run: `own.Haze`, `path/to/file.py:Haze`.
+            Without it nothing but unmelt's packages and torch's optimizers is imported.
+        known: names of the user's that may be used all the same, since what they stand for is imported already.
+        copies: folder of copies of the user's modules, which count before the modules themselves.
     """
 
-    def __init__(self, trusted: Iterable[str] = ()) -> None:
-        self._names = Names(trusted)
+    def __init__(self, *, trust_code: bool = False, known: Iterable[str] = (), copies: Path | None = None) -> None:
+        self._names = Names(trust_code=trust_code, known=known, copies=copies)
 
     def read(self, text: str, hint: Any) -> Any:
         """Return what `text` stands for where `hint` is expected.

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from .changes import change_at, places_of
+from .changes import change_of
 from .hints import options
 from .public_names import is_public
 from .reading import Reader
@@ -41,19 +42,31 @@ def to_record(config: object) -> dict[str, Any]:
     return record
 
 
-def from_record(kind: type[Config], record: Mapping[str, object], trusted: Iterable[str] = ()) -> Config:
+def from_record(
+    kind: type[Config],
+    record: Mapping[str, object],
+    *,
+    trust_code: bool = False,
+    known: Iterable[str] = (),
+    copies: Path | None = None,
+) -> Config:
     """Return the configuration that `to_record` wrote down.
 
     Args:
         kind: the dataclass.
         record: the dictionary; numbers, truth values, null and lists may stand in it as they are, and a dictionary for
             settings to be changed in the default of a field.
-        trusted: modules and files of the user's that may be imported for it: `own`, `path/to/file.py`.
+        trust_code: let it name classes of the user's, whose code is then run.
+        known: names of the user's that it may use all the same.
+        copies: folder of copies of the user's modules, which count before the modules themselves where code is trusted.
 
     Raises:
         ValueError: a key is unknown, or missing without a default, or its text is not a value of the field.
     """
-    return Reader(trusted).apply(kind, kind, change_at(places_of(record)))
+    # A copy is the record's own code, whatever name it has.
+    return Reader(trust_code=trust_code, known=known, copies=copies if trust_code else None).apply(
+        kind, kind, change_of(record)
+    )
 
 
 def is_section(value: object, hint: Any) -> bool:

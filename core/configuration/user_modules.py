@@ -21,6 +21,8 @@ from typing import Any
 
 from .signatures import guess, is_named
 
+# What a copy of a module keeps: the name, or the file, by which the original is found.
+COPY_OF = "__copy_of__"
 _IN_FILE = ".py:"
 
 
@@ -93,6 +95,17 @@ def _is_own(owner: object, value: object) -> bool:
     return not isinstance(owner, ModuleType) or getattr(value, "__module__", "") == owner.__name__
 
 
+def import_name(module: ModuleType) -> str:
+    """Return the name by which a module is imported from the folder, or the package's folder, that its file lies in.
+
+    Of a script that was run, the name under which it would be imported; of a copy, that of the original.
+    """
+    spec, file = getattr(module, "__spec__", None), getattr(module, "__file__", None)
+    if module.__name__ == "__main__":
+        return spec.name if spec is not None else Path(file or "").stem
+    return module.__name__.partition(".")[2] if hasattr(module, COPY_OF) else module.__name__
+
+
 def name_of(thing: Any) -> str:
     """Return the name by which `locate` and `member` find a class or a function again.
 
@@ -105,6 +118,8 @@ def name_of(thing: Any) -> str:
         what = "a lambda" if "<lambda>" in name else thing.__name__
         msg = f"{what} cannot be found by a name: define it at the top of a module's file, as a class or with def"
         raise TypeError(msg)
+    if (original := getattr(module, COPY_OF, None)) is not None:
+        return f"{original}:{name}" if original.endswith(".py") else f"{original}.{name}"
     if module.__name__ == "__main__" and spec is not None:
         return f"{spec.name}.{name}"
     if file is None or "." in module.__name__ or _is_on_path(module.__name__, Path(file)):
@@ -138,7 +153,7 @@ def _imported(name: str) -> ModuleType:
         if isinstance(error, ModuleNotFoundError) and error.name == name:
             msg = f"there is no module {name!r} in the current directory or installed"
             raise ValueError(msg) from None
-        raise ValueError(_why(f"module {name}", error)) from error
+        raise ValueError(why_not_imported(f"module {name}", error)) from error
 
 
 def _of_file(file: Path) -> ModuleType:
@@ -166,7 +181,7 @@ def _of_file(file: Path) -> ModuleType:
         del sys.modules[name]
         if not isinstance(error, Exception):
             raise
-        raise ValueError(_why(str(file), error)) from error
+        raise ValueError(why_not_imported(str(file), error)) from error
     return module
 
 
@@ -178,7 +193,7 @@ def _loaded(path: Path) -> ModuleType | None:
     return next((module for module, file in alike if Path(file).resolve() == path.resolve()), None)
 
 
-def _why(what: str, error: Exception) -> str:
+def why_not_imported(what: str, error: Exception) -> str:
     """Return one line that says why an import failed, and at which line of the user's file."""
     machinery = (__file__, importlib.__file__)
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename not in machinery]

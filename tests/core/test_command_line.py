@@ -231,24 +231,34 @@ class TestClassesOfTheUser:
             assert run.weighting.slope == 2.0
             record = json.loads(json.dumps(to_record(run)))
             assert record["process"] == f"{place}Haze(strength=3.0)"
-            with pytest.raises(ValueError, match=r"process: '.*Haze' is not one of unmelt's names.*--trust"):
+            with pytest.raises(ValueError, match=r"process: '.*Haze' is not one of unmelt's names.*--trust-code"):
                 from_record(Run, record)
-            assert from_record(Run, record, trusted=[place.rstrip(":.")]) == run
+            assert from_record(Run, record, trust_code=True) == run
             # Its own settings can be changed without naming it again.
             assert parse(run, ["--weighting.slope", "4"]).weighting.slope == 4.0
 
     def test_a_file_of_settings_names_them_if_told_so(self, workplace):
         (workplace / "own_config.py").write_text(OWN)
         (workplace / "my.json").write_text('{"process": "own_config.Haze(strength=2)"}')
-        words = r"--config my.json: process: 'own_config.Haze' is not one of unmelt's names.*--trust own_config"
+        words = r"--config my.json: process: 'own_config.Haze' is not one of unmelt's names.*--trust-code"
         with pytest.raises(ValueError, match=words):
             parse(RECIPE, ["--config", "my.json"])
         # A text that happens to be a name trusts nothing.
         with pytest.raises(ValueError, match=words):
             parse(RECIPE, ["--name", "own_config.Haze", "--config", "my.json"])
         assert "own_config" not in sys.modules
-        run = parse(RECIPE, ["--process.strength", "3", "--config", "my.json", "--trust", "own_config"])
+        run = parse(RECIPE, ["--process.strength", "3", "--trust-code", "--config", "my.json"])
         assert run.process.settings == {"strength": 3.0}
+        # What the recipe is made of is imported already.
+        again = parse(dataclasses.replace(RECIPE, process=run.process), ["--config", "my.json"])
+        assert again.process.settings == {"strength": 2.0}
+        with pytest.raises(ValueError, match="--trust-code takes no value, got own_config"):
+            parse(RECIPE, ["--config", "my.json", "--trust-code", "own_config"])
+
+
+NESTED = {"a": []}
+for _ in range(5000):
+    NESTED = {"a": NESTED}
 
 
 class TestRecords:
@@ -313,6 +323,8 @@ class TestRecords:
             ({"name": 5}, ["name: expected str, got 5"]),
             ({"sizes": [{"a": 1}]}, ["sizes: expected int, got {'a': 1}"]),
             ({"weighting": "os.system"}, ["weighting: 'os.system' is not one of unmelt's names"]),
+            ({"process": NESTED}, ["it is nested too deeply"]),
+            ({"training": {"steps": NESTED["a"]}}, ["it is nested too deeply"]),
         ],
     )
     def test_what_is_wrong_with_one_is_told_in_one_line(self, record, words):
@@ -374,7 +386,7 @@ class TestHelp:
         assert any(line.startswith("      --training.warmup.steps") for line in lines)
         assert all(len(line) <= 100 for line in lines)
         assert len(lines) < 40
-        for word in ("--FIELD.help", "--config", "--trust", "module.Class", "path/to/file.py:Class"):
+        for word in ("--FIELD.help", "--config", "--trust-code", "module.Class", "path/to/file.py:Class"):
             assert word in text
 
     def test_of_a_field_lists_what_can_be_given_with_a_line_each(self, help_of):

@@ -148,7 +148,7 @@ print("run as", __name__)
 if __name__ == "__main__":
     text = write(Mine(2.0))
     print(text)
-    print(Reader(trusted=[text.partition(":")[0]]).read(text, Weighting) == Mine(2.0))
+    print(Reader(trust_code=True).read(text, Weighting) == Mine(2.0))
     print(write(helper.Other()))
 '''
 HELPER = """
@@ -173,6 +173,6 @@ class TestClassesOfAScript:
         # What lies beside a script is found by that script alone, so it is written by its file as well.
         mine, other = "recipes/mine.py:Mine(strength=2.0)", "recipes/helper.py:Other()"
         assert capsys.readouterr().out.splitlines() == ["run as __main__", mine, "True", other]
-        again = [Reader(trusted=[text.partition(":")[0]]).read(text, Weighting) for text in (mine, other)]
+        again = [Reader(trust_code=True).read(text, Weighting) for text in (mine, other)]
         assert [str(value) for value in again] == ["Mine(strength=2.0)", "Other()"]
         assert capsys.readouterr().out.splitlines() == ["run as mine"]

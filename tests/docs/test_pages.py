@@ -32,7 +32,7 @@ RESTORATION = (DOCS / "restoration.md").read_text()
 DATA = (DOCS / "data.md").read_text()
 WALK = (DOCS / "walk.md").read_text()
 # Flags that are no part of a recipe's configuration, and an argument that stands for anything.
-ASIDE = {"--help", "--resume", "--config", "--trust"}
+ASIDE = {"--help", "--resume", "--init-from", "--dry-run", "--config", "--trust-code"}
 SHORT = [
     *("--training.steps", "2", "--network.channels", "8", "--pictures.count", "4"),
     *("--grid", "UniformGrid(steps=3)"),

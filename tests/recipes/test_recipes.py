@@ -250,10 +250,10 @@ class TestPartsOfTheUsersOwn:
         assert type(trainer.denoiser.network).__name__ == "Patches"
         assert trainer.denoiser.process.speed == 3
         del sys.modules["my_file"]
-        with pytest.raises(ValueError, match=r"nothing else is imported unless it is trusted: trusted=\('my_file',\)"):
+        with pytest.raises(ValueError, match=r"data: 'my_file.*:?Stripes' is not one of .* trust_code=True"):
             load_run("runs/cifar10_heat")
         assert "my_file" not in sys.modules
-        run = load_run("runs/cifar10_heat", trusted=("my_file",))
+        run = load_run("runs/cifar10_heat", trust_code=True)
         assert run.sample(2).shape == (2, 3, 16, 16)
         assert torch.equal(
             run.sample(1, generator=torch.Generator().manual_seed(0)),
@@ -267,7 +267,7 @@ class TestPartsOfTheUsersOwn:
         typed = ("--data", "PhotoCrops", "--network", "my_file.Patches", *TWO_STEPS, "--process.levels=4")
         result = run_python(heat, *typed, cwd=here)
         assert result.returncode == 0, result.stderr
-        run = load_run("runs/cifar10_heat", trusted=("my_file",))
+        run = load_run("runs/cifar10_heat", trust_code=True)
         assert type(run.denoiser.network).__name__ == "Patches"
         assert run.sample(1).shape == (1, 3, 32, 32)
 

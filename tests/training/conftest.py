@@ -1,8 +1,11 @@
-"""A training run of a second, and accelerate anew for each test."""
+"""A training run of a second, accelerate anew for each test, and a folder to work in."""
+
+import sys
 
 import pytest
 from accelerate.state import AcceleratorState
 from small_runs import images, small_run
+from user_files import forget
 
 
 @pytest.fixture(autouse=True)
@@ -31,3 +34,14 @@ def training(tmp_path):
         return small_run(tmp_path / "runs", name, **changes)
 
     return change
+
+
+@pytest.fixture
+def work(tmp_path, monkeypatch):
+    """Work in a folder whose modules are found, and forgotten after the test."""
+    folder = tmp_path / "work"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(sys, "path", [str(folder), *sys.path])
+    yield folder
+    forget(tmp_path)

@@ -365,11 +365,12 @@ class TestOwnClasses:
         assert json.loads(trainer.run.config.read_text())["process"] == "fog_of_a_user.Fog(speed=3.0)"
         del sys.modules["fog_of_a_user"]
         with pytest.raises(
-            ValueError, match=r"config.json: process: 'fog_of_a_user.Fog' .* trusted=\('fog_of_a_user',\)"
+            ValueError,
+            match=r"config.json: process: 'fog_of_a_user.Fog' .* trust_code=True in Python or --trust-code in",
         ):
             load_run(foggy.folder)
         assert "fog_of_a_user" not in sys.modules
-        run = load_run(foggy.folder, trusted=("fog_of_a_user",))
+        run = load_run(foggy.folder, trust_code=True)
         assert run.denoiser.process.speed == 3
         assert run.sample(2).shape == (2, *SHAPE)
 
@@ -393,14 +394,14 @@ class TestOwnClasses:
         assert not foggy.folder.exists()
         for prior in (later(fog.openly), later(fog.Wide.fit)):
             trainer = train(changed(foggy, name=prior.make.__name__, prior=prior), splits)
-            found = load_run(trainer.run.path, trusted=("fog_of_a_user",)).prior
+            found = load_run(trainer.run.path, trust_code=True).prior
             assert type(found) is fog.Wide
             assert found.agrees_with(trainer.prior)
 
     def test_a_prior_whose_state_does_not_tell_all_is_refused_before_training(self, foggy, fog, splits):
         prior = changed(foggy, prior=later(fog.Forgetful.fit))
         # Its default comes back, another setting would not.
-        assert load_run(train(prior, splits).run.path, trusted=("fog_of_a_user",)).prior.stddev == 0.1
+        assert load_run(train(prior, splits).run.path, trust_code=True).prior.stddev == 0.1
         for name, make, words in (
             ("lost", later(fog.Forgetful.fit, stddev=0.3), "Forgetful made again from its state_dict draws other"),
             ("none", later(fog.Untabled.fit), "Untabled made again from its state_dict cannot be made.*tables"),

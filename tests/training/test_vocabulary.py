@@ -149,7 +149,7 @@ def test_every_class_is_typed_and_stored_as_its_call_or_says_why_not(name, cls):
     config = parse(RECIPE, words)
     assert (config == RECIPE) == (words[-1] in THE_RECIPES_OWN)
     record = json.loads(json.dumps(to_record(config)))
-    assert from_record(RunConfig, record, trusted=[__name__]) == config
+    assert from_record(RunConfig, record, trust_code=True) == config
     # What is stored can be typed.
     flags = [f"--{field}={text}" for field, text in record.items() if isinstance(text, str)]
     assert parse(RECIPE, flags) == config
