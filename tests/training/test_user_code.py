@@ -359,3 +359,17 @@ class TestScripts:
         )
         assert load_run(trainer.run.path, trust_code=True).denoiser.process.speed == 3
         assert own.trainers == [trainer]
+
+
+def test_a_name_that_is_typed_means_the_user_s_own_file_and_not_the_folder_s_copy(work, tmp_path):
+    lay(work, {"own_fog.py": fog()})
+    run = train(of_user(tmp_path), images()).run
+    # A folder from elsewhere may have a copy under a name that somebody uses.
+    (run.code / "own_fog.py").write_text(f"open({str(tmp_path / 'mark')!r}, 'w')\n{fog('9.0')}")
+    forget(work)
+    assert run.load_config(known=("own_fog.Fog",)).process((1, 4, 4)).speed == 3
+    with pytest.raises(ValueError, match=r"config.json: process: 'own_fog.Fog' is not one of unmelt's names"):
+        run.load_config(known=("own_fog.Other", "own"))
+    assert not (tmp_path / "mark").exists()
+    assert run.load_config(trust_code=True).process((1, 4, 4)).speed == 9
+    assert (tmp_path / "mark").exists()
