@@ -20,7 +20,7 @@ from unmelt.losses import SumOverDimensions
 from unmelt.models import ConstantStd, UNet
 from unmelt.samplers import Posterior
 from unmelt.training import ArrayExamples, Digits, Pictures, RunConfig, Splits, Trainer, Training
-from unmelt.training.metrics import read_metrics
+from unmelt.training.folder.records import read_metrics
 
 ROOT = Path(unmelt.__file__).parent
 # What a user's own program needs: a path to the package, and one core.

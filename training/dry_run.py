@@ -9,7 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ..core.console import say
 from ..core.evaluation_mode import evaluating
-from .progress_display import duration
+from .loop.progress_display import duration
 from .trainer import Trainer
 
 # Steps that are not timed (compiling, choosing of kernels), and how long others are.

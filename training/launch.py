@@ -14,10 +14,10 @@ from ..core.configuration import cli, known_names
 from ..core.console import say
 from .data.examples import DataError
 from .dry_run import dry_run
-from .interrupts import STOPPED
-from .processes import OtherProcessError
+from .folder.run_folder import RunFolder
+from .loop.interrupts import STOPPED
+from .loop.processes import OtherProcessError
 from .run_config import RunConfig
-from .run_folder import RunFolder
 from .run_pictures import draw_pictures
 from .trainer import Trainer
 

@@ -16,13 +16,13 @@ from ..core import resolve
 from ..models import EMA, Condition, Denoiser, Prior
 from ..samplers import Grid, Sampler, Stepper, UniformGrid
 from .building import build_denoiser, build_process, build_sampler
-from .checkpoints import newest_whole
 from .data import Splits
-from .manifest import Manifest
-from .prior_file import read_prior
+from .folder.checkpoints import newest_whole
+from .folder.manifest import Manifest
+from .folder.prior_file import read_prior
+from .folder.run_folder import RunFolder
+from .folder.weights import average_name, load_weights
 from .run_config import RunConfig
-from .run_folder import RunFolder
-from .training_state import average_name, load
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,7 @@ def load_run(folder: Path | str, *, trust_code: bool = False, ema_decay: float |
     average = EMA(build_denoiser(parts, process, manifest.grey_levels))
     name = average_name(_chosen(ema_decay, config.training.ema_decays))
     checkpoint = newest_whole(run.checkpoints, warnings.warn, lambda part: part == name)
-    load(average.model, checkpoint.parts[name], checkpoint)
+    load_weights(average.model, checkpoint.parts[name], checkpoint)
     return LoadedRun(run, config, parts, manifest, average.model, checkpoint.path)
 
 

@@ -9,8 +9,8 @@ from ..core.pictures import grid, save_gif, save_loss_curve, save_png
 from ..degradations import LinearGaussianProcess
 from ..samplers import Trajectory
 from .building import class_columns, classes_in_order
-from .metrics import read_metrics
-from .run_folder import RunFolder
+from .folder.records import read_metrics
+from .folder.run_folder import RunFolder
 from .trainer import Trainer
 
 _FORWARD_IMAGES, _FORWARD_LEVELS = 4, 10

@@ -22,28 +22,29 @@ from ..core.pictures import grid, save_png
 from ..core.tensor_files import check_encodable, write_state
 from ..models import EMA, Prior, drop_labels
 from .building import build_denoiser, build_loss, build_process, build_sampler, class_columns, classes_in_order
-from .checkpoints import Checkpoint, cannot_write, newest_whole, read_checkpoint, write_checkpoint
 from .data import Splits
-from .data_checks import check_batch, check_labels
-from .divergence import Divergence
-from .engine import accelerator_for, channels_last, flat_record
-from .held_out import HeldOut
-from .initial_weights import load_initial_weights
-from .interrupts import StoppedError, StopRequest
-from .learning_rate import Schedule
-from .manifest import write_manifest
-from .metrics import Records, Window
-from .passes import Passes, Progress
-from .prior_file import prior_record, read_prior
-from .processes import Processes
-from .progress_display import ProgressDisplay
+from .folder.checkpoints import Checkpoint, cannot_write, newest_whole, read_checkpoint, write_checkpoint
+from .folder.manifest import write_manifest
+from .folder.prior_file import prior_record, read_prior
+from .folder.records import Records
+from .folder.run_folder import RunFolder
+from .folder.run_start import begun, go_on
+from .folder.user_code import keep_code
+from .folder.weights import load_initial_weights
+from .loop.data_checks import check_batch, check_labels
+from .loop.divergence import Divergence
+from .loop.engine import accelerator_for, channels_last, flat_record
+from .loop.held_out import HeldOut
+from .loop.interrupts import StoppedError, StopRequest
+from .loop.learning_rate import Schedule
+from .loop.passes import Passes, Progress
+from .loop.processes import Processes
+from .loop.progress_display import ProgressDisplay
+from .loop.training_state import TrainingState
+from .loop.updates import Updates
+from .loop.window import Window
 from .rehearsal import rehearse
 from .run_config import RunConfig
-from .run_folder import RunFolder
-from .run_start import begun, go_on
-from .training_state import TrainingState
-from .updates import Updates
-from .user_code import keep_code
 
 
 class Trainer:

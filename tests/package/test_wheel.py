@@ -143,5 +143,5 @@ print("whole")
         site = project / ".venv" / "site"
         with zipfile.ZipFile(wheel) as archive:
             archive.extractall(site)
-        code = "from unmelt.training.manifest import _commit; print(_commit())"
+        code = "from unmelt.training.folder.manifest import _commit; print(_commit())"
         assert python(site, code, project).strip() == "None"

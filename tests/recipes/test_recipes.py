@@ -18,7 +18,7 @@ from unmelt.degradations import HeatDissipation, Independent, PredictPreviousLev
 from unmelt.models import MarginalStd, UNet
 from unmelt.samplers import Posterior, UniformGrid
 from unmelt.training import ArrayExamples, PhotoCrops, Pictures, RunConfig, Splits, Trainer, launch
-from unmelt.training.metrics import read_metrics
+from unmelt.training.folder.records import read_metrics
 
 RECIPES = sorted((ROOT / "recipes").glob("*.py"))
 

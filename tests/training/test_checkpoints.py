@@ -10,7 +10,7 @@ from small_runs import assert_same_run, begin, contents, images, small_run, trai
 
 from unmelt import load_run
 from unmelt.core.tensor_files import decode, encode
-from unmelt.training.checkpoints import (
+from unmelt.training.folder.checkpoints import (
     DamagedError,
     clear_up,
     list_checkpoints,

@@ -18,8 +18,8 @@ from small_runs import (
 from unmelt.core import later
 from unmelt.models import UNet
 from unmelt.training import RunFolder, Training
-from unmelt.training.learning_rate import Schedule
-from unmelt.training.order import PassOrder
+from unmelt.training.loop.learning_rate import Schedule
+from unmelt.training.loop.order import PassOrder
 
 ADAM = {"weight_decay": 0.0, "fused": True}
 

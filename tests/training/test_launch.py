@@ -13,8 +13,8 @@ from small_runs import changed, small_run
 from unmelt import load_run
 from unmelt.core import Shape
 from unmelt.training import Trainer, launch
-from unmelt.training.interrupts import STOPPED
-from unmelt.training.metrics import read_metrics
+from unmelt.training.folder.records import read_metrics
+from unmelt.training.loop.interrupts import STOPPED
 
 
 @pytest.fixture

@@ -37,7 +37,7 @@ from unmelt.models import (
 from unmelt.samplers import Adaptive, Multistep, Posterior, Sampler, UniformGrid
 from unmelt.samplers.probability_flow import NonFiniteRatesError
 from unmelt.training import load_run
-from unmelt.training.prior_file import read_prior, write_prior
+from unmelt.training.folder.prior_file import read_prior, write_prior
 from unmelt.training.rehearsal import rehearse
 
 SHAPE = (1, 4, 4)

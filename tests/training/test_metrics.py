@@ -7,9 +7,9 @@ import pytest
 from small_runs import contents, metrics, train
 
 from unmelt.training import RunFolder
-from unmelt.training import progress_display as display_module
-from unmelt.training.metrics import Records, read_metrics
-from unmelt.training.progress_display import ProgressDisplay, duration
+from unmelt.training.folder.records import Records, read_metrics
+from unmelt.training.loop import progress_display as display_module
+from unmelt.training.loop.progress_display import ProgressDisplay, duration
 
 LINES = [json.dumps({"step": step, "loss": 1.0 / step}).encode() for step in range(1, 6)]
 DAMAGES = {

@@ -7,8 +7,8 @@ import torch
 from PIL import Image
 from small_runs import ROOT, results, run_python, two_processes
 
-from unmelt.training.checkpoints import newest_whole
-from unmelt.training.metrics import read_metrics
+from unmelt.training.folder.checkpoints import newest_whole
+from unmelt.training.folder.records import read_metrics
 
 pytestmark = pytest.mark.full
 
@@ -22,7 +22,7 @@ from unmelt.core import later
 from unmelt.degradations import HeatDissipation, PredictPreviousLevel
 from unmelt.models import UNet
 from unmelt.training import Digits, ArrayExamples, Splits, RunConfig, Trainer, Training
-from unmelt.training.metrics import read_metrics
+from unmelt.training.folder.records import read_metrics
 
 torch.set_num_threads(1)
 name, steps, resume = sys.argv[1], int(sys.argv[2]), "resume" in sys.argv

@@ -20,7 +20,7 @@ from unmelt.degradations import HeatDissipation, IsotropicDiffusion, PredictX
 from unmelt.models import GreyLevels, UNet
 from unmelt.samplers import Posterior
 from unmelt.training import ArrayExamples, Pictures, RunFolder, Splits
-from unmelt.training.manifest import FORMAT
+from unmelt.training.folder.manifest import FORMAT
 
 HEAT = {"blur_sigma_min": 0.3, "blur_sigma_max": 3.0, "levels": 8, "sigma": 0.03}
 TINY = {"channels": 4, "multipliers": (1, 2), "blocks": 1, "attention_levels": (1,), "dropout": 0.2}

@@ -19,11 +19,11 @@ from unmelt.core import later
 from unmelt.losses import LearnedLogVariance, LossAwareTimes
 from unmelt.models import GreyLevels
 from unmelt.training import ArrayExamples, Precision, Splits, Training
-from unmelt.training.checkpoints import list_checkpoints, read_checkpoint
-from unmelt.training.interrupts import StoppedError
-from unmelt.training.learning_rate import Schedule
-from unmelt.training.metrics import read_metrics
-from unmelt.training.random_states import restore_random_states
+from unmelt.training.folder.checkpoints import list_checkpoints, read_checkpoint
+from unmelt.training.folder.records import read_metrics
+from unmelt.training.loop.interrupts import StoppedError
+from unmelt.training.loop.learning_rate import Schedule
+from unmelt.training.loop.random_states import restore_random_states
 
 DIVERGING = later(torch.optim.AdamW, lr=1e39, fused=True)
 

@@ -11,7 +11,7 @@ from unmelt.core import later
 from unmelt.losses import LossAwareTimes
 from unmelt.models import UNet
 from unmelt.training import ArrayExamples, Splits
-from unmelt.training.updates import Updates
+from unmelt.training.loop.updates import Updates
 
 PLAIN = later(UNet, channels=4, multipliers=(1, 2), blocks=1, attention_levels=(), dropout=0.0)
 

@@ -18,7 +18,7 @@ from unmelt.core.configuration import from_record, parse, to_record
 from unmelt.degradations import LogSNRSchedule, PredictX, SpectralDiffusion
 from unmelt.samplers import Posterior
 from unmelt.training import RunConfig, load_run
-from unmelt.training.user_code import keep_code
+from unmelt.training.folder.user_code import keep_code
 
 SHAPE = (1, 4, 4)
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from torch import nn
 
-from ..core.tensor_files import write_state
+from ...core.tensor_files import write_state
+from ..run_config import RunConfig
 from .checkpoints import clear_up, is_whole, list_checkpoints
-from .run_config import RunConfig
 from .run_folder import RunFolder
 
 

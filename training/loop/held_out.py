@@ -11,14 +11,14 @@ import math
 import torch
 from torch import Tensor
 
-from ..core.checks import check_count
-from ..core.evaluation_mode import evaluating
-from ..degradations.bases import LaplacianBasis
-from ..losses import DenoisingLoss
-from ..models import Denoiser
-from ..samplers.noise import SeedNoise
-from .data import Examples
-from .data.examples import spread
+from ...core.checks import check_count
+from ...core.evaluation_mode import evaluating
+from ...degradations.bases import LaplacianBasis
+from ...losses import DenoisingLoss
+from ...models import Denoiser
+from ...samplers.noise import SeedNoise
+from ..data import Examples
+from ..data.examples import spread
 
 # Images at most, and latents at least: with fewer, no quarter of the time axis would say much.
 _IMAGES, _LATENTS = 256, 32

@@ -21,8 +21,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ..core.files import flush_folder, write_durably
-from ..core.tensor_files import decode, encode
+from ...core.files import flush_folder, write_durably
+from ...core.tensor_files import decode, encode
 
 _PREFIX, _ASIDE, _HALF = "step_", "damaged_", "."
 _NAME = re.compile(rf"{_PREFIX}\d{{8,}}")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from .data import Examples
-from .data.stream import StreamExamples
-from .run_config import RunConfig, Training
+from ..data import Examples
+from ..data.stream import StreamExamples
+from ..run_config import RunConfig, Training
 
 
 def check_batch(settings: Training, processes: int, train: Examples) -> None:

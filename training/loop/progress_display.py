@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from tqdm import tqdm
 
-from ..core.console import Unbreakable
+from ...core.console import Unbreakable
 
 # Seconds between two lines of a log: 3000 lines a day.
 _BETWEEN_LINES = 30.0

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from .run_config import Training
+from ..run_config import Training
 
 _LAST_RATE = 0.01
 

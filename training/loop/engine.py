@@ -11,8 +11,8 @@ from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
 from accelerate.utils import DistributedType
 from torch import nn
 
-from ..core.configuration import to_record
-from .run_config import Precision, RunConfig
+from ...core.configuration import to_record
+from ..run_config import Precision, RunConfig
 
 _MIXED = {Precision.FLOAT32: "no", Precision.BF16: "bf16", Precision.FP16: "fp16"}
 # Each process holds the whole model.

@@ -8,21 +8,17 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..models import EMA, Denoiser
-from ..models.ema import unwrap
-from .checkpoints import Checkpoint
+from ...models import EMA, Denoiser
+from ...models.ema import unwrap
+from ..folder.checkpoints import Checkpoint
+from ..folder.weights import average_name, load_weights
 from .learning_rate import Schedule
-from .metrics import Window
 from .passes import Passes, Progress
 from .processes import Processes
 from .random_states import random_states, restore_random_states
+from .window import Window
 
 MODEL, OPTIMIZER = "model", "optimizer"
-
-
-def average_name(decay: float) -> str:
-    """Return the name of a moving average's part of a checkpoint."""
-    return f"average_{decay:g}"
 
 
 def _process_name(rank: int) -> str:
@@ -99,9 +95,9 @@ class TrainingState:
                 f" it: start {count}, or begin a new run from its weights with --init-from"
             )
             raise ValueError(msg)
-        load(unwrap(self.loss), parts[MODEL], checkpoint)
+        load_weights(unwrap(self.loss), parts[MODEL], checkpoint)
         for average, updates in zip(self.averages, facts["updates_of_averages"], strict=True):
-            load(average.model, parts[average_name(average.decay)], checkpoint)
+            load_weights(average.model, parts[average_name(average.decay)], checkpoint)
             average.updates = updates
         self._restore_optimizer(parts[OPTIMIZER])
         if self.scaler is not None:
@@ -131,22 +127,6 @@ class TrainingState:
             )
             raise ValueError(msg)
         return stored if wanted == stored.steps else stored.aimed(done, wanted)
-
-
-def load(module: nn.Module, state: dict[str, Any], checkpoint: Checkpoint) -> None:
-    """Load weights that a checkpoint holds.
-
-    Raises:
-        ValueError: they are another network's.
-    """
-    try:
-        module.load_state_dict(state)
-    except RuntimeError as error:
-        msg = (
-            f"{checkpoint.path} holds the weights of another network than this one ({' '.join(str(error).split())}):"
-            " restore its source, or give the settings it was trained with"
-        )
-        raise ValueError(msg) from error
 
 
 def _said(then: int, now: int, *, known: bool) -> str | None:

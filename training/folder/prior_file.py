@@ -9,12 +9,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from .. import models
-from ..core.configuration import made_by
-from ..core.tensor_files import read_state, write_state
-from ..degradations import LinearGaussianProcess
-from ..models import Prior
-from .run_config import RunConfig
+from ... import models
+from ...core.configuration import made_by
+from ...core.tensor_files import read_state, write_state
+from ...degradations import LinearGaussianProcess
+from ...models import Prior
+from ..run_config import RunConfig
 
 _CLASS, _IMAGES, _STATE = "class", "train_sha256", "state"
 

@@ -15,13 +15,13 @@ from typing import Any, cast
 
 import torch
 
-from .. import __version__
-from ..core import Shape
-from ..core.files import write_atomically
-from ..degradations import LinearGaussianProcess
-from ..models import Denoiser, GreyLevels
-from .data import Splits
-from .data.examples import DataError
+from ... import __version__
+from ...core import Shape
+from ...core.files import write_atomically
+from ...degradations import LinearGaussianProcess
+from ...models import Denoiser, GreyLevels
+from ..data import Splits
+from ..data.examples import DataError
 
 # Raised whenever files of a run change their meaning, so that none is read wrongly.
 FORMAT = 4
@@ -206,7 +206,7 @@ def _agree(stored: list[float], found: list[float]) -> bool:
 
 def _commit() -> str | None:
     """Return the commit of the checkout that unmelt is imported from, with a + if it has changes; None outside one."""
-    folder = Path(__file__).parents[1]
+    folder = Path(__file__).parents[2]
 
     def git(*arguments: str) -> str:
         return subprocess.run(

@@ -10,8 +10,8 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from ..losses.times import TimeSampler
-from .run_config import Training
+from ...losses.times import TimeSampler
+from ..run_config import Training
 
 
 class Update(NamedTuple):

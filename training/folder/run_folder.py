@@ -27,11 +27,11 @@ from typing import Any
 from filelock import FileLock, Timeout
 from torch import Tensor
 
-from ..core.configuration import expression, from_record, to_record
-from ..core.files import write_atomically
-from ..core.tensor_files import read_state, write_state
+from ...core.configuration import expression, from_record, to_record
+from ...core.files import write_atomically
+from ...core.tensor_files import read_state, write_state
+from ..run_config import RunConfig
 from .manifest import Manifest, read_json
-from .run_config import RunConfig
 
 # What may differ when a run goes on: where it is kept, how it reports, and what its pictures show.
 # The prior and all that was fitted are kept: of how many examples no longer matters.

@@ -8,11 +8,11 @@ from collections.abc import Mapping
 
 import torch
 
-from .checkpoints import list_checkpoints
+from ..folder.checkpoints import list_checkpoints
+from ..folder.run_folder import RunFolder
+from ..run_config import Training
 from .passes import Progress
 from .processes import Processes
-from .run_config import Training
-from .run_folder import RunFolder
 from .updates import Update
 
 

@@ -19,10 +19,10 @@ from importlib.machinery import BYTECODE_SUFFIXES, EXTENSION_SUFFIXES, PathFinde
 from pathlib import Path
 from typing import Any, cast
 
-from ..core import Later
-from ..core.configuration.copied_modules import NOT_IMPORTED
-from ..core.configuration.user_modules import COPY_OF, import_name
-from ..core.configuration.writing import taken_apart
+from ...core import Later
+from ...core.configuration.copied_modules import NOT_IMPORTED
+from ...core.configuration.user_modules import COPY_OF, import_name
+from ...core.configuration.writing import taken_apart
 
 CODE = "code"
 _LARGEST = 2**20

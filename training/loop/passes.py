@@ -11,16 +11,16 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from ..core.console import say
-from .data import Examples
-from .data.examples import DataError, Fetched, described
-from .data.picture_examples import PictureExamples
-from .data.stream import StreamExamples
-from .data.workers import loader
-from .manifest import check_contents
+from ...core.console import say
+from ..data import Examples
+from ..data.examples import DataError, Fetched, described
+from ..data.picture_examples import PictureExamples
+from ..data.stream import StreamExamples
+from ..data.workers import loader
+from ..folder.manifest import check_contents
+from ..run_config import Training
 from .order import PassOrder
 from .processes import Processes
-from .run_config import Training
 
 
 class Progress:
