@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Any, TextIO
+from typing import Any
 
 
-def say(text: str, *, stream: TextIO | None = None) -> None:
+def say(text: str, *, stream: Any = None) -> None:
     """Print a line and flush it; where it cannot be written, go on in silence.
 
     Args:
         text: the line.
-        stream: where to; stdout if None.
+        stream: what has `write` and `flush`; stdout if None.
     """
     Unbreakable(stream or sys.stdout).write(f"{text}\n")
 
@@ -21,10 +21,10 @@ class Unbreakable:
     """A text stream whose failures are silence, from the first one on.
 
     Args:
-        stream: the stream, of which everything but writing is taken over.
+        stream: what has `write` and `flush`, and of which all else is taken over.
     """
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: Any) -> None:
         self._stream = stream
 
     def write(self, text: str) -> int:
@@ -45,7 +45,7 @@ class Unbreakable:
         return getattr(self._stream, name)
 
 
-def _silence(stream: TextIO) -> None:
+def _silence(stream: Any) -> None:
     """Let what is written to a stream go nowhere, so that Python can end without an error of its own about it."""
     try:
         handle = stream.fileno()

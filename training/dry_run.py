@@ -9,6 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ..core.console import say
 from ..core.evaluation_mode import evaluating
+from .loop.passes import Passes, Progress
 from .loop.progress_display import duration
 from .trainer import Trainer
 
@@ -31,7 +32,6 @@ def dry_run(trainer: Trainer) -> None:
     hours = seconds * settings.steps / 3600
     where = f"{trainer.processes.count} x {trainer.accelerator.device.type}"
     for name, text in {
-        "run folder": f"{trainer.run.path} (nothing is written)",
         "parameters": f"{parameters / 1e6:.2f} M",
         "network": f"{_gflop(trainer):.3g} GFLOP per image forward, about three times that per training image",
         "memory": f"{memory:.2f} GiB at the peak of a step ({where})",
@@ -43,7 +43,11 @@ def dry_run(trainer: Trainer) -> None:
 
 def _seconds_per_step(trainer: Trainer) -> float:
     times, began = list[float](), time.perf_counter()
-    for x, labels in trainer.passes:
+    # Of its own: it checks no contents, and writes none down.
+    passes = Passes(
+        trainer.data.train, trainer.config.training, trainer.processes, trainer.accelerator.device, Progress(), None
+    )
+    for x, labels in passes:
         trainer.updates.take(x, labels if trainer.denoiser.classes is not None else None)
         # All processes stop at the same step: the main one says when.
         now = time.perf_counter()

@@ -109,7 +109,10 @@ def _made(default: RunConfig, description: str | None, asked: _Asked) -> Trainer
     data = config.data.load()
     if os.environ.get("RANK", "0") == "0":
         say(data.told)
-    return Trainer(config, data, resume=resume, init_from=None if resume else asked.init_from)
+    if asked.dry_run:
+        # Of a run that goes on it takes what it takes of a new one, under a name that no run has.
+        return Trainer(replace(config, name=f"{config.name}.dry_run.{os.getpid()}"), data)
+    return Trainer(config, data, resume=resume, init_from=asked.init_from)
 
 
 def _asked(arguments: Sequence[str]) -> _Asked:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+
 import torch
+from torch import nn
 
 from ..core.evaluation_mode import evaluating
 from ..models import Denoiser
@@ -46,3 +49,21 @@ def rehearse(denoiser: Denoiser, sampler: Sampler, examples: Examples) -> None:
             if z.shape != expected:
                 msg = f"a step of {sampler.stepper} must leave latents of shape {expected}, got {tuple(z.shape)}"
                 raise ValueError(msg)
+
+
+def rehearse_optimizer(make: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]) -> None:
+    """Take a step of an optimizer, on a parameter of its own.
+
+    Args:
+        make: makes the optimizer of parameters.
+
+    Raises:
+        ValueError: it cannot take one as training does: without a closure, by a dense gradient.
+    """
+    parameter = nn.Parameter(torch.zeros(2, 2))
+    parameter.grad = torch.ones(2, 2)
+    try:
+        make([parameter]).step()
+    except (RuntimeError, TypeError) as error:
+        msg = f"{make} cannot take a step of training ({error}): take another optimizer, AdamW for example"
+        raise ValueError(msg) from error

@@ -9,6 +9,7 @@ from collections.abc import Generator, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate.utils import set_seed
@@ -20,6 +21,7 @@ from ..core.configuration import to_record
 from ..core.console import say
 from ..core.pictures import grid, save_png
 from ..core.tensor_files import check_encodable, write_state
+from ..losses import DenoisingLoss
 from ..models import EMA, Prior, drop_labels
 from .building import build_denoiser, build_loss, build_process, build_sampler, class_columns, classes_in_order
 from .data import Splits
@@ -43,7 +45,7 @@ from .loop.progress_display import ProgressDisplay
 from .loop.training_state import TrainingState
 from .loop.updates import Updates
 from .loop.window import Window
-from .rehearsal import rehearse
+from .rehearsal import rehearse, rehearse_optimizer
 from .run_config import RunConfig
 
 
@@ -56,7 +58,7 @@ class Trainer:
         config: the run.
         data: what it is trained on.
         resume: go on with the run's newest whole checkpoint; a run that has made none starts over.
-        init_from: folder of a run whose averaged weights a new run begins with.
+        init_from: folder of a run whose averaged weights a run begins with; nothing to one that goes on.
 
     Attributes:
         parts: the configuration, with what was fitted to the images in the place of what said how.
@@ -92,9 +94,7 @@ class Trainer:
         process = build_process(self.parts, data.train.shape).to(device)
         self.denoiser = build_denoiser(self.parts, process, data.train.grey_levels).to(device)
         check_labels(self.denoiser.classes, data.train, config)
-        if self._resumes:
-            self._check_manifest()
-        self._begun_with = None if init_from is None else load_initial_weights(self.denoiser, init_from)
+        self._begun_with = self._initial_weights(init_from, resume=resume)
         self.averages = [EMA(self.denoiser, decay) for decay in config.training.ema_decays]
         self.ema = self.averages[0]
         self.prior = self._prior()
@@ -106,6 +106,14 @@ class Trainer:
         self._prior_record = prior_record(self.prior, config, data.train.fingerprint())
         if not self._resumes:
             rehearse(self.denoiser, self.sampler, data.train)
+            rehearse_optimizer(config.optimizer)
+        self._make_loop(loss, device)
+        set_seed(config.training.seed, device_specific=True)
+        self._restored = self._restore() if self._resumes else None
+
+    def _make_loop(self, loss: DenoisingLoss, device: torch.device) -> None:
+        """Make what takes steps, and what a checkpoint keeps of it."""
+        config, data = self.config, self.data
         if config.training.channels_last:
             channels_last(self.denoiser)
         if config.training.compile:
@@ -117,7 +125,7 @@ class Trainer:
         judged = build_loss(replace(self.parts, log_variance=None), self.ema.model).to(device)
         self.held_out = HeldOut(data.test, judged, batch_size=config.training.batch_size)
         self.divergence = Divergence(self.run, self.processes, self.optimizer, config.training)
-        size = math.prod(process.shape)
+        size = math.prod(self.denoiser.process.shape)
         self.window = Window(self.accelerator, dimensions=loss.reduction.weight(size) * size)
         self.state = TrainingState(
             self.loss,
@@ -133,8 +141,6 @@ class Trainer:
         )
         self.state.schedule.apply(self.optimizer, 0)
         check_encodable(self.state.parts())
-        set_seed(config.training.seed, device_specific=True)
-        self._restored = self._restore() if self._resumes else None
 
     def train(self) -> RunFolder:
         """Train to the configured number of steps, from wherever the run is.
@@ -179,6 +185,16 @@ class Trainer:
             msg = f"{self.run.path} holds no run (no {self.run.config.name}): start one without --resume"
             raise FileNotFoundError(msg)
         return False
+
+    def _initial_weights(self, init_from: Path | None, *, resume: bool) -> dict[str, Any] | None:
+        """Give the denoiser the weights of another run where it begins with some, and return where they come from."""
+        if self._resumes:
+            self._check_manifest()
+            return None
+        # One that starts over begins as it did.
+        begun_with = self.run.load_manifest().content.get("begun_with") if resume and init_from is None else None
+        folder = Path(begun_with["run"]) if begun_with else init_from
+        return None if folder is None else load_initial_weights(self.denoiser, folder)
 
     def _check_manifest(self) -> None:
         manifest = self.run.load_manifest()

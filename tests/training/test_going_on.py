@@ -137,6 +137,16 @@ class TestStartingOver:
         training().folder.mkdir(parents=True)
         assert train(training(steps=1), splits).progress.step == 1
 
+    @pytest.mark.parametrize("name", ["code", "samples", "tensorboard", "metrics.jsonl"])
+    def test_what_has_the_name_of_something_of_a_run_s_is_not_touched_where_none_was(self, training, splits, name):
+        folder = training().folder
+        (folder / name).mkdir(parents=True)
+        (folder / name / "mine.py").write_text("mine")
+        before = contents(folder)
+        with pytest.raises(FileExistsError, match="exists and is not overwritten"):
+            begin(training(steps=1), splits)
+        assert contents(folder) == before
+
     def test_a_folder_with_a_file_of_the_user_s_is_not_touched(self, training, splits):
         folder = training().folder
         train(training(steps=1), splits)
@@ -187,6 +197,17 @@ class TestInitialWeights:
         new.train()
         begun_with = json.loads(new.run.manifest.read_text())["begun_with"]
         assert begun_with == {"run": str(old.run.path), "checkpoint": "step_00000003", "part": "average_0.9"}
+
+    @pytest.mark.parametrize("given", [True, False], ids=["given again", "known to the run"])
+    def test_a_run_that_starts_over_begins_with_them_again(self, training, splits, given):
+        old = train(training("old", steps=3), splits).run.path
+        straight = train(training("straight", steps=2), splits, init_from=old)
+        run = train(training("new", steps=2), splits, init_from=old).run
+        for path in run.checkpoints.iterdir():
+            path.rename(path.with_name(f".{path.name}"))
+        again = train(training("new", steps=2), splits, resume=True, init_from=old if given else None)
+        assert_same_run(again, straight)
+        assert run.load_manifest().content["begun_with"]["run"] == str(old)
 
     def test_weights_of_another_network_are_refused_before_anything_is_written(self, training, splits):
         old = train(training("old", steps=1), splits)

@@ -5,10 +5,11 @@ import re
 import signal
 import sys
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
-from small_runs import changed, small_run
+from small_runs import changed, contents, small_run
 
 from unmelt import load_run
 from unmelt.core import Shape
@@ -124,6 +125,22 @@ class TestResume:
         again = call("--init-from", str(old.run.path), "--name", "new", "--training.seed", "3", "--resume")
         assert again.progress.step == 2
 
+    def test_a_dry_run_of_pictures_that_end_changes_no_manifest(self, call, recipe, tmp_path, monkeypatch):
+        for number in range(12):
+            pixels = np.full((8, 8), 20 * number, np.uint8)
+            (tmp_path / "pictures").mkdir(exist_ok=True)
+            Image.fromarray(pixels).save(tmp_path / "pictures" / f"{number}.png")
+        flags = ("--data", "ImageFolder", "--data.folder", str(tmp_path / "pictures"), "--data.size", "8")
+        run = call(*flags, "--training.steps", "1").run
+        before = contents(run.path)
+        monkeypatch.setattr("unmelt.training.dry_run._FEWEST", 8)
+        for more in ((), ("--resume", str(run.path))):
+            with pytest.raises(SystemExit) as caught:
+                call(*flags, *more, "--dry-run")
+            assert caught.value.code == 0
+        assert contents(run.path) == before
+        assert list(recipe.root.iterdir()) == [run.path]
+
     def test_a_dry_run_writes_nothing(self, call, recipe, capsys):
         with pytest.raises(SystemExit) as caught:
             call("--dry-run")
@@ -203,6 +220,8 @@ REFUSED = [
     ("--weighting EDMWeighting --process.blur_sigma_max 24", 1, "EDMWeighting multiplies the error of"),
     ("--prior StandardNormalPrior.fit", 1, "does not end in standard normal"),
     ("--optimizer.lr -1", 1, "Invalid learning rate: -1"),
+    ("--optimizer LBFGS", 1, "LBFGS.* cannot take a step of training .*closure.*AdamW"),
+    ("--optimizer SparseAdam", 1, "SparseAdam.* cannot take a step of training .*dense gradients"),
     ("--pictures.guidance 2", 1, "guidance=2.* train it with --network.classes"),
     (
         "--network.classes 10 --training.label-dropout 0 --pictures.guidance 2",

@@ -101,7 +101,7 @@ class RunFolder:
             lock.release()
 
     def check_new(self) -> None:
-        """Check that a new run can be written here: no folder, an empty one, or a run without any checkpoint.
+        """Check that a new run can be written here: no folder, an empty one, or a run that made no checkpoint.
 
         Raises:
             FileExistsError: there is more.
@@ -163,7 +163,9 @@ class RunFolder:
         """Tell whether something else is there, be it a file of that name."""
         if not self.path.is_dir():
             return self.path.exists()
-        return len(self._own()) < len(list(self.path.iterdir()))
+        there = list(self.path.iterdir())
+        # Where no run has ever been locked a folder called `code` or `samples` is somebody else's.
+        return bool(there) and (len(self._own()) < len(there) or not (self.path / _LOCK).exists())
 
     def store_config(self, config: RunConfig) -> None:
         """Write a configuration, whole or not at all.

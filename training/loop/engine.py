@@ -36,6 +36,8 @@ def accelerator_for(config: RunConfig) -> Accelerator:
         log_with=[_tracker(name) for name in settings.trackers] or None,
         project_dir=str(config.folder),
     )
+    # `accelerate launch` may say otherwise, and would have gradients divided by it once more.
+    accelerator.gradient_accumulation_steps = 1
     started = int(os.environ.get("WORLD_SIZE", "1"))
     if started != accelerator.num_processes:
         msg = (

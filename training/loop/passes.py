@@ -55,7 +55,7 @@ class Passes:
         processes: those that share a batch.
         device: where batches are wanted.
         progress: where the run is; passes and batches are counted in it.
-        manifest: file that the hash of all contents is written to, once they have been read.
+        manifest: file that the hash of all contents is written to, once they have been read; None checks nothing.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class Passes:
         processes: Processes,
         device: torch.device,
         progress: Progress,
-        manifest: Path,
+        manifest: Path | None,
     ) -> None:
         self._train, self._settings, self._processes, self._device = train, settings, processes, device
         self._progress, self._manifest = progress, manifest
@@ -156,8 +156,8 @@ class Passes:
 
     def _check_contents(self) -> None:
         """Once all files have been read, hash what was in them, for the manifest; in one process of several."""
-        train = self._train
-        if self._hashed or not isinstance(train, PictureExamples):
+        train, manifest = self._train, self._manifest
+        if self._hashed or manifest is None or not isinstance(train, PictureExamples):
             return
         if self._processes.count > 1:
             for theirs in self._processes.gathered(train.digests.copy()):
@@ -170,7 +170,7 @@ class Passes:
         if left:
             self._note(train.fetch(left).unreadable)
         if self._processes.main and (found := train.content_hash()) is not None:
-            check_contents(self._manifest, found)
+            check_contents(manifest, found)
 
 
 def _loader(train: Examples, settings: Training, order: PassOrder, *, pin: bool) -> DataLoader[Fetched]:
