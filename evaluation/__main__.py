@@ -30,7 +30,7 @@ def main(arguments: list[str] | None = None) -> None:
             place=options.data,
             trust_code=options.trust_code,
         )
-    except (ConnectionError, FileNotFoundError, FloatingPointError, ValueError) as error:
+    except (OSError, FloatingPointError, ValueError) as error:
         sys.exit(f"error: {error}")
     end = "" if options.images is None else f"_{options.images}"
     print(f"\nwritten: {options.run / f'likelihood{end}.json'}, {options.run / f'fitted_bounds{end}.safetensors'}")  # noqa: T201

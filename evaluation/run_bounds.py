@@ -81,11 +81,14 @@ def evaluate_run(  # noqa: PLR0913  # each is a choice
         ConnectionError, FileNotFoundError, ValueError: as `load_run` and `LoadedRun.data`; a count is below 1; `steps`
             are given to a process with levels; the process has no bound; or the network was never without labels.
         FloatingPointError: the denoiser returned NaN or infinity; the level is named.
+        OSError: the folder cannot be written to.
     """
     for name, count in (("images", images), ("fit_images", fit_images), ("batch_size", batch_size)):
         if count is not None:
             check_count(name, count)
     loaded = load_run(folder, trust_code=trust_code)
+    # Before an hour of computing, not after it.
+    loaded.folder.check_writable()
     if loaded.denoiser.classes is not None and loaded.config.training.label_dropout == 0:
         msg = (
             f"{loaded.folder.path} was trained with labels alone (label_dropout = 0), and the likelihood here is that"

@@ -68,6 +68,16 @@ def test_heat_s_bounds_stand_side_by_side_in_the_run_s_folder(heat):
     assert described["the samples' delta = 0.0375"]["reverse_std"] == "MarginalStd(times_sigma=1.25)"
 
 
+def test_a_folder_that_cannot_be_written_to_is_told_before_anything_is_computed(heat, monkeypatch, capsys):
+    def read_only(*_, **__):
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr("tempfile.TemporaryFile", read_only)
+    monkeypatch.setattr("unmelt.evaluation.run_bounds.run_bounds", None)
+    with pytest.raises(SystemExit, match=r"^error: .*heat cannot be written to .Read-only file system."):
+        main([str(heat.folder)])
+
+
 def test_the_fitted_bounds_can_be_had_again_from_the_folder(heat):
     with pytest.raises(FileNotFoundError, match=r"no fitted bounds.*python -m unmelt\.evaluation makes them"):
         load_fitted_bound(heat.folder)

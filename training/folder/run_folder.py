@@ -124,7 +124,9 @@ class RunFolder:
             with tempfile.TemporaryFile(dir=there):
                 pass
         except OSError as error:
-            msg = f"{there} cannot be written to ({error.strerror}): mend it, or choose another --root"
+            msg = (
+                f"{there} cannot be written to ({error.strerror}): make room or change its permissions, or use another"
+            )
             raise OSError(msg) from error
 
     def clear(self) -> None:
