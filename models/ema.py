@@ -56,7 +56,7 @@ class EMA(nn.Module, Generic[Model]):
         _widen(self.model)
         self.model.eval().requires_grad_(requires_grad=False)
         self.updates = 0
-        self._has_running_buffers = bool(_running_buffers(self.model))
+        self._has_running_buffers = bool(stored_buffers(self.model))
 
     @torch.no_grad()
     def update(self, model: nn.Module) -> None:
@@ -81,7 +81,7 @@ class EMA(nn.Module, Generic[Model]):
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
         get_ema_multi_avg_fn(decay)(ours, theirs, self.updates)
         if self._has_running_buffers:
-            for own, buffer in zip(_running_buffers(self.model), _running_buffers(model), strict=True):
+            for own, buffer in zip(stored_buffers(self.model), stored_buffers(model), strict=True):
                 own.copy_(buffer)
         self.updates += 1
 
@@ -115,7 +115,7 @@ def _widen(model: nn.Module) -> None:
             tensor.data = tensor.data.to(torch.float32)
 
 
-def _running_buffers(model: nn.Module) -> list[Tensor]:
+def stored_buffers(model: nn.Module) -> list[Tensor]:
     """Return the buffers that training changes (running statistics): those in the `state_dict`, not constant tables."""
     stored = model.state_dict().keys()
     return [buffer for name, buffer in model.named_buffers() if name in stored]

@@ -332,9 +332,9 @@ class Trainer:
         return {**numbers, "learning_rate": rate, "skipped": self.progress.skipped, "hours_left": left}
 
     def _save(self, records: Records) -> None:
-        norm = torch.nn.utils.get_total_norm([parameter.detach() for parameter in self.denoiser.parameters()])
-        self.divergence.check(self.window.means() | {"norm of all weights": norm.item()}, self.progress)
         parts, facts = self.state.parts(), self.state.facts()
+        # What would not be read again is not written.
+        self.divergence.check(self.window.means() | {"norm of all weights": self.state.norm(parts)}, self.progress)
         with self.processes.together():
             if self.processes.main:
                 records.flush()

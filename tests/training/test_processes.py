@@ -20,6 +20,7 @@ import torch
 import unmelt.losses.denoising
 from unmelt.core import later
 from unmelt.degradations import HeatDissipation, PredictPreviousLevel
+from unmelt.losses import LossAwareTimes
 from unmelt.models import UNet
 from unmelt.training import Digits, ArrayExamples, Splits, RunConfig, Trainer, Training
 from unmelt.training.folder.records import read_metrics
@@ -53,6 +54,7 @@ config = RunConfig(
         classes=classes,
     ),
     prediction=PredictPreviousLevel(),
+    times=LossAwareTimes(history=1) if "aware" in sys.argv else None,
     optimizer=later(torch.optim.AdamW, lr=1e-2, fused=True),
     training=Training(
         steps=steps, batch_size=8, warmup=4, ema_decay=0.9, label_dropout=0.3, log_every=1, checkpoint_every=1000,
@@ -160,6 +162,14 @@ def test_another_number_of_processes_goes_on_with_the_same_batches(tmp_path, fir
     assert [line["step"] for line in found["metrics"]] == [1, 2, 3, 4, 5]
     for ours, theirs in zip(found["metrics"], straight["metrics"], strict=True):
         assert ours["loss"] == pytest.approx(theirs["loss"], rel=1e-3)
+
+
+def test_times_that_each_process_learns_from_its_own_losses_are_gone_on_with(tmp_path):
+    straight = run(tmp_path, "straight", 12, "aware")
+    run(tmp_path, "broken", 9, "aware")
+    rest = run(tmp_path, "broken", 12, "aware", "resume")
+    for after, whole in zip(rest, straight, strict=True):
+        assert after["parameters"] == whole["parameters"]
 
 
 def test_a_signal_to_one_stops_both_after_a_checkpoint(tmp_path):

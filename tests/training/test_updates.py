@@ -67,7 +67,53 @@ class TestAccumulation:
         assert metrics(resumed) == metrics(straight)
 
 
+class Normed(torch.nn.Module):
+    """A network with running statistics, which one of its calls in training spoils."""
+
+    def __init__(self, shape, call=3):
+        super().__init__()
+        self.norm, self.call, self.count = torch.nn.BatchNorm2d(shape[0]), call, 0
+
+    def forward(self, z, t, condition):
+        self.count += self.training
+        return self.norm(z * float("nan") if self.training and self.count == self.call else z)
+
+
 class TestSkips:
+    def test_running_statistics_and_learned_times_stay_too(self, training, splits):
+        network = later(Normed)
+        config = changed(training(steps=4, checkpoint_every=2, network=network), times=LossAwareTimes())
+        trainer = begin(config, splits)
+        take, seen = trainer.updates.take, []
+
+        def watched(x, labels):
+            before = {name: value.clone() for name, value in trainer.loss.state_dict().items()}
+            update = take(x, labels)
+            if not update.taken:
+                seen.append(update)
+                assert_identical(dict(trainer.loss.state_dict()), before)
+            return update
+
+        trainer.updates.take = watched
+        trainer.train()
+        assert len(seen) == 1
+        # What was written can be read.
+        assert begin(config, splits, resume=True).progress.step == 4
+
+    def test_statistics_that_are_not_finite_are_not_written(self, training, splits):
+        trainer = begin(training(steps=4, checkpoint_every=2, network=later(Normed, call=-1)), splits)
+        average = trainer.ema.update
+
+        def spoilt(model):
+            average(model)
+            if trainer.progress.step == 3:
+                trainer.ema.model.network.norm.running_mean.fill_(float("inf"))
+
+        trainer.ema.update = spoilt
+        with pytest.raises(FloatingPointError, match="norm of all weights became inf"):
+            trainer.train()
+        assert [path.name for path in trainer.run.checkpoints.iterdir()] == ["step_00000002"]
+
     def test_a_step_that_is_left_out_moves_nothing_and_its_batch_is_written_down(self, training, splits):
         trainer = spoil(begin(training(steps=3, accumulate=2, log_every=1), splits), 3)
         seen = []
@@ -143,6 +189,11 @@ class TestAverages:
         resumed = train(training("broken", steps=6, ema_decay=(0.9, 0.5)), splits, resume=True)
         for ours, theirs in zip(resumed.averages, straight.averages, strict=True):
             assert_identical(parameters(ours.model), parameters(theirs.model))
+
+    def test_decays_that_are_close_are_two(self, training, splits):
+        run = train(training(steps=1, ema_decay=(0.99999991, 0.99999992)), splits).run
+        names = {path.stem for path in run.checkpoints.rglob("average*")}
+        assert names == {"average_0.99999991", "average_0.99999992"}
 
     @pytest.mark.parametrize("decays", [(), (0.9, 0.9)])
     def test_none_or_the_same_twice_are_refused(self, training, decays):

@@ -15,7 +15,7 @@ from .run_folder import RunFolder
 
 def average_name(decay: float) -> str:
     """Return the name of a moving average's part of a checkpoint."""
-    return f"average_{decay:g}"
+    return f"average_{decay}"
 
 
 def load_weights(module: nn.Module, state: dict[str, Any], checkpoint: Checkpoint) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from typing import cast
 
 import torch
@@ -45,6 +46,9 @@ def accelerator_for(config: RunConfig) -> Accelerator:
             " add --training.cpu to the command that torchrun starts"
         )
         raise RuntimeError(msg)
+    if accelerator.device.type == "cpu":
+        # Gradients of convolutions are laid out otherwise on a CPU: slower, says torch, and nothing is to be done.
+        warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
     if accelerator.distributed_type not in _KNOWN:
         msg = (
             f"{accelerator.distributed_type.value} is not supported: each process holds the whole model; start them"

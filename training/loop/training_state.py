@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ...models import EMA, Denoiser
-from ...models.ema import unwrap
+from ...models.ema import stored_buffers, unwrap
 from ..folder.checkpoints import Checkpoint
 from ..folder.weights import average_name, load_weights
 from .learning_rate import Schedule
@@ -59,6 +60,8 @@ class TrainingState:
             "random": random_states(self.device),
             "stream": self.passes.stream_state,
             "window": self.window.state(),
+            # Those of the main process are in the model; others may have learnt from other losses.
+            "buffers": [] if self.processes.main else [b.to("cpu", copy=True) for b in stored_buffers(self.loss)],
         }
         return {
             MODEL: unwrap(self.loss).state_dict(),
@@ -66,6 +69,12 @@ class TrainingState:
             OPTIMIZER: self.optimizer.state_dict(),
             **{_process_name(rank): state for rank, state in enumerate(self.processes.gathered(own))},
         }
+
+    def norm(self, parts: Mapping[str, Any]) -> float:
+        """Return the norm of what must be finite in what `parts` returned: weights, averages, running statistics."""
+        names = [MODEL, *(average_name(average.decay) for average in self.averages)]
+        tensors = [value for name in names for value in parts[name].values() if isinstance(value, Tensor)]
+        return torch.nn.utils.get_total_norm([t.detach() for t in tensors if t.is_floating_point()]).item()
 
     def facts(self) -> dict[str, Any]:
         """Return what JSON can say."""
@@ -109,7 +118,10 @@ class TrainingState:
             restore_random_states(own["random"], self.device)
             self.passes.stream_state = own["stream"]
         if count == here.count:
-            self.window.restore(parts[_process_name(here.rank)]["window"])
+            own = parts[_process_name(here.rank)]
+            self.window.restore(own["window"])
+            for buffer, kept in zip(stored_buffers(self.loss), own["buffers"], strict=False):
+                buffer.copy_(kept)
         return _said(count, here.count, known=self.device.type in {"cpu", *parts[_process_name(0)]["random"]})
 
     def _restore_optimizer(self, state: dict[str, Any]) -> None:

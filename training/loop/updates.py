@@ -11,6 +11,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from ...losses.times import TimeSampler
+from ...models.ema import stored_buffers
 from ..run_config import Training
 
 
@@ -53,12 +54,14 @@ class Updates:
     ) -> None:
         self._accelerator, self._loss, self._times, self._optimizer = accelerator, loss, times, optimizer
         self._settings = settings
-        self._parameters = list(loss.parameters())
+        self._parameters, self._buffers = list(loss.parameters()), stored_buffers(loss)
         self.scaler: torch.amp.GradScaler | None = accelerator.scaler
 
     def take(self, x: Tensor, labels: Tensor | None) -> Update:
         """Take a step on examples (batch, *shape) and their labels, (batch,)."""
         losses, times = list[Tensor](), list[Tensor]()
+        # Running statistics, and what times learn from losses: changed before it is known whether a step can be taken.
+        before = [buffer.clone() for buffer in self._buffers]
         for (part, given), last in self._parts(x, labels):
             drawn = self._times.sample(len(part), device=part.device)
             # Processes add up their gradients once, with the last part.
@@ -68,6 +71,9 @@ class Updates:
             losses.append(found.detach())
             times.append(drawn)
         norm, taken = self._step()
+        if not taken:
+            for buffer, kept in zip(self._buffers, before, strict=True):
+                buffer.copy_(kept)
         each = torch.cat(losses)
         return Update(each.mean(), norm, torch.cat(times), each, taken)
 

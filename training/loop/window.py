@@ -57,7 +57,7 @@ class Window:
 
     def state(self) -> dict[str, Any]:
         """Return what has been added in this process, for a checkpoint."""
-        return {"sums": self._sums.clone(), "count": self._count}
+        return {"sums": self._sums.to("cpu", copy=True), "count": self._count}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take over what `state` returned."""
