@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import sys
 import traceback
@@ -15,7 +16,7 @@ from ..core.console import say
 from .data.examples import DataError
 from .dry_run import dry_run
 from .folder.run_folder import RunFolder
-from .loop.interrupts import STOPPED
+from .loop.interrupts import STOPPED, StoppedError
 from .loop.processes import OtherProcessError
 from .run_config import RunConfig
 from .run_pictures import draw_pictures
@@ -23,6 +24,8 @@ from .trainer import Trainer
 
 _RESUME, _INIT_FROM, _DRY_RUN, _TRUST_CODE = "--resume", "--init-from", "--dry-run", "--trust-code"
 _PARAGRAPH = "\n\n"
+# How gloo and NCCL say that somebody is gone.
+_OF_OTHERS = ("closed by peer", "reset by peer", "gloo", "NCCL")
 _NOTE = (
     "--resume [runs/NAME] goes on with a run under its stored settings, or starts it if there is none;"
     " --init-from runs/NAME begins a new run with its weights; --dry-run tells what training would take."
@@ -75,29 +78,41 @@ def launch(default: RunConfig, description: str | None = None, arguments: Sequen
         sys.exit(f"error: {error}{notes}")
     except KeyboardInterrupt:
         _end("stopped before the first step; nothing was written", STOPPED)
+    if asked.dry_run:
+        dry_run(trainer)
+        sys.exit(0)
+    _train(trainer)
+    return trainer
+
+
+def _train(trainer: Trainer) -> None:
+    """Train and draw pictures; end the program with one line where that is not to be."""
     try:
-        if asked.dry_run:
-            dry_run(trainer)
-            sys.exit(0)
         run = trainer.train()
         if trainer.processes.main:
             draw_pictures(trainer, run)
-    except KeyboardInterrupt as error:
-        _end(str(error) or "stopped; the last checkpoint is whole: go on with --resume", STOPPED)
     except (FloatingPointError, DataError, OSError, OtherProcessError) as error:
         sys.exit(f"error: {error}")
-    return trainer
+    except StoppedError as error:
+        _end(str(error), STOPPED)
+    except KeyboardInterrupt:
+        _end(f"stopped; the last checkpoint is whole: go on with --resume {trainer.run.path}", STOPPED)
+    except RuntimeError as error:
+        if trainer.processes.count == 1 or not any(words in str(error) for words in _OF_OTHERS):
+            raise
+        sys.exit(f"error: another process has ended; the last checkpoint is whole: --resume {trainer.run.path}")
 
 
 def _made(default: RunConfig, description: str | None, asked: _Asked) -> Trainer:
     """Return the trainer of a new run, or of one that is to go on."""
     said = f"{(description or '').partition(_PARAGRAPH)[0]} {_NOTE}".strip()
-    if asked.folder is None:
+    config = _place(default, asked)
+    resume = asked.folder is not None or (asked.resume and RunFolder(config.folder).config.is_file())
+    if not resume:
         config = cli(default, said, arguments=asked.flags)
-    else:
-        config = replace(default, name=asked.folder.name, root=asked.folder.parent)
+        # A --config file may have named it.
+        resume = asked.resume and RunFolder(config.folder).config.is_file()
     run = RunFolder(config.folder)
-    resume = asked.folder is not None or (asked.resume and run.config.is_file())
     if resume:
         # Where it lies now, not where it lay.
         stored = run.load_config(trust_code=asked.trust_code, known=known_names(default, asked.flags))
@@ -113,6 +128,18 @@ def _made(default: RunConfig, description: str | None, asked: _Asked) -> Trainer
         # Of a run that goes on it takes what it takes of a new one, under a name that no run has.
         return Trainer(replace(config, name=f"{config.name}.dry_run.{os.getpid()}"), data)
     return Trainer(config, data, resume=resume, init_from=asked.init_from)
+
+
+def _place(default: RunConfig, asked: _Asked) -> RunConfig:
+    """Return the recipe under the name and root that are asked for: other flags may be for the run that is there."""
+    if asked.folder is not None:
+        return replace(default, name=asked.folder.name, root=asked.folder.parent)
+    flags = list[str]()
+    for word, follows in itertools.pairwise([*asked.flags, ""]):
+        name, equals, _ = word.partition("=")
+        if name in {"--name", "--root"}:
+            flags += [word] if equals else [word, follows]
+    return cli(default, arguments=flags)
 
 
 def _asked(arguments: Sequence[str]) -> _Asked:

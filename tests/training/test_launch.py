@@ -99,6 +99,13 @@ class TestResume:
         assert call("--resume", "--training.steps", "4").progress.step == 4
         assert [line["step"] for line in read_metrics(recipe.folder / "metrics.jsonl")] == [1, 2, 3, 4]
 
+    def test_flags_are_those_of_the_run_that_is_there_and_not_of_the_recipe(self, call, recipe):
+        call("--process", "IsotropicDiffusion", "--prediction", "PredictX", "--sampler", "Posterior")
+        # The recipe's own process has no such setting.
+        with pytest.raises(SystemExit, match=r"^error: .*process.schedule"):
+            call("--resume", "--process.schedule", "LinearSchedule", "--name=small")
+        assert call("--resume", "--training.steps", "3").progress.step == 3
+
     def test_a_run_that_was_moved_goes_on_where_it_is(self, call, recipe):
         call()
         moved = recipe.root / "elsewhere" / "moved"

@@ -15,6 +15,8 @@ from .passes import Progress
 from .processes import Processes
 from .updates import Update
 
+_SOUND_RATE = 1e-3
+
 
 class Divergence:
     """Watches over numbers that must be finite.
@@ -74,7 +76,8 @@ class Divergence:
                 raise self._error(what, progress)
 
     def _error(self, what: str, progress: Progress) -> FloatingPointError:
-        rate = float(self._optimizer.param_groups[0]["initial_lr"])
+        # A rate that is no rate at all would not be one a tenth of it either.
+        lower = min(float(self._optimizer.param_groups[0]["initial_lr"]) / 10, _SOUND_RATE)
         saved = list_checkpoints(self._run.checkpoints)
         since = (
             f"from {saved[-1].name}, the last checkpoint" if saved else "from the beginning: it has no checkpoint yet"
@@ -82,6 +85,6 @@ class Divergence:
         written = f"; {self._run.not_finite} names the batches" if self._run.not_finite.is_file() else ""
         msg = (
             f"the training {what} at or before step {progress.step + 1}, and nothing of that was saved{written}. Lower"
-            f" the learning rate: --resume {self._run.path} --optimizer.lr {rate / 10:g} goes on {since}"
+            f" the learning rate: --resume {self._run.path} --optimizer.lr {lower:g} goes on {since}"
         )
         return FloatingPointError(msg)
