@@ -84,8 +84,10 @@ def read_state(path: Path) -> Any:
 def _taken_apart(value: object, name: str, tensors: dict[str, Tensor]) -> object:
     """Return a value as JSON can say it; its tensors go into `tensors`, under the names that lead to them."""
     if isinstance(value, Tensor):
-        tensors[name] = value
-        return {_TENSOR: name}
+        # Two ways may lead to one name: keys may hold a stroke, or be a number here and a text there.
+        own = name if name not in tensors else f"{name}#{len(tensors)}"
+        tensors[own] = value
+        return {_TENSOR: own}
     if isinstance(value, Mapping):
         items = cast("Mapping[Any, object]", value)
         parts = {key: _taken_apart(item, _below(name, key), tensors) for key, item in items.items()}

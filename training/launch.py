@@ -16,7 +16,7 @@ from ..core.console import say
 from .data.examples import DataError
 from .dry_run import dry_run
 from .folder.run_folder import RunFolder
-from .loop.interrupts import STOPPED, StoppedError
+from .loop.interrupts import STOPPED, StoppedError, stopping_at_once
 from .loop.processes import OtherProcessError
 from .run_config import RunConfig
 from .run_pictures import draw_pictures
@@ -69,15 +69,16 @@ def launch(default: RunConfig, description: str | None = None, arguments: Sequen
     """
     asked = _asked(sys.argv[1:] if arguments is None else arguments)
     try:
-        trainer = _made(default, description, asked)
+        with stopping_at_once("before the first step; nothing was changed"):
+            trainer = _made(default, description, asked)
     except (OSError, RuntimeError, TypeError, ValueError) as error:
         # Raised by a class of the user's, or by torch in it, some are mistakes whose place matters.
         if not isinstance(error, OSError | ValueError) and not _raised_here(error):
             raise
         notes = "".join(f" ({note})" for note in getattr(error, "__notes__", ()))
         sys.exit(f"error: {error}{notes}")
-    except KeyboardInterrupt:
-        _end("stopped before the first step; nothing was written", STOPPED)
+    except StoppedError as error:
+        _end(str(error), STOPPED)
     if asked.dry_run:
         dry_run(trainer)
         sys.exit(0)
@@ -87,20 +88,23 @@ def launch(default: RunConfig, description: str | None = None, arguments: Sequen
 
 def _train(trainer: Trainer) -> None:
     """Train and draw pictures; end the program with one line where that is not to be."""
+    processes = trainer.processes
     try:
         run = trainer.train()
-        if trainer.processes.main:
-            draw_pictures(trainer, run)
+        # All wait for the one that draws: torchrun takes an early end of the others for one of all.
+        with stopping_at_once(f"after the last step: --resume {run.path} draws its pictures"), processes.together():
+            if processes.main:
+                draw_pictures(trainer, run)
     except (FloatingPointError, DataError, OSError, OtherProcessError) as error:
         sys.exit(f"error: {error}")
     except StoppedError as error:
         _end(str(error), STOPPED)
-    except KeyboardInterrupt:
-        _end(f"stopped; the last checkpoint is whole: go on with --resume {trainer.run.path}", STOPPED)
     except RuntimeError as error:
-        if trainer.processes.count == 1 or not any(words in str(error) for words in _OF_OTHERS):
+        if processes.count == 1 or not any(words in str(error) for words in _OF_OTHERS):
             raise
         sys.exit(f"error: another process has ended; the last checkpoint is whole: --resume {trainer.run.path}")
+    finally:
+        processes.close()
 
 
 def _made(default: RunConfig, description: str | None, asked: _Asked) -> Trainer:
@@ -156,10 +160,16 @@ def _asked(arguments: Sequence[str]) -> _Asked:
             found[flag] = None
         else:
             rest.append(word)
-    folders = {flag: None if found.get(flag) is None else Path(str(found[flag])) for flag in (_RESUME, _INIT_FROM)}
-    if _INIT_FROM in found and folders[_INIT_FROM] is None:
-        _end(f"error: {_INIT_FROM} needs the folder of a run, such as runs/NAME", 2)
+    if found.get(_RESUME) == "" or not found.get(_INIT_FROM, "runs/NAME"):
+        _end(f"error: {_RESUME if found.get(_RESUME) == '' else _INIT_FROM} needs the folder of a run, runs/NAME", 2)
+    folders = {flag: _folder(found.get(flag)) for flag in (_RESUME, _INIT_FROM)}
     return _Asked(_RESUME in found, folders[_RESUME], folders[_INIT_FROM], _DRY_RUN in found, _TRUST_CODE in rest, rest)
+
+
+def _folder(text: str | None) -> Path | None:
+    path = None if text is None else Path(text)
+    # One without a name of its own, such as the present one, has one all the same.
+    return path.resolve() if path is not None and path.name in {"", ".."} else path
 
 
 def _end(text: str, status: int) -> NoReturn:

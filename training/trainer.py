@@ -161,6 +161,7 @@ class Trainer:
             display = ProgressDisplay(self.progress.step, self.config.training.steps, shown=self.processes.main)
             held.callback(display.close)
             self.window.restart_clock()
+            self._saved = self.progress.step if self._resumes else -1
             for x, labels in self._batches():
                 taken = self._step(x, labels)
                 display.advance(self.progress.step)
@@ -295,7 +296,8 @@ class Trainer:
                 records.write(step, numbers)
         if recorded:
             display.numbers(step, numbers)
-        if saved or stop:
+        # After a step that was left out there may be one of this step already, from which it is left out again.
+        if saved or (stop and step != self._saved):
             self._save(records)
         if stop and not last:
             msg = f"stopped by {stop.name} after step {step}; checkpoint written: go on with --resume {self.run.path}"
@@ -332,6 +334,7 @@ class Trainer:
         return {**numbers, "learning_rate": rate, "skipped": self.progress.skipped, "hours_left": left}
 
     def _save(self, records: Records) -> None:
+        self._saved = self.progress.step
         parts, facts = self.state.parts(), self.state.facts()
         # What would not be read again is not written.
         self.divergence.check(self.window.means() | {"norm of all weights": self.state.norm(parts)}, self.progress)

@@ -67,8 +67,10 @@ def names_in(text: str) -> Iterator[str]:
         nodes = list(ast.walk(expression(text)))
     except ValueError:
         return
+    # Of a.b.C the whole, and not a.b.
+    inner = {id(node.value) for node in nodes if isinstance(node, ast.Attribute)}
     for node in nodes:
-        name = dotted(node) if isinstance(node, ast.Name | ast.Attribute) else None
+        name = dotted(node) if isinstance(node, ast.Name | ast.Attribute) and id(node) not in inner else None
         if name and ("." in name or ":" in name):
             yield name
 

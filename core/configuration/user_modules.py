@@ -3,7 +3,8 @@
     own.Haze    package.module.Haze    path/to/file.py:Haze    file.py:Haze.fitted
 
 A module is imported as `python -m` would do it, with the current directory on the path. A file is imported under its
-stem, so that its classes can be pickled. Neither is run a second time, be it the script that was started itself.
+stem, so that its classes can be pickled, and may import what lies beside it. Neither is run a second time, be it the
+script that was started itself.
 """
 
 from __future__ import annotations
@@ -175,6 +176,8 @@ def _of_file(file: Path) -> ModuleType:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
+    # What lies beside it can be imported meanwhile, as by `python FILE`, but hides nothing.
+    sys.path.append(str(path.parent))
     try:
         spec.loader.exec_module(module)
     except BaseException as error:
@@ -182,6 +185,9 @@ def _of_file(file: Path) -> ModuleType:
         if not isinstance(error, Exception):
             raise
         raise ValueError(why_not_imported(str(file), error)) from error
+    finally:
+        # The last of that name: the path may hold it for somebody else.
+        del sys.path[len(sys.path) - 1 - sys.path[::-1].index(str(path.parent))]
     return module
 
 

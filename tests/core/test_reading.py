@@ -551,3 +551,19 @@ class TestChoices:
 
     def test_a_protocol_asks_for_methods(self):
         assert Reader().choices(Callable[[Shape], Named]) == {}
+
+
+def test_a_file_may_import_what_lies_beside_it_and_the_path_stays_what_it_was(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "parts of mine"
+    folder.mkdir()
+    (folder / "widths_beside.py").write_text("WIDTH = 3\n")
+    text = "from widths_beside import WIDTH\n{}\ndef odd() -> float:\n    return float(WIDTH)\n"
+    (folder / "uses_beside.py").write_text(text.format(""))
+    (folder / "fails_beside.py").write_text(text.format("1 / 0"))
+    before = list(sys.path)
+    made = Reader(trust_code=True).read("parts of mine/uses_beside.py:odd", Callable[[], float])
+    assert made() == 3.0
+    with pytest.raises(ValueError, match="ZeroDivisionError"):
+        Reader(trust_code=True).read("parts of mine/fails_beside.py:odd", Callable[[], float])
+    assert sys.path == before

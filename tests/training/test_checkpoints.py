@@ -85,6 +85,7 @@ class TestStates:
             "a": tied,
             "b": tied,
             "$tensor": "a key like ours",
+            "meet": {"a": {"b": torch.zeros(1)}, "a/b": torch.ones(1), 3: torch.zeros(1), "3": torch.ones(1)},
             "none": None,
             "numbers": [1, 2.5, float("inf"), True, (1, ("x", [])), {}],
             1: {"scalar": torch.tensor(3), "empty": torch.zeros(0, 2), (1, 2): "pair"},
@@ -95,6 +96,8 @@ class TestStates:
             assert torch.equal(found[name], state[name])
             assert found[name].dtype == state[name].dtype
         assert found["numbers"] == state["numbers"]
+        met = found["meet"]
+        assert [met["a"]["b"].item(), met["a/b"].item(), met[3].item(), met["3"].item()] == [0, 1, 0, 1]
         assert (found["none"], found["$tensor"], found[1][1, 2]) == (None, "a key like ours", "pair")
         assert (found[1]["scalar"].shape, found[1]["empty"].shape) == (torch.Size([]), (0, 2))
 

@@ -161,7 +161,7 @@ class TestStartingOver:
         config = training(steps=6, warmup=0, checkpoint_every=2, most_skips=1)
         train(training(steps=2, warmup=0, checkpoint_every=2, most_skips=1), splits)
         with pytest.raises(
-            FloatingPointError, match=r"--resume .*small --optimizer.lr 1e\+38 goes on from step_00000002"
+            FloatingPointError, match=r"--resume .*small --optimizer.lr 0.001 goes on from step_00000002"
         ):
             train(training(steps=6, warmup=0, most_skips=1, optimizer=adam(1e39)), splits, resume=True)
         assert train(config, splits, resume=True).progress.step == 6
@@ -212,7 +212,9 @@ class TestInitialWeights:
     def test_weights_of_another_network_are_refused_before_anything_is_written(self, training, splits):
         old = train(training("old", steps=1), splits)
         other = later(UNet, channels=8, multipliers=(1, 2), blocks=1, attention_levels=())
-        with pytest.raises(ValueError, match="holds the weights of another network than this one .*size mismatch"):
+        with pytest.raises(
+            ValueError, match=r"holds the weights of another network than this one .*and \d+ more.: restore"
+        ):
             begin(training("new", network=other), splits, init_from=old.run.path)
         assert not training("new").folder.exists()
         with pytest.raises(FileNotFoundError, match="nowhere"):
@@ -239,3 +241,17 @@ class TestOrder:
             assert sorted(orders[seed, epoch]) == list(range(24))
         # Neither is a pass of one seed that of another's next pass.
         assert len({tuple(order) for order in orders.values()}) == 4
+
+
+def test_a_flag_of_how_the_optimizer_computes_is_followed(training, splits):
+    train(training(steps=2), splits)
+    slow = later(torch.optim.AdamW, lr=1e-2, weight_decay=0.0, fused=False)
+    trainer = train(training(steps=4, optimizer=slow), splits, resume=True)
+    assert trainer.optimizer.param_groups[0]["fused"] is False
+
+
+def test_a_run_whose_checkpoints_were_all_set_aside_says_so(training, splits):
+    run = train(training(steps=2), splits).run
+    (run.checkpoints / "step_00000002").rename(run.checkpoints / "damaged_step_00000002")
+    with pytest.raises(ValueError, match=r"no whole checkpoint .*only damaged_step_00000002: restore one"):
+        begin(training(steps=4), splits, resume=True)

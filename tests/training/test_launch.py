@@ -106,13 +106,15 @@ class TestResume:
             call("--resume", "--process.schedule", "LinearSchedule", "--name=small")
         assert call("--resume", "--training.steps", "3").progress.step == 3
 
-    def test_a_run_that_was_moved_goes_on_where_it_is(self, call, recipe):
+    def test_a_run_that_was_moved_goes_on_where_it_is(self, call, recipe, monkeypatch):
         call()
         moved = recipe.root / "elsewhere" / "moved"
         moved.parent.mkdir()
         recipe.folder.rename(moved)
         trainer = call("--resume", str(moved), "--training.steps", "3")
         assert (trainer.run.path, trainer.progress.step) == (moved, 3)
+        monkeypatch.chdir(moved)
+        assert call("--resume", ".", "--training.steps", "4").run.path == moved
         assert not recipe.folder.exists()
 
     def test_what_would_make_it_another_run_is_refused_with_the_difference(self, call, recipe):
@@ -180,6 +182,31 @@ def test_a_run_that_is_stopped_ends_with_a_status_of_its_own(call, recipe, capsy
     assert not (recipe.folder / "samples.png").exists()
 
 
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP", "SIGUSR1", "SIGINT"])
+def test_a_run_that_is_stopped_while_it_starts_or_draws_says_so(call, recipe, capsys, monkeypatch, name):
+    number = getattr(signal, name)
+
+    def interrupted(*_):
+        os.kill(os.getpid(), number)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(recipe.data), "load", interrupted)
+        with pytest.raises(SystemExit) as caught:
+            call()
+    assert caught.value.code == STOPPED
+    assert capsys.readouterr().err == f"stopped by {name} before the first step; nothing was changed\n"
+    assert not recipe.folder.exists()
+    with monkeypatch.context() as patch:
+        patch.setattr(sys.modules["unmelt.training.launch"], "draw_pictures", interrupted)
+        with pytest.raises(SystemExit) as caught:
+            call()
+    assert caught.value.code == STOPPED
+    said = f"stopped by {name} after the last step: --resume {recipe.folder} draws its pictures\n"
+    assert capsys.readouterr().err.endswith(said)
+    assert call("--resume").progress.step == 2
+    assert (recipe.folder / "samples.png").is_file()
+
+
 # What is typed, its exit status, and what the line says.
 REFUSED = [
     # What the constructors refuse, before anything is made: the value, what is allowed, and what to do.
@@ -215,6 +242,8 @@ REFUSED = [
     ("--name /elsewhere", 2, "name must be that of a folder below root"),
     ("--name .", 2, "name must be that of a folder below root"),
     ("--init-from", 2, "--init-from needs the folder of a run"),
+    ("--init-from=", 2, "--init-from needs the folder of a run"),
+    ("--resume=", 2, "--resume needs the folder of a run"),
     ("--data ImageFolder(folder='nowhere')", 1, r"no folder nowhere: .*--data\.folder PATH"),
     ("--data.low 2", 1, "low < high, got low = 2"),
     ("--data CIFAR10", 1, "CIFAR-10 is not on this machine.*--data PhotoCrops"),

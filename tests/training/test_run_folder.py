@@ -151,7 +151,7 @@ class TestResume:
             finished.load_config()
         edited(finished.manifest, lambda manifest: manifest.pop("format"))
         with pytest.raises(
-            ValueError, match=rf"a run of format 1, written by an older unmelt \({unmelt.__version__}\)"
+            ValueError, match=rf"a run of format 1, written by an older unmelt, and this one \({unmelt.__version__}\)"
         ):
             finished.load_config()
         edited(finished.manifest, lambda manifest: manifest.update(format=FORMAT + 1, unmelt="9.1"))

@@ -162,6 +162,9 @@ def newest_whole(folder: Path, tell: Callable[[str], object], only: Callable[[st
         DamagedError: there are some, and none is whole.
     """
     found = list_checkpoints(folder)
+    if not found and (aside := sorted(folder.glob(f"{_ASIDE}*"))):
+        msg = f"no whole checkpoint under {folder}, only {aside[-1].name}: restore one, or start another run"
+        raise DamagedError(msg)
     if not found:
         msg = f"no checkpoint under {folder}: the run stopped before its first; start it again"
         raise FileNotFoundError(msg)

@@ -38,6 +38,7 @@ class Manifest:
     def __init__(self, path: Path) -> None:
         self.folder = path.parent
         self.content = read_json(path)
+        self._has_code = (self.folder / "code").is_dir()
 
     def check_format(self) -> None:
         """Check that this version of unmelt reads the run's files.
@@ -50,9 +51,10 @@ class Manifest:
             return
         older = not isinstance(found, int) or found < FORMAT
         what = "read it with the version that wrote it, or train again" if older else "update unmelt"
+        whose = "" if version == __version__ else f" ({version})"
         msg = (
-            f"{self.folder} is a run of format {found}, written by {'an older' if older else 'a newer'} unmelt"
-            f" ({version}), and this one ({__version__}) reads {FORMAT}: {what}"
+            f"{self.folder} is a run of format {found}, written by {'an older' if older else 'a newer'} unmelt{whose},"
+            f" and this one ({__version__}) reads {FORMAT}: {what}"
         )
         raise ValueError(msg)
 
@@ -79,9 +81,10 @@ class Manifest:
             ValueError: it has others. (The source of a user's process may have been edited since.)
         """
         if not _agree(self.content["process"]["coefficients"], _coefficients(process)):
+            copy = "or go on with the run's copy, --resume and --trust-code without other flags, " * self._has_code
             msg = (
                 f"{self.folder} was trained with other coefficients than {type(process).__name__} gives now: its source"
-                " has changed since; restore it, or start a new run"
+                f" has changed since; restore it, {copy}or start a new run"
             )
             raise ValueError(msg)
 
@@ -124,7 +127,7 @@ def read_json(path: Path) -> dict[str, Any]:
     except FileNotFoundError as error:
         msg = f"no {path}: restore the file, or start another run"
         raise FileNotFoundError(msg) from error
-    except ValueError as error:
+    except (RecursionError, ValueError) as error:
         msg = f"{path} is damaged ({' '.join(str(error).split())}): restore the file, or start another run"
         raise ValueError(msg) from error
     if not isinstance(content, dict):

@@ -45,6 +45,8 @@ _FREE = (
     "optimizer.lr",
     "optimizer.fused",
     "network.dropout",
+    "network.recompute",
+    "optimizer.foreach",
 )
 _FREE_OF_TRAINING = (
     *("steps", "clip", "label_dropout", "accumulate", "cpu", "compile", "channels_last", "workers", "trackers"),
@@ -200,9 +202,10 @@ class RunFolder:
             ValueError: the run is of another format, or names something else than unmelt's public names while code of
                 the user's is not trusted.
         """
+        record = self._record()
         try:
-            return from_record(RunConfig, self._record(), trust_code=trust_code, known=known, copies=self.code)
-        except (RecursionError, ValueError) as error:
+            return from_record(RunConfig, record, trust_code=trust_code, known=known, copies=self.code)
+        except ValueError as error:
             msg = f"{self.config}: {error}"
             raise ValueError(msg) from error
 
@@ -228,7 +231,7 @@ class RunFolder:
         if different:
             msg = (
                 f"{self.path} was trained under other settings ({'; '.join(different)}): leave them out, or start"
-                f" another run from its weights with --init-from {self.path}"
+                f" another run from its weights with --init-from {self.path} --name OTHER"
             )
             raise ValueError(msg)
 

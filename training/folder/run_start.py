@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from torch import nn
@@ -33,7 +33,9 @@ def begun(run: RunFolder, *, room_for: Sequence[nn.Module]) -> Generator[RunFold
         run.make_folders()
         yield run
     except BaseException:
-        run.remove()
+        # The first error is the one to tell.
+        with suppress(OSError):
+            run.remove()
         raise
 
 

@@ -27,9 +27,12 @@ def load_weights(module: nn.Module, state: dict[str, Any], checkpoint: Checkpoin
     try:
         module.load_state_dict(state)
     except RuntimeError as error:
+        # The first line is torch's heading.
+        first, *others = str(error).splitlines()[1:] or [str(error)]
+        more = f" and {len(others)} more" if others else ""
         msg = (
-            f"{checkpoint.path} holds the weights of another network than this one ({' '.join(str(error).split())}):"
-            " restore its source, or give the settings it was trained with"
+            f"{checkpoint.path} holds the weights of another network than this one ({' '.join(first.split())[:300]}"
+            f"{more}): restore its source, or give the settings it was trained with"
         )
         raise ValueError(msg) from error
 

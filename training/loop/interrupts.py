@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -38,22 +40,14 @@ class StopRequest:
 
     def __enter__(self) -> StopRequest:  # noqa: PYI034 (beartype checks methods one by one, where Self means nothing)
         """Take over the signals; only the main thread can, elsewhere this does nothing."""
-        if threading.current_thread() is not threading.main_thread():
-            return self
-        for number in (getattr(signal, name) for name in _NAMES if hasattr(signal, name)):
-            previous = signal.getsignal(number)
-            # A closed terminal that is to be ignored stays so: that is what nohup asks for.
-            if number != getattr(signal, "SIGHUP", None) or previous != signal.SIG_IGN:
-                self._previous[number] = previous
-                signal.signal(number, self._note)
+        self._previous = _take_over(self._note)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Give the signals back."""
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
+        _give_back(self._previous)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         del frame
@@ -61,3 +55,45 @@ class StopRequest:
             msg = "stopped at once by a second Ctrl-C, without a checkpoint of this step"
             raise StoppedError(msg)
         self._received = signal.Signals(number)
+
+
+@contextmanager
+def stopping_at_once(where: str) -> Generator[None, None, None]:
+    """Let a signal stop at once what has nothing to save.
+
+    Args:
+        where: what the message says of it, such as "before the first step".
+
+    Raises:
+        StoppedError: there was one.
+    """
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        del frame
+        msg = f"stopped by {signal.Signals(number).name} {where}"
+        raise StoppedError(msg)
+
+    previous = _take_over(stop)
+    try:
+        yield
+    finally:
+        _give_back(previous)
+
+
+def _take_over(handler: Callable[[int, FrameType | None], None]) -> dict[int, Any]:
+    """Let signals go to a handler, and return the handlers they had."""
+    previous = dict[int, Any]()
+    if threading.current_thread() is not threading.main_thread():
+        return previous
+    for number in (getattr(signal, name) for name in _NAMES if hasattr(signal, name)):
+        before = signal.getsignal(number)
+        # A closed terminal that is to be ignored stays so: that is what nohup asks for.
+        if number != getattr(signal, "SIGHUP", None) or before != signal.SIG_IGN:
+            previous[number] = before
+            signal.signal(number, handler)
+    return previous
+
+
+def _give_back(previous: dict[int, Any]) -> None:
+    for number, handler in previous.items():
+        signal.signal(number, handler)

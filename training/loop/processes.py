@@ -59,6 +59,11 @@ class Processes:
         dist.broadcast_object_list(found, src=0, group=self._group)
         return found[0]
 
+    def close(self) -> None:
+        """Leave the others: a process that ends without it may be ended by its own threads, with a status of theirs."""
+        if self.count > 1 and dist.is_initialized():
+            dist.destroy_process_group()
+
     @contextmanager
     def together(self) -> Generator[None, None, None]:
         """Fail in all processes where one of them fails, so that none waits for it.

@@ -20,6 +20,8 @@ from .random_states import random_states, restore_random_states
 from .window import Window
 
 MODEL, OPTIMIZER = "model", "optimizer"
+# What of an optimizer's settings is as it is given when a run goes on: the peak of its rate, and how it computes.
+_GIVEN = ("initial_lr", "fused", "foreach")
 
 
 def _process_name(rank: int) -> str:
@@ -122,14 +124,15 @@ class TrainingState:
             self.window.restore(own["window"])
             for buffer, kept in zip(stored_buffers(self.loss), own["buffers"], strict=False):
                 buffer.copy_(kept)
-        return _said(count, here.count, known=self.device.type in {"cpu", *parts[_process_name(0)]["random"]})
+        devices = parts[_process_name(0)]["random"].keys() - {"python", "numpy", "torch"}
+        return _said(count, here.count, known=devices == {self.device.type} - {"cpu"})
 
     def _restore_optimizer(self, state: dict[str, Any]) -> None:
-        # The rates' peaks may have been changed on purpose.
-        peaks = [group["initial_lr"] for group in self.optimizer.param_groups]
+        # These may have been changed on purpose.
+        kept = [{name: group[name] for name in _GIVEN if name in group} for group in self.optimizer.param_groups]
         self.optimizer.load_state_dict(state)
-        for group, peak in zip(self.optimizer.param_groups, peaks, strict=True):
-            group["initial_lr"] = peak
+        for group, given in zip(self.optimizer.param_groups, kept, strict=True):
+            group.update(given)
 
     def _aimed(self, stored: Schedule) -> Schedule:
         wanted, done = self.schedule.steps, self.progress.step
