@@ -21,7 +21,7 @@ from unmelt.models import GreyLevels
 from unmelt.training import ArrayExamples, Precision, Splits, Training
 from unmelt.training.folder.checkpoints import list_checkpoints, read_checkpoint
 from unmelt.training.folder.records import read_metrics
-from unmelt.training.loop.interrupts import StoppedError
+from unmelt.training.loop.interrupts import StoppedError, StopRequest
 from unmelt.training.loop.learning_rate import Schedule
 from unmelt.training.loop.random_states import restore_random_states
 
@@ -316,12 +316,26 @@ class TestInterrupts:
             signal.signal(signal.SIGHUP, before)
         assert trainer.progress.step == 4
 
-    def test_a_second_interrupt_stops_at_once(self, training, splits):
+    def test_a_second_interrupt_stops_at_once(self, training, splits, monkeypatch):
+        # A second later, by this clock.
+        monkeypatch.setattr("unmelt.training.loop.interrupts.time.monotonic", itertools.count(0.0, 1.5).__next__)
         config = training("impatient", checkpoint_every=1000)
         with pytest.raises(StoppedError) as caught:
             train(config, hooked(splits, self.at(3, signal.SIGINT, signal.SIGINT)))
         assert str(caught.value) == "stopped at once by a second Ctrl-C, without a checkpoint of this step"
         assert not checkpoints(config)
+
+    @pytest.mark.parametrize("several", [False, True])
+    def test_the_same_interrupt_twice_is_one(self, training, splits, monkeypatch, several):
+        # Of the terminal and of a launcher that hands it on; of several processes however late.
+        ticks = itertools.count(0.0, 100.0 if several else 0.001)
+        request = StopRequest()
+        with request, monkeypatch.context() as patch:
+            patch.setattr("unmelt.training.loop.interrupts.time.monotonic", ticks.__next__)
+            patch.setenv("WORLD_SIZE", "2" if several else "1")
+            for _ in range(3):
+                os.kill(os.getpid(), signal.SIGINT)
+            assert request.received == signal.SIGINT
 
     def test_a_signal_in_the_last_step_lets_the_run_end(self, training, splits):
         trainer = train(training("last", steps=1), hooked(splits, self.at(1, signal.SIGTERM)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from types import FrameType, TracebackType
@@ -14,6 +15,8 @@ from typing import Any
 _NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")
 # EX_TEMPFAIL of sysexits.h: "the user is invited to retry".
 STOPPED = 75
+# Seconds within which a second Ctrl-C is the first.
+_SAME = 1.0
 
 
 class StoppedError(KeyboardInterrupt):
@@ -21,14 +24,16 @@ class StoppedError(KeyboardInterrupt):
 
 
 class StopRequest:
-    """While entered, a signal that ends programs is noted instead; a second Ctrl-C stops at once.
+    """While entered, a signal that ends programs is noted instead; a second Ctrl-C, a second later, stops at once.
 
-    A process that torchrun has started stops too when that is no longer there to tell it.
+    One of several processes never does: a Ctrl-C reaches it from the terminal and from its launcher too. A process that
+    torchrun has started stops too when that is no longer there to tell it.
     """
 
     def __init__(self) -> None:
         self._received: signal.Signals | None = None
         self._previous: dict[int, Any] = {}
+        self._since = 0.0
         self._launcher = os.getppid() if "TORCHELASTIC_RUN_ID" in os.environ else None
 
     @property
@@ -51,10 +56,16 @@ class StopRequest:
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         del frame
-        if self._received == signal.SIGINT == number:
+        if self._received == signal.SIGINT == number and self._is_impatience():
             msg = "stopped at once by a second Ctrl-C, without a checkpoint of this step"
             raise StoppedError(msg)
+        if self._received is None:
+            self._since = time.monotonic()
         self._received = signal.Signals(number)
+
+    def _is_impatience(self) -> bool:
+        """Tell a second Ctrl-C from the same one, handed on by whatever has started this process."""
+        return os.environ.get("WORLD_SIZE", "1") == "1" and time.monotonic() - self._since > _SAME
 
 
 @contextmanager
