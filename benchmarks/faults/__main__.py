@@ -1,0 +1,94 @@
+"""What runs lose by faults: kill -9, signals, damaged files, full disks, prepared folders, two at the same time.
+
+    python benchmarks/faults                              # every fault, some ten minutes on two cores
+    python benchmarks/faults --only torchrun --repeat 20
+    python benchmarks/faults --save benchmarks/results    # faults.md
+
+Real programs are started in temporary folders, each with a recipe that takes a second, and a fault is injected; they go
+on, and all tensors and numbers of the newest checkpoint, and all metrics, are compared with those of a run that nothing
+was done to. A row that does not hold says so, and the status is then 1. Linux only.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import kills
+import stops
+import two_processes
+from rows import Case, Lab, Row
+
+from unmelt.core.configuration import cli
+
+PARTS = {"Killed": kills, "Told to stop": stops, "Two processes": two_processes}
+_HEAD = "| fault | what was done | what was lost | equal to an uninterrupted run (of so many tensors and numbers) |"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The command line.
+
+    Attributes:
+        save: write faults.md to this folder.
+        only: try only faults with this word in their names.
+        repeat: how often signals and other faults that depend on the moment are tried.
+        jobs: faults tried at the same time.
+    """
+
+    save: Path | None = None
+    only: str = ""
+    repeat: int = 3
+    jobs: int = 2
+
+
+def tried(name: str, case: Case, lab: Lab) -> Row:
+    """Return the row of a fault, with whatever went wrong in it."""
+    row, started = Row(name), time.perf_counter()
+    try:
+        case(row, lab)
+    except Exception as error:  # noqa: BLE001
+        row.expect(None, f"{type(error).__name__}: {error}")
+    seconds = time.perf_counter() - started
+    print(f"{'holds' if not row.wrong else 'FAILS':6} {seconds:4.0f} s  {name}", *row.wrong, sep="\n       ! ", flush=True)
+    return row
+
+
+def line(row: Row) -> str:
+    """Return a row of the table."""
+    wrong = f" **DOES NOT HOLD: {'; '.join(dict.fromkeys(row.wrong))}**" if row.wrong else ""
+    cells = (row.fault, f"{row.done}{wrong}", row.lost, row.equal)
+    return "| " + " | ".join(cell.replace("\n", " ") for cell in cells) + " |"
+
+
+def main(settings: Settings) -> None:
+    """Try all faults, and print and save their table."""
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(settings.jobs) as pool:
+        lab = Lab(Path(folder), settings.repeat)
+        found = {
+            part: [
+                pool.submit(tried, name, case, lab)
+                for name, case in module.CASES.items()
+                if settings.only.lower() in name.lower()
+            ]
+            for part, module in PARTS.items()
+        }
+        rows = {part: [each.result() for each in futures] for part, futures in found.items() if futures}
+    tables = [
+        f"## {part}\n\n{_HEAD}\n|---|---|---|---|\n" + "\n".join(map(line, some)) + "\n" for part, some in rows.items()
+    ]
+    text = "\n".join(tables)
+    print(f"\n{text}")
+    failed = sum(bool(row.wrong) for some in rows.values() for row in some)
+    print(f"{failed} of {sum(map(len, rows.values()))} do not hold")
+    if settings.save is not None:
+        (settings.save / "faults.md").write_text(text)
+    sys.exit(1 if failed else 0)
+
+
+if __name__ == "__main__":
+    main(cli(Settings(), __doc__))
