@@ -18,14 +18,31 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+import damage
+import equal_work
 import kills
+import other_settings
+import places
+import prepared
+import run_files
 import stops
 import two_processes
 from rows import Case, Lab, Row
 
 from unmelt.core.configuration import cli
 
-PARTS = {"Killed": kills, "Told to stop": stops, "Two processes": two_processes}
+# The longest first.
+PARTS = {
+    "Two processes": two_processes,
+    "Two processes at equal work": equal_work,
+    "Killed": kills,
+    "Told to stop": stops,
+    "Damaged checkpoints": damage,
+    "Other files, formats and names": run_files,
+    "Disks, folders and data": places,
+    "Other settings": other_settings,
+    "Prepared folders": prepared,
+}
 _HEAD = "| fault | what was done | what was lost | equal to an uninterrupted run (of so many tensors and numbers) |"
 
 

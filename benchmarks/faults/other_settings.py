@@ -1,0 +1,105 @@
+"""Other settings when a run goes on: learning rate, length; and a loss that becomes NaN."""
+
+from __future__ import annotations
+
+import re
+import signal
+
+from unmelt.training.metrics import read_metrics
+
+from rows import Case, Lab, Row, newest
+
+
+def other_rate(row: Row, lab: Lab) -> None:
+    """Go on at another learning rate, and that twice."""
+    once, twice = lab.stopped(), lab.stopped()
+    row.ended(once.resume("--optimizer.lr", 1e-4), 0, told=False)
+    rates = [line["learning_rate"] for line in read_metrics(once.run.metrics)]
+    row.expect(rates[39] == 2e-3 and rates[40] == rates[59] == 1e-4, f"rates {rates[39:41]}")
+    program = twice.start("--resume", "--optimizer.lr", 1e-4, "--training.checkpoint-every", 5)
+    program.until(lambda: twice.saved >= 45)
+    program.send(signal.SIGKILL)
+    program.end()
+    row.ended(twice.resume("--training.checkpoint-every", 20), 0, told=False)
+    row.say("`--resume --optimizer.lr 1e-4` takes it from step 41 on, exit 0; compared: killed on the way, and not")
+    row.lost = "7 steps, those since the last checkpoint"
+    row.compare(twice.run, once.run)
+
+
+def longer_cosine(row: Row, lab: Lab) -> None:
+    """Make a run with a cosine longer before its end, then kill it and go on."""
+    cosine = ("--training.cosine-decay", "--training.steps")
+    places = [lab.place(), lab.place()]
+    for killed, place in enumerate(places):
+        program = place.start(*cosine, 40)
+        row.ended(program.end(), 0, told=False)
+        if killed:
+            program = place.start("--resume", "--training.steps", 80, "--training.checkpoint-every", 7)
+            program.until(lambda place=place: place.step >= 60)
+            program.send(signal.SIGKILL)
+            program.end()
+        row.ended(place.resume("--training.steps", 80, "--training.checkpoint-every", 20), 0, told=False)
+    rates = [line["learning_rate"] for line in read_metrics(places[0].run.metrics)]
+    jump = max(abs(after - before) for before, after in zip(rates[10:], rates[11:], strict=False))
+    row.expect(len(rates) == 80, f"{len(rates)} steps")
+    # A cosine over 30 steps falls by at most pi / 2 / 30 of its height in one.
+    row.expect(jump <= 2e-3 * 0.0525, f"the rate jumps by {jump}")
+    row.say("from 40 steps to 80, exit 0: no jump of the rate; compared: killed after 60, and not")
+    row.lost = "the steps since the last checkpoint"
+    row.compare(places[1].run, places[0].run)
+
+
+def fewer_steps(row: Row, lab: Lab) -> None:
+    """Ask for fewer steps than are done."""
+    place = lab.stopped()
+    before = place.files()
+    row.ended(place.resume("--training.steps", 30), 1, "done 40 already")
+    row.expect(place.files() == before, "files have changed")
+
+
+def other_run(row: Row, lab: Lab) -> None:
+    """Ask for another batch size, which would be another run."""
+    place = lab.stopped()
+    before = place.files()
+    row.ended(place.resume("--training.batch-size", 8), 1, "training.batch_size: 16 stored, 8 given")
+    row.expect(place.files() == before, "files have changed")
+    row.ended(place.resume(), 0, told=False)
+    row.compare(place.run, lab.straight())
+
+
+def diverged(row: Row, lab: Lab) -> None:
+    """Let a run diverge from a checkpoint on, then do what the message says."""
+    place = lab.stopped()
+    ended = place.resume("--optimizer.lr", 1e30)
+    row.ended(ended, 1, "goes on from step_00000040")
+    advice = re.search(r"--resume \S+ --optimizer.lr \S+", ended.said)
+    row.expect(newest(place.run).name == "step_00000040", "something was saved after it diverged")
+    row.expect(advice, "no advice")
+    if advice is None:
+        return
+    first = place.train(*advice.group().split())
+    row.say(f"`{advice.group()}`: {first.how}")
+    row.ended(place.resume("--optimizer.lr", 2e-3), 0, told=False)
+    row.say("at the old rate: exit 0")
+    row.lost = "7 steps, those since the last checkpoint; nothing that is not finite was saved"
+    row.compare(place.run, lab.straight())
+
+
+def diverged_at_once(row: Row, lab: Lab) -> None:
+    """Let a run diverge before its first checkpoint, then do what the message says, with a rate that works."""
+    place = lab.place()
+    row.ended(place.train("--optimizer.lr", 1e30), 1, "from the beginning")
+    row.ended(place.resume("--optimizer.lr", 2e-3), 0, told=False)
+    row.say("`--resume --optimizer.lr 2e-3`: exit 0")
+    row.lost = "all steps, as there was no checkpoint"
+    row.compare(place.run, lab.straight())
+
+
+CASES: dict[str, Case] = {
+    "another learning rate": other_rate,
+    "a cosine run made longer": longer_cosine,
+    "fewer steps than are done": fewer_steps,
+    "another batch size": other_run,
+    "NaN after a checkpoint (learning rate 1e30), then as the message says": diverged,
+    "NaN before the first checkpoint (learning rate 1e30), then as the message says": diverged_at_once,
+}
