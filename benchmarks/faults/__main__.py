@@ -68,10 +68,12 @@ def tried(name: str, case: Case, lab: Lab) -> Row:
     row, started = Row(name), time.perf_counter()
     try:
         case(row, lab)
-    except Exception as error:  # noqa: BLE001
+    except Exception as error:
         row.expect(None, f"{type(error).__name__}: {error}")
     seconds = time.perf_counter() - started
-    print(f"{'holds' if not row.wrong else 'FAILS':6} {seconds:4.0f} s  {name}", *row.wrong, sep="\n       ! ", flush=True)
+    print(
+        f"{'holds' if not row.wrong else 'FAILS':6} {seconds:4.0f} s  {name}", *row.wrong, sep="\n       ! ", flush=True
+    )
     return row
 
 

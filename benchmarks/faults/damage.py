@@ -11,10 +11,9 @@ from functools import partial
 from pathlib import Path
 
 import torch
-
-from unmelt.training.checkpoints import list_checkpoints, read_checkpoint, write_checkpoint
-
 from rows import Case, Lab, Row, kept, newest, shortened
+
+from unmelt.training.folder.checkpoints import list_checkpoints, read_checkpoint, write_checkpoint
 
 Damage = Callable[[Path], object]
 FILES = ("state.json", "model.safetensors", "average_0.999.safetensors", "optimizer.safetensors")

@@ -32,7 +32,7 @@ def knock(what: str, skipped: set[str]) -> None:
             continue
         try:
             door()
-        except (Exception, SystemExit) as error:  # noqa: BLE001
+        except (Exception, SystemExit) as error:
             print(f"refused by {name}: {what}: {' '.join(str(error).split())[:300]}")
         else:
             print(f"NOT REFUSED by {name}: {what}")

@@ -7,11 +7,11 @@ import shutil
 from functools import partial
 from pathlib import Path
 
-from unmelt.training import RunFolder
-from unmelt.training.metrics import read_metrics
-
 from programs import Place
 from rows import Case, Lab, Row
+
+from unmelt.training import RunFolder
+from unmelt.training.folder.records import read_metrics
 
 _SCRIPT = Path(__file__).with_name("fixed_noise.py")
 _STEPS, _BATCH = 40, 16
@@ -22,8 +22,10 @@ _FIRST, _ALL = 1e-5, 2e-3
 def _trained(row: Row, place: Place, name: str, *, two: bool, steps: int = _STEPS, batch: int = _BATCH) -> list[float]:
     """Train by the script, on if there is a run; return the losses."""
     shutil.copy(_SCRIPT, place.path)
-    program = place.python(_SCRIPT.name, name, steps, batch, "--resume", two=two) if _run(place, name).is_begun else (
-        place.python(_SCRIPT.name, name, steps, batch, two=two)
+    program = (
+        place.python(_SCRIPT.name, name, steps, batch, "--resume", two=two)
+        if _run(place, name).is_begun
+        else (place.python(_SCRIPT.name, name, steps, batch, two=two))
     )
     row.ended(program.end(), 0, told=False)
     return [line["loss"] for line in read_metrics(_run(place, name).metrics)]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 import signal
 
-from unmelt.training.metrics import read_metrics
-
 from rows import Case, Lab, Row, newest
+
+from unmelt.training.folder.records import read_metrics
 
 
 def other_rate(row: Row, lab: Lab) -> None:

@@ -12,11 +12,10 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-
-from unmelt.training import RunFolder
-
 from programs import Ended, Place, Program
 from rows import Case, Lab, Row, kept, newest
+
+from unmelt.training import RunFolder
 
 _SINCE = "7 steps, those since the last checkpoint"
 

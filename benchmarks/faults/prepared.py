@@ -141,7 +141,9 @@ def _refused(row: Row, said: str, count: int) -> None:
 CASES: dict[str, Case] = {
     "prepared: settings that name code, read": named_code,
     "prepared: settings that name code, --resume": named_code_by_resume,
-    "prepared: a pickle for a file of the checkpoint, checksums agreeing": partial(pickles, names=ALL_FILES, read=False),
+    "prepared: a pickle for a file of the checkpoint, checksums agreeing": partial(
+        pickles, names=ALL_FILES, read=False
+    ),
     "prepared: a pickle for a record or the prior": partial(
         pickles, names=("config.json", "manifest.json", "prior.safetensors", "fitted.safetensors")
     ),

@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 
 from unmelt.training import RunFolder
-from unmelt.training.checkpoints import list_checkpoints
-from unmelt.training.metrics import read_metrics
+from unmelt.training.folder.checkpoints import list_checkpoints
+from unmelt.training.folder.records import read_metrics
 
 RECIPE = Path(__file__).with_name("recipe.py")
 # A run takes seconds; torchrun kills workers that do not end after 30 of them, which is a hang as well.
@@ -107,7 +107,6 @@ class Program:
     def send(self, number: signal.Signals) -> None:
         """Send a signal to the program itself, if it is still there."""
         self._popen.send_signal(number)
-
 
     def send_to_rank(self, rank: int, number: signal.Signals) -> None:
         """Send a signal to one of the processes that torchrun has started."""

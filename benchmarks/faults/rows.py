@@ -10,13 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
+from programs import Ended, Place
 from torch import Tensor
 
 from unmelt.training import RunFolder
-from unmelt.training.checkpoints import list_checkpoints, read_checkpoint
-from unmelt.training.metrics import read_metrics
-
-from programs import Ended, Place
+from unmelt.training.folder.checkpoints import list_checkpoints, read_checkpoint
+from unmelt.training.folder.records import read_metrics
 
 # What depends on the machine's speed.
 _TIMED = {"images_per_second", "memory_gib", "hours_left"}
@@ -148,7 +147,7 @@ def kept(row: Row, place: Place) -> None:
 
 
 def differences(run: RunFolder, other: RunFolder) -> tuple[list[str], int]:
-    """Return the names of what differs between two runs at the newest checkpoint of the first; and how much there is."""
+    """Return names of what differs between two runs at the newest checkpoint of the first; and how much there is."""
     step = newest(run).name
     ours, theirs = dict(_all(run, step)), dict(_all(other, step))
     # Held-out images are measured where there is a checkpoint, which the other run may have at more steps.

@@ -7,10 +7,10 @@ import os
 import signal
 from functools import partial
 
-from unmelt.training.metrics import read_metrics
-
 from damage import halve
 from rows import Case, Lab, Row, kept
+
+from unmelt.training.folder.records import read_metrics
 
 _SINCE = "7 steps, those since the last checkpoint"
 

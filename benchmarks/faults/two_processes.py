@@ -41,7 +41,7 @@ def signalled(row: Row, lab: Lab, number: signal.Signals, send: Send) -> None:
 
 
 def killed(row: Row, lab: Lab, send: Send) -> None:
-    """kill -9 one of the programs; the others must end, and the run go on."""
+    """Kill one of the programs; the others must end, and the run go on."""
     place = lab.place()
     flags = (*lab.long, "--training.checkpoint-every", 20)
     steps = 0
