@@ -9,7 +9,7 @@ export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-full test-all test-slow lint format types benchmark sampler-errors figures pictures likelihood priors sampling restoration clean
+.PHONY: help demo test test-full test-all test-slow lint format types benchmark sampler-errors faults figures pictures likelihood priors sampling restoration clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -66,6 +66,9 @@ benchmark: $(READY) ## Time the process beside hand-written forms, and a run on 
 
 sampler-errors: $(READY) ## Measure samplers' error against network calls, for benchmarks/results (ten minutes; RIVALS="--azula FOLDER ...")
 	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/samplers.py --save benchmarks/results $(RIVALS)
+
+faults: $(READY) ## Kill, stop and damage runs, and write what they lose to benchmarks/results/faults.md (some ten minutes)
+	@$(BIN)/python benchmarks/faults --save benchmarks/results
 
 figures: $(READY) ## Draw the figures of the documentation (a minute)
 	@$(BIN)/python docs/figures.py

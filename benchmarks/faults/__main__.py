@@ -11,11 +11,13 @@ was done to. A row that does not hold says so, and the status is then 1. Linux o
 
 from __future__ import annotations
 
+import platform
 import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 import damage
@@ -44,6 +46,15 @@ PARTS = {
     "Prepared folders": prepared,
 }
 _HEAD = "| fault | what was done | what was lost | equal to an uninterrupted run (of so many tensors and numbers) |"
+_INTRODUCTION = """# What runs lose by faults
+
+Written by `make faults`; [README](../README.md#faults) says what is done, and how. {result}
+
+Tried on: {machine}. What depends on the moment was tried {repeat} times, unless a row says how often.
+"Equal" means that all tensors and numbers of the newest checkpoint (network, average, optimizer, schedule, progress,
+random generators), and all metrics up to it, are bit for bit those of a run that nothing was done to, and that all older
+checkpoints that are kept are whole.
+"""
 
 
 @dataclass(frozen=True)
@@ -84,6 +95,12 @@ def line(row: Row) -> str:
     return "| " + " | ".join(cell.replace("\n", " ") for cell in cells) + " |"
 
 
+def machine() -> str:
+    """Return what the table was made on."""
+    versions = ", ".join(f"{name} {version(name)}" for name in ("torch", "accelerate", "numpy"))
+    return f"{platform.system()} {platform.machine()}, Python {platform.python_version()}, {versions}, CPU"
+
+
 def main(settings: Settings) -> None:
     """Try all faults, and print and save their table."""
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(settings.jobs) as pool:
@@ -100,12 +117,13 @@ def main(settings: Settings) -> None:
     tables = [
         f"## {part}\n\n{_HEAD}\n|---|---|---|---|\n" + "\n".join(map(line, some)) + "\n" for part, some in rows.items()
     ]
-    text = "\n".join(tables)
-    print(f"\n{text}")
     failed = sum(bool(row.wrong) for some in rows.values() for row in some)
-    print(f"{failed} of {sum(map(len, rows.values()))} do not hold")
+    result = f"{failed} of {sum(map(len, rows.values()))} rows do not hold."
+    text = "\n".join([_INTRODUCTION.format(result=result, machine=machine(), repeat=settings.repeat), *tables])
+    print(f"\n{text}\n{result}")
     if settings.save is not None:
         (settings.save / "faults.md").write_text(text)
+        print(f"written to {settings.save / 'faults.md'}")
     sys.exit(1 if failed else 0)
 
 

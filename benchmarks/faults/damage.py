@@ -121,7 +121,7 @@ def all_of_them(row: Row, lab: Lab) -> None:
 
 
 def stale_halves(row: Row, lab: Lab) -> None:
-    """Leave what killed processes leave: half a checkpoint, half of one that was being deleted, half a configuration."""
+    """Leave half a checkpoint, half of one that was being deleted, half a configuration, as killed processes do."""
     place = lab.stopped()
     shutil.copytree(newest(place.run), place.run.checkpoints / ".step_00000047")
     shutil.copytree(newest(place.run), place.run.checkpoints / ".removed_step_00000010")

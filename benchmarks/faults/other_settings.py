@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import signal
 
@@ -40,7 +41,7 @@ def longer_cosine(row: Row, lab: Lab) -> None:
             program.end()
         row.ended(place.resume("--training.steps", 80, "--training.checkpoint-every", 20), 0, told=False)
     rates = [line["learning_rate"] for line in read_metrics(places[0].run.metrics)]
-    jump = max(abs(after - before) for before, after in zip(rates[10:], rates[11:], strict=False))
+    jump = max(abs(after - before) for before, after in itertools.pairwise(rates[9:]))
     row.expect(len(rates) == 80, f"{len(rates)} steps")
     # A cosine over 30 steps falls by at most pi / 2 / 30 of its height in one.
     row.expect(jump <= 2e-3 * 0.0525, f"the rate jumps by {jump}")

@@ -1,4 +1,4 @@
-"""Where a run lies: full disks, folders that cannot be written to, moved runs and data, two processes at the same time."""
+"""Where a run lies: full disks, folders that cannot be written to, moved runs and data, two programs at a time."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from programs import Ended, Place
 from torch import Tensor
 
 from unmelt.training import RunFolder
-from unmelt.training.folder.checkpoints import list_checkpoints, read_checkpoint
+from unmelt.training.folder.checkpoints import is_whole, list_checkpoints, read_checkpoint
 from unmelt.training.folder.records import read_metrics
 
 # What depends on the machine's speed.
@@ -70,6 +70,8 @@ class Row:
 
     def compare(self, run: RunFolder, other: RunFolder) -> None:
         """Compare a run's newest checkpoint, and its metrics up to there, with those of another at the same step."""
+        for path in list_checkpoints(run.checkpoints):
+            self.expect(is_whole(path), f"{path.name} is damaged")
         different, count = differences(run, other)
         self.equal = f"yes ({count})" if not different else f"NO: {len(different)} of {count} differ ({different[0]})"
         self.expect(not different, "differs from an uninterrupted run")
