@@ -52,9 +52,8 @@ Written by `make faults`; [README](../README.md#faults) says what is done, and h
 
 Tried on: {machine}. What depends on the moment was tried {repeat} times, unless a row says how often.
 "Equal" means that all tensors and numbers of the newest checkpoint (network, average, optimizer, schedule, progress,
-random generators), and all metrics up to it, are bit for bit those of a run that nothing was done to, and that all older
-checkpoints that are kept are whole.
-"""
+random generators), and all metrics up to it, are bit for bit those of a run that nothing was done to, and that all
+older checkpoints that are kept are whole."""
 
 
 @dataclass(frozen=True)
@@ -101,30 +100,39 @@ def machine() -> str:
     return f"{platform.system()} {platform.machine()}, Python {platform.python_version()}, {versions}, CPU"
 
 
-def main(settings: Settings) -> None:
-    """Try all faults, and print and save their table."""
+def try_all(settings: Settings) -> dict[str, list[Row]]:
+    """Return the rows of all faults that are asked for, by part."""
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(settings.jobs) as pool:
         lab = Lab(Path(folder), settings.repeat)
-        found = {
-            part: [
-                pool.submit(tried, name, case, lab)
-                for name, case in module.CASES.items()
-                if settings.only.lower() in name.lower()
-            ]
+        asked = {
+            part: {name: case for name, case in module.CASES.items() if settings.only.lower() in name.lower()}
             for part, module in PARTS.items()
         }
-        rows = {part: [each.result() for each in futures] for part, futures in found.items() if futures}
-    tables = [
-        f"## {part}\n\n{_HEAD}\n|---|---|---|---|\n" + "\n".join(map(line, some)) + "\n" for part, some in rows.items()
-    ]
-    failed = sum(bool(row.wrong) for some in rows.values() for row in some)
-    result = f"{failed} of {sum(map(len, rows.values()))} rows do not hold."
-    text = "\n".join([_INTRODUCTION.format(result=result, machine=machine(), repeat=settings.repeat), *tables])
-    print(f"\n{text}\n{result}")
+        found = {
+            part: [pool.submit(tried, name, case, lab) for name, case in cases.items()]
+            for part, cases in asked.items()
+            if cases
+        }
+        try:
+            return {part: [each.result() for each in futures] for part, futures in found.items()}
+        except KeyboardInterrupt:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def main(settings: Settings) -> None:
+    """Try all faults, and print and save their table."""
+    rows = try_all(settings)
+    tables = [f"## {part}\n\n{_HEAD}\n|---|---|---|---|\n" + "\n".join(map(line, some)) for part, some in rows.items()]
+    count, failed = (sum(map(len, rows.values())), sum(bool(row.wrong) for some in rows.values() for row in some))
+    result = f"{failed} of {count} rows do not hold."
+    text = "\n\n".join([_INTRODUCTION.format(result=result, machine=machine(), repeat=settings.repeat), *tables])
+    print(f"\n{text}\n\n{result}")
     if settings.save is not None:
-        (settings.save / "faults.md").write_text(text)
+        (settings.save / "faults.md").write_text(f"{text}\n")
         print(f"written to {settings.save / 'faults.md'}")
-    sys.exit(1 if failed else 0)
+    # No fault of such a name is no success.
+    sys.exit(1 if failed or not count else 0)
 
 
 if __name__ == "__main__":
