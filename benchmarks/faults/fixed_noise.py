@@ -34,15 +34,17 @@ class Half(UniformTimes):
         return torch.full((batch,), 0.5, device=device, dtype=torch.float64)
 
 
-def told_noise(shape: Sequence[int], *, like: Tensor, generator: torch.Generator | None = None) -> Tensor:
+def told_noise(
+    shape: Sequence[int], *, like: Tensor, dtype: torch.dtype | None = None, generator: torch.Generator | None = None
+) -> Tensor:
     """Return noise that an image itself determines, whichever process it is in."""
-    del shape, generator
+    del shape, dtype, generator
     return torch.sin(1000 * like)
 
 
 def main(name: str, steps: int, batch: int, *, resume: bool) -> None:
     """Train, and write down which examples were seen."""
-    vars(denoising)["white_noise"] = told_noise
+    denoising.white_noise = told_noise
     config = replace(
         RECIPE,
         name=name,
@@ -52,7 +54,11 @@ def main(name: str, steps: int, batch: int, *, resume: bool) -> None:
     )
     trainer = Trainer(config, config.data.load(), resume=resume)
     seen: list[Any] = []
-    trainer.loss.register_forward_pre_hook(lambda *_: seen.append(trainer.passes.indices()))
+
+    def note(*_: object) -> None:
+        seen.append(trainer.passes.indices())
+
+    trainer.loss.register_forward_pre_hook(note)
     trainer.train()
     Path(f"{name}_{trainer.processes.rank}.json").write_text(json.dumps(seen))
 

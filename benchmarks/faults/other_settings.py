@@ -12,42 +12,42 @@ from unmelt.training.folder.records import read_metrics
 
 
 def other_rate(row: Row, lab: Lab) -> None:
-    """Go on at another learning rate, and that twice."""
+    """Go on at another learning rate, without another stop and with one."""
+    flags = ("--optimizer.lr", 1e-4, "--training.checkpoint-every", 5)
     once, twice = lab.stopped(), lab.stopped()
-    row.ended(once.resume("--optimizer.lr", 1e-4), 0, told=False)
+    row.ended(once.resume(*flags), 0, told=False)
     rates = [line["learning_rate"] for line in read_metrics(once.run.metrics)]
     row.expect(rates[39] == 2e-3 and rates[40] == rates[59] == 1e-4, f"rates {rates[39:41]}")
-    program = twice.start("--resume", "--optimizer.lr", 1e-4, "--training.checkpoint-every", 5)
+    program = twice.start("--resume", *flags)
     program.until(lambda: twice.saved >= 45)
     program.send(signal.SIGKILL)
     program.end()
-    row.ended(twice.resume("--training.checkpoint-every", 20), 0, told=False)
+    row.ended(twice.train("--resume", "runs/tiny"), 0, told=False)
     row.say("`--resume --optimizer.lr 1e-4` takes it from step 41 on, exit 0; compared: killed on the way, and not")
     row.lost = "7 steps, those since the last checkpoint"
     row.compare(twice.run, once.run)
 
 
 def longer_cosine(row: Row, lab: Lab) -> None:
-    """Make a run with a cosine longer before its end, then kill it and go on."""
-    cosine = ("--training.cosine-decay", "--training.steps")
-    places = [lab.place(), lab.place()]
-    for killed, place in enumerate(places):
-        program = place.start(*cosine, 40)
-        row.ended(program.end(), 0, told=False)
-        if killed:
-            program = place.start("--resume", "--training.steps", 80, "--training.checkpoint-every", 7)
-            program.until(lambda place=place: place.step >= 60)
-            program.send(signal.SIGKILL)
-            program.end()
-        row.ended(place.resume("--training.steps", 80, "--training.checkpoint-every", 20), 0, told=False)
-    rates = [line["learning_rate"] for line in read_metrics(places[0].run.metrics)]
+    """Make a run with a cosine longer, without a stop on the way and with one."""
+    longer = ("--training.steps", 80, "--training.checkpoint-every", 7)
+    once, killed = lab.place(), lab.place()
+    for place in (once, killed):
+        row.ended(place.train("--training.cosine-decay", "--training.steps", 40), 0, told=False)
+    row.ended(once.train("--resume", "runs/tiny", *longer), 0, told=False)
+    program = killed.start("--resume", "runs/tiny", *longer)
+    program.until(lambda: killed.step >= 60)
+    program.send(signal.SIGKILL)
+    program.end()
+    row.ended(killed.train("--resume", "runs/tiny"), 0, told=False)
+    rates = [line["learning_rate"] for line in read_metrics(once.run.metrics)]
     jump = max(abs(after - before) for before, after in itertools.pairwise(rates[9:]))
     row.expect(len(rates) == 80, f"{len(rates)} steps")
     # A cosine over 30 steps falls by at most pi / 2 / 30 of its height in one.
     row.expect(jump <= 2e-3 * 0.0525, f"the rate jumps by {jump}")
     row.say("from 40 steps to 80, exit 0: no jump of the rate; compared: killed after 60, and not")
     row.lost = "the steps since the last checkpoint"
-    row.compare(places[1].run, places[0].run)
+    row.compare(killed.run, once.run)
 
 
 def fewer_steps(row: Row, lab: Lab) -> None:

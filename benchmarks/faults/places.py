@@ -148,8 +148,8 @@ def moved_folder(row: Row, lab: Lab) -> None:
         if moved:
             folder.rename(place.path / "elsewhere")
             row.ended(place.resume(), 1, "pictures")
-            row.ended(place.resume("--data.folder", place.path / "elsewhere"), 0, told=False)
-            row.say("`--resume --data.folder /other/place`, exit 0")
+            row.ended(place.train("--resume", "runs/tiny", "--data.folder", place.path / "elsewhere"), 0, told=False)
+            row.say("`--resume runs/tiny --data.folder /other/place`, exit 0")
         runs.append(place.run)
     row.lost = "the steps since the last checkpoint"
     row.compare(runs[1], runs[0])

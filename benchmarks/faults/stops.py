@@ -43,21 +43,26 @@ def twice(row: Row, lab: Lab) -> None:
     place = lab.place()
     # Large batches, for time within a step.
     flags = ("--training.batch-size", 180)
+    ended = _two_signals(place, flags)
     for _ in range(5 * lab.repeat):
-        program = place.start("--resume", *flags)
-        wanted = max(place.step, 21) + 2
-        program.until(lambda wanted=wanted: place.step >= wanted)
-        # Two of them at the same moment count as one.
-        program.send(signal.SIGINT)
-        time.sleep(0.002)
-        program.send(signal.SIGINT)
-        ended = program.end(longest=HANG)
         if "stopped at once" in ended.said:
             break
+        ended = _two_signals(place, flags)
     row.ended(ended, STOPPED, "stopped at once by a second Ctrl-C")
-    row.lost = f"{place.step - place.saved} steps"
+    row.lost = f"{place.step - place.saved} steps, those since the last checkpoint"
     row.ended(place.resume(), 0, told=False)
     row.compare(place.run, lab.straight(*flags))
+
+
+def _two_signals(place: Place, flags: tuple[object, ...]) -> Ended:
+    program = place.start("--resume", *flags)
+    wanted = max(place.step, 21) + 2
+    program.until(lambda: place.step >= wanted)
+    program.send(signal.SIGINT)
+    # Two of them at the same moment count as one.
+    time.sleep(0.002)
+    program.send(signal.SIGINT)
+    return program.end(longest=HANG)
 
 
 def before_the_first_step(row: Row, lab: Lab) -> None:
