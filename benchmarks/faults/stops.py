@@ -69,7 +69,7 @@ def before_the_first_step(row: Row, lab: Lab) -> None:
     """Give Ctrl-C while a run is being set up."""
     place = lab.place()
     program = place.start()
-    program.until(lambda: "to train on" in program.said)
+    program.until(lambda: "held out" in program.said)
     program.send(signal.SIGINT)
     row.ended(program.end(), STOPPED, "nothing was written")
     row.expect(not place.run.path.exists(), "something was written")
@@ -80,13 +80,13 @@ def before_the_first_step(row: Row, lab: Lab) -> None:
 def in_the_pictures(row: Row, lab: Lab) -> None:
     """Give Ctrl-C after the last step."""
     place = lab.place()
-    program = place.start()
+    program = place.start("--pictures.count", 2000)
     program.until(lambda: place.saved == 60)
-    # The last checkpoint is there, and the pictures take longer than this.
-    time.sleep(0.05)
+    # So many samples take longer than this.
+    time.sleep(0.2)
     program.send(signal.SIGINT)
     row.ended(program.end(), STOPPED, "last checkpoint is whole")
-    row.ended(place.resume(), 0, told=False)
+    row.ended(place.resume("--pictures.count", 1), 0, told=False)
     row.expect((place.run.path / "samples.png").is_file(), "no pictures after --resume")
     row.lost = "the pictures, which --resume draws"
     row.compare(place.run, lab.straight())
