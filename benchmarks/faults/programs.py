@@ -133,8 +133,9 @@ class Program:
     def end(self, *, longest: float = LONGEST) -> Ended:
         """Wait for it and all that it has started; kill what has not ended by then."""
         over = time.monotonic() + longest
+        # Looking for the others takes more than looking at one.
         while (self.running or self._members()) and time.monotonic() < over:
-            time.sleep(0.02)
+            time.sleep(0.05 if self.running else 0.2)
         code, left = self._popen.poll(), bool(self._members())
         for pid, _ in self._members():
             _kill(pid, signal.SIGKILL)

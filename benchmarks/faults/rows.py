@@ -70,7 +70,12 @@ class Row:
 
     def compare(self, run: RunFolder, other: RunFolder) -> None:
         """Compare a run's newest checkpoint, and its metrics up to there, with those of another at the same step."""
-        for path in list_checkpoints(run.checkpoints):
+        there = list_checkpoints(run.checkpoints)
+        if not there:
+            self.equal = "no checkpoint"
+            self.expect(there, "no checkpoint")
+            return
+        for path in there:
             self.expect(is_whole(path), f"{path.name} is damaged")
         different, count = differences(run, other)
         self.equal = f"yes ({count})" if not different else f"NO: {len(different)} of {count} differ ({different[0]})"

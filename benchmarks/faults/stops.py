@@ -18,6 +18,8 @@ STOPPED = 75
 def check_stop(row: Row, place: Place, ended: Ended, since: int) -> None:
     """Check that a run that was told to stop has a checkpoint of the step that it was at."""
     row.expect(place.saved >= max(since, 1), f"no checkpoint of the step that the signal came at, {since}")
+    if place.step != place.saved:
+        row.lost = f"the steps from {place.saved + 1} to {place.step}"
     row.expect(place.step == place.saved, f"stopped at step {place.step} with a checkpoint of {place.saved}")
     row.expect(f"after step {place.saved}; checkpoint written" in ended.said, f"not told: {ended.said[-200:]}")
 
@@ -35,6 +37,8 @@ def again_and_again(row: Row, lab: Lab, number: signal.Signals) -> None:
         row.ended(ended, STOPPED, f"stopped by {number.name}", told=not turn)
         check_stop(row, place, ended, since)
         row.compare(place.run, lab.each_step())
+        if row.wrong:
+            break
     row.say(f"{lab.repeat} times in one run")
 
 

@@ -26,17 +26,20 @@ def signalled(row: Row, lab: Lab, number: signal.Signals, send: Send) -> None:
     """Stop one run of two processes again and again; it must end by itself, after a checkpoint."""
     place, chance = lab.place(), random.Random(int(number))  # noqa: S311
     codes = set[str]()
-    for turn in range(lab.repeat):
+    for turn in range(1, lab.repeat + 1):
         wanted = place.step + chance.randint(1, 15)
         program = place.start("--resume", *lab.long, two=True)
         program.until(lambda wanted=wanted: place.step >= wanted)
         since = place.step
         send(program, number)
         ended = program.end(longest=HANG)
-        row.expect(not ended.hung, f"hang after {number.name} at step {since}, time {turn + 1}")
+        row.expect(not ended.hung, f"hang after {number.name} at step {since}")
         check_stop(row, place, ended, since)
         codes.add(ended.how)
         row.compare(place.run, lab.each_step(two=True))
+        if row.wrong:
+            row.say(f"time {turn} of {lab.repeat} went wrong")
+            return
     row.say(f"{lab.repeat} times in one run, stopped after a checkpoint; torchrun: {', '.join(sorted(codes))}")
 
 
