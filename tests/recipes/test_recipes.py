@@ -56,7 +56,7 @@ def labelled(splits):
 README_FLAGS = [
     flags
     for flags in re.findall(r"`(--[^`]+)`", (ROOT / "README.md").read_text())
-    if not flags.startswith(("--data", "--resume", "--help"))
+    if not flags.startswith(("--data", "--resume", "--dry-run", "--help"))
 ]
 
 TINY = later(UNet, channels=4, multipliers=(1, 2), blocks=1, attention_levels=())
