@@ -77,7 +77,7 @@ def launch(default: RunConfig, description: str | None = None, arguments: Sequen
             raise
         notes = "".join(f" ({note})" for note in getattr(error, "__notes__", ()))
         sys.exit(f"error: {error}{notes}")
-    except StoppedError as error:
+    except KeyboardInterrupt as error:
         _end(str(error), STOPPED)
     if asked.dry_run:
         dry_run(trainer)
@@ -92,13 +92,16 @@ def _train(trainer: Trainer) -> None:
     try:
         run = trainer.train()
         # All wait for the one that draws: torchrun takes an early end of the others for one of all.
-        with stopping_at_once(f"after the last step: --resume {run.path} draws its pictures"), processes.together():
+        with stopping_at_once("after the last step"), processes.together():
             if processes.main:
                 draw_pictures(trainer, run)
     except (FloatingPointError, DataError, OSError, OtherProcessError) as error:
         sys.exit(f"error: {error}")
-    except StoppedError as error:
-        _end(str(error), STOPPED)
+    except KeyboardInterrupt as error:
+        # A sampler that is interrupted says what it has; here nothing of that is wanted.
+        told = isinstance(error, StoppedError) and "checkpoint" in str(error)
+        whole = f"stopped; the last checkpoint is whole: --resume {trainer.run.path} goes on, or draws its pictures"
+        _end(str(error) if told else whole, STOPPED)
     except RuntimeError as error:
         if processes.count == 1 or not any(words in str(error) for words in _OF_OTHERS):
             raise

@@ -197,11 +197,16 @@ def test_a_run_that_is_stopped_while_it_starts_or_draws_says_so(call, recipe, ca
     assert capsys.readouterr().err == f"stopped by {name} before the first step; nothing was changed\n"
     assert not recipe.folder.exists()
     with monkeypatch.context() as patch:
-        patch.setattr(sys.modules["unmelt.training.launch"], "draw_pictures", interrupted)
+        # In the middle of sampling, which has an error of its own for it.
+        patch.setattr(
+            sys.modules["unmelt.training.launch"],
+            "draw_pictures",
+            lambda trainer, _: trainer.sampler.run(1, callback=interrupted),
+        )
         with pytest.raises(SystemExit) as caught:
             call()
     assert caught.value.code == STOPPED
-    said = f"stopped by {name} after the last step: --resume {recipe.folder} draws its pictures\n"
+    said = f"stopped; the last checkpoint is whole: --resume {recipe.folder} goes on, or draws its pictures\n"
     assert capsys.readouterr().err.endswith(said)
     assert call("--resume").progress.step == 2
     assert (recipe.folder / "samples.png").is_file()
