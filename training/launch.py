@@ -69,7 +69,7 @@ def launch(default: RunConfig, description: str | None = None, arguments: Sequen
     """
     asked = _asked(sys.argv[1:] if arguments is None else arguments)
     try:
-        with stopping_at_once("before the first step; nothing was changed"):
+        with stopping_at_once("before the first step; nothing was written"):
             trainer = _made(default, description, asked)
     except (OSError, RuntimeError, TypeError, ValueError) as error:
         # Raised by a class of the user's, or by torch in it, some are mistakes whose place matters.

@@ -194,7 +194,7 @@ def test_a_run_that_is_stopped_while_it_starts_or_draws_says_so(call, recipe, ca
         with pytest.raises(SystemExit) as caught:
             call()
     assert caught.value.code == STOPPED
-    assert capsys.readouterr().err == f"stopped by {name} before the first step; nothing was changed\n"
+    assert capsys.readouterr().err == f"stopped by {name} before the first step; nothing was written\n"
     assert not recipe.folder.exists()
     with monkeypatch.context() as patch:
         # In the middle of sampling, which has an error of its own for it.
