@@ -67,7 +67,7 @@ benchmark: $(READY) ## Time the process beside hand-written forms, and a run on 
 sampler-errors: $(READY) ## Measure samplers' error against network calls, for benchmarks/results (ten minutes; RIVALS="--azula FOLDER ...")
 	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/samplers.py --save benchmarks/results $(RIVALS)
 
-faults: $(READY) ## Kill, stop and damage runs, and write what they lose to benchmarks/results/faults.md (some ten minutes)
+faults: $(READY) ## Kill, stop and damage runs, and write what they lose to benchmarks/results/faults.md (a quarter of an hour)
 	@$(BIN)/python benchmarks/faults --save benchmarks/results
 
 figures: $(READY) ## Draw the figures of the documentation (a minute)

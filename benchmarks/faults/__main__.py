@@ -1,6 +1,6 @@
 """What runs lose by faults: kill -9, signals, damaged files, full disks, prepared folders, two at the same time.
 
-    python benchmarks/faults                              # every fault, some ten minutes on two cores
+    python benchmarks/faults                              # every fault, a quarter of an hour on two cores
     python benchmarks/faults --only torchrun --repeat 20
     python benchmarks/faults --save benchmarks/results    # faults.md
 
