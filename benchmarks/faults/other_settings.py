@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import itertools
 import re
+import shutil
 import signal
 
+from programs import Ended, Place
 from rows import Case, Lab, Row, newest
 
 from unmelt.training.folder.records import read_metrics
@@ -69,31 +71,40 @@ def other_run(row: Row, lab: Lab) -> None:
 
 
 def diverged(row: Row, lab: Lab) -> None:
-    """Let a run diverge from a checkpoint on, then do what the message says."""
+    """Let a run diverge from a checkpoint on; go on as the message says, and at the rate that it had."""
     place = lab.stopped()
     ended = place.resume("--optimizer.lr", 1e30)
     row.ended(ended, 1, "goes on from step_00000040")
-    advice = re.search(r"--resume \S+ --optimizer.lr \S+", ended.said)
     row.expect(newest(place.run).name == "step_00000040", "something was saved after it diverged")
-    row.expect(advice, "no advice")
-    if advice is None:
-        return
-    first = place.train(*advice.group().split())
-    row.say(f"`{advice.group()}`: {first.how}")
+    advised = lab.place()
+    shutil.copytree(place.run.path, advised.run.path)
+    _as_advised(row, advised, ended)
+    row.expect(advised.saved == 60, f"it went on to step {advised.saved} only")
     row.ended(place.resume("--optimizer.lr", 2e-3), 0, told=False)
-    row.say("at the old rate: exit 0")
+    row.say("at the old rate: exit 0, and compared")
     row.lost = "7 steps, those since the last checkpoint; nothing that is not finite was saved"
     row.compare(place.run, lab.straight())
 
 
 def diverged_at_once(row: Row, lab: Lab) -> None:
-    """Let a run diverge before its first checkpoint, then do what the message says, with a rate that works."""
+    """Let a run diverge before its first checkpoint; begin again as the message says."""
     place = lab.place()
-    row.ended(place.train("--optimizer.lr", 1e30), 1, "from the beginning")
-    row.ended(place.resume("--optimizer.lr", 2e-3), 0, told=False)
-    row.say("`--resume --optimizer.lr 2e-3`: exit 0")
+    ended = place.train("--optimizer.lr", 1e30)
+    row.ended(ended, 1, "from the beginning")
+    rate = _as_advised(row, place, ended)
     row.lost = "all steps, as there was no checkpoint"
-    row.compare(place.run, lab.straight())
+    row.compare(place.run, lab.straight("--optimizer.lr", rate))
+
+
+def _as_advised(row: Row, place: Place, ended: Ended) -> str:
+    """Do what a message says, and return the rate in it."""
+    advice = re.search(r"--resume \S+ --optimizer.lr \S+", ended.said)
+    if advice is None:
+        msg = "the message says no flags to go on with"
+        raise ValueError(msg)
+    row.ended(place.train(*advice.group().split()), 0, told=False)
+    row.say(f"`{advice.group()}`: exit 0")
+    return advice.group().split()[-1]
 
 
 CASES: dict[str, Case] = {
