@@ -81,7 +81,7 @@ def in_the_pictures(row: Row, lab: Lab) -> None:
     # So many samples take longer than this.
     time.sleep(0.2)
     program.send(signal.SIGINT)
-    row.ended(program.end(), STOPPED, "last checkpoint is whole")
+    row.ended(program.end(), STOPPED, "--resume runs/tiny")
     row.ended(place.resume("--pictures.count", 1), 0, told=False)
     row.expect((place.run.path / "samples.png").is_file(), "no pictures after --resume")
     row.lost = "the pictures, which --resume draws"
