@@ -22,6 +22,7 @@ from .help import help_at, overview
 from .reading import Reader
 from .recording import is_section
 from .signatures import hints
+from .user_modules import recorded
 from .writing import shown
 
 Config = TypeVar("Config")
@@ -105,7 +106,8 @@ def parse(
 
 def known_names(default: object, arguments: Sequence[str]) -> list[str]:
     """Return the names of the user's that a default uses, and those that are typed: what whoever runs it trusts."""
-    return [*_names_of(default), *(name for flag in _flags(arguments) for name in names_in(flag.text or ""))]
+    typed = (name for flag in _flags(arguments) for name in names_in(flag.text or ""))
+    return [*_names_of(default), *map(recorded, typed)]
 
 
 def _names_of(default: object) -> list[str]:

@@ -123,9 +123,21 @@ def name_of(thing: Any) -> str:
         return f"{original}:{name}" if original.endswith(".py") else f"{original}.{name}"
     if module.__name__ == "__main__" and spec is not None:
         return f"{spec.name}.{name}"
-    if file is None or "." in module.__name__ or _is_on_path(module.__name__, Path(file)):
+    if file is None or "." in module.__name__:
         return f"{module.__name__}.{name}"
-    path, here = Path(file).resolve(), Path.cwd()
+    return _name_in_file(Path(file), module.__name__, name)
+
+
+def recorded(name: str) -> str:
+    """Return a name as records have it: what is typed as `./file.py:Haze` may be `file.Haze` there."""
+    file, rest = split(name)
+    return _name_in_file(Path(file).expanduser(), Path(file).stem, rest) if file else name
+
+
+def _name_in_file(file: Path, module: str, name: str) -> str:
+    if _is_on_path(module, file):
+        return f"{module}.{name}"
+    path, here = file.resolve(), Path.cwd()
     return f"{path.relative_to(here) if path.is_relative_to(here) else path}:{name}"
 
 

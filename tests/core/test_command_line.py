@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from unmelt.core import Later, Shape, later
-from unmelt.core.configuration import cli, from_record, parse, to_record
+from unmelt.core.configuration import cli, from_record, known_names, parse, to_record
 from unmelt.degradations import (
     BlurringDiffusion,
     CosineSchedule,
@@ -236,6 +236,19 @@ class TestClassesOfTheUser:
             assert from_record(Run, record, trust_code=True) == run
             # Its own settings can be changed without naming it again.
             assert parse(run, ["--weighting.slope", "4"]).weighting.slope == 4.0
+
+    @pytest.mark.parametrize(
+        "place", ["own_typed.", "own_typed.py:", "./own_typed.py:", "{}/own_typed.py:", "in/it.py:"]
+    )
+    def test_a_name_that_is_typed_trusts_the_record_that_is_made_of_it(self, workplace, place):
+        (workplace / "in").mkdir()
+        for file in ("own_typed.py", "in/it.py"):
+            (workplace / file).write_text(OWN)
+        typed = ["--process", f"{place.format(workplace)}Haze(strength=3)"]
+        record = json.loads(json.dumps(to_record(run := parse(RECIPE, typed))))
+        assert from_record(Run, record, known=known_names(RECIPE, typed)) == run
+        with pytest.raises(ValueError, match="code of the user's is not run"):
+            from_record(Run, record, known=known_names(RECIPE, ["--process", "other.py:Haze(strength=3)"]))
 
     def test_a_file_of_settings_names_them_if_told_so(self, workplace):
         (workplace / "own_config.py").write_text(OWN)
