@@ -53,6 +53,7 @@ class Training:
         label_dropout: probability of hiding a label from a network with classes, which guidance needs.
         precision: arithmetic of the network.
         compile: compile the training step with torch.compile.
+        shard_optimizer: keep an optimizer's state in parts, one in each process, where there are several.
         channels_last: lay images and weights out with their channels together in memory.
         cpu: train on the CPU even where there is an accelerator.
         seed: seed of everything random.
@@ -80,6 +81,7 @@ class Training:
     label_dropout: float = 0.1
     precision: Precision = Precision.FLOAT32
     compile: bool = False
+    shard_optimizer: bool = False
     channels_last: bool = False
     cpu: bool = False
     seed: int = 0

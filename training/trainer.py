@@ -42,6 +42,7 @@ from .loop.learning_rate import Schedule
 from .loop.passes import Passes, Progress
 from .loop.processes import Processes
 from .loop.progress_display import ProgressDisplay
+from .loop.sharding import make_optimizer
 from .loop.training_state import TrainingState
 from .loop.updates import Updates
 from .loop.window import Window
@@ -100,7 +101,8 @@ class Trainer:
         self.prior = self._prior()
         self.sampler = build_sampler(self.parts, self.ema.model, self.prior)
         loss = build_loss(self.parts, self.denoiser).to(device)
-        self.optimizer = config.optimizer(loss.parameters())
+        divided = config.training.shard_optimizer and self.processes.count > 1
+        self.optimizer = make_optimizer(config.optimizer, loss.parameters(), sharded=divided)
         # What cannot be written is found out before anything is.
         to_record(config)
         self._prior_record = prior_record(self.prior, config, data.train.fingerprint())

@@ -59,7 +59,7 @@ config = RunConfig(
     training=Training(
         steps=steps, batch_size=8, warmup=4, ema_decay=0.9, label_dropout=0.3, log_every=1, checkpoint_every=1000,
         agree_every=1,
-        cpu="any" not in sys.argv,
+        cpu="any" not in sys.argv, shard_optimizer="sharded" in sys.argv,
     ),
 )
 given = torch.arange(count) % 3 if classes else None
@@ -78,12 +78,14 @@ if "fixed" in sys.argv:
     trainer.updates._times = SimpleNamespace(sample=lambda n, device: torch.full((n,), 0.5))
     unmelt.losses.denoising.white_noise = lambda shape, like, generator: torch.sin(1000 * like)
 trainer.train()
+kept = getattr(trainer.optimizer, "optim", trainer.optimizer).state
 rank = trainer.accelerator.process_index
 Path(f"{name}{rank}.json").write_text(json.dumps({
     "processes": trainer.accelerator.num_processes,
     "metrics": read_metrics(trainer.run.metrics),
     "drawn": drawn,
     "labels": labels,
+    "kept": sum(value.numel() for state in kept.values() for value in state.values()),
     "parameters": {name: p.tolist() for name, p in trainer.denoiser.named_parameters()},
     "average": {name: p.tolist() for name, p in trainer.ema.model.named_parameters()},
 }))
@@ -125,6 +127,24 @@ def test_they_train_one_model_on_different_images_and_go_on_as_if_never_stopped(
     for before, after, whole in zip(first, rest, straight, strict=True):
         assert before["labels"] + after["labels"] == whole["labels"]
         assert (after["parameters"], after["average"]) == (whole["parameters"], whole["average"])
+
+
+def test_an_optimizer_s_state_that_is_divided_is_whole_in_checkpoints(tmp_path):
+    whole = run(tmp_path, "whole", 5)
+    # Divided for three steps, and on with it whole; and the other way round.
+    for name, *words in (("first", "sharded"), ("then",)):
+        begun = run(tmp_path, name, 3, *words)
+        held = [rank["kept"] / whole[0]["kept"] for rank in begun]
+        assert held == ([pytest.approx(0.5, abs=0.1)] * 2 if words else [1, 1])
+        assert sum(held) == pytest.approx(1 if words else 2)
+        ended = run(tmp_path, name, 5, "resume", *({"sharded"} - {*words}))
+        assert [rank["parameters"] for rank in ended] == [rank["parameters"] for rank in whole]
+    states = [
+        newest_whole(tmp_path / "runs" / name / "checkpoints", pytest.fail).parts["optimizer"]
+        for name in ("whole", "first", "then")
+    ]
+    for other in states[1:]:
+        torch.testing.assert_close(other, states[0], rtol=0, atol=0)
 
 
 def alone(folder, name, steps, *words):

@@ -52,7 +52,8 @@ def accelerator_for(config: RunConfig) -> Accelerator:
     if accelerator.distributed_type not in _KNOWN:
         msg = (
             f"{accelerator.distributed_type.value} is not supported: each process holds the whole model; start them"
-            " with torchrun, or with `accelerate launch --multi_gpu`"
+            " with torchrun, or with `accelerate launch --multi_gpu`, and divide the optimizer's state among them with"
+            " --training.shard_optimizer"
         )
         raise ValueError(msg)
     if settings.precision is Precision.FP16 and accelerator.device.type == "cpu":

@@ -17,6 +17,7 @@ from .learning_rate import Schedule
 from .passes import Passes, Progress
 from .processes import Processes
 from .random_states import random_states, restore_random_states
+from .sharding import load_whole_state, whole_state
 from .window import Window
 
 MODEL, OPTIMIZER = "model", "optimizer"
@@ -68,7 +69,7 @@ class TrainingState:
         return {
             MODEL: unwrap(self.loss).state_dict(),
             **{average_name(average.decay): average.model.state_dict() for average in self.averages},
-            OPTIMIZER: self.optimizer.state_dict(),
+            OPTIMIZER: whole_state(self.optimizer, main=self.processes.main),
             **{_process_name(rank): state for rank, state in enumerate(self.processes.gathered(own))},
         }
 
@@ -130,7 +131,7 @@ class TrainingState:
     def _restore_optimizer(self, state: dict[str, Any]) -> None:
         # These may have been changed on purpose.
         kept = [{name: group[name] for name in _GIVEN if name in group} for group in self.optimizer.param_groups]
-        self.optimizer.load_state_dict(state)
+        load_whole_state(self.optimizer, state)
         for group, given in zip(self.optimizer.param_groups, kept, strict=True):
             group.update(given)
 
