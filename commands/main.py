@@ -1,0 +1,56 @@
+"""The program `unmelt`, also `python -m unmelt`: finds a command, and turns errors into one line."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+from .. import __version__
+
+# What each command does; its file, of the same name, has a function `run` that takes the arguments after the command.
+COMMANDS = {
+    "check": "prove a forward process: how many laws hold",
+}
+# Of the shell: 128 and the signal's number.
+_INTERRUPTED = 130
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a command.
+
+    Bad arguments end the program with status 2, what turns out later with status 1; either way with one line.
+
+    Args:
+        arguments: the command and its own arguments; the program's if None.
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    command = given.pop(0) if given else "--help"
+    if command in {"-h", "--help"}:
+        print(_help())  # noqa: T201
+        return
+    if command == "--version":
+        print(f"unmelt {__version__}")  # noqa: T201
+        return
+    if command not in COMMANDS:
+        sys.stderr.write(f"error: there is no command {command!r}; there are {', '.join(COMMANDS)}\n")
+        sys.exit(2)
+    try:
+        # Each needs libraries of its own, imported when it is asked for.
+        importlib.import_module(f".{command}", __package__).run(given)
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] == __name__.partition(".")[0]:
+            raise
+        sys.exit(f"error: unmelt {command} needs {error.name}: pip install 'unmelt[recipes]'")
+    except (OSError, FloatingPointError, ValueError) as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.stderr.write("stopped\n")
+        sys.exit(_INTERRUPTED)
+
+
+def _help() -> str:
+    lines = "\n".join(f"  {name:10}{what}" for name, what in COMMANDS.items())
+    return (
+        f"usage: unmelt COMMAND ...\n\n{lines}\n\nunmelt COMMAND --help tells the rest; unmelt --version the version."
+    )

@@ -1,0 +1,36 @@
+"""The program `unmelt` as a whole."""
+
+import importlib
+
+import pytest
+
+import unmelt
+from unmelt.commands import main
+from unmelt.commands.main import COMMANDS
+
+
+def test_its_help_lists_the_commands(capsys):
+    for arguments in ([], ["--help"], ["-h"]):
+        main(arguments)
+        shown = capsys.readouterr().out
+        assert all(f"\n  {name} " in shown for name in COMMANDS)
+    main(["--version"])
+    assert capsys.readouterr().out == f"unmelt {unmelt.__version__}\n"
+
+
+def test_an_unknown_command_is_refused(capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["trian"])
+    assert ended.value.code == 2
+    assert "error: there is no command 'trian'; there are" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_each_command_is_a_file_with_a_help_that_fits_a_terminal(command, capsys):
+    assert callable(importlib.import_module(f"unmelt.commands.{command}").run)
+    with pytest.raises(SystemExit) as ended:
+        main([command, "--help"])
+    assert not ended.value.code
+    shown = capsys.readouterr().out
+    assert f"unmelt {command}" in shown
+    assert max(map(len, shown.splitlines())) <= 120
