@@ -1,4 +1,4 @@
-"""The demo: inverse heat dissipation on the 8 x 8 digits of scikit-learn, a few minutes on a laptop's CPU.
+"""Inverse heat dissipation on the 8 x 8 digits of scikit-learn: a few minutes on a laptop's CPU.
 
 After training it draws 256 samples and reports how many a classifier of real digits recognises, beside the same figure
 for held-out digits, and how close samples lie to their nearest training image.

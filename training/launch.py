@@ -20,15 +20,18 @@ from .loop.interrupts import STOPPED, StoppedError, stopping_at_once
 from .loop.processes import OtherProcessError
 from .run_config import RunConfig
 from .run_pictures import draw_pictures
+from .smoke import smoke
 from .trainer import Trainer
 
-_RESUME, _INIT_FROM, _DRY_RUN, _TRUST_CODE = "--resume", "--init-from", "--dry-run", "--trust-code"
+_RESUME, _INIT_FROM, _TRUST_CODE = "--resume", "--init-from", "--trust-code"
+_DRY_RUN, _SMOKE = "--dry-run", "--smoke"
 _PARAGRAPH = "\n\n"
 # How gloo and NCCL say that somebody is gone.
 _OF_OTHERS = ("closed by peer", "reset by peer", "gloo", "NCCL")
 _NOTE = (
     "--resume [runs/NAME] goes on with a run under its stored settings, or starts it if there is none;"
-    " --init-from runs/NAME begins a new run with its weights; --dry-run tells what training would take."
+    " --init-from runs/NAME begins a new run with its weights; --dry-run tells what training would take; --smoke"
+    " tries all of it in a minute, tiny, on data that come with packages."
 )
 
 
@@ -40,6 +43,7 @@ class _Asked(NamedTuple):
         folder: the run to go on with; None for the one that is named.
         init_from: the run whose weights a new one begins with.
         dry_run: only tell what training would take.
+        smoke: train a tiny one.
         trust_code: run code that a stored run brings along.
         flags: all other arguments.
     """
@@ -48,11 +52,18 @@ class _Asked(NamedTuple):
     folder: Path | None
     init_from: Path | None
     dry_run: bool
+    smoke: bool
     trust_code: bool
     flags: list[str]
 
 
-def launch(default: RunConfig, description: str | None = None, arguments: Sequence[str] | None = None) -> Trainer:
+def launch(
+    default: RunConfig,
+    description: str | None = None,
+    arguments: Sequence[str] | None = None,
+    *,
+    program: str | None = None,
+) -> Trainer:
     """Train what a recipe and its command line describe, draw the run's pictures and say where they are.
 
     An error in what the user gave is one line and ends the program: a misspelt flag or a value of the wrong kind with
@@ -63,14 +74,17 @@ def launch(default: RunConfig, description: str | None = None, arguments: Sequen
         default: the recipe's settings.
         description: shown by --help, up to its first empty line.
         arguments: command-line arguments; the program's own if None.
+        program: what --help calls it; the name of the script if None.
 
     Returns:
         The trainer after its last step.
     """
     asked = _asked(sys.argv[1:] if arguments is None else arguments)
+    if asked.smoke:
+        default = smoke(default)
     try:
         with stopping_at_once("before the first step; nothing was written"):
-            trainer = _made(default, description, asked)
+            trainer = _made(default, description, asked, program)
     except (OSError, RuntimeError, TypeError, ValueError) as error:
         # Raised by a class of the user's, or by torch in it, some are mistakes whose place matters.
         if not isinstance(error, OSError | ValueError) and not _raised_here(error):
@@ -110,13 +124,13 @@ def _train(trainer: Trainer) -> None:
         processes.close()
 
 
-def _made(default: RunConfig, description: str | None, asked: _Asked) -> Trainer:
+def _made(default: RunConfig, description: str | None, asked: _Asked, program: str | None) -> Trainer:
     """Return the trainer of a new run, or of one that is to go on."""
     said = f"{(description or '').partition(_PARAGRAPH)[0]} {_NOTE}".strip()
     config = _place(default, asked)
     resume = asked.folder is not None or (asked.resume and RunFolder(config.folder).config.is_file())
     if not resume:
-        config = cli(default, said, arguments=asked.flags)
+        config = cli(default, said, arguments=asked.flags, prog=program)
         # A --config file may have named it.
         resume = asked.resume and RunFolder(config.folder).config.is_file()
     run = RunFolder(config.folder)
@@ -124,7 +138,7 @@ def _made(default: RunConfig, description: str | None, asked: _Asked) -> Trainer
         # Where it lies now, not where it lay.
         stored = run.load_config(trust_code=asked.trust_code, known=known_names(default, asked.flags))
         stored = replace(stored, name=config.name, root=config.root)
-        config = cli(stored, said, arguments=asked.flags)
+        config = cli(stored, said, arguments=asked.flags, prog=program)
         if config.folder != run.path:
             msg = f"{_RESUME} {run.path}: a run goes on in its own folder; leave --name and --root out"
             raise ValueError(msg)
@@ -159,14 +173,22 @@ def _asked(arguments: Sequence[str]) -> _Asked:
         if flag in {_RESUME, _INIT_FROM}:
             follows = not equals and bool(left) and not left[0].startswith("--")
             found[flag] = text if equals else left.pop(0) if follows else None
-        elif word == _DRY_RUN:
+        elif word in {_DRY_RUN, _SMOKE}:
             found[flag] = None
         else:
             rest.append(word)
     if found.get(_RESUME) == "" or not found.get(_INIT_FROM, "runs/NAME"):
         _end(f"error: {_RESUME if found.get(_RESUME) == '' else _INIT_FROM} needs the folder of a run, runs/NAME", 2)
     folders = {flag: _folder(found.get(flag)) for flag in (_RESUME, _INIT_FROM)}
-    return _Asked(_RESUME in found, folders[_RESUME], folders[_INIT_FROM], _DRY_RUN in found, _TRUST_CODE in rest, rest)
+    return _Asked(
+        resume=_RESUME in found,
+        folder=folders[_RESUME],
+        init_from=folders[_INIT_FROM],
+        dry_run=_DRY_RUN in found,
+        smoke=_SMOKE in found,
+        trust_code=_TRUST_CODE in rest,
+        flags=rest,
+    )
 
 
 def _folder(text: str | None) -> Path | None:

@@ -14,7 +14,7 @@ import pytest
 import unmelt
 
 ROOT = Path(unmelt.__file__).parent
-ASIDE = {"tests", "recipes", "benchmarks", "docs", "build", "dist", "runs", "data"}
+ASIDE = {"tests", "benchmarks", "docs", "build", "dist", "runs", "data"}
 
 pytestmark = [
     pytest.mark.full,
@@ -73,10 +73,11 @@ class TestWheel:
     def test_it_holds_every_module_of_the_library_and_nothing_else_of_the_repository(self, wheel):
         with zipfile.ZipFile(wheel) as archive:
             held = {name for name in archive.namelist() if name.startswith("unmelt/")}
-        expected = {"unmelt/__init__.py", "unmelt/py.typed"}
+        expected = {"unmelt/__init__.py", "unmelt/__main__.py", "unmelt/py.typed"}
         for folder in ROOT.iterdir():
             if (folder / "__init__.py").is_file() and folder.name not in ASIDE:
-                expected |= {f"unmelt/{path.relative_to(ROOT).as_posix()}" for path in folder.rglob("*.py")}
+                files = [path for path in folder.rglob("*.py") if (path.parent / "__init__.py").is_file()]
+                expected |= {f"unmelt/{path.relative_to(ROOT).as_posix()}" for path in files}
         assert held == expected
         assert not {name.split("/")[1] for name in held} & ASIDE
 

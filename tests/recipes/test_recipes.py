@@ -20,7 +20,9 @@ from unmelt.samplers import Posterior, UniformGrid
 from unmelt.training import ArrayExamples, PhotoCrops, Pictures, RunConfig, Splits, Trainer, launch
 from unmelt.training.folder.records import read_metrics
 
-RECIPES = sorted((ROOT / "recipes").glob("*.py"))
+RECIPES = sorted(path for path in (ROOT / "recipes").glob("*.py") if path.stem != "__init__")
+# One of each kind: the others differ from these in numbers.
+KINDS = ["cifar10_ddpm", "cifar10_heat", "cifar10_pixelation", "folder"]
 
 
 def load(path):
@@ -72,8 +74,9 @@ class TestRecipes:
         assert "To reach:" in recipe.__doc__
         assert from_record(RunConfig, to_record(recipe.RECIPE)) == recipe.RECIPE
 
-    def test_each_trains_and_draws_samples(self, recipe, photos, tmp_path):
-        config = recipe.RECIPE
+    @pytest.mark.parametrize("recipe", KINDS)
+    def test_each_kind_trains_and_draws_samples(self, recipe, photos, tmp_path):
+        config = load(ROOT / "recipes" / f"{recipe}.py").RECIPE
         config = changed(
             config,
             network=TINY,
@@ -92,8 +95,22 @@ class TestRecipes:
         assert [path.name for path in run.checkpoints.iterdir()] == ["step_00000002"]
         assert (run.samples / "step_00000001.png").is_file()
 
+    @pytest.mark.slow
+    @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+    def test_each_is_tried_in_a_minute_by_smoke(self, path, tmp_path):
+        finished = run_python(path, "--smoke", cwd=tmp_path)
+        assert finished.returncode == 0, finished.stderr
+        run = load_run(tmp_path / "runs" / f"{path.stem}_smoke")
+        shape = run.manifest.shape
+        # What a recipe's name says of its images.
+        size = next((int(word) for word in re.findall(r"\d+$", path.stem.split("_")[0]) if word != "10"), shape[-1])
+        assert shape[-2:] == (size, size)
+        assert (tmp_path / "runs" / f"{path.stem}_smoke" / "samples.png").is_file()
+
+    @pytest.mark.parametrize("recipe", KINDS)
     @pytest.mark.parametrize("flags", README_FLAGS)
-    def test_each_takes_the_flags_that_readme_shows(self, recipe, photos, tmp_path, flags):
+    def test_each_kind_takes_the_flags_that_readme_shows(self, recipe, photos, tmp_path, flags):
+        recipe = load(ROOT / "recipes" / f"{recipe}.py")
         grid = None if recipe.RECIPE.grid is None else UniformGrid(3)
         config = changed(recipe.RECIPE, network=TINY, grid=grid, root=tmp_path, cpu=True)
         trainer = Trainer(parse(config, shlex.split(flags)), labelled(photos))
@@ -109,18 +126,32 @@ class TestRecipes:
             assert PathFinder.find_spec(recipe.stem, path) is None, recipe.stem
 
 
+# Levels, blur, learning rate, batch, average, multipliers, blocks, attention, dropout, as the released files have them.
+RELEASED = {
+    "mnist_heat": (100, 20.0, 2e-4, 128, 0.999, (1, 2, 2), 4, (2,), 0.1),
+    "cifar10_heat": (200, 24.0, 2e-4, 128, 0.999, (1, 2, 2, 2), 4, (2, 3), 0.1),
+    "afhq64_heat": (200, 32.0, 1e-4, 128, 0.999, (1, 2, 3, 4), 2, (2, 3), 0.1),
+    "churches128_heat": (400, 64.0, 2e-5, 32, 0.999, (1, 2, 3, 4, 5), 4, (2, 3, 4), 0.1),
+    "ffhq256_heat": (200, 128.0, 2e-5, 32, 0.9999, (1, 2, 3, 4, 5), 3, (2, 3, 4), 0.3),
+    "afhq256_heat": (200, 128.0, 1e-4, 32, 0.9999, (1, 2, 3, 4, 5), 3, (2, 3, 4), 0.3),
+}
+
+
 class TestReleasedSettings:
-    def test_heat_on_cifar10_is_as_released(self):
-        config = load(ROOT / "recipes" / "cifar10_heat.py").RECIPE
-        assert config.process == later(HeatDissipation, levels=200, blur_sigma_min=0.5, blur_sigma_max=24.0, sigma=0.01)
-        assert config.network == later(
-            UNet, channels=128, multipliers=(1, 2, 2, 2), blocks=4, attention_levels=(2, 3), dropout=0.1
-        )
+    @pytest.mark.parametrize("name", RELEASED)
+    def test_heat_is_as_released(self, name):
+        levels, blur, rate, batch, average, multipliers, blocks, attention, dropout = RELEASED[name]
+        config = load(ROOT / "recipes" / f"{name}.py").RECIPE
+        widths = {"blur_sigma_min": 0.5, "blur_sigma_max": blur}
+        assert config.process == later(HeatDissipation, levels=levels, **widths, sigma=0.01)
+        layers = {"multipliers": multipliers, "blocks": blocks, "attention_levels": attention}
+        assert config.network == later(UNet, channels=128, **layers, dropout=dropout)
         assert config.prediction == PredictPreviousLevel()
         assert config.sampler == Posterior(coupling=Independent(), reverse_std=MarginalStd(times_sigma=1.25))
-        assert (config.optimizer.settings["lr"], config.training.warmup, config.training.clip) == (2e-4, 5000, 1.0)
-        assert (config.training.ema_decay, config.training.steps, config.training.batch_size) == (0.999, 1_300_000, 128)
-        assert (config.data.low, config.data.high) == (0.0, 1.0)
+        assert (config.optimizer.settings["lr"], config.training.warmup, config.training.clip) == (rate, 5000, 1.0)
+        training = config.training
+        assert (training.ema_decay, training.steps, training.batch_size) == (average, 1_300_000, batch)
+        assert (config.data.low, config.data.high, training.flip) == (0.0, 1.0, False)
 
     @pytest.mark.parametrize("name", ["cifar10_heat", "digits_heat"])
     def test_heat_s_delta_follows_its_sigma(self, name, tmp_path):

@@ -97,6 +97,16 @@ class TestPhotos:
         for images in (photos.train, photos.test):
             assert images.values.double().flatten(1).std(1).min() >= 16
 
+    @pytest.mark.parametrize("size", [28, 64, 200, 256])
+    def test_crops_of_any_size_up_to_256_in_grey_or_colour(self, size):
+        grey, colour = (PhotoCrops(size=size, grey=grey).load() for grey in (True, False))
+        assert (grey.train.shape, colour.train.shape) == ((1, size, size), (3, size, size))
+        assert min(len(part) for part in (grey.train, grey.test, colour.train, colour.test)) >= 64
+
+    def test_other_sizes_are_refused(self):
+        with pytest.raises(ValueError, match=r"size must lie in \[1, 256\] \(pixels\), got 257"):
+            PhotoCrops(size=257)
+
     def test_they_are_the_same_every_time(self, photos):
         assert PhotoCrops().load().train.fingerprint() == photos.train.fingerprint()
 

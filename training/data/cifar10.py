@@ -17,6 +17,7 @@ from .arrays import ArrayExamples
 from .data_set import DataSet
 from .examples import Splits
 from .hub import load_tables
+from .photo_crops import PhotoCrops
 
 _REPOSITORY = "uoft-cs/cifar10"
 # A class, and the red, green and blue levels of an image.
@@ -46,6 +47,10 @@ class CIFAR10(DataSet):
     archive: Path | None = None
     low: float = 0.0
     high: float = 1.0
+
+    @override
+    def stand_in(self) -> DataSet:
+        return PhotoCrops(low=self.low, high=self.high)
 
     @override
     def load(self) -> Splits:

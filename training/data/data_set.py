@@ -43,6 +43,10 @@ class DataSet(ABC):
                 changed[name] = type(value)(beside)
         return dataclasses.replace(self, **changed)  # pyright: ignore[reportArgumentType, reportUnknownVariableType]
 
+    def stand_in(self) -> DataSet:
+        """Return data of the same shape and range that come with packages, for a trial without these; as they are."""
+        return self
+
     @abstractmethod
     def load(self) -> Splits:
         """Return the examples to train on and those held out, with labels where they are known.

@@ -17,6 +17,7 @@ from ...models import GreyLevels
 from .arrays import ArrayExamples
 from .data_set import DataSet
 from .examples import Splits
+from .mnist_sample import MNISTSample
 
 # Names of MNIST's files, which Fashion-MNIST, KMNIST and others keep.
 _TRAIN, _TEST = "train", "t10k"
@@ -38,6 +39,10 @@ class IDXFiles(DataSet):
     folder: Path
     low: float = 0.0
     high: float = 1.0
+
+    @override
+    def stand_in(self) -> DataSet:
+        return MNISTSample(low=self.low, high=self.high)
 
     @override
     def load(self) -> Splits:

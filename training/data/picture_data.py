@@ -9,11 +9,13 @@ from typing import Any
 
 from PIL import ImageColor
 from torch import Tensor
+from typing_extensions import override
 
 from ...core.checks import check_count, check_number
 from .data_set import DataSet
 from .decoding import Header, Target, decode, header
 from .examples import spread
+from .photo_crops import PhotoCrops
 from .picture_error import PictureError
 from .picture_examples import PictureExamples
 from .sources import Source
@@ -78,6 +80,11 @@ class PictureDataSet(DataSet):
                 msg = f"background must be a colour, such as white or #808080, got {self.background!r}"
                 raise ValueError(msg) from error
         check_number("unreadable", self.unreadable, "[0, 1)", "a share of the pictures")
+
+    @override
+    def stand_in(self) -> DataSet:
+        size = min(self._size()) if self.size else PhotoCrops.size
+        return PhotoCrops(size=size, grey=self.channels == 1, low=self.low, high=self.high)
 
     def examples(self, sources: Sequence[Source], labels: Sequence[Tensor | None]) -> tuple[list[PictureExamples], str]:
         """Return the pictures of each source as examples, those to train on first, and what they are, in words.
