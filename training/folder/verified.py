@@ -24,6 +24,15 @@ def seal(content: bytes) -> dict[str, object]:
     return {_BYTES: len(content), _SUM: hashlib.sha256(content).hexdigest()}
 
 
+def checked_seal(record: Mapping[str, object]) -> dict[str, object]:
+    """Return what `seal` returned, out of a record.
+
+    Raises:
+        KeyError, TypeError: it is not whole.
+    """
+    return {_BYTES: record[_BYTES], _SUM: record[_SUM]}
+
+
 def content_of(path: Path) -> bytes:
     """Return the bytes of a file.
 
