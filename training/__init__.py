@@ -1,6 +1,7 @@
 """Training: what a run is, its data, the loop, its folder and pictures, shared by all recipes."""
 
 from .data import CIFAR10, ArrayExamples, DataSet, Digits, ImageFolder, PhotoCrops, Splits
+from .description import describe_run
 from .exporting import export_run
 from .folder import RunFolder
 from .launch import launch
@@ -27,6 +28,7 @@ __all__ = [
     "Splits",
     "Trainer",
     "Training",
+    "describe_run",
     "export_run",
     "launch",
     "load_run",
