@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .training import LoadedRun as LoadedRun
+    from .training import PretrainedModel as PretrainedModel
     from .training import load_run as load_run
 
 __version__ = "0.1.0"
@@ -18,7 +19,7 @@ __version__ = "0.1.0"
 
 def __getattr__(name: str) -> object:
     """Import what loads trained models when it is asked for: it needs what training needs."""
-    if name in ("LoadedRun", "load_run"):
+    if name in ("LoadedRun", "PretrainedModel", "load_run"):
         from . import training  # noqa: PLC0415
 
         return getattr(training, name)

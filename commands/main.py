@@ -11,6 +11,8 @@ from .. import __version__
 # What each command does; its file, of the same name, has a function `run` that takes the arguments after the command.
 COMMANDS = {
     "train": "train a recipe, or what a configuration file says, or go on with a run",
+    "export": "write a trained model to a folder to hand on",
+    "info": "tell what a run or an exported model is",
     "check": "prove a forward process: how many laws hold",
 }
 # Of the shell: 128 and the signal's number.

@@ -1,4 +1,4 @@
-"""From a run's folder back to its model, for everything that is done with a trained model."""
+"""From a run's folder, or an exported model, back to the model, for everything that is done with a trained model."""
 
 from __future__ import annotations
 
@@ -17,11 +17,10 @@ from ..models import EMA, Condition, Denoiser, Prior
 from ..samplers import Grid, Sampler, Stepper, UniformGrid
 from .building import build_denoiser, build_process, build_sampler
 from .data import Splits
-from .folder.checkpoints import newest_whole
 from .folder.manifest import Manifest
 from .folder.prior_file import read_prior
 from .folder.run_folder import RunFolder
-from .folder.weights import average_name, load_weights
+from .folder.weights import load_weights, read_average
 from .run_config import RunConfig
 
 
@@ -35,7 +34,9 @@ class LoadedRun:
         parts: the same, with what was fitted to data in the place of what said how.
         manifest: versions, data and size of the network.
         denoiser: the moving average of its weights, in evaluation mode, on the CPU.
-        checkpoint: the checkpoint that was read.
+        checkpoint: the checkpoint that was read, or the file of an exported model.
+        step: training steps that it has seen.
+        ema_decay: decay of the moving average.
     """
 
     folder: RunFolder
@@ -44,6 +45,8 @@ class LoadedRun:
     manifest: Manifest
     denoiser: Denoiser
     checkpoint: Path
+    step: int
+    ema_decay: float
 
     @cached_property
     def prior(self) -> Prior:
@@ -113,39 +116,42 @@ class LoadedRun:
         return self.sampler().sample(count, condition=condition, generator=generator, batch_size=batch_size)
 
 
-def load_run(folder: Path | str, *, trust_code: bool = False, ema_decay: float | None = None) -> LoadedRun:
-    """Return the model that a run's newest whole checkpoint holds. Neither data nor files beside the folder are needed.
+def load_run(
+    folder: Path | str,
+    *,
+    trust_code: bool = False,
+    ema_decay: float | None = None,
+    checkpoint: str | int | None = None,
+) -> LoadedRun:
+    """Return the model that a run's newest whole checkpoint holds, or an exported one; no data are needed.
 
     Nothing is run from a folder unless you say so. With `trust_code` classes of the user's are imported: from the
     copies that the run keeps in `code/`, whatever has become of the originals, and what it has no copy of from the
     current directory or where it is installed.
 
     Args:
-        folder: the run's folder.
+        folder: the run's folder, or that of an exported model.
         trust_code: let the run's settings name classes of the user's, and run their code. A folder that came from
             elsewhere can do anything then: look at its `config.json` and `code/` before.
         ema_decay: which of several moving averages; the one that the run draws samples from if None.
+        checkpoint: another checkpoint than the newest, by its name, `"step_00010000"`, or its step.
 
     Raises:
-        FileNotFoundError: there is no run, or it has no checkpoint yet.
-        ValueError: its files are of another format, its settings name code that is not trusted or cannot be imported,
-            or its process gives other coefficients than it was trained with.
+        FileNotFoundError: there is no run, or it has no such checkpoint, or none yet.
+        ValueError: its files are damaged or of another format, its settings name code that is not trusted or cannot be
+            imported, or its process gives other coefficients than it was trained with.
     """
     run = RunFolder(Path(folder))
     config = run.load_config(trust_code=trust_code)
     manifest = run.load_manifest()
+    if ema_decay is None and manifest.exported is None:
+        # Its file alone is read then.
+        ema_decay = config.training.ema_decays[0]
+    average = read_average(run, decay=ema_decay, checkpoint=checkpoint, tell=warnings.warn)
     parts, _ = resolve(config, manifest.shape, stored=run.load_fitted())
     process = build_process(parts, manifest.shape)
     manifest.check_process(process)
-    average = EMA(build_denoiser(parts, process, manifest.grey_levels))
-    name = average_name(_chosen(ema_decay, config.training.ema_decays))
-    checkpoint = newest_whole(run.checkpoints, warnings.warn, lambda part: part == name)
-    load_weights(average.model, checkpoint.parts[name], checkpoint)
-    return LoadedRun(run, config, parts, manifest, average.model, checkpoint.path)
-
-
-def _chosen(decay: float | None, decays: tuple[float, ...]) -> float:
-    if decay is not None and decay not in decays:
-        msg = f"ema_decay={decay}: the run keeps averages of decay {', '.join(map(str, decays))}"
-        raise ValueError(msg)
-    return decays[0] if decay is None else decay
+    # As training averages it: in float32, however the network makes itself.
+    denoiser = EMA(build_denoiser(parts, process, manifest.grey_levels)).model
+    load_weights(denoiser, average.weights, average.path)
+    return LoadedRun(run, config, parts, manifest, denoiser, average.path, average.step, average.decay)

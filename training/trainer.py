@@ -187,6 +187,12 @@ class Trainer:
         if not self.run.config.is_file():
             msg = f"{self.run.path} holds no run (no {self.run.config.name}): start one without --resume"
             raise FileNotFoundError(msg)
+        if self.run.load_manifest().exported is not None:
+            msg = (
+                f"{self.run.path} is an exported model, which holds no state of its training to go on from: begin a run"
+                f" with its weights, --init-from {self.run.path} --name OTHER"
+            )
+            raise ValueError(msg)
         return False
 
     def _initial_weights(self, init_from: Path | None, *, resume: bool) -> dict[str, Any] | None:

@@ -18,20 +18,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
-from torch import Tensor
-
 from ...core.files import flush_folder, write_durably
-from ...core.tensor_files import decode, encode
+from ...core.tensor_files import encode
+from .verified import DamagedError, check_finite, content_of, read_sealed, seal
 
 _PREFIX, _ASIDE, _HALF = "step_", "damaged_", "."
 _NAME = re.compile(rf"{_PREFIX}\d{{8,}}")
 _STATE, _ENDING = "state.json", ".safetensors"
 _FILES, _SUM = "files", "sha256"
-
-
-class DamagedError(ValueError):
-    """A checkpoint that is not what was written."""
 
 
 class Checkpoint(NamedTuple):
@@ -77,7 +71,7 @@ def write_checkpoint(
         for name, part in parts.items():
             content = encode(part)
             write_durably(half / f"{name}{_ENDING}", content)
-            files[f"{name}{_ENDING}"] = {"bytes": len(content), _SUM: hashlib.sha256(content).hexdigest()}
+            files[f"{name}{_ENDING}"] = seal(content)
         state = {"step": step, **facts, _FILES: files}
         write_durably(half / _STATE, json.dumps({**state, _SUM: _sum(state)}, indent=1) + "\n")
         flush_folder(half)
@@ -127,16 +121,9 @@ def read_checkpoint(path: Path, only: Callable[[str], bool] | None = None) -> Ch
         name = file.removesuffix(_ENDING)
         if only is not None and not only(name):
             continue
-        content = _content(path / file)
-        if len(content) != expected["bytes"]:
-            msg = f"{path / file} is damaged: {len(content)} bytes instead of {expected['bytes']}"
-            raise DamagedError(msg)
-        if hashlib.sha256(content).hexdigest() != expected[_SUM]:
-            msg = f"{path / file} is damaged: its content is not what was written (SHA-256 differs)"
-            raise DamagedError(msg)
-        parts[name] = _decoded(path / file, content)
+        parts[name] = read_sealed(path / file, expected)
         if name == "model" or name.startswith("average"):
-            _check_finite(path / file, parts[name])
+            check_finite(path / file, parts[name])
     return Checkpoint(path, facts, parts)
 
 
@@ -182,6 +169,25 @@ def newest_whole(folder: Path, tell: Callable[[str], object], only: Callable[[st
     raise DamagedError(msg)
 
 
+def find_checkpoint(folder: Path, wanted: str | int) -> Path:
+    """Return the checkpoint of a name or step, without having looked into it.
+
+    Args:
+        folder: folder of checkpoints.
+        wanted: its name, `step_00010000`, or its step, as a number or a text.
+
+    Raises:
+        FileNotFoundError: it is not there; the message lists those that are.
+    """
+    name = f"{_PREFIX}{int(wanted):08d}" if str(wanted).isdecimal() else str(wanted)
+    found = list_checkpoints(folder)
+    if name not in (path.name for path in found):
+        there = ", ".join(path.name for path in found) or "none"
+        msg = f"no checkpoint {wanted} under {folder}: there is {there}"
+        raise FileNotFoundError(msg)
+    return folder / name
+
+
 def clear_up(folder: Path, newest: Path) -> None:
     """Remove what killed processes left half-written, and set aside what is newer than the newest whole checkpoint."""
     for path in folder.glob(f"{_HALF}*"):
@@ -194,7 +200,7 @@ def clear_up(folder: Path, newest: Path) -> None:
 
 
 def _read_facts(path: Path) -> dict[str, Any]:
-    content = _content(path)
+    content = content_of(path)
     try:
         facts = json.loads(content)
         expected = facts.pop(_SUM)
@@ -205,29 +211,6 @@ def _read_facts(path: Path) -> dict[str, Any]:
         msg = f"{path} is damaged: its content is not what was written"
         raise DamagedError(msg)
     return facts
-
-
-def _content(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        msg = f"{path} is missing or cannot be read ({error.strerror})"
-        raise DamagedError(msg) from error
-
-
-def _decoded(path: Path, content: bytes) -> Any:
-    try:
-        return decode(content)
-    except ValueError as error:
-        msg = f"{path} is damaged: {error}"
-        raise DamagedError(msg) from error
-
-
-def _check_finite(path: Path, state: Mapping[str, object]) -> None:
-    for name, value in state.items():
-        if isinstance(value, Tensor) and value.is_floating_point() and not torch.isfinite(value).all():
-            msg = f"{path} holds weights that are NaN or infinite ({name})"
-            raise DamagedError(msg)
 
 
 def _sum(facts: Mapping[str, object]) -> str:

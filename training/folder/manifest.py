@@ -22,6 +22,8 @@ from ...degradations import LinearGaussianProcess
 from ...models import Denoiser, GreyLevels
 from ..data import Splits
 from ..data.examples import DataError
+from .exported import Exported, exported_in
+from .verified import DamagedError
 
 # Raised whenever files of a run change their meaning, so that none is read wrongly.
 FORMAT = 4
@@ -57,6 +59,19 @@ class Manifest:
             f" and this one ({__version__}) reads {FORMAT}: {what}"
         )
         raise ValueError(msg)
+
+    @property
+    def exported(self) -> Exported | None:
+        """What the model is that was exported here; None where this is a run.
+
+        Raises:
+            DamagedError: it is not said whole.
+        """
+        try:
+            return exported_in(self.content)
+        except DamagedError as error:
+            msg = f"{self.folder}: {error}"
+            raise DamagedError(msg) from error
 
     @property
     def shape(self) -> Shape:

@@ -107,9 +107,9 @@ class TrainingState:
                 f" it: start {count}, or begin a new run from its weights with --init-from"
             )
             raise ValueError(msg)
-        load_weights(unwrap(self.loss), parts[MODEL], checkpoint)
+        load_weights(unwrap(self.loss), parts[MODEL], checkpoint.path)
         for average, updates in zip(self.averages, facts["updates_of_averages"], strict=True):
-            load_weights(average.model, parts[average_name(average.decay)], checkpoint)
+            load_weights(average.model, parts[average_name(average.decay)], checkpoint.path)
             average.updates = updates
         self._restore_optimizer(parts[OPTIMIZER])
         if self.scaler is not None:
