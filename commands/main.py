@@ -11,10 +11,12 @@ from .. import __version__
 # What each command does; its file, of the same name, has a function `run` that takes the arguments after the command.
 COMMANDS = {
     "train": "train a recipe, or what a configuration file says, or go on with a run",
+    "sample": "draw samples from a run: a grid, an animation, or files",
     "export": "write a trained model to a folder to hand on",
     "info": "tell what a run or an exported model is",
     "check": "prove a forward process: how many laws hold",
 }
+_FOUND_IN = {"imageio_ffmpeg": "imageio-ffmpeg", "hypothesis": "'unmelt[testing]'", "*": "'unmelt[recipes]'"}
 # Of the shell: 128 and the signal's number.
 _INTERRUPTED = 130
 
@@ -44,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] == __name__.partition(".")[0]:
             raise
-        sys.exit(f"error: unmelt {command} needs {error.name}: pip install 'unmelt[recipes]'")
+        sys.exit(f"error: unmelt {command} needs {error.name}: pip install {_FOUND_IN.get(error.name, _FOUND_IN['*'])}")
     except (OSError, FloatingPointError, ValueError) as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,6 +12,8 @@ from einops import rearrange
 from jaxtyping import Float, UInt8
 from PIL import Image
 from torch import Tensor
+
+from .files import write_atomically
 
 _BACKGROUND = 255
 # Small images are enlarged to about this many pixels, by whole factors, so that their pixels stay square and sharp.
@@ -82,6 +85,39 @@ def grid(
 def save_png(path: Path, picture: UInt8[Tensor, "rows columns 3"]) -> None:
     """Write a picture."""
     Image.fromarray(picture.numpy()).save(path)
+
+
+def save_images(
+    folder: Path, images: Float[Tensor, "count channels height width"], data_range: tuple[float, float], first: int
+) -> None:
+    """Write each image into a file of its own, as it is, named by its number: 000000.png, ...; `first` is the first."""
+    channels = slice(0, 1 if images.shape[1] == 1 else 3)
+    for number, pixels in enumerate(to_pixels(images, data_range)[..., channels].numpy(), first):
+        image = io.BytesIO()
+        Image.fromarray(pixels.squeeze(-1) if pixels.shape[-1] == 1 else pixels).save(image, "PNG")
+        write_atomically(folder / f"{number:06d}.png", image.getvalue())
+
+
+def save_mp4(path: Path, frames: Sequence[UInt8[Tensor, "rows columns 3"]]) -> None:
+    """Write a film that pauses on its last frame.
+
+    Raises:
+        ModuleNotFoundError: imageio-ffmpeg is not installed.
+    """
+    import imageio_ffmpeg  # noqa: PLC0415
+
+    # Its colours are kept for two by two pixels.
+    frames = [
+        torch.nn.functional.pad(f, (0, 0, 0, f.shape[1] % 2, 0, f.shape[0] % 2), value=_BACKGROUND) for f in frames
+    ]
+    height, width, _ = frames[0].shape
+    writer = imageio_ffmpeg.write_frames(
+        str(path), (width, height), fps=1000 / _FRAME_MS, macro_block_size=1, pix_fmt_out="yuv420p"
+    )
+    writer.send(None)
+    for frame in [*frames, *[frames[-1]] * (_LAST_FRAME_MS // _FRAME_MS)]:
+        writer.send(frame.contiguous().numpy())
+    writer.close()
 
 
 def save_gif(path: Path, frames: Sequence[UInt8[Tensor, "rows columns 3"]]) -> None:

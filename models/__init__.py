@@ -1,5 +1,6 @@
 """What a generative model is made of: networks, denoisers, priors, decoders, reverse noise, exact oracles."""
 
+from .clipped_denoiser import ClippedDenoiser
 from .conditions import Condition, drop_labels
 from .decoders import Decoder, DiscretisedGaussianDecoder, GaussianDecoder
 from .denoiser import AbstractDenoiser, Denoiser
@@ -24,6 +25,7 @@ from .unet import UNet
 __all__ = [
     "EMA",
     "AbstractDenoiser",
+    "ClippedDenoiser",
     "Condition",
     "ConstantStd",
     "Decoder",

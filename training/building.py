@@ -7,7 +7,7 @@ import torch
 from ..core import Shape
 from ..degradations import LinearGaussianProcess, Markov
 from ..losses import DenoisingLoss
-from ..models import AbstractDenoiser, Condition, Denoiser, GreyLevels, Prior
+from ..models import AbstractDenoiser, ClippedDenoiser, Condition, Denoiser, GreyLevels, Prior
 from ..samplers import Sampler
 from ..samplers.guidance import ClassifierFreeGuidance
 from .run_config import RunConfig
@@ -68,14 +68,18 @@ def build_loss(config: RunConfig, denoiser: Denoiser) -> DenoisingLoss:
     return loss
 
 
-def build_sampler(config: RunConfig, denoiser: Denoiser, prior: Prior) -> Sampler:
-    """Return the sampler that `config` describes, guided if it says so.
+def build_sampler(
+    config: RunConfig, denoiser: Denoiser, prior: Prior, *, clip_to: tuple[float, float] | None = None
+) -> Sampler:
+    """Return the sampler that `config` describes, guided if it says so, its estimates clipped to a range if given.
 
     Raises:
         ValueError: a setting is out of range, the process allows no such sampler or grid, or guidance is asked of a
             network that was never without a label.
     """
-    return Sampler(_guided(config, denoiser), config.sampler, grid=config.grid, prior=prior)
+    guided = _guided(config, denoiser)
+    used = guided if clip_to is None else ClippedDenoiser(guided, clip_to)
+    return Sampler(used, config.sampler, grid=config.grid, prior=prior)
 
 
 def _guided(config: RunConfig, denoiser: Denoiser) -> AbstractDenoiser:

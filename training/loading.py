@@ -80,6 +80,8 @@ class LoadedRun:
         steps: int | None = None,
         grid: Grid | None = None,
         guidance: float | None = None,
+        prior: Prior | None = None,
+        clip: bool = False,
     ) -> Sampler:
         """Return a sampler of this model; what is not given is as in the run's own pictures.
 
@@ -88,9 +90,11 @@ class LoadedRun:
             steps: number of steps on a uniform grid; or give `grid`.
             grid: where the steps lie; another stepper has its own grid.
             guidance: scale of classifier-free guidance.
+            prior: what samples start from.
+            clip: clip the estimate of the data to their range at each step; see `ClippedDenoiser`.
 
         Raises:
-            ValueError: both steps and a grid are given, or the process allows no such sampler.
+            ValueError: both steps and a grid are given, the process allows no such sampler, or nothing can be clipped.
         """
         if steps is not None and grid is not None:
             msg = f"give steps or a grid, not both: got steps={steps} and {grid}"
@@ -102,7 +106,8 @@ class LoadedRun:
             parts = replace(parts, sampler=stepper, grid=None)
         if steps is not None or grid is not None:
             parts = replace(parts, grid=grid if steps is None else UniformGrid(steps))
-        return build_sampler(parts, self.denoiser, self.prior)
+        data_range = self.manifest.data_range if clip else None
+        return build_sampler(parts, self.denoiser, prior or self.prior, clip_to=data_range)
 
     def sample(
         self,

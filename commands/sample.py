@@ -1,0 +1,196 @@
+"""Draw samples from a run: a grid or an animation to look at, or files for whoever measures them."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from argparse import Namespace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from importlib import import_module
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ..core.checks import check_count
+from ..core.files import write_atomically
+from ..core.pictures import grid, save_gif, save_images, save_mp4, save_png
+from ..degradations import LinearGaussianProcess
+from ..models import Prior
+from ..samplers import Grid, Sampler, Stepper
+from ..training import LoadedRun, load_run
+from ..training.building import class_columns, classes_in_order
+from ..training.run_pictures import trajectory_frames
+from .output import written
+from .parsing import Parser, part
+
+_PATHS = {".gif", ".mp4"}
+_SETTINGS = "samples.json"
+_OUTPUTS = """where samples go, by the name of --out:
+  NAME.png          a grid of them
+  NAME.gif, .mp4    the grid on its way from the prior (.mp4: pip install imageio-ffmpeg)
+  NAME.npz          arr_0 uint8 (count, height, width, channels), and arr_1 the classes if there are any
+  FOLDER            a file for each, 000000.png, in order; a folder that was begun is gone on with
+
+examples:
+  unmelt sample runs/NAME
+  unmelt sample runs/NAME --stepper "Multistep(order=3)" --steps 10 --out few.png
+  unmelt sample runs/NAME --count 50000 --batch-size 500 --out samples/"""
+
+
+def run(arguments: Sequence[str]) -> None:
+    """Draw the samples that the command line asks for."""
+    options = _parser().parse_args(arguments)
+    for name in ("count", "batch_size", "columns"):
+        if (number := getattr(options, name)) is not None:
+            check_count(f"--{name.replace('_', '-')}", number)
+    out = Path(options.out)
+    kind = out.suffix.lower()
+    if kind not in {"", ".png", ".npz", *_PATHS}:
+        msg = f"--out {out}: give a name that ends in .png, .gif, .mp4 or .npz, or a folder"
+        raise ValueError(msg)
+    if kind == ".mp4":
+        import_module("imageio_ffmpeg")
+    loaded = load_run(
+        options.run, trust_code=options.trust_code, ema_decay=options.ema_decay, checkpoint=options.checkpoint
+    )
+    loaded.denoiser.to(device := _device(options.device))
+    sampler = _sampler(loaded, options, device)
+    labels = _labels(loaded, options)
+    if not kind:
+        _to_folder(out, sampler, labels, options, loaded)
+    else:
+        with written(out, force=options.force) as file:
+            if kind in _PATHS:
+                _animate(file, sampler, labels, options, loaded)
+            else:
+                _to_file(file, torch.cat(list(_batches(sampler, labels, options))), labels, options, loaded)
+    print(f"wrote {out}")  # noqa: T201
+
+
+def _parser() -> Parser:
+    parser = Parser("sample", __doc__ or "", _OUTPUTS)
+    parser.add_run()
+    parser.add_argument("--out", default="samples.png", help="file or folder, see below (samples.png)")
+    parser.add_argument("--force", action="store_true", help="overwrite the file")
+    parser.add_argument("--count", type=int, default=64, help="how many (64)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the first; the others count on (0)")
+    parser.add_argument("--batch-size", type=int, default=64, help="samples at a time; changes none of them (64)")
+    parser.add_argument("--columns", type=int, help="samples in a row of the grid")
+    how = parser.add_argument_group("how, where it is to be otherwise than in the run's own pictures")
+    how.add_argument("--stepper", help="'Multistep(order=3)', 'Posterior(coupling=Deterministic())', Heun, ...")
+    how.add_argument("--steps", type=int, help="steps on a uniform grid")
+    how.add_argument("--grid", help="where the steps lie: 'KarrasGrid(20)', ...")
+    how.add_argument("--prior", help="'DegradedDataPrior.fit(stddev=0.01)', ...; fitted to the run's training data")
+    how.add_argument("--data", help="where these lie now; where they were if not given")
+    how.add_argument("--condition", help="classes, 3 or 0,1,2, over and over; all in turn if not given")
+    how.add_argument("--guidance", type=float, help="weight of the condition: 1 is without guidance, 3 is usual")
+    how.add_argument("--clip", action="store_true", help="clip the estimate to the data's range at each step")
+    how.add_argument("--ema-decay", type=float, help="which moving average, where the run keeps several")
+    how.add_argument("--checkpoint", help="an earlier checkpoint, step_00001000 or 1000")
+    how.add_argument("--device", help="cuda, cpu, ...; an accelerator where there is one")
+    return parser
+
+
+def _device(name: str | None) -> torch.device:
+    try:
+        return torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+    except RuntimeError as error:
+        msg = f"--device {name}: {' '.join(str(error).split())[:200]}"
+        raise ValueError(msg) from None
+
+
+def _sampler(loaded: LoadedRun, options: Namespace, device: torch.device) -> Sampler:
+    prior = loaded.prior
+    if options.prior is not None:
+        make = part("--prior", options.prior, Callable[[LinearGaussianProcess, Iterable[Tensor]], Prior])
+        train = loaded.data(options.data).train
+        prior = make(loaded.denoiser.process, train.blocks(loaded.config.fitted_to))
+        prior.grey_levels = loaded.denoiser.grey_levels
+    return loaded.sampler(
+        None if options.stepper is None else part("--stepper", options.stepper, Stepper),
+        steps=options.steps,
+        grid=None if options.grid is None else part("--grid", options.grid, Grid),
+        guidance=options.guidance,
+        prior=prior.to(device),
+        clip=options.clip,
+    )
+
+
+def _labels(loaded: LoadedRun, options: Namespace) -> Tensor | None:
+    """Return the class of each sample."""
+    classes = loaded.denoiser.classes
+    if options.condition is None:
+        labels = classes_in_order(loaded.denoiser, options.count)
+        return labels if isinstance(labels, Tensor) else None
+    found = re.fullmatch(r"\d+(,\d+)*", options.condition)
+    if classes is None or not found or max(wanted := [*map(int, options.condition.split(","))]) >= classes:
+        there = "its network knows no classes" if classes is None else f"give classes from 0 to {classes - 1}, as 3,5"
+        msg = f"--condition {options.condition}: {there}"
+        raise ValueError(msg)
+    return torch.tensor(wanted)[torch.arange(options.count) % len(wanted)]
+
+
+def _batches(sampler: Sampler, labels: Tensor | None, options: Namespace, first: int = 0) -> Iterator[Tensor]:
+    """Yield samples from number `first` on, some at a time."""
+    for rows in torch.arange(first, options.count).split(options.batch_size):
+        chosen = None if labels is None else labels[rows].to(sampler.process.device)
+        seeds = range(options.seed + int(rows[0]), options.seed + int(rows[-1]) + 1)
+        yield sampler.sample(len(rows), condition=chosen, generator=seeds, keep_on="cpu", progress=sys.stderr.isatty())
+
+
+def _to_file(file: Path, samples: Tensor, labels: Tensor | None, options: Namespace, loaded: LoadedRun) -> None:
+    data_range = loaded.manifest.data_range
+    if file.suffix == ".npz":
+        import numpy as np  # noqa: PLC0415
+
+        low, high = data_range
+        pixels = ((samples - low) / (high - low) * 255).round().clamp(0, 255).to(torch.uint8).movedim(1, -1)
+        np.savez(file, pixels.numpy(), *([] if labels is None else [labels.numpy()]))
+        return
+    columns = options.columns or class_columns(loaded.denoiser, options.count)
+    save_png(file, grid(samples, data_range, columns=columns))
+
+
+def _to_folder(folder: Path, sampler: Sampler, labels: Tensor | None, options: Namespace, loaded: LoadedRun) -> None:
+    """Write samples as files, after those that are there of the same settings."""
+    classes = None if options.condition is None else options.condition
+    settings = {
+        "run": str(loaded.folder.path.resolve()),
+        "checkpoint": loaded.checkpoint.name,
+        "sampler": repr(sampler),
+        "settings": [options.prior, options.guidance, options.clip, options.ema_decay, classes, options.seed],
+    }
+    record = folder / _SETTINGS
+    if record.is_file() and json.loads(record.read_text(encoding="utf-8")) != settings:
+        msg = f"{folder} holds samples of other settings ({record}): choose another --out"
+        raise FileExistsError(msg)
+    if not record.is_file() and folder.is_dir() and any(folder.iterdir()):
+        msg = f"{folder} holds other files: choose another --out"
+        raise FileExistsError(msg)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(record, json.dumps(settings, indent=1) + "\n")
+    done = 0
+    while done < options.count and (folder / f"{done:06d}.png").is_file():
+        done += 1
+    for samples in _batches(sampler, labels, options, done):
+        save_images(folder, samples, loaded.manifest.data_range, done)
+        done += len(samples)
+
+
+def _animate(file: Path, sampler: Sampler, labels: Tensor | None, options: Namespace, loaded: LoadedRun) -> None:
+    seeds = range(options.seed, options.seed + options.count)
+    chosen = None if labels is None else labels.to(sampler.process.device)
+    path = sampler.run(
+        options.count,
+        condition=chosen,
+        generator=seeds,
+        batch_size=options.batch_size,
+        keep_on="cpu",
+        progress=sys.stderr.isatty(),
+    ).trajectory
+    assert path is not None
+    columns = options.columns or class_columns(loaded.denoiser, options.count)
+    frames = trajectory_frames(path, loaded.manifest.data_range, columns=columns)
+    (save_mp4 if file.suffix == ".mp4" else save_gif)(file, frames)
