@@ -115,7 +115,7 @@ class Trainer:
 
     def __repr__(self) -> str:
         done, planned = self.progress.step, self.config.training.steps
-        return f"Trainer({str(self.run.path)!r}, step {done} of {planned}, on {self.accelerator.device})"
+        return f"Trainer({str(self.run.path)!r}, step {done} of {planned}, on {self.denoiser.process.device})"
 
     def _make_loop(self, loss: DenoisingLoss, device: torch.device) -> None:
         """Make what takes steps, and what a checkpoint keeps of it."""
