@@ -14,6 +14,7 @@ _EXAMPLES = """examples:
   unmelt info runs/digits_heat
   unmelt info runs/digits_heat --json"""
 _LABEL, _WIDTH = 12, 110
+_VERSIONS = ("unmelt", "format", "torch", "python")
 
 
 def run(arguments: Sequence[str]) -> None:
@@ -29,8 +30,9 @@ def run(arguments: Sequence[str]) -> None:
 
 
 def _lines(told: Mapping[str, Any]) -> Iterator[str]:
-    yield f"{told['folder']}: {told['kind']}{'' if told['name'] is None else ' ' + told['name']}"
+    yield f"{told['folder']}: {told['kind']}"
     rows = (
+        ("name", told["name"]),
         *((name, told[name]) for name in ("process", "network")),
         ("parameters", _count(told["parameters"])),
         *((name, told[name]) for name in ("prediction", "sampler", "grid")),
@@ -38,10 +40,7 @@ def _lines(told: Mapping[str, Any]) -> Iterator[str]:
         *_training(told),
         ("last numbers", ", ".join(f"{name} {_digits(value)}" for name, value in told["metrics"].items())),
         ("made", _joined(told, "started", "device")),
-        (
-            "versions",
-            ", ".join(f"{name} {told[name]}" for name in ("unmelt", "format", "torch", "python") if name in told),
-        ),
+        ("versions", ", ".join(f"{name} {told[name]}" for name in _VERSIONS if name in told)),
         ("commit", told.get("commit")),
         ("own code", ", ".join(told["own_code"]) and f"{', '.join(told['own_code'])} (run only with --trust-code)"),
         ("files", ", ".join(f"{name} {_size(size)}" for name, size in told["files"].items())),
@@ -49,8 +48,9 @@ def _lines(told: Mapping[str, Any]) -> Iterator[str]:
     )
     for name, text in rows:
         if text and text != "None":
-            indent = " " * (_LABEL + 3)
-            yield textwrap.fill(f"  {name:{_LABEL}} {text}", _WIDTH, subsequent_indent=indent, break_on_hyphens=False)
+            # A folder from elsewhere gives the terminal no orders.
+            shown = "".join(c if c.isprintable() else "?" for c in f"  {name:{_LABEL}} {text}")
+            yield textwrap.fill(shown, _WIDTH, subsequent_indent=" " * (_LABEL + 3), break_on_hyphens=False)
 
 
 def _data(data: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -60,10 +60,8 @@ def _data(data: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         within = f" in [{data['range'][0]:g}, {data['range'][1]:g}]" if data["range"] else ""
         classes = f", {data['classes']} classes" if data["classes"] else ""
         shape = " x ".join(map(str, data["shape"]))
-        yield (
-            "examples",
-            f"{_count(data['train'])}, {_count(data['held_out'])} held out; {shape}{levels}{within}{classes}",
-        )
+        counts = f"{_count(data['train'])}, {_count(data['held_out'])} held out"
+        yield "examples", f"{counts}; {shape}{levels}{within}{classes}"
 
 
 def _training(told: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -72,8 +70,9 @@ def _training(told: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "steps", f"{_count(steps['done'])} of {_count(steps['planned'])}, {batch} examples in each"
     if told.get("checkpoints"):
         *_, last = told["checkpoints"]
-        whole = "whole" if steps["done"] is not None else "DAMAGED"
-        yield "checkpoint", f"{last}, {whole} (of {len(told['checkpoints'])})"
+        newest = told.get("whole", "none")
+        state = "whole" if newest == last else f"DAMAGED; the newest whole one: {newest}"
+        yield "checkpoint", f"{last}, {state} (of {len(told['checkpoints'])})"
     if "exported" in told:
         yield "average", f"of decay {told['exported']:g}"
     elif told["ema_decay"]:

@@ -38,6 +38,7 @@ from types import NoneType
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from typing_extensions import override
 
 from ..core.checks import check_instance, check_not_empty, check_signal
 from ..core.precision import to_compute_dtype
@@ -91,6 +92,20 @@ class DenoisingLoss(nn.Module):
         self.weighting = weighting.bind(denoiser.process)
         self.reduction = reduction
         self.log_variance = log_variance
+
+    def __repr__(self) -> str:
+        """Show the settings in a line, without the network that torch would list."""
+        of = f"{type(self.denoiser).__name__} of {type(self.denoiser.process).__name__}"
+        return f"DenoisingLoss({of}, {self.extra_repr()})"
+
+    @override
+    def extra_repr(self) -> str:
+        """Show how errors are weighed."""
+        parts = (self.times, self.weighting, self.reduction, self.log_variance)
+        names = [
+            type(part).__name__ if isinstance(part, nn.Module) else str(part) for part in parts if part is not None
+        ]
+        return f"{self.denoiser.prediction}, {', '.join(names)}"
 
     def forward(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from jaxtyping import Float
@@ -24,6 +24,11 @@ class Trajectory(NamedTuple):
     times: Float[Tensor, " times"]
     states: Float[Tensor, "times count ..."]
     predictions: Float[Tensor, "steps count ..."]
+
+    def __repr__(self) -> str:
+        """Show shapes, not numbers."""
+        predictions = _shape(self.predictions)
+        return f"Trajectory(times {_shape(self.times)}, states {_shape(self.states)}, predictions {predictions})"
 
 
 class SamplingStats(NamedTuple):
@@ -53,6 +58,10 @@ class SamplingResult(NamedTuple):
     stats: SamplingStats
     trajectory: Trajectory | None
 
+    def __repr__(self) -> str:
+        """Show shapes, not numbers."""
+        return f"SamplingResult(samples {_shape(self.samples)}, {self.stats}, {self.trajectory})"
+
 
 @dataclass(frozen=True)
 class StepInfo:
@@ -73,8 +82,8 @@ class StepInfo:
     s: float
     rows: slice
     calls: int
-    _latent: Spectral
-    _prediction: Callable[[], Spectral]
+    _latent: Spectral = field(repr=False)
+    _prediction: Callable[[], Spectral] = field(repr=False)
 
     def latent(self) -> Float[Tensor, "batch ..."]:
         """Return the latents at `s`, (batch, *shape)."""
@@ -107,6 +116,11 @@ class Partial:
     rows: slice
     stats: SamplingStats
 
+    def __repr__(self) -> str:
+        """Show shapes, not numbers."""
+        rows = f"rows {self.rows.start} to {self.rows.stop}"
+        return f"Partial(samples {_shape(self.samples)}, states {_shape(self.states)} of {rows}, {self.stats})"
+
 
 class NonFiniteStateError(FloatingPointError):
     """A latent became infinite or NaN.
@@ -130,3 +144,7 @@ class SamplingInterrupted(KeyboardInterrupt):  # like KeyboardInterrupt, not a f
     def __init__(self, message: str, partial: Partial) -> None:
         super().__init__(message)
         self.partial = partial
+
+
+def _shape(tensor: Tensor) -> str:
+    return str(tuple(tensor.shape))

@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..core import resolve
+from ..core.configuration import write
 from ..models import EMA, Condition, Denoiser, Prior
 from ..samplers import Grid, Sampler, Stepper, UniformGrid
 from .building import build_denoiser, build_process, build_sampler
@@ -23,8 +24,11 @@ from .folder.run_folder import RunFolder
 from .folder.weights import load_weights, read_average
 from .run_config import RunConfig
 
+# Characters of a line that a run is shown in.
+_WIDEST = 110
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, repr=False)
 class LoadedRun:
     """A trained model.
 
@@ -47,6 +51,21 @@ class LoadedRun:
     checkpoint: Path
     step: int
     ema_decay: float
+
+    def __repr__(self) -> str:
+        """Show what it is, a line each."""
+        data, config = self.manifest.content["data"], self.config
+        lines = {
+            "process": write(config.process),
+            "network": f"{self.manifest.content['parameters']:,} parameters, {write(config.network)}",
+            "prediction": write(config.prediction),
+            "weights": f"step {self.step}, average of decay {self.ema_decay:g}",
+            "data": f"{data['train']['images']} examples of shape {self.manifest.shape}, {write(config.data)}",
+            "sampler": write(config.sampler) + ("" if config.grid is None else f", {write(config.grid)}"),
+        }
+        whole = [f"  {name}: {text}" for name, text in lines.items()]
+        shown = (line if len(line) <= _WIDEST else f"{line[: _WIDEST - 3]}..." for line in whole)
+        return "\n".join([f"LoadedRun({str(self.folder.path)!r})", *shown])
 
     @cached_property
     def prior(self) -> Prior:

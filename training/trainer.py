@@ -113,6 +113,10 @@ class Trainer:
         set_seed(config.training.seed, device_specific=True)
         self._restored = self._restore() if self._resumes else None
 
+    def __repr__(self) -> str:
+        done, planned = self.progress.step, self.config.training.steps
+        return f"Trainer({str(self.run.path)!r}, step {done} of {planned}, on {self.denoiser.process.device})"
+
     def _make_loop(self, loss: DenoisingLoss, device: torch.device) -> None:
         """Make what takes steps, and what a checkpoint keeps of it."""
         config, data = self.config, self.data

@@ -139,9 +139,15 @@ class ELBO(nn.Module):
         """Number of divergences in the diffusion part; None in continuous time."""
         return None if self.times is None else len(self.times) - 1
 
+    def __repr__(self) -> str:
+        """Show the settings in a line, without the network that torch would list."""
+        of = f"{type(self.denoiser).__name__} of {type(self.process).__name__}"
+        return f"ELBO({of}, {self.extra_repr()}, {type(self.prior).__name__}, {type(self.decoder).__name__})"
+
     def extra_repr(self) -> str:
-        """Show what is not a module."""
-        reverse = "" if isinstance(self.reverse_std, nn.Module) else f", reverse_std={self.reverse_std}"
+        """Show the bound's settings."""
+        module = isinstance(self.reverse_std, nn.Module)
+        reverse = f", reverse_std={type(self.reverse_std).__name__ if module else self.reverse_std}"
         steps = "continuous time" if self.steps is None else f"steps={self.steps}"
         return f"coupling={self.coupling}{reverse}, {steps}, first={self.first:g}, summation={self.summation}"
 

@@ -118,6 +118,11 @@ class FlowLikelihood(nn.Module):
         """The denoiser's process."""
         return self.denoiser.process
 
+    def __repr__(self) -> str:
+        """Show the settings in a line, without the network that torch would list."""
+        of = f"{type(self.denoiser).__name__} of {type(self.process).__name__}"
+        return f"FlowLikelihood({of}, {self.extra_repr()})"
+
     @override
     def extra_repr(self) -> str:
         return f"trace={self.trace}, rtol={self.rtol}, atol={self.atol}, first={self.first:g}"

@@ -45,3 +45,18 @@ def work(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "path", [str(folder), *sys.path])
     yield folder
     forget(tmp_path)
+
+
+@pytest.fixture
+def no_images(monkeypatch):
+    """Fail whatever asks for images."""
+
+    def asked(*arguments):
+        msg = "asked for images"
+        raise AssertionError(msg)
+
+    def forbid():
+        monkeypatch.setattr("unmelt.training.data.digits.Digits.load", asked)
+        monkeypatch.setattr("unmelt.training.data.examples.Examples.blocks", asked)
+
+    return forbid

@@ -47,21 +47,6 @@ def seeded(seed=1):
     return torch.Generator().manual_seed(seed)
 
 
-@pytest.fixture
-def no_images(monkeypatch):
-    """Fail whatever asks for images."""
-
-    def asked(*arguments):
-        msg = "asked for images"
-        raise AssertionError(msg)
-
-    def forbid():
-        monkeypatch.setattr("unmelt.training.data.digits.Digits.load", asked)
-        monkeypatch.setattr("unmelt.training.data.examples.Examples.blocks", asked)
-
-    return forbid
-
-
 class TestModel:
     def test_the_denoiser_is_the_moving_average_at_the_last_step(self, config, splits, no_images):
         trained = train(config, splits)
@@ -105,6 +90,24 @@ class TestModel:
         prior.grey_levels = type(levels)(levels.count, levels.low, levels.high + 1)
         with pytest.raises(ValueError, match="the prior is one of data in"):
             Sampler(run.denoiser, prior=prior)
+
+    def test_a_checkpoint_is_chosen_by_its_name_or_step(self, config, splits):
+        """The run has checkpoints of steps 3 and 6."""
+        train(config, splits)
+        newest, *others = (load_run(config.folder, checkpoint=c) for c in (None, 3, "3", "step_00000003"))
+        assert (newest.step, newest.checkpoint.name) == (6, "step_00000006")
+        for run in others:
+            assert (run.step, run.checkpoint.name) == (3, "step_00000003")
+            assert torch.equal(run.sample(2, generator=seeded()), others[0].sample(2, generator=seeded()))
+        assert not torch.equal(newest.sample(2, generator=seeded()), others[0].sample(2, generator=seeded()))
+        for wrong in (5, "step_3", "../../manifest.json"):
+            with pytest.raises(
+                FileNotFoundError, match=rf"no checkpoint {wrong} under .*: there is step_00000003, step_0"
+            ):
+                load_run(config.folder, checkpoint=wrong)
+        (others[0].checkpoint / "average_0.9.safetensors").write_bytes(b"")
+        with pytest.raises(ValueError, match="average_0.9.safetensors is damaged"):
+            load_run(config.folder, checkpoint=3)
 
     def test_what_does_not_belong_together_is_told(self, config, splits, tmp_path):
         with pytest.raises(FileNotFoundError, match="holds no run"):

@@ -89,6 +89,11 @@ class Examples(Dataset[Any], ABC):
         self.shape, self.grey_levels = tuple(shape), grey_levels
         self.labels = None if labels is None else _checked_labels(labels, len(self))
 
+    def __repr__(self) -> str:
+        levels = "numbers" if self.grey_levels is None else f"{self.grey_levels.count} levels"
+        classes = "" if self.classes is None else f", {self.classes} classes"
+        return f"{type(self).__name__}({len(self)} examples of shape {self.shape}, {levels}{classes})"
+
     @abstractmethod
     def __len__(self) -> int:
         """Return the number of examples."""
@@ -227,6 +232,9 @@ class Blocks:
 
     def __init__(self, examples: Examples, indices: Sequence[int]) -> None:
         self.examples, self.indices = examples, indices
+
+    def __repr__(self) -> str:
+        return f"Blocks({len(self.indices)} of {self.examples!r})"
 
     def __iter__(self) -> Iterator[Tensor]:
         """Yield blocks, (rows, *shape).

@@ -42,6 +42,9 @@ class Manifest:
         self.content = read_json(path)
         self._has_code = (self.folder / "code").is_dir()
 
+    def __repr__(self) -> str:
+        return f"Manifest({str(self.folder)!r})"
+
     def check_format(self) -> None:
         """Check that this version of unmelt reads the run's files.
 

@@ -78,6 +78,9 @@ class RunFolder:
         self.samples = path / "samples"
         self.code = path / "code"
 
+    def __repr__(self) -> str:
+        return f"RunFolder({str(self.path)!r})"
+
     @property
     def is_begun(self) -> bool:
         """Whether it holds a run that has made a checkpoint, be it one that is damaged or set aside by now."""
