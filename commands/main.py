@@ -12,6 +12,7 @@ from .. import __version__
 COMMANDS = {
     "train": "train a recipe, or what a configuration file says, or go on with a run",
     "sample": "draw samples from a run: a grid, an animation, or files",
+    "evaluate": "bits per dimension of a run on held-out images, and whether its samples are copies",
     "export": "write a trained model to a folder to hand on",
     "info": "tell what a run or an exported model is",
     "check": "prove a forward process: how many laws hold",

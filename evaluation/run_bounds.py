@@ -44,6 +44,8 @@ from .bound_report import LikelihoodReport, evaluate_bound
 
 _STEPS = 200
 _FITTED = "fitted"
+# Whose reverse steps are as wide as they should be: the name of the bound that is the model's, whatever its sampler.
+MODEL_S_OWN = _FITTED
 
 
 def evaluate_run(  # noqa: PLR0913  # each is a choice
@@ -116,6 +118,7 @@ def evaluate_run(  # noqa: PLR0913  # each is a choice
         "checkpoint": loaded.checkpoint.name,
         "seed": seed,
         "fit_images": fit_images,
+        "model_s_own": MODEL_S_OWN,
         "bounds": {name: {"bound": _description(made[name]), **found[name].to_json()} for name in made},
     }
     text = json.dumps(figures, indent=2) + "\n"
@@ -148,7 +151,7 @@ def load_fitted_bound(
     loaded = load_run(folder, trust_code=trust_code)
     path = loaded.folder.path / "fitted_bounds.safetensors"
     if not path.is_file():
-        msg = f"{loaded.folder.path} holds no fitted bounds (no {path.name}): python -m unmelt.evaluation makes them"
+        msg = f"{loaded.folder.path} holds no fitted bounds (no {path.name}): unmelt evaluate makes them"
         raise FileNotFoundError(msg)
     states = read_state(path)
     if name not in states:

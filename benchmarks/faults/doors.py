@@ -13,14 +13,14 @@ from pathlib import Path
 
 from recipe import RECIPE
 
+from unmelt.commands import main as unmelt
 from unmelt.core.configuration import cli
-from unmelt.evaluation.__main__ import main as evaluate
 from unmelt.training import load_run
 
 _RUN = Path("runs/tiny")
 _DOORS: dict[str, Callable[[], object]] = {
     "load_run": lambda: load_run(_RUN),
-    "python -m unmelt.evaluation": lambda: evaluate([str(_RUN), "--images", "8", "--fit-images", "8"]),
+    "unmelt evaluate": lambda: unmelt(["evaluate", str(_RUN), "--images", "8", "--fit-images", "8"]),
     "--config": lambda: cli(RECIPE, arguments=["--config", str(_RUN / "config.json")]),
 }
 

@@ -81,7 +81,7 @@ def named_code(row: Row, lab: Lab) -> None:
     ended = place.python("doors.py", "texts.json").end()
     _refused(row, ended.said, len(texts))
     row.expect(not marker.exists(), "something was executed")
-    row.say(f"{len(texts)} configurations by load_run, python -m unmelt.evaluation and --config: all refused")
+    row.say(f"{len(texts)} configurations by load_run, unmelt evaluate and --config: all refused")
 
 
 def named_code_by_resume(row: Row, lab: Lab) -> None:

@@ -4,7 +4,7 @@
 
 Three models of scikit-learn's digits, equal but for the process and what the network predicts, are trained for the same
 number of steps (runs/likelihood_NAME, kept and found again) and evaluated on held-out digits, as
-`python -m unmelt.evaluation` does.
+`unmelt evaluate` does.
 The second table needs no training: Gaussian data whose exact denoiser and exact negative log-likelihood are known.
 """
 

@@ -8,12 +8,11 @@ import numpy as np
 import pytest
 from accelerate.state import AcceleratorState
 from PIL import Image
-from small_runs import changed, run_python, small_run
+from small_runs import changed, small_run
 
 from unmelt.core import later
 from unmelt.degradations import Deterministic, Independent, IsotropicDiffusion, Markov, Pixelation, PredictV, PredictX
 from unmelt.evaluation import evaluate_bound
-from unmelt.evaluation.__main__ import main
 from unmelt.evaluation.run_bounds import evaluate_run, load_fitted_bound, run_bounds
 from unmelt.models import ConstantStd, LowRankGaussianPrior, MarginalStd, UNet
 from unmelt.samplers import Multistep, Posterior, UniformGrid
@@ -74,12 +73,12 @@ def test_a_folder_that_cannot_be_written_to_is_told_before_anything_is_computed(
 
     monkeypatch.setattr("tempfile.TemporaryFile", read_only)
     monkeypatch.setattr("unmelt.evaluation.run_bounds.run_bounds", None)
-    with pytest.raises(SystemExit, match=r"^error: .*heat cannot be written to .Read-only file system."):
-        main([str(heat.folder)])
+    with pytest.raises(OSError, match=r"heat cannot be written to .Read-only file system."):
+        evaluate_run(heat.folder)
 
 
 def test_the_fitted_bounds_can_be_had_again_from_the_folder(heat):
-    with pytest.raises(FileNotFoundError, match=r"no fitted bounds.*python -m unmelt\.evaluation makes them"):
+    with pytest.raises(FileNotFoundError, match=r"no fitted bounds.*unmelt evaluate makes them"):
         load_fitted_bound(heat.folder)
     found = evaluate_run(heat.folder, fit_images=20, progress=False)
     held_out = load_run(heat.folder).data().test.read()
@@ -153,24 +152,6 @@ def test_any_family_has_bounds_whatever_it_is_sampled_with(heat, coupling):
     found = evaluate_run(config.folder, images=20, fit_images=40, steps=6, progress=False)
     assert "fitted" in found
     assert ("the samples' delta = 0.04" in found) == (coupling == Independent())
-
-
-def test_the_command_prints_a_line_each_and_explains_errors(heat, capsys):
-    main([str(heat.folder), "--images", "20", "--fit-images", "30"])
-    printed = capsys.readouterr().out
-    for name in ("delta = sigma = 0.03", "the samples' delta = 0.0375", "fitted"):
-        assert f"\n{name} " in printed
-    assert f"written: {heat.folder / 'likelihood_20.json'}" in printed
-    with pytest.raises(SystemExit, match="^error: nowhere holds no run"):
-        main(["nowhere"])
-    assert not capsys.readouterr().out
-
-
-@pytest.mark.full
-def test_the_command_is_a_module(tmp_path):
-    missing = run_python("-m", "unmelt.evaluation", "nowhere", cwd=tmp_path)
-    assert missing.returncode == 1
-    assert missing.stderr.startswith("error: nowhere holds no run")
 
 
 def test_pictures_that_cannot_be_read_have_no_part_in_figures(tmp_path, capsys):

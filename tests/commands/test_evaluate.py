@@ -1,0 +1,69 @@
+"""`unmelt evaluate`."""
+
+import json
+
+import pytest
+import torch
+from small_runs import small_run
+
+from unmelt import load_run
+from unmelt.commands import main
+from unmelt.core import later
+from unmelt.degradations import Independent
+from unmelt.evaluation import assess_memorisation
+from unmelt.evaluation.run_memorisation import evaluate_memorisation
+from unmelt.models import MarginalStd, UNet
+from unmelt.samplers import Posterior
+from unmelt.training import Trainer
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Ten steps of heat on the digits, mirrored."""
+    config = small_run(
+        tmp_path_factory.mktemp("runs"),
+        "heat",
+        network=later(UNet, channels=4, multipliers=(1,), blocks=1, attention_levels=(), dropout=0.0),
+        sampler=Posterior(Independent(), MarginalStd(times_sigma=1.25)),
+        steps=10,
+        flip=True,
+    )
+    return Trainer(config, config.data.load()).train().path
+
+
+def test_it_prints_a_line_for_each_bound_and_marks_the_model_s(folder, capsys):
+    main(["evaluate", str(folder), "--images", "20", "--fit-images", "30", "--samples", "8"])
+    printed = capsys.readouterr().out
+    for name in ("delta = sigma = 0.03", "the samples' delta = 0.0375", "fitted"):
+        assert f"\n{name} " in printed
+    (marked,) = [line for line in printed.splitlines() if line.endswith("< the model's")]
+    assert marked.startswith("fitted ")
+    assert "\nmemorisation, 8 samples: nearest training image at " in printed
+    names = ("likelihood_20.json", "fitted_bounds_20.safetensors", "memorisation.json")
+    assert printed.splitlines()[-1] == f"wrote {', '.join(str(folder / name) for name in names)}"
+    assert all((folder / name).is_file() for name in names)
+    stored = json.loads((folder / "likelihood_20.json").read_text())
+    assert stored["model_s_own"] in stored["bounds"]
+
+
+def test_samples_are_compared_with_all_training_images_and_their_mirror_images(folder):
+    found = evaluate_memorisation(folder, samples=6, seed=3, batch_size=4)
+    run = load_run(folder)
+    data = run.data()
+    training = data.train.read()
+    samples = run.sample(6, generator=range(3, 9)).clamp(0, 1)
+    mirrored = torch.cat([training, training.flip(-1)])
+    expected = assess_memorisation(samples, mirrored, data.test.read())
+    assert found.median == pytest.approx(expected.median, rel=1e-5)
+    assert found.held_out_median == pytest.approx(expected.held_out_median, rel=1e-12)
+    assert found.held_out_median < assess_memorisation(samples, training, data.test.read()).held_out_median
+    stored = json.loads((folder / "memorisation.json").read_text())
+    assert (stored["training_images"], stored["mirrored"], stored["samples"]) == (len(mirrored), True, 6)
+
+
+def test_errors_are_one_line_and_come_first(folder, capsys):
+    with pytest.raises(SystemExit, match="^error: nowhere holds no run"):
+        main(["evaluate", "nowhere"])
+    with pytest.raises(SystemExit, match="^error: --samples must be at least 0, got -1"):
+        main(["evaluate", str(folder), "--samples", "-1"])
+    assert not capsys.readouterr().out
