@@ -13,8 +13,8 @@ from ..evaluation.run_memorisation import evaluate_memorisation
 from .parsing import Parser
 
 _WIDTH = 22
-_EXAMPLES = """Both are written into the run's folder, too. There is a bound for each standard deviation of the reverse steps; the
-one that is marked is the model's: its steps are as wide as training images show that they should be.
+_EXAMPLES = """Both are written into the run's folder, too. There is a bound for each standard deviation of the reverse
+steps; the one that is marked is the model's: its steps are as wide as training images show that they should be.
 
 examples:
   unmelt evaluate runs/NAME

@@ -11,6 +11,7 @@ import torch
 
 from unmelt.core import later
 from unmelt.degradations import HeatDissipation, PredictX
+from unmelt.losses import SumOverDimensions
 from unmelt.models import UNet
 from unmelt.samplers import Multistep, UniformGrid
 from unmelt.training import RunConfig, Training, launch
@@ -19,13 +20,23 @@ from unmelt.training.data import HubImages
 RECIPE = RunConfig(
     name="fashion_heat",
     data=HubImages("zalando-datasets/fashion_mnist", size=28, channels=1),
-    process=later(HeatDissipation, levels=100, blur_sigma_min=0.5, blur_sigma_max=14.0, sigma=0.02),
-    network=later(UNet, channels=32, multipliers=(1, 2, 2), blocks=1, attention_levels=(2,), dropout=0.0),
+    process=later(HeatDissipation, levels=100, blur_sigma_min=0.5, blur_sigma_max=14.0, sigma=0.03),
+    network=later(UNet, channels=24, multipliers=(1, 2, 4), blocks=1, attention_levels=(2,), dropout=0.0),
     prediction=PredictX(),
-    sampler=Multistep(),
+    reduction=SumOverDimensions(),
+    sampler=Multistep(eta=1.0),
     grid=UniformGrid(20),
     optimizer=later(torch.optim.AdamW, lr=1e-3, weight_decay=0.0, fused=True),
-    training=Training(steps=8000, batch_size=64, warmup=200, cosine_decay=True, ema_decay=0.998, checkpoint_every=1000),
+    training=Training(
+        steps=8000,
+        batch_size=32,
+        warmup=200,
+        cosine_decay=True,
+        ema_decay=0.998,
+        checkpoint_every=1000,
+        sample_every=1000,
+        cpu=True,
+    ),
 )
 
 if __name__ == "__main__":
