@@ -2,7 +2,7 @@
 
     python recipes/folder.py --data.folder PATH --data.size 64
 
-Ours throughout. A tenth of the files is held out. The network has 17 M parameters and takes the sizes that divide by 8;
+Ours throughout. A tenth of the files is held out. The network has 9 M parameters and takes sizes that divide by 8;
 `--network.channels 32` makes it a quarter of that, for a CPU or a first try. `--dry-run` tells what a run would take.
 
 To reach: it depends on the images.

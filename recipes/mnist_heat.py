@@ -1,7 +1,7 @@
 """Inverse heat dissipation on MNIST, in the configuration that its authors released.
 
 Rissanen, Heinonen & Solin, "Generative Modelling with Inverse Heat Dissipation", ICLR 2023: 100 levels of blur up to 20
-pixels, noise 0.01, a U-Net of 34 M parameters, 1.3 M steps of 128 images. What is ours is said in `cifar10_heat.py`.
+pixels, noise 0.01, a U-Net of 42 M parameters, 1.3 M steps of 128 images. What is ours is said in `cifar10_heat.py`.
 The demo, `demo.py`, is a small one of the kind for a CPU.
 
 To reach: no figure for MNIST was found in a text that was read.
