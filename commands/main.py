@@ -10,7 +10,9 @@ from .. import __version__
 
 # What each command does; its file, of the same name, has a function `run` that takes the arguments after the command.
 COMMANDS = {
+    "draw": "draw a forward process: a signal degraded step by step, and the log-SNR of every frequency",
     "check": "prove a forward process: how many laws hold",
+    "data": "read all of a data set before training on it, and name what cannot be read",
 }
 # Of the shell: 128 and the signal's number.
 _INTERRUPTED = 130
