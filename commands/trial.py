@@ -32,7 +32,8 @@ def process_for(make: Any, values: Tensor, name: str) -> LinearGaussianProcess:
     try:
         return _made(make, values)
     except ValueError as error:
-        msg = f"{_refusal(name, tuple(values.shape), error)}; --shape gives another, such as {SHAPES}"
+        remedy = f"--shape cuts a file to another, or gives that of a built-in example without a file: {SHAPES}"
+        msg = f"{_refusal(name, tuple(values.shape), error)}; {remedy}"
         raise ValueError(msg) from error
 
 
