@@ -15,7 +15,9 @@ COMMANDS = {
     "evaluate": "bits per dimension of a run on held-out images, and whether its samples are copies",
     "export": "write a trained model to a folder to hand on",
     "info": "tell what a run or an exported model is",
+    "draw": "draw a forward process on an image, a signal or a volume",
     "check": "prove a forward process: how many laws hold",
+    "data": "read all of a data set, and name what cannot be read",
 }
 _FOUND_IN = {"imageio_ffmpeg": "imageio-ffmpeg", "hypothesis": "'unmelt[testing]'", "*": "'unmelt[recipes]'"}
 # Of the shell: 128 and the signal's number.

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from typing import Any, NoReturn
+
+from typing_extensions import override
 
 from ..core import Shape
 from ..core.configuration import Reader
@@ -31,6 +33,11 @@ class Parser(argparse.ArgumentParser):
         """Add the run that a command is for, and whether its code is trusted."""
         self.add_argument("run", metavar="RUN", help="folder of the run, runs/NAME, or of an exported model")
         self.add_argument("--trust-code", action="store_true", help="run code of yours that the run names classes of")
+
+    @override
+    def error(self, message: str) -> NoReturn:
+        """End the program with status 2 and one line."""
+        self.exit(2, f"error: {message}; {self.prog} --help tells more\n")
 
 
 class _Layout(argparse.RawDescriptionHelpFormatter):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 
 
@@ -40,3 +41,37 @@ def flush_folder(path: Path) -> None:
         pass
     finally:
         os.close(handle)
+
+
+def check_writable(path: Path) -> None:
+    """Check that a file or folder can be made at `path`, whose parents need not be there.
+
+    Raises:
+        OSError: it cannot.
+    """
+    there = path if path.is_dir() else next(parent for parent in path.absolute().parents if parent.exists())
+    if not there.is_dir():
+        msg = f"{there} is a file, so nothing can be in it: choose another path than {path}"
+        raise NotADirectoryError(msg)
+    try:
+        with tempfile.TemporaryFile(dir=there):
+            pass
+    except OSError as error:
+        msg = f"{there} cannot be written to ({error.strerror}): make room or change its permissions, or use another"
+        raise OSError(msg) from error
+
+
+def check_free_file(path: Path, *, force: bool = False) -> None:
+    """Check that a file can be written: that there is none, or that `force` allows to overwrite it.
+
+    Raises:
+        FileExistsError: there is one.
+        OSError: it cannot be written.
+    """
+    if path.is_dir():
+        msg = f"{path} is a folder: name a file in --out"
+        raise IsADirectoryError(msg)
+    if path.exists() and not force:
+        msg = f"{path} is there already: choose another --out, or add --force to overwrite it"
+        raise FileExistsError(msg)
+    check_writable(path)

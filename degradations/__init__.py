@@ -27,6 +27,7 @@ from .couplings import (
     Markov,
     ReverseSDE,
 )
+from .drawing import draw_process
 from .families import (
     BlurringDiffusion,
     ColdBlur,
@@ -164,6 +165,7 @@ __all__ = [
     "VariancePreservingBlur",
     "WithNoise",
     "blur_pixels",
+    "draw_process",
     "equal_variance_blur",
     "estimate_spectrum",
     "log_snr_change",

@@ -14,6 +14,8 @@ from .process import LinearGaussianProcess
 
 # Bands of frequencies in a map, coefficients of each that are looked at, and times that tell which last longest.
 _BANDS, _MEMBERS, _ORDERING = 48, 64, 33
+# What a signal holds numbers at, by the number of its axes.
+_PLACES = {1: "sample", 2: "pixel", 3: "voxel"}
 
 
 class Bands(NamedTuple):
@@ -76,7 +78,11 @@ def log_snr_along(process: LinearGaussianProcess, times: Float[Tensor, " times"]
     values = _log_snr_of(process, (index * strides).sum(1), times)
     # Sine and cosine of one frequency are one row.
     distinct, first = _firsts(frequency.mul(1e6).round().div(1e6))
-    return Bands("frequency (cycles per pixel)", distinct, values[first])
+    return Bands(_frequency_label(basis), distinct, values[first])
+
+
+def _frequency_label(basis: LaplacianBasis) -> str:
+    return f"frequency (cycles per {_PLACES[basis.axes]})"
 
 
 def _firsts(numbers: Tensor) -> tuple[Tensor, Tensor]:
@@ -96,7 +102,7 @@ def _positions(process: LinearGaussianProcess) -> tuple[str, Tensor]:
     basis = process.basis
     if isinstance(basis, LaplacianBasis):
         frequency = basis.laplacian_eigenvalues().sqrt() / (2 * torch.pi)
-        return "frequency (cycles per pixel)", frequency.expand(process.shape).flatten().mul(1e6).round().div(1e6)
+        return _frequency_label(basis), frequency.expand(process.shape).flatten().mul(1e6).round().div(1e6)
     if isinstance(basis, HaarBasis):
         scale = basis.scale_index().double()
         return "octave (0: block means)", (basis.scales + 1 - scale).expand(process.shape).flatten()

@@ -116,7 +116,7 @@ def families() -> dict[str, Entry]:
 def draw_strip(process: LinearGaussianProcess, low: float) -> Figure:
     """Return the photograph at eight times."""
     figure = Figure(figsize=(COLUMNS * 1.05, 1.2), layout="constrained")
-    draw_forward(list(figure.subplots(1, COLUMNS)), process, photograph(), low)
+    draw_forward(list(figure.subplots(1, COLUMNS)), process, low + (1 - low) * photograph(), (low, 1.0))
     return figure
 
 
@@ -131,7 +131,7 @@ def draw_founders() -> Figure:
     places = figure.add_gridspec(len(rows), 1)
     for i, (name, process, low) in enumerate(rows):
         row = figure.add_subfigure(places[i])
-        draw_forward(list(row.subplots(1, COLUMNS)), process, photograph(), low)
+        draw_forward(list(row.subplots(1, COLUMNS)), process, low + (1 - low) * photograph(), (low, 1.0))
         row.suptitle(name, fontsize=9)
     return figure
 

@@ -1,8 +1,6 @@
-"""Pictures of processes, and the command that draws them."""
+"""Pictures of processes."""
 
 import math
-import re
-import sys
 
 import pytest
 import torch
@@ -14,24 +12,22 @@ from unmelt.degradations import (
     ConstantNoise,
     CosineBasis,
     DirectionalBlur,
+    EDMSchedule,
     GaussianBlur,
     GraphHeat,
     HeatDissipation,
     IsotropicDiffusion,
+    LinearSchedule,
     Pixelation,
     PixelMask,
     PowerBlur,
     SequentialMasking,
     SineBasis,
-)
-from unmelt.degradations.__main__ import (
-    _black,
-    _image,
-    _parser,
-    main,
+    draw_process,
 )
 from unmelt.degradations.bands import log_snr_along, log_snr_bands
-from unmelt.degradations.drawing import draw_forward, draw_log_snr_map, draw_process
+from unmelt.degradations.drawing import draw_forward, draw_log_snr_map
+from unmelt.degradations.patterns import pattern
 
 TIMES = torch.linspace(0, 1, 11, dtype=torch.float64)
 
@@ -75,7 +71,7 @@ class TestFigures:
     def test_the_strip_shows_the_image_at_every_time(self):
         process, image = HeatDissipation((3, 8, 8), sigma=0.0), torch.rand(3, 8, 8)
         axes = list(Figure().subplots(1, 3))
-        draw_forward(axes, process, image, 0.0)
+        draw_forward(axes, process, image, (0.0, 1.0))
         shown = [torch.as_tensor(axis.get_images()[0].get_array()).permute(2, 0, 1).float() for axis in axes]
         expected = [image, *(z[0] for z in process.degrade(image[None], 0.5, 1.0))]
         for ours, theirs in zip(shown, expected, strict=True):
@@ -83,13 +79,13 @@ class TestFigures:
 
     def test_black_is_black_in_either_range_and_the_first_image_has_the_noise_of_time_0(self):
         axes = list(Figure().subplots(1, 2))
-        draw_forward(axes, IsotropicDiffusion((1, 4, 4)), torch.zeros(1, 4, 4), -1.0)
+        draw_forward(axes, IsotropicDiffusion((1, 4, 4)), torch.full((1, 4, 4), -1.0), (-1.0, 1.0))
         # Black and half a unit of range; sigma at t = 0 is exp(-5).
         assert 0 < float(axes[0].get_images()[0].get_array().max()) < 4 * math.exp(-5) / 2
 
     def test_a_process_with_a_direction_gets_a_map_for_each(self):
         plain, slanted = (HeatDissipation((1, 8, 6), anisotropy=a) for a in (None, (1.0, 0.2)))
-        drawn = [draw_process(p, torch.rand(1, 8, 6), low=0.0, title="heat") for p in (plain, slanted)]
+        drawn = [draw_process(p, torch.rand(1, 8, 6)) for p in (plain, slanted)]
         titles = [[axis.get_title() for axis in figure.get_axes()] for figure in drawn]
         assert "detail across" not in titles[0]
         assert {"detail up and down", "detail across"} <= set(titles[1])
@@ -106,7 +102,7 @@ class TestFigures:
     @pytest.mark.parametrize("angle", [45.0, -45.0])
     def test_a_process_with_a_slanted_direction_gets_a_map_for_each_diagonal(self, angle):
         process = DirectionalBlur((1, 8, 6), angle=angle)
-        figure = draw_process(process, torch.rand(1, 8, 6), low=0.0, title="blur")
+        figure = draw_process(process, torch.rand(1, 8, 6))
         assert {"detail to the upper right", "detail to the lower right"} <= {a.get_title() for a in figure.get_axes()}
         upper, lower = (log_snr_along(process, TIMES, step) for step in ((-1, 1), (1, 1)))
         log_snr = process.log_snr(TIMES)[:, 0]
@@ -118,7 +114,7 @@ class TestFigures:
         torch.testing.assert_close(upper.positions, expected, rtol=0, atol=1e-6)
 
     def test_without_noise_the_map_says_so(self):
-        figure = draw_process(HeatDissipation((1, 4, 4), sigma=0.0), torch.rand(1, 4, 4), low=0.0, title="cold")
+        figure = draw_process(HeatDissipation((1, 4, 4), sigma=0.0), torch.rand(1, 4, 4))
         assert "no noise: infinite" in [text.get_text() for axis in figure.get_axes() for text in axis.texts]
 
     @pytest.mark.parametrize(
@@ -133,7 +129,7 @@ class TestFigures:
         ],
     )
     def test_the_map_has_a_cell_for_every_band_and_time(self, process, tmp_path):
-        figure = draw_process(process, torch.rand(1, 8, 8), low=0.0, title="a process")
+        figure = draw_process(process, torch.rand(1, 8, 8))
         figure.savefig(tmp_path / "process.png")
         assert Image.open(tmp_path / "process.png").size[0] > 500
 
@@ -148,91 +144,100 @@ class TestFigures:
         colours = torch.as_tensor(axis.collections[0].get_array()).flatten()
         torch.testing.assert_close(colours, -colours.flip(0), rtol=0, atol=1e-6)
 
+    def test_a_signal_is_drawn_as_the_curves_of_its_channels(self):
+        process, x = HeatDissipation((2, 12), sigma=0.0, blur_sigma_max=3.0), torch.randn(2, 12)
+        axes = [axis for axis in draw_process(process, x).get_axes() if axis.get_ylabel().startswith("t = ")]
+        states = process.degrade(x[None], *torch.linspace(0, 1, 6).tolist())
+        for axis, z in zip(axes, states, strict=True):
+            for line, channel in zip(axis.get_lines(), z[0], strict=True):
+                torch.testing.assert_close(torch.as_tensor(line.get_ydata()), channel, rtol=0, atol=1e-5)
 
-MIST = """
-from unmelt.degradations import CosineBasis, LinearGaussianProcess
+    @pytest.mark.parametrize("schedule", [EDMSchedule(), LinearSchedule()])
+    def test_no_curve_leaves_its_frame_and_data_keep_their_scale(self, schedule):
+        process, x = IsotropicDiffusion((1, 40), schedule), torch.linspace(-2, 1, 40)[None]
+        for figure, (low, high) in [
+            (draw_process(process, x), (-2.0, 1.0)),
+            (draw_process(process, x, data_range=(-5.0, 9.0)), (-5.0, 9.0)),
+        ]:
+            for axis in figure.get_axes()[:6]:
+                bottom, top = axis.get_ylim()
+                y = axis.get_lines()[0].get_ydata()
+                assert bottom <= min(y.min(), low)
+                assert max(y.max(), high) <= top
+            # A tenth wider than the data, at the beginning.
+            bottom, top = figure.get_axes()[0].get_ylim()
+            assert top - bottom == pytest.approx(1.1 * (high - low), rel=0.05)
 
+    def test_noise_is_the_same_in_every_call(self):
+        first, second = (draw_process(IsotropicDiffusion((9,)), torch.arange(9.0)).get_axes()[3] for _ in range(2))
+        assert (first.get_lines()[0].get_ydata() == second.get_lines()[0].get_ydata()).all()
 
-class Mist(LinearGaussianProcess):
-    def __init__(self, shape, *, thickness: float = 1.0):
-        super().__init__(CosineBasis(shape))
-        self.thickness = thickness
+    @pytest.mark.parametrize(("depth", "slices"), [(12, [2, 6, 10]), (2, [0, 1]), (1, [0])])
+    def test_slices_of_a_volume_are_drawn_at_every_time(self, depth, slices):
+        process = HeatDissipation((1, depth, 4, 5), sigma=0.0, blur_sigma_max=2.0)
+        x = torch.rand(1, depth, 4, 5)
+        pictures = [axis for axis in draw_process(process, x, data_range=(0.0, 1.0)).get_axes() if axis.get_images()]
+        states = process.degrade(x[None], *torch.linspace(0, 1, 8).tolist())
+        expected = [z[0, 0, place] for place in slices for z in states]
+        assert [text.get_text() for axis in pictures for text in axis.texts] == [
+            f"slice {k + 1} of {depth}" for k in slices
+        ]
+        for axis, theirs in zip(pictures, expected, strict=True):
+            ours = torch.as_tensor(axis.get_images()[0].get_array())
+            torch.testing.assert_close(ours, theirs.clamp(0, 1), rtol=0, atol=1e-6)
 
-    def log_alpha(self, t):
-        return -self.thickness * t
+    def test_of_other_channels_than_one_or_three_the_mean_is_shown_from_the_lowest_number_to_the_highest(self):
+        process, x = HeatDissipation((2, 4, 4), sigma=0.0), torch.randn(2, 4, 4)
+        first = torch.as_tensor(draw_process(process, x).get_axes()[0].get_images()[0].get_array())
+        torch.testing.assert_close(first, ((x - x.min()) / (x.max() - x.min())).mean(0), rtol=0, atol=1e-6)
 
-    def log_sigma(self, t):
-        return t - 3
-"""
+    def test_a_volume_gets_a_map_for_each_direction_that_differs(self):
+        names = {"detail in depth", "detail up and down", "detail across"}
+        for anisotropy, expected in ((None, set()), ((1.0, 1.0, 0.2), names), ((0.2, 1.0, 1.0), names)):
+            process = HeatDissipation((1, 4, 4, 4), anisotropy=anisotropy, blur_sigma_max=2.0)
+            titles = {axis.get_title() for axis in draw_process(process, torch.rand(1, 4, 4, 4)).get_axes()}
+            assert titles & names == expected
 
-
-class TestCommand:
-    def test_it_draws_a_family_with_settings_on_a_file(self, tmp_path, capsys):
-        Image.new("RGB", (30, 20), "orange").save(tmp_path / "orange.png")
-        out = tmp_path / "heat.png"
-        main(["HeatDissipation(levels=9)", "--image", str(tmp_path / "orange.png"), "--out", str(out)])
-        assert f"wrote {out}" in capsys.readouterr().out
-        assert Image.open(out).size[0] > 500
-
-    def test_without_an_image_it_draws_its_own_pattern_beside_the_working_directory(self, tmp_path, monkeypatch):
-        monkeypatch.chdir(tmp_path)
-        main(["SpectralDiffusion.power_law", "--size", "16"])
-        assert (tmp_path / "SpectralDiffusion_power_law.png").is_file()
-
-    def test_nothing_is_overwritten_unless_asked_for(self, tmp_path, monkeypatch, capsys):
-        monkeypatch.chdir(tmp_path)
-        (tmp_path / "Pixelation.png").write_text("mine")
-        with pytest.raises(SystemExit):
-            main(["Pixelation", "--size", "8"])
-        assert "is there already" in capsys.readouterr().err
-        assert (tmp_path / "Pixelation.png").read_text() == "mine"
-        main(["Pixelation", "--size", "8", "--force"])
-        assert Image.open("Pixelation.png").format == "PNG"
-
-    def test_a_class_of_one_s_own_is_found_in_the_current_directory(self, tmp_path, monkeypatch):
-        monkeypatch.chdir(tmp_path)
-        monkeypatch.setattr(sys, "path", [*sys.path])
-        (tmp_path / "mist_of_a_user.py").write_text(MIST)
-        for name in ("mist_of_a_user.Mist(thickness=2)", "mist_of_a_user.py:Mist(thickness=3)"):
-            main([name, "--size", "8"])
-        del sys.modules["mist_of_a_user"]
-        assert len(list(tmp_path.glob("*.png"))) == 2
-
-    def test_a_large_photograph_is_shrunk(self, tmp_path):
-        Image.new("RGB", (2000, 1500), "orange").save(tmp_path / "large.jpg")
-        assert _image(tmp_path / "large.jpg", None).shape == (3, 192, 256)
-        assert _image(tmp_path / "large.jpg", 300).shape == (3, 300, 300)
-
-    def test_black_is_found_from_the_noise_or_given(self):
-        assert _black(HeatDissipation((1, 4, 4))) == 0.0
-        assert _black(IsotropicDiffusion((1, 4, 4))) == -1.0
-        assert _parser().parse_args(["Pixelation", "--black", "-1"]).black == -1.0
+    @pytest.mark.parametrize(("shape", "unit"), [((1, 6), "sample"), ((1, 4, 6), "pixel"), ((1, 2, 4, 6), "voxel")])
+    def test_frequencies_have_the_unit_of_the_signal(self, shape, unit):
+        labels = {axis.get_ylabel() for axis in draw_process(HeatDissipation(shape), torch.rand(shape)).get_axes()}
+        assert f"frequency (cycles per {unit})" in labels
 
     @pytest.mark.parametrize(
-        ("arguments", "message"),
+        ("shape", "x", "data_range", "message"),
         [
-            (["HeatDisipation"], r"no 'HeatDisipation' \(did you mean HeatDissipation\?\); there are "),
-            (["HeatDissipation(levels)"], "give settings by name; its settings are blur_sigma_max"),
-            (["HeatDissipation(levels=many)"], r"HeatDissipation\(levels=...\): expected int, got many"),
-            (["GraphHeat"], r"GraphHeat lacks laplacian: a tensor is read from a file, GraphHeat\(laplacian=FromFile"),
-            (["builtins.list"], "list.* makes no LinearGaussianProcess|list does not say what it makes"),
-            (["nowhere.Fog"], "there is no module 'nowhere' in the current directory or installed"),
-            (["HeatDissipation(levels=1)"], "levels must be at least 2"),
-            (["ChannelGroups.of"], "ChannelGroups.of lacks channels, processes"),
-            (["SpectralDiffusion.equal_snr"], "SpectralDiffusion has no 'equal_snr'; there is power_law"),
+            ((1, 6), torch.rand(1, 5), None, r"process's shape \(1, 6\), without a batch axis, got \(1, 5\)"),
+            ((1, 6), torch.rand(1, 1, 6), None, r"without a batch axis, got \(1, 1, 6\)"),
             (
-                ["SpectralDiffusion(noise=EqualSNR(FittedSpectrum()))"],
-                r"FittedSpectrum\(.* is fitted to data, and there are none",
+                (1, 2, 2, 2, 2),
+                torch.rand(1, 2, 2, 2, 2),
+                None,
+                r"a volume \(channels, depth.*got shape \(1, 2, 2, 2, 2\)",
             ),
-            (["HeatDissipation", "--image", "nowhere.png"], "nowhere.png"),
-            (["HeatDissipation", "--size", "1"], "--size must be at least 2 .pixels., got 1"),
-            (["Pixelation", "--size", "9"], "divide by 2"),
+            ((1, 2), torch.tensor([[0.0, torch.nan]]), None, "x must be finite, got nan"),
+            ((1, 2), torch.ones(1, 2), None, "all of x is 1: give data_range"),
+            ((1, 2), torch.rand(1, 2), (1.0, 0.0), r"got data_range=\(1, 0\)"),
         ],
     )
-    def test_mistakes_are_explained_and_nothing_is_written(self, arguments, message, tmp_path, monkeypatch, capsys):
-        monkeypatch.chdir(tmp_path)
-        with pytest.raises(SystemExit) as stop:
-            main(arguments)
-        assert stop.value.code == 2
-        assert re.search(message, capsys.readouterr().err)
-        assert not list(tmp_path.iterdir())
+    def test_what_cannot_be_drawn_is_refused(self, shape, x, data_range, message):
+        with pytest.raises(ValueError, match=message):
+            draw_process(IsotropicDiffusion(shape), x, data_range=data_range)
+
+
+class TestPatterns:
+    @pytest.mark.parametrize("shape", [(256,), (2, 256), (1, 64, 96), (3, 64, 96), (2, 16, 16), (1, 16, 24, 32)])
+    def test_they_fill_their_range_and_hold_low_and_high_frequencies(self, shape):
+        x = pattern(shape)
+        assert x.shape == shape
+        low, high = (-1, 1) if len(shape) <= 2 else (0, 1)
+        assert x.min() >= low
+        assert x.max() <= high
+        assert x.max() - x.min() > 0.75 * (high - low)
+        # Power of the lowest eighth of frequencies along the rows, and of the highest half.
+        power = torch.fft.rfft((x - x.mean()).reshape(-1, shape[-1])).abs().square().sum(0)
+        for part in (power[: len(power) // 8], power[len(power) // 2 :]):
+            assert part.sum() > 0.005 * power.sum()
+
+    def test_other_shapes_are_refused(self):
+        with pytest.raises(ValueError, match="a volume, CHANNELS,DEPTH,HEIGHT,WIDTH, got 5 sizes: 1,2,2,2,2"):
+            pattern((1, 2, 2, 2, 2))

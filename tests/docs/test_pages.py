@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from unmelt import core, degradations, evaluation, losses, models, samplers, testing, training
+from unmelt.commands import main
 from unmelt.core.configuration import parse
 from unmelt.degradations import families
 from unmelt.samplers import guidance
@@ -160,10 +161,8 @@ class TestWriteYourOwn:
         monkeypatch.chdir(tmp_path)
         monkeypatch.delitem(sys.modules, "fog", raising=False)
         (tmp_path / "fog.py").write_text(file_of("fog.py"))
-        assert "python -m unmelt.degradations fog.py:Fog --image photo.jpg" in OWN
-        from unmelt.degradations.__main__ import main  # noqa: PLC0415
-
-        main(["fog.py:Fog", "--size", "12"])
+        assert "unmelt draw fog.py:Fog --image photo.jpg" in OWN
+        main(["draw", "fog.py:Fog", "--shape", "3,12,12"])
         assert (tmp_path / "Fog.png").is_file()
 
 

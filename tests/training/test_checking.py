@@ -2,15 +2,12 @@
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 from small_runs import run_python
 
-from unmelt.training import ArrayExamples, ImageFolder, Splits
+from unmelt.training import ArrayExamples, Splits
 from unmelt.training.data import check_data
-from unmelt.training.data.__main__ import main
 
 
 def test_figures_are_those_of_the_arrays():
@@ -64,52 +61,3 @@ def test_memory_does_not_grow_with_the_data(tmp_path, workers):
     few, many = (int(run_python("program.py", str(workers), str(count), cwd=tmp_path).stdout) for count in (100, 1600))
     # Blocks of 16 MB, of which some are on their way.
     assert many - few < 100
-
-
-def folder_of(tmp_path, count=60):
-    for number in range(count):
-        shade = np.full((8, 8), number, np.uint8)
-        (tmp_path / f"{number % 2}").mkdir(exist_ok=True)
-        Image.fromarray(shade).save(tmp_path / f"{number % 2}" / f"{number:02d}.png")
-    return ["--data", "ImageFolder", "--data.folder", str(tmp_path), "--data.size", "8", "--data.labels", "subfolders"]
-
-
-def test_the_command_says_what_is_there(tmp_path, capsys):
-    arguments = folder_of(tmp_path)
-    main(arguments)
-    said = capsys.readouterr().out
-    splits = ImageFolder(tmp_path, size=8, labels="subfolders").load()
-    assert "60 images from" in said
-    assert f"{len(splits.train)} trained on: values from" in said
-    assert f"examples of each class: {', '.join(map(str, splits.train.labels.bincount().tolist()))}" in said
-    assert "0 different examples are both held out and trained on" in said
-
-
-@pytest.mark.parametrize("workers", [0, 2])
-def test_the_command_names_all_that_cannot_be_read_and_fails(tmp_path, capsys, monkeypatch, workers):
-    arguments = folder_of(tmp_path)
-    monkeypatch.setattr("unmelt.training.data.examples.Examples.workers", workers)
-    broken = [tmp_path / "0" / f"{number:02d}.png" for number in (4, 10, 24, 40)]
-    for path in broken:
-        path.write_bytes(b"damaged")
-    with pytest.raises(SystemExit, match=r"error: .*cannot be read.*\(0\.01 of all may be\)"):
-        main(arguments)
-    said = capsys.readouterr().out
-    assert all(str(path) in said for path in broken)
-    assert said.count("0 equal to an earlier one") == 2
-
-
-def test_an_example_in_both_parts_is_an_error(tmp_path, capsys):
-    arguments = folder_of(tmp_path)
-    splits = ImageFolder(tmp_path, size=8).load()
-    (tmp_path / "1" / "again.png").write_bytes(splits.test.source.contents(0))
-    while "again" not in " ".join(ImageFolder(tmp_path, size=8).load().train.source._names.tolist()):
-        (tmp_path / "1" / "again.png").rename(tmp_path / "1" / "again2.png")
-    with pytest.raises(SystemExit, match="held-out examples must not be trained on"):
-        main(arguments)
-    assert "1 different examples are both held out and trained on" in capsys.readouterr().out
-
-
-def test_a_folder_that_is_not_there_is_one_line():
-    with pytest.raises(SystemExit, match="error: no folder nowhere"):
-        main(["--data", "ImageFolder", "--data.folder", "nowhere"])
