@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, ClassVar
+from types import MappingProxyType
+from typing import Any
 
 from huggingface_hub import ModelHubMixin, snapshot_download
 from typing_extensions import override
@@ -29,7 +30,7 @@ class PretrainedModel(ModelHubMixin):
     """
 
     # Else the mixin makes a configuration of the constructor's arguments; this one's is in the folder.
-    _hub_mixin_config: ClassVar[dict[str, Any]] = {"library_name": "unmelt"}
+    _hub_mixin_config: Any = MappingProxyType({"library_name": "unmelt"})
 
     def __init__(self, run: LoadedRun) -> None:
         self.run = run

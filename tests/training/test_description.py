@@ -103,9 +103,10 @@ def test_code_of_the_user_s_is_named_and_not_run(work, tmp_path):
     config = changed(parse(config, ["--process", "own_fog.Fog"]), name="foggy")
     folder = train(config, images()).run.path
     forget(tmp_path)
-    (work / "own_fog.py").write_text("raise RuntimeError")
-    (folder / "code" / "own_fog.py").write_text("raise RuntimeError")
+    for file in (work / "own_fog.py", folder / "code" / "own_fog.py"):
+        file.write_text(f"from pathlib import Path\nPath({str(tmp_path / 'run')!r}).touch()\n{fog()}")
     told = describe_run(folder)
     assert told["own_code"] == ["own_fog.Fog"]
     assert told["process"] == "own_fog.Fog()"
     assert "own_fog" not in sys.modules
+    assert not (tmp_path / "run").exists()

@@ -16,7 +16,7 @@ from unmelt.core.configuration import parse
 from unmelt.degradations import ConstantNoise, EqualVarianceBlur, GaussianBlur, PredictX
 from unmelt.samplers import Posterior
 from unmelt.training import ImageFolder, Splits, Trainer, export_run
-from unmelt.training.folder.verified import DamagedError
+from unmelt.training.folder.verified import DamagedError, seal
 
 TENSORS = ["model.safetensors", "prior.safetensors", "fitted.safetensors"]
 
@@ -126,9 +126,25 @@ class TestDamage:
             export_run(run, tmp_path / "out")
         assert not list(tmp_path.iterdir())
 
-    def test_a_run_without_its_prior_is_not_exported(self, trained, tmp_path):
+    def test_nor_are_they_loaded(self, exported):
+        """Whoever wrote them told what they are."""
+        read = safetensors.torch.load_file(exported / "model.safetensors")
+        next(iter(read.values())).fill_(float("inf"))
+        content, file = safetensors.torch.save(read), exported / "manifest.json"
+        manifest = json.loads(file.read_text())
+        manifest["exported"]["files"]["model.safetensors"] = seal(content)
+        file.write_text(json.dumps(manifest))
+        (exported / "model.safetensors").write_bytes(content)
+        with pytest.raises(DamagedError, match="model.safetensors holds weights that are NaN or infinite"):
+            load_run(exported)
+
+    def test_a_run_whose_prior_is_damaged_or_gone_is_not_exported(self, trained, tmp_path):
         run = shutil.copytree(trained, tmp_path / "run")
-        (run / "prior.safetensors").unlink()
+        file = run / "prior.safetensors"
+        file.write_bytes(file.read_bytes()[:-9])
+        with pytest.raises(ValueError, match=r"prior.safetensors: no whole safetensors file"):
+            export_run(load_run(run), tmp_path / "out")
+        file.unlink()
         with pytest.raises(FileNotFoundError, match=r"no .*prior.safetensors"):
             export_run(load_run(run), tmp_path / "out")
         assert [path.name for path in tmp_path.iterdir()] == ["run"]
