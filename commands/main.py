@@ -10,6 +10,7 @@ from .. import __version__
 
 # What each command does; its file, of the same name, has a function `run` that takes the arguments after the command.
 COMMANDS = {
+    "restore": "draw images that a blurred, masked or small one may have come from",
     "check": "prove a forward process: how many laws hold",
 }
 # Of the shell: 128 and the signal's number.

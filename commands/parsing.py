@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from typing import Any, NoReturn
+
+from typing_extensions import override
 
 from ..core import Shape
 from ..core.configuration import Reader
@@ -26,6 +28,11 @@ class Parser(argparse.ArgumentParser):
             formatter_class=_Layout,
             allow_abbrev=False,
         )
+
+    @override
+    def error(self, message: str) -> NoReturn:
+        """End the program with status 2 and one line."""
+        self.exit(2, f"error: {message}; {self.prog} --help tells more\n")
 
     def add_run(self) -> None:
         """Add the run that a command is for, and whether its code is trusted."""

@@ -70,6 +70,12 @@ class Manifest:
         return None if data["grey_levels"] is None else GreyLevels(data["grey_levels"], *data["range"])
 
     @property
+    def range(self) -> tuple[float, float]:
+        """Numbers that are shown black and white."""
+        low, high = self.content["data"]["range"]
+        return low, high
+
+    @property
     def train_fingerprint(self) -> str:
         """SHA-256 of the training images."""
         return self.content["data"]["train"]["sha256"]
