@@ -144,10 +144,11 @@ def _observation(loaded: LoadedRun, options: Namespace) -> LinearObservation:
     from ..training.data.single_picture import read_mask  # noqa: PLC0415
 
     check_number("--noise", options.noise, "[0, inf)", "black to white being 1")
-    shape, (low, high) = loaded.manifest.shape, loaded.manifest.range
+    (channels, height, width), (low, high) = loaded.manifest.shape, loaded.manifest.range
+    shape = channels, height, width
     noise_std = options.noise * (high - low)
     if options.mask:
-        visible = read_mask(options.mask, shape[1:], options.image)
+        visible = read_mask(options.mask, (height, width), options.image)
         return LinearObservation.mask(shape, visible, noise_std=noise_std)
     try:
         if options.blur is not None:

@@ -49,7 +49,9 @@ class TestSpectrum:
             train(training(steps=2), splits, resume=True)
         assert path.read_bytes() == kept
         path.unlink()
-        with pytest.raises(FileNotFoundError, match=r"no .*spectrum.safetensors.*--resume .*small where its images are"):
+        with pytest.raises(
+            FileNotFoundError, match=r"no .*spectrum.safetensors.*--resume .*small where its images are"
+        ):
             load_run(training().folder).spectrum  # noqa: B018
         # Of a run that has all its steps, too.
         train(training(steps=2), splits, resume=True)

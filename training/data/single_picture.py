@@ -69,7 +69,7 @@ def read_mask(path: Path, size: tuple[int, int], picture: Path) -> Bool[Tensor, 
     if own not in (size, header(_contents(picture)).size):
         msg = f"{path} is of {_times(own)} pixels: give a mask of the run's {_times(size)}, or of the size of {picture}"
         raise ValueError(msg)
-    fitted = ImageOps.fit(Image.fromarray(levels), size[::-1], method=Image.Resampling.NEAREST)
+    fitted = ImageOps.fit(Image.fromarray(levels), (size[1], size[0]), method=Image.Resampling.NEAREST)
     known = torch.from_numpy(np.asarray(fitted) >= _HALF)
     if not bool(known.any()):
         msg = f"{path} has no white: nothing would be known of the image; white is what is known, black the holes"
