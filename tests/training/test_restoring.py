@@ -7,8 +7,8 @@ import torch
 from small_runs import begin, train
 
 from unmelt.core.tensor_files import read_state, write_state
-from unmelt.degradations import estimate_spectrum
-from unmelt.models import GaussianOracle
+from unmelt.degradations import PredictX, estimate_spectrum
+from unmelt.models import Denoiser, GaussianOracle
 from unmelt.samplers import Multistep, UniformGrid
 from unmelt.samplers.guidance import LinearObservation, PseudoInverseGuidance
 from unmelt.training import load_run
@@ -19,6 +19,17 @@ LEFT = torch.tensor([True, True, False, False])
 
 def seeded(seed=1):
     return torch.Generator().manual_seed(seed)
+
+
+class Exact(torch.nn.Module):
+    """A network that is an exact denoiser."""
+
+    def __init__(self, oracle):
+        super().__init__()
+        self.oracle = oracle
+
+    def forward(self, z, t, condition=None):
+        return self.oracle(z, t)
 
 
 class TestSpectrum:
@@ -85,7 +96,9 @@ class TestRestore:
     def test_it_is_the_posterior_of_the_denoiser_that_the_run_has(self, run, splits):
         """With the exact denoiser of Gaussian data of its spectrum in the place of its network."""
         spectrum = run.spectrum
-        exact = dataclasses.replace(run, denoiser=GaussianOracle.of_spectrum(run.denoiser.process, spectrum))
+        process = run.denoiser.process
+        network = Exact(GaussianOracle.of_spectrum(process, spectrum))
+        exact = dataclasses.replace(run, denoiser=Denoiser(network, process, prediction=PredictX()))
         observation = LinearObservation.mask(SHAPE, LEFT, noise_std=0.1)
         y = observation.observe(splits.test.read()[:1], generator=seeded())[0]
         count = 2000
