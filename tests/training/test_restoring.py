@@ -9,6 +9,7 @@ from small_runs import begin, train
 from unmelt.core.tensor_files import read_state, write_state
 from unmelt.degradations import PredictX, estimate_spectrum
 from unmelt.models import Denoiser, GaussianOracle
+from unmelt.models.off_levels import OffLevelsWarning
 from unmelt.samplers import Multistep, UniformGrid
 from unmelt.samplers.guidance import LinearObservation, PseudoInverseGuidance
 from unmelt.training import load_run
@@ -128,6 +129,11 @@ class TestRestore:
         del calls[:]
         run.restore(y, observation, 4, grid=UniformGrid(8), batch_size=2, generator=[1, 2, 3, 4])
         assert len(calls) == 16
+        del calls[:]
+        other = dataclasses.replace(run, parts=dataclasses.replace(run.parts, grid=UniformGrid(4)))
+        with pytest.warns(OffLevelsWarning):
+            other.restore(y, observation, 1)
+        assert len(calls) == 4
         run.restore(y, observation, 1, guidance=PseudoInverseGuidance, steps=8)
         with pytest.raises(ValueError, match="steps or a grid, not both"):
             run.restore(y, observation, steps=3, grid=UniformGrid(4))
