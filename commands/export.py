@@ -25,12 +25,12 @@ def run(arguments: Sequence[str]) -> None:
     parser.add_argument("--force", action="store_true", help="write it anew where a model was exported before")
     options = parser.parse_args(arguments)
     from ..training import load_run  # noqa: PLC0415
-    from ..training.exporting import check_free, export_run  # noqa: PLC0415
+    from ..training.exporting import check_exportable, export_run  # noqa: PLC0415
 
     folder = Path(options.run)
     out = options.out or Path("exported", folder.resolve().name)
     # Before the model is read.
-    check_free(out, force=options.force)
+    check_exportable(out, force=options.force)
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always", UserWarning)
         model = load_run(

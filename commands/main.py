@@ -13,6 +13,7 @@ COMMANDS = {
     "train": "train a recipe, or what a configuration file says, or go on with a run",
     "sample": "draw samples from a run: a grid, an animation, or files",
     "evaluate": "bits per dimension of a run on held-out images, and whether its samples are copies",
+    "restore": "draw images that a blurred, masked or small one may have come from",
     "export": "write a trained model to a folder to hand on",
     "info": "tell what a run or an exported model is",
     "draw": "draw a forward process on an image, a signal or a volume",

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -75,3 +78,41 @@ def check_free_file(path: Path, *, force: bool = False) -> None:
         msg = f"{path} is there already: choose another --out, or add --force to overwrite it"
         raise FileExistsError(msg)
     check_writable(path)
+
+
+def check_free(folder: Path, *, force: bool = False) -> None:
+    """Check that a folder can be written: that there is none, or an empty one, or that `force` allows to write into it.
+
+    Raises:
+        FileExistsError: there is something.
+        OSError: it cannot be written to.
+    """
+    if (folder.exists() and not folder.is_dir()) or (not force and folder.is_dir() and any(folder.iterdir())):
+        hint = "choose another --out, or add --force to write into it" if folder.is_dir() else "choose another --out"
+        msg = f"{folder} is there already: {hint}"
+        raise FileExistsError(msg)
+    check_writable(folder)
+
+
+@contextmanager
+def whole_folder(folder: Path, *, replaced: Sequence[str] = ()) -> Generator[Path, None, None]:
+    """Yield a folder to write to, whose files become those of `folder` at the end: all of them, or none on an error.
+
+    Args:
+        folder: the folder, which may be there: what is in it stays, but for files of the same names.
+        replaced: patterns of files in it that are removed first, such as `sample_*.png`.
+    """
+    folder = folder.absolute()
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
+    temporary.mkdir()
+    try:
+        yield temporary
+        folder.mkdir(exist_ok=True)
+        for pattern in replaced:
+            for old in folder.glob(pattern):
+                old.unlink()
+        for file in sorted(temporary.iterdir()):
+            file.replace(folder / file.name)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)

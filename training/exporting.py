@@ -47,7 +47,7 @@ def export_run(run: LoadedRun, folder: Path | str, *, force: bool = False) -> Pa
         ValueError: weights are NaN or infinite, or the run's prior is damaged.
     """
     out = Path(folder)
-    check_free(out, force=force)
+    check_exportable(out, force=force)
     half, before = (out.absolute().with_name(f".{out.absolute().name}.{end}.{os.getpid()}") for end in ("new", "old"))
     half.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -68,7 +68,7 @@ def export_run(run: LoadedRun, folder: Path | str, *, force: bool = False) -> Pa
     return out
 
 
-def check_free(folder: Path, *, force: bool = False) -> None:
+def check_exportable(folder: Path, *, force: bool = False) -> None:
     """Check that a model can be exported to a folder.
 
     Args:
@@ -93,6 +93,7 @@ def check_free(folder: Path, *, force: bool = False) -> None:
             run.manifest.name,
             run.prior.name,
             run.fitted.name,
+            run.spectrum.name,
             run.code.name,
         }
         foreign = [name for name in there if name not in ours]
@@ -110,8 +111,9 @@ def _contents(run: LoadedRun) -> Iterator[tuple[str, bytes | str]]:
     # Read once: a prior that cannot be is not handed on.
     _ = run.prior
     tensors = {MODEL: encode(weights), run.folder.prior.name: run.folder.prior.read_bytes()}
-    if run.folder.fitted.is_file():
-        tensors[run.folder.fitted.name] = run.folder.fitted.read_bytes()
+    for file in (run.folder.fitted, run.folder.spectrum):
+        if file.is_file():
+            tensors[file.name] = file.read_bytes()
     yield from tensors.items()
     manifest = {name: told for name, told in run.manifest.content.items() if name not in _LEFT_OUT}
     manifest |= sealed(run.step, run.ema_decay, tensors).record()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -14,13 +14,16 @@ from torch import Tensor
 
 from ..core import resolve
 from ..core.configuration import write
-from ..models import EMA, Condition, Denoiser, Prior
+from ..degradations import DataSpectrum
+from ..models import EMA, AbstractDenoiser, Condition, Denoiser, Prior
 from ..samplers import Grid, Sampler, Stepper, UniformGrid
+from ..samplers.guidance import CovarianceGuidance, LinearObservation, Restoration, restore
 from .building import build_denoiser, build_process, build_sampler
 from .data import Splits
 from .folder.manifest import Manifest
 from .folder.prior_file import read_prior
 from .folder.run_folder import RunFolder
+from .folder.spectrum_file import read_spectrum
 from .folder.weights import load_weights, read_average
 from .run_config import RunConfig
 
@@ -78,6 +81,15 @@ class LoadedRun:
         prior.grey_levels = self.denoiser.grey_levels
         return prior
 
+    @cached_property
+    def spectrum(self) -> DataSpectrum:
+        """Mean and variance of the training images' coefficients in the process's basis, read from the run's folder.
+
+        Raises:
+            FileNotFoundError, ValueError: there is none, or it is one of other images.
+        """
+        return read_spectrum(self.folder.spectrum, self.denoiser.process.basis, self.manifest.train_fingerprint)
+
     def data(self, place: Path | str | None = None) -> Splits:
         """Return the images it was trained on, and those held out.
 
@@ -115,18 +127,21 @@ class LoadedRun:
         Raises:
             ValueError: both steps and a grid are given, the process allows no such sampler, or nothing can be clipped.
         """
+        parts = self._stepping(stepper, steps, grid)
+        if guidance is not None:
+            parts = replace(parts, pictures=replace(parts.pictures, guidance=guidance))
+        data_range = self.manifest.data_range if clip else None
+        return build_sampler(parts, self.denoiser, prior or self.prior, clip_to=data_range)
+
+    def _stepping(self, stepper: Stepper | None, steps: int | None, grid: Grid | None) -> RunConfig:
+        """Return the parts with another stepper or grid where one is given."""
         if steps is not None and grid is not None:
             msg = f"give steps or a grid, not both: got steps={steps} and {grid}"
             raise ValueError(msg)
-        parts = self.parts
-        if guidance is not None:
-            parts = replace(parts, pictures=replace(parts.pictures, guidance=guidance))
-        if stepper is not None:
-            parts = replace(parts, sampler=stepper, grid=None)
-        if steps is not None or grid is not None:
-            parts = replace(parts, grid=grid if steps is None else UniformGrid(steps))
-        data_range = self.manifest.data_range if clip else None
-        return build_sampler(parts, self.denoiser, prior or self.prior, clip_to=data_range)
+        parts = self.parts if stepper is None else replace(self.parts, sampler=stepper, grid=None)
+        if steps is None and grid is None:
+            return parts
+        return replace(parts, grid=grid if steps is None else UniformGrid(steps))
 
     def sample(
         self,
@@ -138,6 +153,54 @@ class LoadedRun:
     ) -> Float[Tensor, "count ..."]:
         """Draw samples as the run's own pictures do; arguments and errors as in `Sampler.sample`."""
         return self.sampler().sample(count, condition=condition, generator=generator, batch_size=batch_size)
+
+    def restore(  # noqa: PLR0913  # each is a choice of its own
+        self,
+        observed: Float[Tensor, "..."],
+        observation: LinearObservation,
+        count: int = 8,
+        *,
+        guidance: Callable[..., AbstractDenoiser] = CovarianceGuidance,
+        stepper: Stepper | None = None,
+        steps: int | None = None,
+        grid: Grid | None = None,
+        condition: int | None = None,
+        generator: torch.Generator | Sequence[int] | None = None,
+        batch_size: int | None = None,
+        progress: bool = False,
+    ) -> Restoration:
+        """Draw images that an observation may have come from; `run.restore(y, observation).mean` is the best guess.
+
+        Args:
+            observed: the observation y, of the shape of one image, in the data's range.
+            observation: how it was made of the image, such as `LinearObservation.blur(shape, 2.0, noise_std=0.02)`.
+            count: how many.
+            guidance: makes the guided denoiser, called as `guidance(denoiser, observation, variance=spectrum)`.
+            stepper: how steps are taken; as in the run's own pictures if None.
+            steps: number of steps on a uniform grid; or give `grid`.
+            grid: where the steps lie.
+            condition: class of the image, for a network that knows classes.
+            generator: source of randomness, torch's default if None; or a seed for each sample.
+            batch_size: most samples at a time; all at once if None.
+            progress: show a progress bar.
+
+        Raises:
+            FileNotFoundError: the run keeps no spectrum of its images.
+            TypeError: `observed` is not floating-point.
+            ValueError: a shape or number is wrong, or the process allows no such sampler.
+            RuntimeError: the guidance's equations were not solved in the iterations allowed.
+        """
+        guided = guidance(self.denoiser, observation, variance=self.spectrum)
+        parts = self._stepping(stepper, steps, grid)
+        return restore(
+            Sampler(guided, parts.sampler, grid=parts.grid),
+            observed,
+            count,
+            condition=condition,
+            generator=generator,
+            batch_size=batch_size,
+            progress=progress,
+        )
 
 
 def load_run(

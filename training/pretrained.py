@@ -9,7 +9,7 @@ from typing import Any
 from huggingface_hub import ModelHubMixin, snapshot_download
 from typing_extensions import override
 
-from .exporting import check_free, export_run
+from .exporting import check_exportable, export_run
 from .loading import LoadedRun, load_run
 
 
@@ -46,7 +46,7 @@ class PretrainedModel(ModelHubMixin):
         Raises:
             FileExistsError: something is there. (The mixin would remove its `config.json` first.)
         """
-        check_free(Path(save_directory))
+        check_exportable(Path(save_directory))
         return super().save_pretrained(save_directory, **options)
 
     @override

@@ -31,6 +31,7 @@ from .folder.prior_file import prior_record, read_prior
 from .folder.records import Records
 from .folder.run_folder import RunFolder
 from .folder.run_start import begun, go_on
+from .folder.spectrum_file import spectrum_record
 from .folder.user_code import keep_code
 from .folder.weights import load_initial_weights
 from .loop.data_checks import check_batch, check_labels
@@ -105,7 +106,7 @@ class Trainer:
         self.optimizer = make_optimizer(config.optimizer, loss.parameters(), sharded=divided)
         # What cannot be written is found out before anything is.
         to_record(config)
-        self._prior_record = prior_record(self.prior, config, data.train.fingerprint())
+        self._records_of_images = self._fitted_records()
         if not self._resumes:
             rehearse(self.denoiser, self.sampler, data.train)
             rehearse_optimizer(config.optimizer)
@@ -224,6 +225,15 @@ class Trainer:
         prior.grey_levels = train.grey_levels
         return prior
 
+    def _fitted_records(self) -> dict[Path, object]:
+        """Return what was fitted to the images and is kept in the run's folder, by the file."""
+        config, train = self.config, self.data.train
+        records: dict[Path, object] = {self.run.prior: prior_record(self.prior, config, train.fingerprint())}
+        if not (self._resumes and self.run.spectrum.is_file()):
+            basis = self.denoiser.process.basis
+            records[self.run.spectrum] = spectrum_record(basis, train, config.fitted_to)
+        return records
+
     def _open(self, held: ExitStack) -> None:
         """Lock the run's folder, and make what a new run needs there or what a resumed one may lack."""
         with self.processes.together():
@@ -231,11 +241,12 @@ class Trainer:
                 return
             held.enter_context(self.run.locked())
             if self._restored is not None:
-                go_on(self.run, self._restored, self.config, self._prior_record)
+                go_on(self.run, self._restored, self.config, self._records_of_images)
                 return
             with begun(self.run, room_for=[self.denoiser, *self.averages]) as run:
                 run.store_fitted(self._fitted)
-                write_state(run.prior, self._prior_record)
+                for path, record in self._records_of_images.items():
+                    write_state(path, record)
                 write_manifest(run.manifest, self.data, self.denoiser, self._begun_with)
                 for words in keep_code(self.config, run.path):
                     say(words)

@@ -6,6 +6,7 @@ from .covariance import CovarianceGuidance
 from .diffusion_posterior import DiffusionPosteriorSampling
 from .observations import LinearObservation
 from .pseudo_inverse import PseudoInverseGuidance
+from .restoration import Restoration, RestorationErrors, restore
 
 __all__ = [
     "ClassifierFreeGuidance",
@@ -13,5 +14,8 @@ __all__ = [
     "DiffusionPosteriorSampling",
     "LinearObservation",
     "PseudoInverseGuidance",
+    "Restoration",
+    "RestorationErrors",
     "conditional_latents",
+    "restore",
 ]

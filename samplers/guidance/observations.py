@@ -225,6 +225,17 @@ class LinearObservation(ConstantModule):
         """
         return torch.where(self.gain == 0, 0.0, self.basis.forward(y))
 
+    def filled(self, y: Float[Tensor, "batch ..."], x: Float[Tensor, "batch ..."]) -> Float[Tensor, "batch ..."]:
+        """Return y with what was not observed taken from signals x, (batch, *shape): a hole filled with a guess, say.
+
+        Raises:
+            TypeError: an argument is not floating-point.
+            ValueError: a shape is wrong.
+        """
+        check_signal("y", y, self.basis.shape)
+        check_signal("x", x, self.basis.shape)
+        return self.basis.inverse(torch.where(self.gain == 0, self.basis.forward(x), self.coefficients(y)))
+
     def residual(self, y: Float[Tensor, "batch ..."], x: Float[Tensor, "batch ..."]) -> Float[Tensor, "batch ..."]:
         """Return the coefficients W^T (y - H x), (batch, *shape), 0 where nothing is observed, in the finer precision.
 

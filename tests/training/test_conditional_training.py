@@ -11,7 +11,7 @@ from unmelt.core import later
 from unmelt.degradations import IsotropicDiffusion, PredictV
 from unmelt.models import UNet
 from unmelt.samplers import Posterior, UniformGrid
-from unmelt.samplers.guidance import ClassifierFreeGuidance
+from unmelt.samplers.guidance import ClassifierFreeGuidance, LinearObservation
 from unmelt.training import ArrayExamples, Digits, LoadedRun, Pictures, Splits, load_run
 from unmelt.training.building import class_columns, classes_in_order
 
@@ -139,6 +139,13 @@ class TestRunFolder:
         assert guided.denoiser.scale == 3
         assert guided.sample(2, condition=torch.tensor([0, 1])).shape == (2, 1, 4, 4)
 
+    def test_restored_images_are_of_the_class_asked_for(self, conditional, labelled):
+        run, told = load_run(train(conditional(steps=1), labelled).run.path), []
+        run.denoiser.network.register_forward_pre_hook(lambda _, inputs: told.append(inputs[2].tolist()))
+        y = torch.rand(1, 4, 4, generator=torch.Generator().manual_seed(0))
+        run.restore(y, LinearObservation.blur((1, 4, 4), 1.0, noise_std=0.05), 2, condition=2)
+        assert told == [[2, 2]] * 8
+
 
 class TestSamples:
     def test_grids_show_the_classes_in_order_one_in_each_column(self, conditional, labelled):
@@ -170,7 +177,7 @@ import torch
 from unmelt.degradations import IsotropicDiffusion, PredictV
 from unmelt.losses import DenoisingLoss
 from unmelt.models import Denoiser, UNet
-from unmelt.samplers.guidance import ClassifierFreeGuidance
+from unmelt.samplers.guidance import ClassifierFreeGuidance, LinearObservation
 
 torch.set_num_threads(1)
 shape = (1, 8, 8)

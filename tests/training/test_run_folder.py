@@ -61,6 +61,7 @@ class TestStart:
             "config.json",
             "manifest.json",
             "prior.safetensors",
+            "spectrum.safetensors",
             ".lock",
             "checkpoints",
             "metrics.jsonl",

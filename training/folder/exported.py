@@ -2,7 +2,7 @@
 
     model.safetensors   the average's weights, by the names of its state_dict, for any reader of such files
     manifest.json       that of the run; under "exported" the step, the decay, and the SHA-256 of the files of tensors
-    config.json         as the run's, and so prior.safetensors, fitted.safetensors and code/, where there are any
+    config.json         as the run's, and so prior.safetensors, fitted.safetensors, spectrum.safetensors and code/
     README.md           a model card
     samples.png         samples, where the run has drawn any
 

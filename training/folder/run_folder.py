@@ -1,15 +1,16 @@
 """A run's folder: everything that is later needed of a training run, and nothing that overwrites another.
 
-config.json         the whole configuration, as the calls that it is made of
-manifest.json       format, versions, commit, data fingerprint and range, number of parameters
-prior.safetensors   what samples start from, so that they can be drawn without the images
-fitted.safetensors  what else was fitted to images or read from files, where there is any
-checkpoints/        the latest training states, one folder each
-metrics.jsonl       one line of JSON every so many steps
-tensorboard/        the same for TensorBoard
-samples/            sample grids during training
-code/               the user's files that the configuration names classes of, where there are any
-not_finite.jsonl    batches whose gradient was not finite, where there were any
+config.json           the whole configuration, as the calls that it is made of
+manifest.json         format, versions, commit, data fingerprint and range, number of parameters
+prior.safetensors     what samples start from, so that they can be drawn without the images
+spectrum.safetensors  mean and variance of the images' coefficients, by which images are restored
+fitted.safetensors    what else was fitted to images or read from files, where there is any
+checkpoints/          the latest training states, one folder each
+metrics.jsonl         one line of JSON every so many steps
+tensorboard/          the same for TensorBoard
+samples/              sample grids during training
+code/                 the user's files that the configuration names classes of, where there are any
+not_finite.jsonl      batches whose gradient was not finite, where there were any
 """
 
 from __future__ import annotations
@@ -18,7 +19,6 @@ import ast
 import json
 import re
 import shutil
-import tempfile
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,7 +28,7 @@ from filelock import FileLock, Timeout
 from torch import Tensor
 
 from ...core.configuration import expression, from_record, to_record
-from ...core.files import write_atomically
+from ...core.files import check_writable, write_atomically
 from ...core.tensor_files import read_state, write_state
 from ..run_config import RunConfig
 from .manifest import Manifest, read_json
@@ -71,6 +71,7 @@ class RunFolder:
         self.manifest = path / "manifest.json"
         self.checkpoints = path / "checkpoints"
         self.prior = path / "prior.safetensors"
+        self.spectrum = path / "spectrum.safetensors"
         self.fitted = path / "fitted.safetensors"
         self.metrics = path / "metrics.jsonl"
         self.not_finite = path / "not_finite.jsonl"
@@ -125,15 +126,7 @@ class RunFolder:
         Raises:
             OSError: they cannot.
         """
-        there = next(path for path in (self.path, *self.path.absolute().parents) if path.is_dir())
-        try:
-            with tempfile.TemporaryFile(dir=there):
-                pass
-        except OSError as error:
-            msg = (
-                f"{there} cannot be written to ({error.strerror}): make room or change its permissions, or use another"
-            )
-            raise OSError(msg) from error
+        check_writable(self.path)
 
     def clear(self) -> None:
         """Remove what a run left that made no checkpoint."""

@@ -49,14 +49,14 @@ def _check_room(path: Path, needed: int) -> None:
         raise OSError(msg)
 
 
-def go_on(run: RunFolder, restored: Path, config: RunConfig, prior: Mapping[str, object]) -> None:
+def go_on(run: RunFolder, restored: Path, config: RunConfig, records: Mapping[Path, object]) -> None:
     """Clear up what was left half-written, and make a configuration the run's.
 
     Args:
         run: the folder.
         restored: the checkpoint that was restored.
         config: what the run goes on under.
-        prior: record of its prior, for a folder that has lost it.
+        records: what is kept in which file, for a folder that lacks the file.
 
     Raises:
         BlockingIOError: another process has trained it meanwhile.
@@ -67,6 +67,7 @@ def go_on(run: RunFolder, restored: Path, config: RunConfig, prior: Mapping[str,
     clear_up(run.checkpoints, restored)
     run.clear_temporary()
     run.make_folders()
-    if not run.prior.is_file():
-        write_state(run.prior, prior)
+    for path, record in records.items():
+        if not path.is_file():
+            write_state(path, record)
     run.store_config(config)

@@ -1,0 +1,192 @@
+"""Draw images that a degraded one may have come from, given a trained run: samples, their mean and how they differ."""
+
+from __future__ import annotations
+
+import sys
+from argparse import ArgumentTypeError, Namespace
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .parsing import Parser, part
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ..samplers.guidance import LinearObservation, Restoration
+    from ..training import LoadedRun
+
+_EXAMPLES = """IMAGE may be of any kind and size: its central part of the run's shape is cut out and resized.
+
+examples:
+  unmelt restore runs/faces torn.png --mask holes.png --out restored
+  unmelt restore runs/faces small.png --shrink 4 --count 16 --noise 0.01
+  unmelt restore runs/faces photo.jpg --blur 2 --degrade     try it on an image that is whole"""
+_METHODS = {"covariance": "CovarianceGuidance", "pseudo-inverse": "PseudoInverseGuidance"}
+# Samples at a time, and how far from the data's range one may come, in widths of it.
+_AT_ONCE, _FARTHEST = 64, 10.0
+# Samples fit badly from so many times the noise on, though never below a level of eight bits.
+_BAD_FIT, _LEVEL = 3.0, 1 / 255
+
+
+def run(arguments: Sequence[str]) -> None:
+    """Restore the image that the command line names."""
+    options = _parser().parse_args(arguments)
+    # Imported here, as they take seconds: the command line is known to be right, and --help has been told.
+    import torch  # noqa: PLC0415
+
+    from ..core.files import check_free, whole_folder  # noqa: PLC0415
+    from ..samplers import Stepper, guidance  # noqa: PLC0415
+    from ..training import load_run  # noqa: PLC0415
+    from ..training.restoration_files import write_restoration  # noqa: PLC0415
+
+    stepper = None if options.stepper is None else part("--stepper", options.stepper, Stepper)
+    out = options.out or Path(f"{options.image.stem}_restored")
+    check_free(out, force=options.force)
+    loaded = load_run(options.run, trust_code=options.trust_code)
+    _check_run(loaded, options)
+    observation, image = _degraded(loaded, options)
+    generator = torch.Generator().manual_seed(options.seed)
+    y = observation.observe(image[None], generator=generator)[0] if options.degrade else image
+    try:
+        found = loaded.restore(
+            y,
+            observation,
+            options.count,
+            guidance=getattr(guidance, _METHODS[options.guidance]),
+            stepper=stepper,
+            steps=options.steps,
+            condition=options.condition,
+            generator=generator,
+            batch_size=_AT_ONCE,
+            progress=sys.stderr.isatty(),
+        )
+    except RuntimeError as error:
+        raise ValueError(error) from error
+    original = image if options.degrade else None
+    _tell(loaded, options, found, original)
+    with whole_folder(out, replaced=("sample_*.png", "original.png", "std.png")) as folder:
+        write_restoration(folder, found, loaded.manifest.data_range, original=original)
+        names = ", ".join(sorted(path.name for path in folder.iterdir() if not path.name.startswith("sample_")))
+    print(f"wrote {out}: {names} and {options.count} samples")  # noqa: T201
+
+
+def _parser() -> Parser:
+    parser = Parser("restore", __doc__ or "", _EXAMPLES)
+    parser.add_run()
+    parser.add_argument("image", type=Path, metavar="IMAGE", help="the degraded image (or a whole one, see --degrade)")
+    kinds = parser.add_argument_group("what was done to the image, one of these").add_mutually_exclusive_group(
+        required=True
+    )
+    kinds.add_argument("--mask", type=Path, help="parts are missing: a picture, white where IMAGE is known")
+    kinds.add_argument("--blur", type=float, metavar="WIDTH", help="a Gaussian blur of so many of the run's pixels")
+    kinds.add_argument("--shrink", type=int, metavar="N", help="IMAGE is N times smaller than the run's: block means")
+    given = parser.add_argument_group("how exact it is")
+    noise = "standard deviation of IMAGE's noise, black to white being 1 (0.02)"
+    given.add_argument("--noise", type=float, default=0.02, metavar="STD", help=noise)
+    given.add_argument("--degrade", action="store_true", help="IMAGE is whole: degrade it first, and tell the errors")
+    drawn = parser.add_argument_group("how samples are drawn")
+    drawn.add_argument("--count", type=_positive, default=8, help="number of samples (8)")
+    drawn.add_argument("--condition", type=int, metavar="CLASS", help="class of the image, of a run with classes")
+    drawn.add_argument("--seed", type=int, default=0, help="seed of all random numbers (0)")
+    drawn.add_argument("--steps", type=_positive, help="steps on a uniform grid (the run's own)")
+    drawn.add_argument("--stepper", help="how steps are taken, such as Multistep (the run's own)")
+    method = "covariance (which it is) or pseudo-inverse, which knows more of the network and may run away"
+    drawn.add_argument("--guidance", choices=[*_METHODS], default="covariance", metavar="METHOD", help=method)
+    written = parser.add_argument_group("what is written")
+    written.add_argument("--out", type=Path, metavar="FOLDER", help="folder of pictures and numbers (IMAGE_restored)")
+    written.add_argument("--force", action="store_true", help="replace those of an earlier restoration in it")
+    return parser
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        msg = f"must be a number from 1, got {text}"
+        raise ArgumentTypeError(msg)
+    return int(text)
+
+
+def _check_run(loaded: LoadedRun, options: Namespace) -> None:
+    """Refuse what a run cannot be asked for."""
+    shape, classes = loaded.manifest.shape, loaded.denoiser.classes
+    if len(shape) != 3 or shape[0] not in {1, 3}:
+        msg = f"{options.run} is of data of shape {shape}, not of grey or colour images: load_run(...).restore takes it"
+        raise ValueError(msg)
+    if options.condition is not None and not 0 <= options.condition < (classes or 0):
+        known = f"knows classes 0 to {classes - 1}" if classes else "knows no classes: leave it out"
+        msg = f"--condition {options.condition}: {options.run} {known}"
+        raise ValueError(msg)
+    if options.condition is None and classes and loaded.config.training.label_dropout == 0:
+        msg = f"{options.run} has never been without a class: give --condition, 0 to {classes - 1}"
+        raise ValueError(msg)
+    # Read first, since without it nothing can be done.
+    _ = loaded.spectrum
+
+
+def _degraded(loaded: LoadedRun, options: Namespace) -> tuple[LinearObservation, Tensor]:
+    """Return how the image was observed, and the image, at the run's size; say what was done to it."""
+    from ..training.data.single_picture import read_picture  # noqa: PLC0415
+
+    observation = _observation(loaded, options)
+    channels, height, width = loaded.manifest.shape
+    small = 1 if options.shrink is None or options.degrade else options.shrink
+    image, told = read_picture(options.image, (channels, height // small, width // small), loaded.manifest.data_range)
+    if told:
+        print(f"{options.image}: {', '.join(told)}")  # noqa: T201
+    if options.mask and not options.degrade and any("resized" in words for words in told):
+        print("  so pixels beside a hole mix with what IMAGE holds in it; a larger hole in the mask leaves them out")  # noqa: T201
+    return observation, image.repeat_interleave(small, 1).repeat_interleave(small, 2)
+
+
+def _observation(loaded: LoadedRun, options: Namespace) -> LinearObservation:
+    from ..core.checks import check_number  # noqa: PLC0415
+    from ..samplers.guidance import LinearObservation  # noqa: PLC0415
+    from ..training.data.single_picture import read_mask  # noqa: PLC0415
+
+    check_number("--noise", options.noise, "[0, inf)", "black to white being 1")
+    (channels, height, width), (low, high) = loaded.manifest.shape, loaded.manifest.data_range
+    shape = channels, height, width
+    noise_std = options.noise * (high - low)
+    if options.mask:
+        visible = read_mask(options.mask, (height, width), options.image)
+        return LinearObservation.mask(shape, visible, noise_std=noise_std)
+    try:
+        if options.blur is not None:
+            return LinearObservation.blur(shape, options.blur, noise_std=noise_std)
+        # A coefficient of a block of N x N pixels is N times its mean.
+        return LinearObservation.block_means(shape, options.shrink, noise_std=options.shrink * noise_std)
+    except ValueError as error:
+        kind = "--shrink" if options.blur is None else "--blur"
+        msg = f"{kind}: {error}"
+        raise ValueError(msg) from error
+
+
+def _tell(loaded: LoadedRun, options: Namespace, found: Restoration, original: Tensor | None) -> None:
+    """Say how well samples fit what was observed, and how far they are from the original, if it is known.
+
+    Raises:
+        FloatingPointError: they are no images at all.
+    """
+    low, high = loaded.manifest.data_range
+    wide, samples = high - low, found.samples
+    farthest = max((low - samples.min()).item(), (samples.max() - high).item()) / wide
+    if farthest > _FARTHEST:
+        msg = (
+            f"samples left the range from black to white by {farthest:.3g} times its width, guidance ran away: take"
+            " --guidance covariance, a larger --noise or more --steps"
+        )
+        raise FloatingPointError(msg)
+    # A coefficient of a block of N x N pixels is N times its mean.
+    fit = found.misfit / wide / (options.shrink or 1)
+    print(f"samples fit the observation to {fit:.3g} (its noise is {options.noise:g})")  # noqa: T201
+    if fit > max(_BAD_FIT * options.noise, _LEVEL):
+        print("  much worse than its noise: IMAGE was degraded otherwise, or is unlike the run's images")  # noqa: T201
+    if original is None:
+        return
+    spectrum, errors = loaded.spectrum, found.errors(original)
+    # What is not known counts as what it is on average.
+    average = spectrum.basis.inverse(spectrum.mean[None]).to(original)
+    away = (found.observation.filled(found.observed[None], average)[0] - original).square().mean().sqrt().item()
+    kinds = {"observed": away, "a sample": errors.sample, f"mean of {len(samples)}": errors.mean}
+    words = ", ".join(f"{name} {error / wide:.3g}" for name, error in kinds.items())
+    print(f"root mean square error, black to white being 1: {words}")  # noqa: T201

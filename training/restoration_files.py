@@ -1,0 +1,89 @@
+"""What a restoration leaves in a folder: pictures, one of them an overview, and the numbers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from ..core.pictures import to_pixels
+from ..samplers.guidance import Restoration
+
+# Of the overview: panels in a row, samples shown, a panel's side in inches.
+_COLUMNS, _MOST_SHOWN, _SIDE = 4, 16, 1.7
+
+
+def write_restoration(
+    folder: Path,
+    found: Restoration,
+    data_range: tuple[float, float],
+    *,
+    original: Tensor | None = None,
+) -> float | None:
+    """Write the pictures of a restored image and its numbers, `result.npz`, into a folder that is there.
+
+    What was not observed is grey in `observed.png`.
+
+    Args:
+        folder: the folder.
+        found: samples of images of 1 or 3 channels.
+        data_range: numbers that black and white stand for.
+        original: the image that was observed, if it is known.
+
+    Returns:
+        The standard deviation that is white in `std.png`, as a share of the way from black to white; None for one
+        sample, which has no `std.png`.
+    """
+    low, high = data_range
+    y = found.observed[None]
+    shown = found.observation.filled(y, torch.full_like(y, (low + high) / 2))[0]
+    pictures = {} if original is None else {"original": original}
+    pictures |= {"observed": shown, "mean": found.mean}
+    numbers = {} if original is None else {"original": original}
+    numbers |= {"observed": found.observed, "samples": found.samples, "mean": found.mean}
+    panels = {name: to_pixels(each[None], data_range)[0] for name, each in pictures.items()}
+    white = None
+    if len(found.samples) > 1:
+        numbers["std"] = found.std
+        spread = found.std.square().mean(0, keepdim=True).sqrt() / (high - low)
+        white = spread.max().item()
+        panels["std"] = to_pixels(spread[None], (0.0, white or 1.0))[0]
+    samples = to_pixels(found.samples, data_range)
+    for name, panel in panels.items():
+        _save(folder / f"{name}.png", panel)
+    for index, sample in enumerate(samples):
+        _save(folder / f"sample_{index:03d}.png", sample)
+    titles = {"mean": f"mean of {len(samples)}", "std": f"std, white is {white:.2g}" if white else "std"}
+    _overview([(titles.get(name, name), panel) for name, panel in panels.items()], samples, folder / "overview.png")
+    arrays: dict[str, Any] = {name: each.cpu().numpy() for name, each in numbers.items()}
+    np.savez_compressed(folder / "result.npz", **arrays, range=np.array(data_range))
+    return white
+
+
+def _save(path: Path, picture: Tensor) -> None:
+    """Write a picture, (height, width, 3), as grey where it is grey."""
+    grey = bool((picture == picture[..., :1]).all())
+    Image.fromarray((picture[..., 0] if grey else picture).numpy()).save(path)
+
+
+def _overview(panels: list[tuple[str, Tensor]], samples: Tensor, path: Path) -> None:
+    """Draw panels in a first row, by their titles, and samples in the rows below."""
+    # Imported here: it takes a third of a second.
+    from matplotlib.figure import Figure  # noqa: PLC0415
+
+    count = min(len(samples), _MOST_SHOWN)
+    rows = 1 + -(-count // _COLUMNS)
+    figure = Figure(figsize=(_COLUMNS * _SIDE, rows * (_SIDE + 0.22)), layout="constrained")
+    axes = figure.subplots(rows, _COLUMNS, squeeze=False)
+    for axis in axes.flat:
+        axis.set_axis_off()
+    below = [(f"sample {index}", sample) for index, sample in enumerate(samples[:count])]
+    for row, content in zip((axes[:1], axes[1:]), (panels, below), strict=True):
+        for axis, (title, picture) in zip(row.flat, content, strict=False):
+            axis.imshow(picture.numpy(), interpolation="nearest")
+            axis.set_title(title, fontsize=9, pad=3)
+    figure.savefig(path, dpi=120)
