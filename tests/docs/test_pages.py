@@ -30,10 +30,11 @@ LIKELIHOOD = (DOCS / "likelihood.md").read_text()
 MATHEMATICS = (DOCS / "mathematics.md").read_text()
 PRIORS = (DOCS / "priors.md").read_text()
 RESTORATION = (DOCS / "restoration.md").read_text()
-DATA = (DOCS / "data.md").read_text()
+ARRAYS = (DOCS / "your_arrays.md").read_text()
+IMAGES = (DOCS / "your_images.md").read_text()
 WALK = (DOCS / "walk.md").read_text()
 # Flags that are no part of a recipe's configuration, and an argument that stands for anything.
-ASIDE = {"--help", "--resume", "--init-from", "--dry-run", "--config", "--trust-code"}
+ASIDE = {"--help", "--resume", "--init-from", "--dry-run", "--smoke", "--config", "--trust-code"}
 SHORT = [
     *("--training.steps", "2", "--network.channels", "8", "--pictures.count", "4"),
     *("--grid", "UniformGrid(steps=3)"),
@@ -223,7 +224,7 @@ class TestPages:
 class TestData:
     def test_its_code_runs_and_says_what_it_prints(self, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
-        names, printed = run(DATA, "data.md")
+        names, printed = run(ARRAYS, "your_arrays.md")
         assert "100 examples of shape (2, 16, 16) from fields.npy, no levels" in printed
         assert "(2, 16, 16) None torch.float32" in printed
         assert "GreyLevels(count=4096, low=0.0, high=1.0) 10" in printed
