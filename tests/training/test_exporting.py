@@ -18,7 +18,7 @@ from unmelt.samplers import Posterior
 from unmelt.training import ImageFolder, Splits, Trainer, export_run
 from unmelt.training.folder.verified import DamagedError, seal
 
-TENSORS = ["model.safetensors", "prior.safetensors", "fitted.safetensors"]
+TENSORS = ["model.safetensors", "prior.safetensors", "fitted.safetensors", "spectrum.safetensors"]
 
 
 def seeded():
