@@ -11,6 +11,7 @@ import torch
 
 from unmelt.core import later
 from unmelt.degradations import HeatDissipation, PredictX
+from unmelt.losses import SumOverDimensions
 from unmelt.models import UNet
 from unmelt.samplers import Multistep, UniformGrid
 from unmelt.training import PhotoCrops, RunConfig, Training, launch
@@ -18,14 +19,23 @@ from unmelt.training import PhotoCrops, RunConfig, Training, launch
 RECIPE = RunConfig(
     name="photos_heat",
     data=PhotoCrops(),
-    process=later(HeatDissipation, levels=100, blur_sigma_min=0.5, blur_sigma_max=20.0, sigma=0.02),
-    network=later(UNet, channels=32, multipliers=(1, 2, 4), blocks=1, attention_levels=(2,), dropout=0.0),
+    process=later(HeatDissipation, levels=100, blur_sigma_min=0.5, blur_sigma_max=20.0, sigma=0.03),
+    network=later(UNet, channels=24, multipliers=(1, 2, 4), blocks=1, attention_levels=(2,), dropout=0.0),
     prediction=PredictX(),
-    sampler=Multistep(),
+    reduction=SumOverDimensions(),
+    sampler=Multistep(eta=1.0),
     grid=UniformGrid(20),
     optimizer=later(torch.optim.AdamW, lr=1e-3, weight_decay=0.0, fused=True),
     training=Training(
-        steps=8000, batch_size=64, warmup=200, cosine_decay=True, ema_decay=0.998, flip=True, checkpoint_every=1000
+        steps=3000,
+        batch_size=32,
+        warmup=200,
+        cosine_decay=True,
+        ema_decay=0.998,
+        flip=True,
+        checkpoint_every=500,
+        sample_every=500,
+        cpu=True,
     ),
 )
 

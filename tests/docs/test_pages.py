@@ -15,6 +15,7 @@ import pytest
 
 from unmelt import core, degradations, evaluation, losses, models, samplers, testing, training
 from unmelt.commands import main
+from unmelt.commands.main import COMMANDS
 from unmelt.core.configuration import parse
 from unmelt.degradations import families
 from unmelt.samplers import guidance
@@ -189,12 +190,13 @@ class TestPages:
         described += [training.data.Examples]
         public |= {name for each in described for name in dir(each)} | {
             "load_run",
+            "load_run",
             "network",
             "forward",
             "SamplerState",
         }
         named = {n for quoted in re.findall(r"`([^`]+)`", text) for n in re.findall(r"^([A-Z]\w+|\w+(?=\())", quoted)}
-        assert not named - public - {"NAME"}
+        assert not named - public - {"NAME", "RECIPE", "README"}
 
     def test_every_family_and_basis_is_on_the_families_page(self):
         names = [name for name in families.__all__ if name != "radial_onset"]
@@ -233,7 +235,31 @@ class TestData:
     def test_every_data_set_is_on_the_page(self):
         for name, kind in vars(training.data).items():
             if inspect.isclass(kind) and issubclass(kind, training.DataSet) and not inspect.isabstract(kind):
-                assert f"`{name}(" in DATA, name
+                assert f"`{name}(" in IMAGES, name
+
+    def test_images_begin_with_a_recipe_and_a_folder(self):
+        names, _ = run(IMAGES, "your_images.md")
+        assert names["config"].folder == Path("runs/photos")
+        assert names["config"].data.size == 64
+
+
+class TestCommands:
+    @pytest.mark.parametrize("page", [ROOT / "README.md", *PAGES], ids=lambda page: page.stem)
+    def test_what_pages_show_of_them_exists(self, page, capsys):
+        shown = re.findall(r"^unmelt (\S+)(.*)$", "".join(re.findall(r"```\n(.*?)```", page.read_text(), re.DOTALL)), re.MULTILINE)
+        for command, arguments in shown:
+            assert command in COMMANDS
+            words = shlex.split(arguments, comments=True)
+            with contextlib.suppress(SystemExit):
+                main([command, *(words[:1] if command == "train" else []), "--help"])
+            told = capsys.readouterr().out
+            for flag in (word for word in words if word.startswith("--")):
+                # Of a setting of a setting, the setting.
+                assert flag.partition(".")[0].replace("-", "_") in told.replace("-", "_"), (command, flag)
+
+    def test_all_are_on_the_page_of_trained_models_or_elsewhere(self):
+        pages = "".join(page.read_text() for page in (ROOT / "README.md", *PAGES))
+        assert not [command for command in COMMANDS if f"unmelt {command} " not in pages]
 
 
 class TestWalk:
