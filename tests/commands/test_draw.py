@@ -108,12 +108,12 @@ class TestCommand:
         with pytest.raises(SystemExit, match=message):
             main(["draw", "of_a_user.py:Cube", "--image", "grey.png"])
 
-    @pytest.mark.parametrize("suffix", [".png", ".pdf", ".svg"])
-    def test_a_process_is_drawn_on_the_signal_that_is_given(self, folder, capsys, suffix):
+    @pytest.mark.parametrize(("suffix", "start"), [(".png", b"\x89PNG"), (".pdf", b"%PDF"), (".svg", b"<?xml")])
+    def test_a_process_is_drawn_on_the_signal_that_is_given(self, folder, capsys, suffix, start):
         np.save("signal.npy", np.arange(8.0)[None])
         main(["draw", "of_a_user.py:Line", "--signal", "signal.npy", "--out", f"line{suffix}"])
         assert capsys.readouterr().out == f"wrote line{suffix}: Line on signal.npy, (1, 8)\n"
-        assert (folder / f"line{suffix}").read_bytes()[:5] in {b"\x89PNG\r", b"%PDF-", b"<?xml"}
+        assert (folder / f"line{suffix}").read_bytes().startswith(start)
 
     def test_nothing_is_overwritten_unless_asked_for(self, folder):
         (folder / "Pixelation.png").write_text("mine")
@@ -174,11 +174,13 @@ class TestCommand:
             (["HeatDissipation", "--shape", "1,2,2,2,2"], "a volume, CHANNELS,DEPTH,HEIGHT,WIDTH, got 5 sizes"),
             (["HeatDissipation", "--out", "heat.gif"], r"--out heat.gif: its name must end in .*\.png, \.pdf, \.svg"),
             (["HeatDissipation", "--out", "of_a_user.py/heat.png"], "of_a_user.py is a file"),
+            (["HeatDissipation", "--out", "folder.png", "--force"], "folder.png is a folder: name a file"),
             (["Pixelation", "--shape", "3,9,9"], "divide by 2"),
         ],
     )
     def test_mistakes_are_explained_in_one_line_and_nothing_is_written(self, arguments, message, folder, capsys):
         np.save("table.npy", np.linspace(0, 1, 5))
+        (folder / "folder.png").mkdir()
         before = sorted(folder.iterdir())
         with pytest.raises(SystemExit) as stop:
             main(["draw", *arguments])
