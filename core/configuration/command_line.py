@@ -166,7 +166,7 @@ def _is_given(flags: Sequence[Flag]) -> bool:
 
 def _json(file: str) -> Mapping[str, object]:
     try:
-        record: Any = json.loads(Path(file).expanduser().read_text())
+        record: Any = json.loads(Path(file).expanduser().read_text(encoding="utf-8"))
     except (OSError, RecursionError, ValueError) as error:
         why = getattr(error, "strerror", None) or " ".join(str(error).split())
         msg = f"--config {file} cannot be read: {why}"

@@ -190,7 +190,6 @@ class TestPages:
         described += [training.data.Examples]
         public |= {name for each in described for name in dir(each)} | {
             "load_run",
-            "load_run",
             "network",
             "forward",
             "SamplerState",
@@ -246,7 +245,8 @@ class TestData:
 class TestCommands:
     @pytest.mark.parametrize("page", [ROOT / "README.md", *PAGES], ids=lambda page: page.stem)
     def test_what_pages_show_of_them_exists(self, page, capsys):
-        shown = re.findall(r"^unmelt (\S+)(.*)$", "".join(re.findall(r"```\n(.*?)```", page.read_text(), re.DOTALL)), re.MULTILINE)
+        plain = "".join(re.findall(r"```\n(.*?)```", page.read_text(), re.DOTALL))
+        shown = re.findall(r"^unmelt (\S+)(.*)$", plain, re.MULTILINE)
         for command, arguments in shown:
             assert command in COMMANDS
             words = shlex.split(arguments, comments=True)

@@ -20,7 +20,7 @@ import json
 import re
 import shutil
 from collections.abc import Generator, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -140,8 +140,10 @@ class RunFolder:
     def remove(self) -> None:
         """Remove a run that could not be begun, and the folder if nothing else is in it."""
         self.clear()
-        (self.path / _LOCK).unlink(missing_ok=True)
-        self.path.rmdir()
+        # Windows removes no file that is open, as the lock is.
+        with suppress(PermissionError):
+            (self.path / _LOCK).unlink(missing_ok=True)
+            self.path.rmdir()
 
     def clear_temporary(self) -> None:
         """Remove what killed processes left half-written."""
