@@ -31,14 +31,14 @@ RECIPE = RunConfig(
     grid=UniformGrid(20),
     optimizer=later(torch.optim.AdamW, lr=2e-3, weight_decay=0.0, fused=True),
     training=Training(
-        steps=2000,
+        steps=1600,
         batch_size=32,
         warmup=100,
         cosine_decay=True,
         ema_decay=0.995,
         log_every=20,
-        checkpoint_every=1000,
-        sample_every=1000,
+        checkpoint_every=800,
+        sample_every=800,
         cpu=True,
     ),
 )

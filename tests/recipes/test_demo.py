@@ -28,7 +28,13 @@ def test_the_demo(tmp_path):
     with output.open("w") as file:
         process = subprocess.Popen(
             [sys.executable, str(ROOT / "recipes" / "demo.py")],
-            env={**os.environ, "PYTHONPATH": str(ROOT.parent), "PYTHONDONTWRITEBYTECODE": "1", "OMP_WAIT_POLICY": "PASSIVE"},
+            # The last as `make demo` has it.
+            env={
+                **os.environ,
+                "PYTHONPATH": str(ROOT.parent),
+                "PYTHONDONTWRITEBYTECODE": "1",
+                "OMP_WAIT_POLICY": "PASSIVE",
+            },
             cwd=tmp_path,
             stdout=file,
             stderr=subprocess.STDOUT,
