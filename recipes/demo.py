@@ -1,9 +1,10 @@
-"""The demo: inverse heat dissipation on 28 x 28 digits of MNIST, a few minutes on a laptop's CPU.
+"""Heat dissipation on 28 x 28 digits of MNIST: the demo, a few minutes on a laptop's CPU.
 
-4500 digits to train on and 500 held out, which a package brings along; no download. The network predicts the clean
-digit, so that 20 steps draw samples. Their noise is that of the reverse diffusion, and more (eta = 2): with none
-(eta = 0) fewer are recognised. After training it draws 256 samples and reports how many a classifier of real digits
-recognises, beside the same figure for held-out digits, and how close samples lie to their nearest training image.
+There are 4500 digits to train on and 500 held out, which a package brings along. The network predicts the clean digit,
+so that 20 steps draw a sample. They add the noise of the reverse diffusion twice over (eta = 2): after a short training
+more samples are recognised with it than without. At last 256 samples are drawn, and it is reported how many of them a
+classifier of real digits recognises, beside the same figure for held-out digits, and how close samples lie to their
+nearest training image.
 
 To reach: 0.85 times the share of held-out digits that is recognised, 90 %, in all ten classes.
 Reached here: TODO
@@ -24,21 +25,21 @@ RECIPE = RunConfig(
     name="demo",
     data=MNISTSample(),
     process=later(HeatDissipation, levels=100, blur_sigma_min=0.5, blur_sigma_max=14.0, sigma=0.05),
-    network=later(UNet, channels=16, multipliers=(1, 2, 4), blocks=1, attention_levels=(2,), dropout=0.0),
+    network=later(UNet, patch=2, channels=32, multipliers=(1, 2), blocks=1, attention_levels=(1,), dropout=0.0),
     prediction=PredictX(),
     reduction=SumOverDimensions(),
     sampler=Multistep(order=2, eta=2.0),
     grid=UniformGrid(20),
     optimizer=later(torch.optim.AdamW, lr=2e-3, weight_decay=0.0, fused=True),
     training=Training(
-        steps=1600,
-        batch_size=32,
+        steps=1000,
+        batch_size=48,
         warmup=100,
         cosine_decay=True,
         ema_decay=0.995,
         log_every=20,
-        checkpoint_every=800,
-        sample_every=800,
+        checkpoint_every=500,
+        sample_every=500,
         cpu=True,
     ),
 )
