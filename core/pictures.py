@@ -20,7 +20,8 @@ _BACKGROUND = 255
 _DISPLAY_SIZE = 64
 _CURVE_HEIGHT, _SLICES = 64, 4
 _PAPER = 235.0
-_FRAME_MS = 60
+# How long a frame is shown: longer where there are few, up to what makes this long an animation.
+_FRAME_MS, _LONG_FRAME_MS, _ANIMATION_MS = 60, 120, 2400
 _LAST_FRAME_MS = 1500
 
 
@@ -121,9 +122,10 @@ def save_mp4(path: Path, frames: Sequence[UInt8[Tensor, "rows columns 3"]]) -> N
 
 
 def save_gif(path: Path, frames: Sequence[UInt8[Tensor, "rows columns 3"]]) -> None:
-    """Write an animation that pauses on its last frame and starts over."""
+    """Write an animation that pauses on its last frame and starts over; few frames are shown longer each."""
     images = [Image.fromarray(frame.numpy()).convert("P", palette=Image.Palette.ADAPTIVE) for frame in frames]
-    durations = [_FRAME_MS] * (len(images) - 1) + [_LAST_FRAME_MS]
+    shown = min(max(_FRAME_MS, _ANIMATION_MS // len(images)), _LONG_FRAME_MS)
+    durations = [shown] * (len(images) - 1) + [_LAST_FRAME_MS]
     images[0].save(path, save_all=True, append_images=images[1:], duration=durations, loop=0)
 
 

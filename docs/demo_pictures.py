@@ -1,4 +1,4 @@
-"""Copies the pictures that README shows of the demo: python docs/demo_pictures.py runs/digits_heat."""
+"""Copies the pictures that README shows of the demo: python docs/demo_pictures.py runs/demo."""
 
 import shutil
 import sys
@@ -16,5 +16,5 @@ def main(run: Path) -> None:
 
 if __name__ == "__main__":
     if len(sys.argv) != 2:
-        sys.exit(f"usage: python {sys.argv[0]} RUN_FOLDER, such as runs/digits_heat")
+        sys.exit(f"usage: python {sys.argv[0]} RUN_FOLDER, such as runs/demo")
     main(Path(sys.argv[1]))

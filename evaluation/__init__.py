@@ -4,6 +4,7 @@ from .bound_report import Breakdown, Figure, LikelihoodReport, evaluate_bound
 from .memorisation import Memorisation, assess_memorisation
 from .neighbours import Neighbours, nearest_neighbours
 from .recognition import Recogniser, Recognition
+from .recognition_report import report_recognition
 
 __all__ = [
     "Breakdown",
@@ -16,4 +17,5 @@ __all__ = [
     "assess_memorisation",
     "evaluate_bound",
     "nearest_neighbours",
+    "report_recognition",
 ]

@@ -10,11 +10,11 @@ import torch
 
 from unmelt.core import later
 from unmelt.degradations import HeatDissipation, Independent, PredictPreviousLevel
-from unmelt.evaluation import Recogniser
+from unmelt.evaluation import report_recognition
 from unmelt.losses import SumOverDimensions
 from unmelt.models import MarginalStd, UNet
 from unmelt.samplers import Posterior
-from unmelt.training import Digits, RunConfig, Trainer, Training, launch
+from unmelt.training import Digits, RunConfig, Training, launch
 
 RECIPE = RunConfig(
     name="digits_heat",
@@ -29,27 +29,8 @@ RECIPE = RunConfig(
         steps=1400, warmup=100, cosine_decay=True, log_every=20, checkpoint_every=700, sample_every=700, cpu=True
     ),
 )
-REPORTED = 256
-
-
-def report(trainer: Trainer) -> None:
-    """Print how recognisable samples are, and how new, beside held-out digits."""
-    data = trainer.data
-    if data.train.labels is None:
-        print("\nno classifier without labels: the report is for the digits")
-        return
-    samples = trainer.draw(REPORTED, seed=1).clamp(*data.train.range)
-    recogniser = Recogniser(data.train.read(), data.train.labels)
-    print("\n                    recognised  classes  distance to nearest training digit")
-    for name, images in {
-        f"{REPORTED} samples": samples,
-        f"{len(data.test)} held-out digits": data.test.read(),
-    }.items():
-        found = recogniser.assess(images)
-        print(f"{name:20}{found.recognised:10.1%}{found.classes:9d}{found.nearest:12.2f}")
-
 
 if __name__ == "__main__":
     trained = launch(RECIPE, __doc__)
     if trained.accelerator.is_main_process:
-        report(trained)
+        report_recognition(trained)

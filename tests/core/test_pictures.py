@@ -140,6 +140,14 @@ class TestFiles:
                 assert torch.equal(torch.from_numpy(np.array(image.convert("RGB"))), frames[i])
         assert durations[-1] > 5 * max(durations[:-1])
 
+    @pytest.mark.parametrize(("count", "duration"), [(2, 120), (24, 100), (60, 60)])
+    def test_few_frames_of_a_gif_are_shown_longer(self, tmp_path, count, duration):
+        # Equal frames would become one.
+        save_gif(tmp_path / "path.gif", [grid(torch.full((1, 1, 4, 4), i / count), UNIT) for i in range(count)])
+        with Image.open(tmp_path / "path.gif") as image:
+            assert image.n_frames == count
+            assert image.info["duration"] == duration
+
     def test_a_gif_of_one_frame(self, tmp_path):
         save_gif(tmp_path / "one.gif", [grid(torch.rand(1, 1, 8, 8), UNIT)])
         with Image.open(tmp_path / "one.gif") as image:

@@ -62,10 +62,10 @@ def run(page, name):
     return names, printed.getvalue()
 
 
-def recipe():
-    """Return the configuration of the demo."""
-    names = {"__name__": "digits_heat"}
-    exec((ROOT / "recipes" / "digits_heat.py").read_text(), names)  # noqa: S102
+def recipe(name="digits_heat"):
+    """Return the configuration of a recipe."""
+    names = {"__name__": name}
+    exec((ROOT / "recipes" / f"{name}.py").read_text(), names)  # noqa: S102
     return names["RECIPE"]
 
 
@@ -285,9 +285,9 @@ class TestPriors:
         """On a run like the one of `make demo`, but for its length."""
         monkeypatch.chdir(tmp_path)
         with contextlib.redirect_stdout(io.StringIO()):
-            launch(recipe(), arguments=SHORT)
+            launch(recipe("demo"), arguments=SHORT)
         names, printed = run(PRIORS, "priors.md")
-        assert names["samples"].shape == (256, 1, 8, 8)
+        assert names["samples"].shape == (256, 1, 28, 28)
         assert "copies" in printed
 
     def test_what_it_asks_of_a_run_is_there(self):

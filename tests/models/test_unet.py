@@ -289,6 +289,33 @@ class TestSizes:
                 assert UNet((shape[0], *size), **settings).shape == (shape[0], *size)
 
 
+class TestPatches:
+    def test_they_halve_the_first_level_and_keep_the_shape(self):
+        network = awake(UNet((3, 8, 12), patch=2, **SMALL))
+        widths = []
+        network.first.register_forward_hook(lambda _module, arguments, _output: widths.append(arguments[0].shape))
+        z, t = inputs((3, 8, 12))
+        assert network(z, t).shape == z.shape
+        assert widths == [(len(z), 12, 4, 6)]
+
+    def test_pixels_come_back_to_their_places(self):
+        network = UNet((3, 8, 12), patch=2, **SMALL)
+        z, _ = inputs((3, 8, 12))
+        assert torch.equal(network.to_pixels(network.to_patches(z)), z)
+
+    @pytest.mark.parametrize(
+        ("shape", "patch", "message"),
+        [
+            ((1, 8, 8), 0, "patch must be at least 1"),
+            ((1, 8), 2, "patch must be .* 1 for anything but images"),
+            ((1, 6, 8), 2, "after patches of 2, so sizes must be multiples of 4, got 6 x 8"),
+        ],
+    )
+    def test_bad_patches_are_refused(self, shape, patch, message):
+        with pytest.raises(ValueError, match=message):
+            UNet(shape, patch=patch, **SMALL)
+
+
 @pytest.mark.parametrize("shape", [(2, 16), (3, 8, 12), (1, 4, 8, 4)], ids=["signals", "images", "volumes"])
 def test_signals_images_and_volumes_keep_their_shape_and_every_place_sees_every_other(shape):
     network = awake(UNet(shape, channels=8, multipliers=(1, 2), blocks=1, attention_levels=(1,), dropout=0.0))

@@ -17,6 +17,8 @@ ROOT = Path(unmelt.__file__).parent
 # Two cores; imports, training, sampling and the classifier.
 MOST_SECONDS = 240
 MOST_BYTES = 3e9
+# Share of samples that is recognised, beside that of held-out digits.
+LEAST_OF_REAL = 0.85
 
 
 @pytest.mark.slow
@@ -25,8 +27,14 @@ def test_the_demo(tmp_path):
     started = time.perf_counter()
     with output.open("w") as file:
         process = subprocess.Popen(
-            [sys.executable, str(ROOT / "recipes" / "digits_heat.py")],
-            env={**os.environ, "PYTHONPATH": str(ROOT.parent), "PYTHONDONTWRITEBYTECODE": "1"},
+            [sys.executable, str(ROOT / "recipes" / "demo.py")],
+            # The last as `make demo` has it.
+            env={
+                **os.environ,
+                "PYTHONPATH": str(ROOT.parent),
+                "PYTHONDONTWRITEBYTECODE": "1",
+                "OMP_WAIT_POLICY": "PASSIVE",
+            },
             cwd=tmp_path,
             stdout=file,
             stderr=subprocess.STDOUT,
@@ -42,7 +50,7 @@ def test_the_demo(tmp_path):
     # Kibibytes on Linux, bytes on macOS.
     assert usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024) <= MOST_BYTES
 
-    run = tmp_path / "runs" / "digits_heat"
+    run = tmp_path / "runs" / "demo"
     for name in ("samples.png", "forward.png", "trajectory.gif", "loss.png"):
         with Image.open(run / name) as image:
             image.load()
@@ -61,8 +69,9 @@ def test_the_demo(tmp_path):
     }
     assert rows.keys() == {"samples", "held-out digits"}, printed[-2000:]
     recognised, classes, nearest = rows["samples"]
-    assert recognised >= 85
+    assert recognised >= LEAST_OF_REAL * rows["held-out digits"][0]
     assert classes == 10
-    assert rows["held-out digits"][0] >= 90
+    # The classifier knows digits: 90 % here.
+    assert rows["held-out digits"][0] >= 85
     # Neither copies of training digits nor far from all of them.
     assert 0.5 * rows["held-out digits"][2] <= nearest <= 1.5 * rows["held-out digits"][2]
