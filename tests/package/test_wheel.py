@@ -134,6 +134,27 @@ print("whole")
 """
         assert python(site, code, tmp_path).strip() == "whole"
 
+    def test_its_program_does_everything_with_a_run_from_another_folder(self, site, tmp_path):
+        """Train, sample, restore, export, load back: with the wheel alone, and the run's folder alone."""
+        here, elsewhere = tmp_path / "here", tmp_path / "elsewhere"
+        here.mkdir()
+        elsewhere.mkdir()
+        command = "from unmelt.commands import main; main({})"
+
+        def unmelt(*words, cwd):
+            return python(site, command.format(list(words)), cwd)
+
+        unmelt("train", "cifar10_pixelation", "--smoke", "--name", "tiny", "--pictures.count", "2", cwd=here)
+        folder = str(here / "runs" / "tiny")
+        unmelt("sample", folder, "--count", "2", cwd=elsewhere)
+        unmelt("restore", folder, "samples.png", "--shrink", "2", "--degrade", "--count", "2", cwd=elsewhere)
+        unmelt("export", folder, "--out", "model", cwd=elsewhere)
+        assert {path.name for path in elsewhere.iterdir()} == {"samples.png", "samples_restored", "model"}
+        shutil.rmtree(here)
+        assert "steps        4" in unmelt("info", "model", cwd=elsewhere)
+        code = "from unmelt import load_run; run = load_run('model'); print(*run.sample(1, generator=[0]).shape)"
+        assert python(site, code, elsewhere).strip() == "1 3 32 32"
+
     def test_its_commit_is_not_that_of_the_project_it_is_installed_in(self, wheel, tmp_path):
         # A virtual environment inside someone's repository: that repository's commit says nothing of unmelt's.
         project = tmp_path / "project"
