@@ -25,7 +25,7 @@ RECIPE = RunConfig(
     reduction=SumOverDimensions(),
     sampler=Multistep(eta=2.0),
     grid=UniformGrid(20),
-    optimizer=later(torch.optim.AdamW, lr=2e-3, weight_decay=0.0, fused=True),
+    optimizer=later(torch.optim.AdamW, lr=7e-4, weight_decay=0.0, fused=True),
     training=Training(
         steps=3000,
         batch_size=32,
