@@ -7,7 +7,8 @@ classifier of real digits recognises, beside the same figure for held-out digits
 nearest training image.
 
 To reach: 0.85 times the share of held-out digits that is recognised, 90 %, in all ten classes.
-Reached here: TODO
+Reached here: 81 % and 78 % with seeds 0 and 1, 0.90 and 0.87 times 90 %, in all ten classes; the nearest training digit
+lies at a distance of 5.41 and 5.25 (held-out digits: 4.83).
 """
 
 import torch
@@ -32,14 +33,14 @@ RECIPE = RunConfig(
     grid=UniformGrid(20),
     optimizer=later(torch.optim.AdamW, lr=2e-3, weight_decay=0.0, fused=True),
     training=Training(
-        steps=1000,
+        steps=2000,
         batch_size=48,
         warmup=100,
         cosine_decay=True,
         ema_decay=0.995,
         log_every=20,
-        checkpoint_every=500,
-        sample_every=500,
+        checkpoint_every=1000,
+        sample_every=1000,
         cpu=True,
     ),
 )
