@@ -102,6 +102,8 @@ def is_protocol(kind: Any) -> bool:
 
 def element_hints(option: Any, count: int) -> list[Any] | None:
     """Return the types of `count` elements where an option is a list or tuple of so many; None where it is not."""
+    if option is Any:
+        return [Any] * count
     kind, inner = kind_of(option), get_args(option)
     if kind is None or not (kind is list or issubclass(tuple, kind)):
         return None

@@ -197,6 +197,7 @@ class TestReading:
         [
             ("places=(1, 2)", Odd(places=(1, 2))),
             ("unknown=3", Odd(unknown=3)),
+            ("unknown=(1, (2, 'a'))", Odd(unknown=(1, (2, "a")))),
             ("unknown=Eta(0.5)", Odd(unknown=Eta(0.5))),
             ("mode='wrap', table=None", Odd(mode="wrap")),
             ("folder='a/b', name='a.py:B(c=1)'", Odd(folder=Path("a/b"), name="a.py:B(c=1)")),
