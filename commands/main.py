@@ -51,6 +51,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if error.name is None or error.name.partition(".")[0] == __name__.partition(".")[0]:
             raise
         sys.exit(f"error: unmelt {command} needs {error.name}: pip install {_FOUND_IN.get(error.name, _FOUND_IN['*'])}")
+    except ImportError as error:
+        sys.exit(f"error: {error}")
     except (OSError, FloatingPointError, ValueError) as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:

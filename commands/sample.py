@@ -27,10 +27,13 @@ from .parsing import Parser, part
 
 _PATHS = {".gif", ".mp4"}
 _SETTINGS = "samples.json"
+# What a folder of samples is told by, beside the run and the sampler.
+_TOLD = ("prior", "guidance", "clip", "ema_decay", "condition", "seed")
 _OUTPUTS = """where samples go, by the name of --out:
   NAME.png          a grid of them
   NAME.gif, .mp4    the grid on its way from the prior (.mp4: pip install imageio-ffmpeg)
-  NAME.npz          arr_0 uint8 (count, height, width, channels), and arr_1 the classes if there are any
+  NAME.npz          arr_0 uint8 (count, height, width, channels), and arr_1 the classes if there are any; of data
+                    without levels arr_0 is float32 (count, channels, ...), in the data's units
   FOLDER            a file for each, 000000.png, in order; a folder that was begun is gone on with
 
 examples:
@@ -95,8 +98,9 @@ def _parser() -> Parser:
 
 def _device(name: str | None) -> torch.device:
     try:
-        return torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
-    except RuntimeError as error:
+        # It may be known, and not be there.
+        return torch.empty(0, device=name or ("cuda" if torch.cuda.is_available() else "cpu")).device
+    except (AssertionError, NotImplementedError, RuntimeError) as error:
         msg = f"--device {name}: {' '.join(str(error).split())[:200]}"
         raise ValueError(msg) from None
 
@@ -134,7 +138,7 @@ def _labels(loaded: LoadedRun, options: Namespace) -> Tensor | None:
 
 def _batches(sampler: Sampler, labels: Tensor | None, options: Namespace, first: int = 0) -> Iterator[Tensor]:
     """Yield samples from number `first` on, some at a time."""
-    for rows in torch.arange(first, options.count).split(options.batch_size):
+    for rows in torch.arange(first, options.count).split(options.batch_size) if first < options.count else ():
         chosen = None if labels is None else labels[rows].to(sampler.process.device)
         seeds = range(options.seed + int(rows[0]), options.seed + int(rows[-1]) + 1)
         yield sampler.sample(len(rows), condition=chosen, generator=seeds, keep_on="cpu", progress=sys.stderr.isatty())
@@ -146,8 +150,10 @@ def _to_file(file: Path, samples: Tensor, labels: Tensor | None, options: Namesp
         import numpy as np  # noqa: PLC0415
 
         low, high = data_range
-        pixels = ((samples - low) / (high - low) * 255).round().clamp(0, 255).to(torch.uint8).movedim(1, -1)
-        np.savez(file, pixels.numpy(), *([] if labels is None else [labels.numpy()]))
+        if loaded.denoiser.grey_levels is not None:
+            samples = ((samples - low) / (high - low) * 255).round().clamp(0, 255).to(torch.uint8).movedim(1, -1)
+        # What has no levels is written in numbers as the data have them, and channels first.
+        np.savez(file, samples.numpy(), *([] if labels is None else [labels.numpy()]))
         return
     columns = options.columns or class_columns(loaded.denoiser, options.count)
     save_png(file, grid(samples, data_range, columns=columns))
@@ -155,16 +161,17 @@ def _to_file(file: Path, samples: Tensor, labels: Tensor | None, options: Namesp
 
 def _to_folder(folder: Path, sampler: Sampler, labels: Tensor | None, options: Namespace, loaded: LoadedRun) -> None:
     """Write samples as files, after those that are there of the same settings."""
-    classes = None if options.condition is None else options.condition
     settings = {
         "run": str(loaded.folder.path.resolve()),
         "checkpoint": loaded.checkpoint.name,
         "sampler": repr(sampler),
-        "settings": [options.prior, options.guidance, options.clip, options.ema_decay, classes, options.seed],
+        **{name: getattr(options, name) for name in _TOLD},
     }
     record = folder / _SETTINGS
-    if record.is_file() and json.loads(record.read_text(encoding="utf-8")) != settings:
-        msg = f"{folder} holds samples of other settings ({record}): choose another --out"
+    before = json.loads(record.read_text(encoding="utf-8")) if record.is_file() else settings
+    if other := [name for name, value in settings.items() if before.get(name) != value]:
+        told = ", ".join(f"{name} {before.get(name)} instead of {settings[name]}" for name in other)
+        msg = f"{folder} holds samples of other settings ({told}): choose another --out"
         raise FileExistsError(msg)
     if not record.is_file() and folder.is_dir() and any(folder.iterdir()):
         msg = f"{folder} holds other files: choose another --out"
@@ -174,6 +181,8 @@ def _to_folder(folder: Path, sampler: Sampler, labels: Tensor | None, options: N
     done = 0
     while done < options.count and (folder / f"{done:06d}.png").is_file():
         done += 1
+    if done:
+        print(f"{done} of {options.count} samples are there already")  # noqa: T201
     for samples in _batches(sampler, labels, options, done):
         save_images(folder, samples, loaded.manifest.data_range, done)
         done += len(samples)

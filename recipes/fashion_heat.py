@@ -1,19 +1,21 @@
 """Heat dissipation on the garments of Fashion-MNIST (Xiao, Rasul & Vollgraf, 2017), 28 x 28 pixels, on a CPU.
 
-Ours throughout: the levels of `mnist_heat.py`, a tenth of its network, which predicts the garment itself so that
-samples take 20 steps. Without a network, `--data IDXFiles --data.folder FOLDER` reads the files as they are published.
+Ours throughout: as many levels as in `mnist_heat.py`, and a small network, 1.6 M parameters on patches of 2 x 2 pixels,
+which predicts the garment itself, so that samples take 20 steps. Without a network, `--data IDXFiles --data.folder
+FOLDER` reads the files as they are published.
 
 To reach: garments that anyone names.
-Reached here: see the end of training.
+Reached here: garments, `docs/images/fashion.png`, after 3500 steps of 32 in 17 minutes of one CPU core; the loss of
+held-out garments is 10.7.
 """
 
 import torch
 
 from unmelt.core import later
-from unmelt.degradations import HeatDissipation, PredictX
+from unmelt.degradations import HeatDissipation, Independent, PredictX
 from unmelt.losses import SumOverDimensions
 from unmelt.models import UNet
-from unmelt.samplers import Multistep, UniformGrid
+from unmelt.samplers import Posterior, UniformGrid
 from unmelt.training import RunConfig, Training, launch
 from unmelt.training.data import HubImages
 
@@ -24,11 +26,11 @@ RECIPE = RunConfig(
     network=later(UNet, patch=2, channels=48, multipliers=(1, 2), blocks=1, attention_levels=(1,), dropout=0.0),
     prediction=PredictX(),
     reduction=SumOverDimensions(),
-    sampler=Multistep(eta=2.0),
+    sampler=Posterior(coupling=Independent()),
     grid=UniformGrid(20),
     optimizer=later(torch.optim.AdamW, lr=2e-3, weight_decay=0.0, fused=True),
     training=Training(
-        steps=4000,
+        steps=3500,
         batch_size=32,
         warmup=200,
         cosine_decay=True,

@@ -1,19 +1,20 @@
 """Heat dissipation on crops of the photographs that scikit-learn and scikit-image ship: colour, without a download.
 
-Ours throughout, for a CPU: `--data.size 64` takes larger crops, up to 256. There are seven photographs, five of them
-trained on: samples have their stuff and their colours, and are of nothing in particular.
+Ours throughout, for a CPU: `--data.size 64 --network.patch 4` takes larger crops, and so on up to 256. There are seven
+photographs, five of them trained on: samples have their stuff and their colours, and are of nothing in particular.
 
 To reach: nothing is known.
-Reached here: see the end of training.
+Reached here: stuff and colours, `docs/images/photos.png`, after 2300 steps of 32 in 16 minutes of one CPU core; the
+loss of held-out photographs is 15.4.
 """
 
 import torch
 
 from unmelt.core import later
-from unmelt.degradations import HeatDissipation, PredictX
+from unmelt.degradations import HeatDissipation, Independent, PredictX
 from unmelt.losses import SumOverDimensions
 from unmelt.models import UNet
-from unmelt.samplers import Multistep, UniformGrid
+from unmelt.samplers import Posterior, UniformGrid
 from unmelt.training import PhotoCrops, RunConfig, Training, launch
 
 RECIPE = RunConfig(
@@ -23,11 +24,11 @@ RECIPE = RunConfig(
     network=later(UNet, patch=2, channels=48, multipliers=(1, 2, 2), blocks=1, attention_levels=(1, 2), dropout=0.0),
     prediction=PredictX(),
     reduction=SumOverDimensions(),
-    sampler=Multistep(eta=2.0),
+    sampler=Posterior(coupling=Independent()),
     grid=UniformGrid(20),
     optimizer=later(torch.optim.AdamW, lr=7e-4, weight_decay=0.0, fused=True),
     training=Training(
-        steps=3000,
+        steps=2300,
         batch_size=32,
         warmup=200,
         cosine_decay=True,

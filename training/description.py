@@ -103,6 +103,8 @@ def _weights(run: RunFolder, faults: list[str]) -> dict[str, Any]:
         except DamagedError as error:
             faults.append(str(error))
             continue
+        if not run.prior.is_file():
+            faults.append(f"no {run.prior}, which samples start from")
         return told | {"whole": path.name, "step": newest.step, "averages": newest.facts.get("averages")}
     return told
 

@@ -123,7 +123,7 @@ def _contents(run: LoadedRun) -> Iterator[tuple[str, bytes | str]]:
     picture = _picture(run.folder)
     if picture is not None:
         yield PICTURE, picture.read_bytes()
-    yield CARD, model_card(run, config, figures=_figures(run.folder.path), picture=picture is not None)
+    yield CARD, model_card(run, config, figures=_figures(run), picture=picture is not None)
 
 
 def _without_places(config: RunConfig) -> RunConfig:
@@ -146,5 +146,8 @@ def _picture(run: RunFolder) -> Path | None:
     return next((path for path in reversed(drawn) if path.is_file()), None)
 
 
-def _figures(folder: Path) -> list[dict[str, Any]]:
-    return [read_json(path) for path in sorted(folder.glob(_FIGURES))]
+def _figures(run: LoadedRun) -> list[dict[str, Any]]:
+    """Return the evaluation of this very checkpoint that took the most images, if there is any."""
+    found = [read_json(path) for path in sorted(run.folder.path.glob(_FIGURES))]
+    own = [told for told in found if told.get("checkpoint") == run.checkpoint.name and told.get("bounds")]
+    return sorted(own, key=lambda told: max(bound.get("count", 0) for bound in told["bounds"].values()))[-1:]

@@ -29,6 +29,9 @@ x = run.sample(16{condition})  # ({shape}); the data lie in [{low:g}, {high:g}]
 ```"""
 
 
+_MARK = " (the model's)"
+
+
 def model_card(run: LoadedRun, config: RunConfig, *, figures: Iterable[Mapping[str, Any]], picture: bool) -> str:
     """Return a card in Markdown, with the hub's metadata at its head; the licence is left to be filled in.
 
@@ -78,14 +81,14 @@ def _rows(run: LoadedRun, config: RunConfig) -> dict[str, str]:
 def _figure_lines(figures: Iterable[Mapping[str, Any]]) -> str:
     """Return the bounds that are known, a line each: the total in bits per dimension with its standard error."""
     lines = [
-        f"| {name} | {_figure(bound)} | {bound['count']:,} | {told.get('checkpoint', '')} |"
+        f"| {name}{_MARK if name == told.get('model_s_own') else ''} | {_figure(bound)} | {bound['count']:,} |"
         for told in figures
         for name, bound in told.get("bounds", {}).items()
         if "bits_per_dim" in bound
     ]
     if not lines:
         return ""
-    head = "| bound on held-out images | bits per dimension | images | checkpoint |\n|---|---|---|---|\n"
+    head = "| bound on held-out images | bits per dimension | images |\n|---|---|---|\n"
     return head + "\n".join(lines)
 
 

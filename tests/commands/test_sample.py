@@ -86,7 +86,7 @@ def test_files_in_a_folder_which_is_gone_on_with(sample, folder, tmp_path):
         written = pixels(f"many/00000{number}.png")
         assert written.shape == (8, 8)
         assert np.abs(written - samples[number, 0].clamp(0, 1).numpy() * 255).max() <= 0.51
-    with pytest.raises(SystemExit, match="error: many holds samples of other settings"):
+    with pytest.raises(SystemExit, match="error: many holds samples of other settings .seed 0 instead of 1."):
         sample("--count", "4", "--out", "many", "--seed", "1")
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "file").touch()
@@ -141,3 +141,16 @@ def test_what_is_wrong_is_told_in_one_line_before_anything_is_drawn(sample, tmp_
 def test_the_folder_says_what_its_samples_are(sample, folder, tmp_path):
     sample("--count", "1", "--out", "one")
     assert json.loads((tmp_path / "one" / "samples.json").read_text())["run"] == str(folder)
+
+
+def test_a_folder_that_has_enough_is_left_as_it_is(sample, tmp_path, capsys):
+    sample("--count", "3", "--out", "many")
+    for count in ("3", "2"):
+        sample("--count", count, "--out", "many")
+        assert f"of {count} samples are there already" in capsys.readouterr().out
+    assert len(list((tmp_path / "many").glob("*.png"))) == 3
+
+
+def test_a_device_that_is_not_there_is_told_in_one_line(sample):
+    with pytest.raises(SystemExit, match="^error: --device meta2: "):
+        sample("--device", "meta2")

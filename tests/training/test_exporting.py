@@ -197,12 +197,19 @@ class TestWriting:
         (run / "samples" / "step_00000002.png").write_bytes(b"early")
         (run / "samples" / "step_00000004.png").write_bytes(b"late")
         figure = {"count": 6, "bits_per_dim": {"total": {"mean": 3.25, "stderr": 0.5}}}
-        (run / "likelihood.json").write_text(json.dumps({"checkpoint": "step_00000004", "bounds": {"fit": figure}}))
+        told = {"checkpoint": "step_00000004", "model_s_own": "fit", "bounds": {"fit": figure, "other": figure}}
+        (run / "likelihood.json").write_text(json.dumps(told))
+        # A first look, and an evaluation of another checkpoint.
+        few = {"fit": {**figure, "count": 2}}
+        (run / "likelihood_2.json").write_text(json.dumps({**told, "bounds": few}))
+        many = {"fit": {**figure, "count": 90}}
+        (run / "likelihood_90.json").write_text(json.dumps({**told, "checkpoint": "step_00000002", "bounds": many}))
         out = export_run(load_run(run), tmp_path / "out")
         assert (out / "samples.png").read_bytes() == b"late"
         card = (out / "README.md").read_text()
         assert "![samples](samples.png)" in card
-        assert "| fit | 3.2500 +- 0.5000 | 6 | step_00000004 |" in card
+        assert "| fit (the model's) | 3.2500 +- 0.5000 | 6 |\n| other | 3.2500 +- 0.5000 | 6 |\n" in card
+        assert card.count("| fit") == 1
         (run / "samples.png").write_bytes(b"last")
         assert (export_run(load_run(run), tmp_path / "new") / "samples.png").read_bytes() == b"last"
 

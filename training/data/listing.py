@@ -46,7 +46,10 @@ def listed(folder: Path) -> Files:
         ValueError: it holds fewer than two.
     """
     if not folder.is_dir():
-        msg = f"no folder {folder}: pass the folder that holds the images, with --data.folder PATH"
+        msg = (
+            f"no folder {folder}: pass the folder that holds the images, with --data.folder PATH (--data PATH to"
+            " evaluate a run)"
+        )
         raise FileNotFoundError(msg)
     found, left_out = list[tuple[str, int]](), Counter[str]()
     for path, prefix in _walked(folder, left_out):
