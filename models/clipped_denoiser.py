@@ -33,8 +33,8 @@ class ClippedDenoiser(AbstractDenoiser):
     def __init__(self, denoiser: AbstractDenoiser, data_range: tuple[float, float] | None = None) -> None:
         check_instance("denoiser", denoiser, AbstractDenoiser, "Denoiser(network, process, prediction=...) for example")
         super().__init__(denoiser.process)
-        known = denoiser.grey_levels.range if denoiser.grey_levels else None
-        if (data_range or known) is None:
+        to = data_range or (denoiser.grey_levels.range if denoiser.grey_levels else None)
+        if to is None:
             msg = "the range to clip to is not known: give data_range=(low, high)"
             raise ValueError(msg)
         if isinstance(denoiser.prediction, PredictPreviousLevel):
@@ -43,7 +43,7 @@ class ClippedDenoiser(AbstractDenoiser):
                 " its samples as they are, or train one that predicts the data, PredictX()"
             )
             raise ValueError(msg)  # noqa: TRY004  # it is not its type that is wrong
-        self.denoiser, self.data_range = denoiser, data_range or known
+        self.denoiser, self.data_range = denoiser, to
         self.needs_given, self.grey_levels = denoiser.needs_given, denoiser.grey_levels
 
     @override
