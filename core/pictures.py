@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import torch
 from einops import rearrange
@@ -105,7 +107,8 @@ def save_mp4(path: Path, frames: Sequence[UInt8[Tensor, "rows columns 3"]]) -> N
     Raises:
         ModuleNotFoundError: imageio-ffmpeg is not installed.
     """
-    import imageio_ffmpeg  # noqa: PLC0415
+    # Seventy megabytes, which only those who want films have.
+    imageio_ffmpeg: Any = import_module("imageio_ffmpeg")
 
     # Its colours are kept for two by two pixels.
     frames = [
