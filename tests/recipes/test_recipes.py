@@ -58,7 +58,7 @@ def labelled(splits):
 README_FLAGS = [
     flags
     for flags in re.findall(r"`(--[^`]+)`", (ROOT / "README.md").read_text())
-    if not flags.startswith(("--data", "--resume", "--dry-run", "--help"))
+    if not flags.startswith(("--data", "--resume", "--dry-run", "--smoke", "--help"))
 ]
 
 TINY = later(UNet, channels=4, multipliers=(1, 2), blocks=1, attention_levels=())

@@ -9,8 +9,8 @@ import pytest
 from small_runs import images, small_run, train
 from user_files import fog, forget, lay
 
+from unmelt.commands import main
 from unmelt.core.configuration import parse
-from unmelt.evaluation.__main__ import main as evaluate
 from unmelt.evaluation.run_bounds import load_fitted_bound
 from unmelt.training import RunFolder, load_run
 
@@ -118,7 +118,7 @@ class TestNothingIsRunUnlessItIsTrusted:
             lambda: RunFolder(prepared).load_config(trust_code=True),
             lambda: load_run(prepared, trust_code=True),
             lambda: load_fitted_bound(prepared, trust_code=True),
-            lambda: evaluate([str(prepared), "--trust-code"]),
+            lambda: main(["evaluate", str(prepared), "--trust-code"]),
         ):
             # It is another process than the run was trained with.
             with contextlib.suppress(ValueError, SystemExit):
@@ -140,6 +140,6 @@ class TestNothingIsRunUnlessItIsTrusted:
             with pytest.raises(ValueError, match=r"^[^\n]{10,2000}$"):
                 door()
         with pytest.raises(SystemExit, match=r"^error: [^\n]{10,2000}$"):
-            evaluate([str(file.parent)])
+            main(["evaluate", str(file.parent)])
         assert not (work / "marker").exists()
         assert not {name.partition(".")[0] for name in set(sys.modules) - before} & {"in_cwd", "in_code", "package"}

@@ -126,8 +126,8 @@ def test_a_stream_serves_batches_larger_than_its_head(folder, tmp_path, monkeypa
     config = small_run(tmp_path / "runs", batch_size=12, steps=3, data=HubStream(str(folder), size=4, buffer=1))
     trainer = train(config, config.data.load())
     assert trainer.progress.step == 3
-    # Shares are of what has come by: the prior's pictures, and those of three batches.
-    assert trainer.data.train.met == COUNT * 2 + 36
+    # Shares are of what has come by: the prior's pictures, the spectrum's, and those of three batches.
+    assert trainer.data.train.met == COUNT * 3 + 36
 
 
 def test_what_cannot_be_read_is_left_out_and_named(folder, tmp_path):
