@@ -93,8 +93,8 @@ NO_SETTINGS = {
         SamplingStats SpectralGaussian Splits Start Step StepInfo Trajectory Transition Tree UnreadableError""",
     "made of a trained network, or for one": """
         ArrayExamples ClippedDenoiser ClosedFormTrace Denoiser DenoisingLoss DiscretisedGaussianDecoder ELBO EMA
-        EmpiricalOracle ExactTrace FlowLikelihood FullSum GaussianDecoder GaussianOracle HutchinsonTrace KernelDivergence
-        MixtureOracle MonteCarlo OraclePrior Sampler""",
+        EmpiricalOracle ExactTrace FlowLikelihood FullSum GaussianDecoder GaussianOracle HutchinsonTrace
+        KernelDivergence MixtureOracle MonteCarlo OraclePrior Sampler""",
     "made of tensors; a value says how they are fitted or read": """
         DataSpectrum EigenBasis FittedStd FrequencyWeighting MatrixBasis SpectrumEstimator
         TabulatedBlur""",
