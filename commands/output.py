@@ -6,6 +6,8 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
+from ..core.files import check_free_file
+
 
 @contextmanager
 def written(path: Path, *, force: bool) -> Generator[Path, None, None]:
@@ -19,9 +21,7 @@ def written(path: Path, *, force: bool) -> Generator[Path, None, None]:
         FileExistsError: there is one.
         OSError: nothing can be written there.
     """
-    if path.exists() and not force:
-        msg = f"{path} is there already: choose another --out, or add --force to overwrite it"
-        raise FileExistsError(msg)
+    check_free_file(path, force=force)
     path.parent.mkdir(parents=True, exist_ok=True)
     # The same ending: it is what tells writers the format.
     half = path.with_name(f".half.{path.name}")

@@ -30,8 +30,8 @@ _PARAGRAPH = "\n\n"
 _OF_OTHERS = ("closed by peer", "reset by peer", "gloo", "NCCL")
 _NOTE = (
     "--resume [runs/NAME] goes on with a run under its stored settings, or starts it if there is none;"
-    " --init-from runs/NAME begins a new run with its weights; --dry-run tells what training would take; --smoke"
-    " tries all of it in a minute, tiny, on data that come with packages."
+    " --init-from runs/NAME begins a new run with its weights; --dry-run tells what it would take;"
+    " --smoke tries it tiny."
 )
 
 

@@ -1,4 +1,4 @@
-"""A run's folder at the start: made anew, or gone on in. Whoever calls holds the folder's lock."""
+"""A run's folder at the start: new, or resumed. Whoever calls holds the folder's lock."""
 
 from __future__ import annotations
 
