@@ -20,11 +20,14 @@ class Recognition:
 
     Attributes:
         recognised: share of images that the classifier gives some class a probability of at least `CONFIDENT`.
+        as_labelled: share of images that are recognised and most probably of the class that they should be of; None
+            where no labels were given.
         classes: number of classes among the most probable ones of the recognised images.
         nearest: mean Euclidean distance to the nearest training image, in the data's units.
     """
 
     recognised: float
+    as_labelled: float | None
     classes: int
     nearest: float
 
@@ -55,14 +58,22 @@ class Recogniser:
         self._classifier = make_pipeline(features, LogisticRegression(C=100, max_iter=500))
         self._classifier.fit(pixels, labels.numpy())
 
-    def assess(self, images: Float[Tensor, "count channels height width"]) -> Recognition:
-        """Return how recognisable `images` are, (count, channels, height, width), in the training images' range."""
+    def assess(
+        self, images: Float[Tensor, "count channels height width"], labels: Int[Tensor, " count"] | None = None
+    ) -> Recognition:
+        """Return how recognisable images are.
+
+        Args:
+            images: (count, channels, height, width), in the training images' range.
+            labels: the classes that they should be of, (count,), where they should be of any.
+        """
         flat = images.flatten(1)
         probabilities = torch.from_numpy(self._classifier.predict_proba(flat.numpy()))
         confidence, classes = probabilities.max(1)
         certain = confidence >= CONFIDENT
         return Recognition(
             recognised=certain.double().mean().item(),
+            as_labelled=None if labels is None else (certain & (classes == labels)).double().mean().item(),
             classes=len(classes[certain].unique()),
             nearest=nearest_neighbours(flat, self._images).distances.mean().item(),
         )

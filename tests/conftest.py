@@ -1,6 +1,7 @@
 """What holds for every test: offline hubs, reproducible examples, and shapes checked at run time where asked for."""
 
 import os
+import signal
 
 import jaxtyping
 import pytest
@@ -18,6 +19,10 @@ settings.register_profile(
     "unmelt", deadline=None, max_examples=25, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("unmelt")
+
+# Under nohup it is ignored, and runs heed that: tests that send it would wait for nothing.
+if hasattr(signal, "SIGHUP"):
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # Two cores, and as many test processes.
 torch.set_num_threads(1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -28,7 +30,9 @@ def draw_pictures(trainer: Trainer, run: RunFolder) -> None:
     held_out = trainer.data.test.fetch(range(min(_FORWARD_IMAGES, len(trainer.data.test)))).x
     melting = forward_strip(denoiser.process, held_out, data_range)
     save_png(run.path / "forward.png", melting)
-    count = min(_ANIMATED, settings.count)
+    # Whole rows, where each class has a column.
+    row = class_columns(denoiser, settings.count) or 1
+    count = min(math.ceil(_ANIMATED / row) * row, settings.count)
     path = sampler.run(count, condition=classes_in_order(denoiser, count), generator=generator).trajectory
     assert path is not None
     frames = trajectory_frames(path, data_range, columns=class_columns(denoiser, count))

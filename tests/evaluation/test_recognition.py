@@ -56,6 +56,15 @@ class TestRecognition:
         assert found.classes == 1
         assert found.recognised == pytest.approx(50 / (50 + int((confidence == 0).sum())), abs=1e-12)
 
+    def test_as_labelled_counts_those_that_are_recognised_as_their_labels(self, recogniser, digits):
+        images, labels = digits.train[:60], digits.train_labels[:60]
+        # Of the images trained on, where the classifier makes no mistakes, a third under another label.
+        wrong = torch.arange(60) % 3 == 0
+        found = recogniser.assess(images, torch.where(wrong, (labels + 1) % 10, labels))
+        known = recogniser.assess(images[~wrong])
+        assert found.as_labelled == pytest.approx(known.recognised * 2 / 3, abs=1e-12)
+        assert recogniser.assess(images).as_labelled is None
+
     def test_it_is_the_same_every_time(self, digits):
         # A few images, so that training twice takes no time.
         images, labels = digits.train[:100], digits.train_labels[:100]

@@ -9,9 +9,13 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 
 import unmelt
+from unmelt import load_run
+from unmelt.evaluation import Recogniser
+from unmelt.samplers import Multistep
 
 ROOT = Path(unmelt.__file__).parent
 # Two cores; imports, training, sampling and the classifier.
@@ -62,16 +66,26 @@ def test_the_demo(tmp_path):
     assert str(run.relative_to(tmp_path)) in printed
 
     rows = {
-        kind: (float(share), int(classes), float(distance))
-        for kind, share, classes, distance in re.findall(
-            r"^\d+ (samples|held-out digits)\s+([\d.]+)%\s+(\d+)\s+([\d.]+)\s*$", printed, re.MULTILINE
+        kind: (float(share), float(right), int(classes), float(distance))
+        for kind, share, right, classes, distance in re.findall(
+            r"^\d+ (samples|held-out digits)\s+([\d.]+)%\s+([\d.]+)%\s+(\d+)\s+([\d.]+)\s*$", printed, re.M
         )
     }
     assert rows.keys() == {"samples", "held-out digits"}, printed[-2000:]
-    recognised, classes, nearest = rows["samples"]
+    recognised, right, classes, nearest = rows["samples"]
     assert recognised >= LEAST_OF_REAL * rows["held-out digits"][0]
+    assert right >= LEAST_OF_REAL * rows["held-out digits"][1]
     assert classes == 10
     # The classifier knows digits: 90 % here.
     assert rows["held-out digits"][0] >= 85
     # Neither copies of training digits nor far from all of them.
-    assert 0.5 * rows["held-out digits"][2] <= nearest <= 1.5 * rows["held-out digits"][2]
+    assert 0.5 * rows["held-out digits"][3] <= nearest <= 1.5 * rows["held-out digits"][3]
+
+    # README's samplers of few steps hold on this very run.
+    loaded = load_run(run)
+    data, asked = loaded.data(), torch.arange(256) % 10
+    recogniser = Recogniser(data.train.read(), data.train.labels)
+    for stepper, steps in ((Multistep(order=2), 20), (Multistep(order=3), 10)):
+        drawn = loaded.sampler(stepper, steps=steps).sample(256, condition=asked, generator=range(256))
+        found = recogniser.assess(drawn.clamp(*data.train.range), asked)
+        assert 100 * found.recognised >= LEAST_OF_REAL * rows["held-out digits"][0]
