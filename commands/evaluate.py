@@ -10,6 +10,7 @@ from ..core.checks import check_count
 from ..evaluation.bound_report import LikelihoodReport
 from ..evaluation.run_bounds import MODEL_S_OWN, evaluate_run
 from ..evaluation.run_memorisation import evaluate_memorisation
+from ..training.folder.run_folder import RunFolder
 from .parsing import Parser
 
 _WIDTH = 22
@@ -35,29 +36,38 @@ def run(arguments: Sequence[str]) -> None:
     parser.add_argument("--seed", type=int, default=0, help="seed of all random numbers (0)")
     parser.add_argument("--data", type=Path, help="folder or file where the data lie now; where they were if not given")
     options = parser.parse_args(arguments)
-    check_count("--samples", options.samples, 0)
+    for name in ("images", "fit_images", "steps", "samples", "batch_size"):
+        if (number := getattr(options, name)) is not None:
+            check_count(f"--{name.replace('_', '-')}", number, int(name != "samples"))
     common = {
         "batch_size": options.batch_size,
         "seed": options.seed,
         "place": options.data,
         "trust_code": options.trust_code,
     }
-    evaluate_run(
-        options.run,
-        images=options.images,
-        fit_images=options.fit_images,
-        steps=options.steps,
-        progress=sys.stderr.isatty(),
-        report=_Table().add,
-        **common,
-    )
-    end = "" if options.images is None else f"_{options.images}"
-    written = [f"likelihood{end}.json", f"fitted_bounds{end}.safetensors"]
+    written = list[str]()
+    run = RunFolder(Path(options.run))
+    run.load_config(trust_code=options.trust_code)
+    if run.load_manifest().grey_levels is None:
+        print("no bits per dimension, which are those of data with levels: these have none")  # noqa: T201
+    else:
+        evaluate_run(
+            options.run,
+            images=options.images,
+            fit_images=options.fit_images,
+            steps=options.steps,
+            progress=sys.stderr.isatty(),
+            report=_Table().add,
+            **common,
+        )
+        end = "" if options.images is None else f"_{options.images}"
+        written += [f"likelihood{end}.json", f"fitted_bounds{end}.safetensors"]
     if options.samples:
         print(f"\nmemorisation, {options.samples} samples: ", end="", flush=True)  # noqa: T201
         print(evaluate_memorisation(options.run, samples=options.samples, **common))  # noqa: T201
         written.append("memorisation.json")
-    print(f"\nwrote {', '.join(str(Path(options.run) / name) for name in written)}")  # noqa: T201
+    if written:
+        print(f"\nwrote {', '.join(str(Path(options.run) / name) for name in written)}")  # noqa: T201
 
 
 class _Table:

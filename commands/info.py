@@ -1,8 +1,9 @@
-"""Tell what a run or an exported model is, and whether it is whole; none of its code is run."""
+"""Tell what a run or an exported model is, and whether it is whole (else status 1); none of its code is run."""
 
 from __future__ import annotations
 
 import json
+import sys
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -27,6 +28,8 @@ def run(arguments: Sequence[str]) -> None:
 
     told = describe_run(options.run)
     say(json.dumps(told, indent=2) if options.json else "\n".join(_lines(told)))
+    if told["faults"]:
+        sys.exit(1)
 
 
 def _lines(told: Mapping[str, Any]) -> Iterator[str]:
@@ -92,4 +95,4 @@ def _digits(value: float) -> str:
 
 
 def _size(count: int) -> str:
-    return f"{count / 1e6:.1f} MB" if count >= 1e5 else f"{count / 1e3:.1f} kB"
+    return f"{count / 1e6:.1f} MB" if count >= 1e5 else f"{count / 1e3:.1f} kB" if count >= 1e3 else f"{count} B"

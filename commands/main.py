@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+import warnings
 from collections.abc import Sequence
 
 from .. import __version__
@@ -46,18 +47,27 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(2)
     try:
         # Each needs libraries of its own, imported when it is asked for.
-        importlib.import_module(f".{command}", __package__).run(given)
+        with warnings.catch_warnings():
+            warnings.showwarning = _warn
+            importlib.import_module(f".{command}", __package__).run(given)
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] == __name__.partition(".")[0]:
             raise
         sys.exit(f"error: unmelt {command} needs {error.name}: pip install {_FOUND_IN.get(error.name, _FOUND_IN['*'])}")
-    except ImportError as error:
-        sys.exit(f"error: {error}")
-    except (OSError, FloatingPointError, ValueError) as error:
+    except OSError as error:
+        # What the system says, without its number.
+        where = None if error.strerror is None else error.filename
+        sys.exit(f"error: {error}" if where is None else f"error: {where}: {error.strerror}")
+    except (ImportError, FloatingPointError, ValueError) as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
         sys.stderr.write("stopped\n")
         sys.exit(_INTERRUPTED)
+
+
+def _warn(message: Warning | str, *_: object) -> None:
+    """Print a warning; the line of code that it comes from is for programmers."""
+    sys.stderr.write(f"warning: {message}\n")
 
 
 def _help() -> str:

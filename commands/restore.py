@@ -68,7 +68,7 @@ def run(arguments: Sequence[str]) -> None:
     with whole_folder(out, replaced=("sample_*.png", "original.png", "std.png")) as folder:
         write_restoration(folder, found, loaded.manifest.data_range, original=original)
         names = ", ".join(sorted(path.name for path in folder.iterdir() if not path.name.startswith("sample_")))
-    print(f"wrote {out}: {names} and {options.count} samples")  # noqa: T201
+    print(f"wrote {out}: {names} and {options.count} sample{'s' * (options.count > 1)}")  # noqa: T201
 
 
 def _parser() -> Parser:

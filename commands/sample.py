@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import re
-import sys
 from argparse import Namespace
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from importlib import import_module
 from pathlib import Path
 
@@ -14,27 +12,23 @@ import torch
 from torch import Tensor
 
 from ..core.checks import check_count
-from ..core.files import write_atomically
-from ..core.pictures import grid, save_gif, save_images, save_mp4, save_png
+from ..core.files import check_writable
 from ..degradations import LinearGaussianProcess
 from ..models import Prior
 from ..samplers import Grid, Sampler, Stepper
 from ..training import LoadedRun, load_run
-from ..training.building import class_columns, classes_in_order
-from ..training.run_pictures import trajectory_frames
+from ..training.building import classes_in_order
 from .output import written
 from .parsing import Parser, part
+from .sample_files import ANIMATIONS, Samples
 
-_PATHS = {".gif", ".mp4"}
-_SETTINGS = "samples.json"
-# What a folder of samples is told by, beside the run and the sampler.
-_TOLD = ("prior", "guidance", "clip", "ema_decay", "condition", "seed")
 _OUTPUTS = """where samples go, by the name of --out:
   NAME.png          a grid of them
   NAME.gif, .mp4    the grid on its way from the prior (.mp4: pip install imageio-ffmpeg)
   NAME.npz          arr_0 uint8 (count, height, width, channels), and arr_1 the classes if there are any; of data
                     without levels arr_0 is float32 (count, channels, ...), in the data's units
-  FOLDER            a file for each, 000000.png, in order; a folder that was begun is gone on with
+  FOLDER            a file for each, 000000.png, in order; a folder that was begun is gone on with; of data without
+                    levels 000000.npy, as in NAME.npz
 
 examples:
   unmelt sample runs/NAME
@@ -48,11 +42,18 @@ def run(arguments: Sequence[str]) -> None:
     for name in ("count", "batch_size", "columns"):
         if (number := getattr(options, name)) is not None:
             check_count(f"--{name.replace('_', '-')}", number)
+    if options.data is not None and options.prior is None:
+        msg = (
+            f"--data {options.data} is where the data lie that a --prior is fitted to, and none is given: leave it out"
+        )
+        raise ValueError(msg)
     out = Path(options.out)
     kind = out.suffix.lower()
-    if kind not in {"", ".png", ".npz", *_PATHS}:
+    if kind not in {"", ".png", ".npz", *ANIMATIONS}:
         msg = f"--out {out}: give a name that ends in .png, .gif, .mp4 or .npz, or a folder"
         raise ValueError(msg)
+    if not kind:
+        check_writable(out)
     if kind == ".mp4":
         import_module("imageio_ffmpeg")
     loaded = load_run(
@@ -61,14 +62,12 @@ def run(arguments: Sequence[str]) -> None:
     loaded.denoiser.to(device := _device(options.device))
     sampler = _sampler(loaded, options, device)
     labels = _labels(loaded, options)
+    samples = Samples(loaded, sampler, labels, options)
     if not kind:
-        _to_folder(out, sampler, labels, options, loaded)
+        samples.write_folder(out)
     else:
         with written(out, force=options.force) as file:
-            if kind in _PATHS:
-                _animate(file, sampler, labels, options, loaded)
-            else:
-                _to_file(file, torch.cat(list(_batches(sampler, labels, options))), labels, options, loaded)
+            samples.write(file)
     print(f"wrote {out}")  # noqa: T201
 
 
@@ -134,72 +133,3 @@ def _labels(loaded: LoadedRun, options: Namespace) -> Tensor | None:
         msg = f"--condition {options.condition}: {there}"
         raise ValueError(msg)
     return torch.tensor(wanted)[torch.arange(options.count) % len(wanted)]
-
-
-def _batches(sampler: Sampler, labels: Tensor | None, options: Namespace, first: int = 0) -> Iterator[Tensor]:
-    """Yield samples from number `first` on, some at a time."""
-    for rows in torch.arange(first, options.count).split(options.batch_size) if first < options.count else ():
-        chosen = None if labels is None else labels[rows].to(sampler.process.device)
-        seeds = range(options.seed + int(rows[0]), options.seed + int(rows[-1]) + 1)
-        yield sampler.sample(len(rows), condition=chosen, generator=seeds, keep_on="cpu", progress=sys.stderr.isatty())
-
-
-def _to_file(file: Path, samples: Tensor, labels: Tensor | None, options: Namespace, loaded: LoadedRun) -> None:
-    data_range = loaded.manifest.data_range
-    if file.suffix == ".npz":
-        import numpy as np  # noqa: PLC0415
-
-        low, high = data_range
-        if loaded.denoiser.grey_levels is not None:
-            samples = ((samples - low) / (high - low) * 255).round().clamp(0, 255).to(torch.uint8).movedim(1, -1)
-        # What has no levels is written in numbers as the data have them, and channels first.
-        np.savez(file, samples.numpy(), *([] if labels is None else [labels.numpy()]))
-        return
-    columns = options.columns or class_columns(loaded.denoiser, options.count)
-    save_png(file, grid(samples, data_range, columns=columns))
-
-
-def _to_folder(folder: Path, sampler: Sampler, labels: Tensor | None, options: Namespace, loaded: LoadedRun) -> None:
-    """Write samples as files, after those that are there of the same settings."""
-    settings = {
-        "run": str(loaded.folder.path.resolve()),
-        "checkpoint": loaded.checkpoint.name,
-        "sampler": repr(sampler),
-        **{name: getattr(options, name) for name in _TOLD},
-    }
-    record = folder / _SETTINGS
-    before = json.loads(record.read_text(encoding="utf-8")) if record.is_file() else settings
-    if other := [name for name, value in settings.items() if before.get(name) != value]:
-        told = ", ".join(f"{name} {before.get(name)} instead of {settings[name]}" for name in other)
-        msg = f"{folder} holds samples of other settings ({told}): choose another --out"
-        raise FileExistsError(msg)
-    if not record.is_file() and folder.is_dir() and any(folder.iterdir()):
-        msg = f"{folder} holds other files: choose another --out"
-        raise FileExistsError(msg)
-    folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(record, json.dumps(settings, indent=1) + "\n")
-    done = 0
-    while done < options.count and (folder / f"{done:06d}.png").is_file():
-        done += 1
-    if done:
-        print(f"{done} of {options.count} samples are there already")  # noqa: T201
-    for samples in _batches(sampler, labels, options, done):
-        save_images(folder, samples, loaded.manifest.data_range, done)
-        done += len(samples)
-
-
-def _animate(file: Path, sampler: Sampler, labels: Tensor | None, options: Namespace, loaded: LoadedRun) -> None:
-    seeds = range(options.seed, options.seed + options.count)
-    chosen = None if labels is None else labels.to(sampler.process.device)
-    path = sampler.run(
-        options.count,
-        condition=chosen,
-        generator=seeds,
-        batch_size=options.batch_size,
-        keep_on="cpu",
-        progress=sys.stderr.isatty(),
-    ).trajectory
-    assert path is not None
-    columns = options.columns or class_columns(loaded.denoiser, options.count)
-    frames = trajectory_frames(path, loaded.manifest.data_range, columns=columns)
-    (save_mp4 if file.suffix == ".mp4" else save_gif)(file, frames)

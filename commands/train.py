@@ -62,12 +62,16 @@ def named(name: str, *, trust_code: bool) -> tuple[RunConfig, str | None]:
 
     Raises:
         FileNotFoundError: there is no such recipe or file.
+        IsADirectoryError: it is a run.
         ValueError: the file holds none.
     """
     if name in summaries():
         module: Any = importlib.import_module(f"{recipes.__name__}.{name}")
         return module.RECIPE, module.__doc__
     path = Path(name)
+    if (path / "config.json").is_file():
+        msg = f"{name} is a run: --resume {name} goes on with it, {path / 'config.json'} trains another like it"
+        raise IsADirectoryError(msg)
     if not path.is_file():
         msg = f"there is no recipe {name!r}, and no file; there are {', '.join(summaries())}"
         raise FileNotFoundError(msg)

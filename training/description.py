@@ -6,14 +6,16 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from ..core.configuration import from_record
 from ..core.configuration.expressions import names_in
 from ..core.configuration.public_names import Names
 from .folder.checkpoints import list_checkpoints, read_checkpoint
 from .folder.exported import MODEL, read_exported
 from .folder.manifest import read_json
-from .folder.records import read_metrics
+from .folder.records import parse_metrics
 from .folder.run_folder import RunFolder
 from .folder.verified import DamagedError
+from .run_config import RunConfig
 
 # Of the manifest, as it stands there.
 _TOLD = ("started", "unmelt", "format", "python", "torch", "commit", "device", "begun_with")
@@ -24,7 +26,7 @@ _NUMBERS = ("loss", "loss_per_dim", "held_out_loss", "held_out_loss_per_dim", "i
 def describe_run(folder: Path | str) -> dict[str, Any]:
     """Return what can be told of a run or an exported model, as JSON can say it.
 
-    Nothing of it is made or run, so that code of the user's need not be trusted. What is damaged or missing is left out
+    No code of the user's is run, so it need not be trusted. What is damaged or missing is left out
     and told under "faults", a line each.
 
     Args:
@@ -51,6 +53,8 @@ def describe_run(folder: Path | str) -> dict[str, Any]:
     told |= {name: manifest[name] for name in _TOLD if name in manifest}
     # A run may be called like a class.
     told["own_code"] = sorted({*_names_of_the_user({**config, "name": "", "root": ""})})
+    if config and not told["own_code"]:
+        _check_settings(run.config, config, faults)
     told["files"] = _sizes(run.path)
     return {**told, "faults": faults}
 
@@ -61,6 +65,14 @@ def _record(path: Path, faults: list[str]) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         faults.append(str(error))
         return {}
+
+
+def _check_settings(path: Path, record: Mapping[str, Any], faults: list[str]) -> None:
+    """Tell whether a run could be made from its settings; nothing but unmelt's and torch's own is called for that."""
+    try:
+        from_record(RunConfig, record)
+    except ValueError as error:
+        faults.append(f"{path}: {error}")
 
 
 def _mapping(value: object) -> Mapping[str, Any]:
@@ -111,10 +123,14 @@ def _weights(run: RunFolder, faults: list[str]) -> dict[str, Any]:
 
 def _metrics(path: Path, faults: list[str]) -> dict[str, Any]:
     try:
-        lines = read_metrics(path) if path.is_file() else []
+        text = path.read_bytes() if path.is_file() else b""
+        lines = parse_metrics(text)
     except OSError as error:
         faults.append(str(error))
-        lines = []
+        text, lines = b"", []
+    # One that a crash cut off is no fault.
+    if damaged := len(text.splitlines()) - len(lines) - (not text.endswith(b"\n") and bool(text)):
+        faults.append(f"{path}: {damaged} lines are damaged")
     last: dict[str, Any] = {}
     for line in lines:
         last |= {name: line[name] for name in ("step", *_NUMBERS) if isinstance(line.get(name), int | float)}

@@ -103,6 +103,8 @@ def launch(
 def _train(trainer: Trainer) -> None:
     """Train and draw pictures; end the program with one line where that is not to be."""
     processes = trainer.processes
+    if trainer.progress.step >= trainer.config.training.steps and processes.main:
+        say(f"all {trainer.progress.step} steps are done: only its pictures are drawn, again")
     try:
         run = trainer.train()
         # All wait for the one that draws: torchrun takes an early end of the others for one of all.

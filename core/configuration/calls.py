@@ -174,8 +174,8 @@ def _why_not_from(make: Any, name: str, first: Sequence[Any]) -> str | None:
     """Return why a call cannot take the first arguments that come later, or None where it can."""
     places, types_of = positional(make), hints(make)
     if len(places) < len(first) and not has_kind(make, Parameter.VAR_POSITIONAL):
-        given = ", ".join(map(describe, first))
-        return f"{name} is made from {', '.join(places) or 'nothing'}, not from {given}"
+        given = " and ".join(map(describe, first))
+        return f"{name} takes {' and '.join(places) or 'nothing'}, and would be given {given}"
     for place, given in zip(places, first, strict=False):
         if not accepts(types_of[place], given):
             return f"{name} is made from {place}, {describe(types_of[place])}, not from {describe(given)}"

@@ -1,7 +1,9 @@
 """`unmelt evaluate`."""
 
 import json
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from small_runs import small_run
@@ -15,6 +17,7 @@ from unmelt.evaluation.run_memorisation import evaluate_memorisation
 from unmelt.models import MarginalStd, UNet
 from unmelt.samplers import Posterior
 from unmelt.training import Trainer
+from unmelt.training.data import ArrayFile, Channels
 
 
 @pytest.fixture(scope="module")
@@ -67,3 +70,17 @@ def test_errors_are_one_line_and_come_first(folder, capsys):
     with pytest.raises(SystemExit, match="^error: --samples must be at least 0, got -1"):
         main(["evaluate", str(folder), "--samples", "-1"])
     assert not capsys.readouterr().out
+
+
+def test_what_has_no_levels_has_no_bits_and_is_compared_all_the_same(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    np.savez("signals.npz", np.random.default_rng(0).normal(size=(20, 8, 8)).astype(np.float32))
+    config = small_run(tmp_path, "sound", data=ArrayFile(Path("signals.npz"), channels=Channels.NONE))
+    run = Trainer(config, config.data.load()).train().path
+    capsys.readouterr()
+    main(["evaluate", str(run), "--samples", "4"])
+    printed = capsys.readouterr().out
+    assert printed.startswith("no bits per dimension, which are those of data with levels")
+    assert printed.splitlines()[-1] == f"wrote {run / 'memorisation.json'}"
+    with pytest.raises(SystemExit, match="^error: --images must be at least 1, got 0"):
+        main(["evaluate", str(run), "--images", "0"])

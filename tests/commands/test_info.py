@@ -17,8 +17,13 @@ def trained(tmp_path_factory):
     return train(small_run(tmp_path_factory.mktemp("runs"), steps=4, checkpoint_every=2), images()).run.path
 
 
-def shown(folder, capsys):
-    main(["info", str(folder)])
+def shown(folder, capsys, *, status=0):
+    if status:
+        with pytest.raises(SystemExit) as caught:
+            main(["info", str(folder)])
+        assert caught.value.code == status
+    else:
+        main(["info", str(folder)])
     return capsys.readouterr().out
 
 
@@ -49,16 +54,28 @@ def test_an_exported_model_is_told_too(trained, tmp_path, capsys):
 def test_damage_is_told(trained, tmp_path, capsys):
     run = shutil.copytree(trained, tmp_path / "run")
     (run / "checkpoints" / "step_00000004" / "state.json").write_text("{}")
-    text = shown(run, capsys)
+    text = shown(run, capsys, status=1)
     assert "step_00000004, DAMAGED; the newest whole one: step_00000002 (of 2)" in text
     assert "  fault" in text
     (run / "prior.safetensors").unlink()
-    assert "prior.safetensors, which samples start from" in " ".join(shown(run, capsys).split())
+    assert "prior.safetensors, which samples start from" in " ".join(shown(run, capsys, status=1).split())
     (run / "manifest.json").write_text("{")
     (run / "config.json").unlink()
-    text = shown(run, capsys)
+    text = shown(run, capsys, status=1)
     assert "last numbers step 4" in text
     assert text.count("  fault") == 4
+
+
+def test_settings_that_make_no_run_and_lines_that_hold_no_numbers_are_faults(trained, tmp_path, capsys):
+    run = shutil.copytree(trained, tmp_path / "run")
+    with (run / "metrics.jsonl").open("a") as file:
+        file.write("nonsense\nmore of it\ncut o")
+    # The last one is what a crash leaves.
+    assert "metrics.jsonl: 2 lines are damaged" in " ".join(shown(run, capsys, status=1).split())
+    record = json.loads((run / "config.json").read_text())
+    record["process"] = record["process"].replace("blur_sigma_max", "blur_sigma_mix")
+    (run / "config.json").write_text(json.dumps(record))
+    assert "blur_sigma_mix" in shown(run, capsys, status=1).partition("  fault")[2]
 
 
 def test_a_folder_gives_the_terminal_no_orders(trained, tmp_path, capsys):
@@ -66,7 +83,7 @@ def test_a_folder_gives_the_terminal_no_orders(trained, tmp_path, capsys):
     record = json.loads((run / "config.json").read_text())
     record["process"] = "evil.Fog(\x1b[2J)"
     (run / "config.json").write_text(json.dumps(record))
-    text = shown(run, capsys)
+    text = shown(run, capsys, status=1)
     assert "\x1b" not in text
     assert "evil.Fog(?[2J)" in text
 

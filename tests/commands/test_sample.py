@@ -1,12 +1,14 @@
 """`unmelt sample`: from a run's folder, and from nowhere else."""
 
 import json
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from small_runs import changed
+from small_runs import changed, small_run
 
 from unmelt import load_run
 from unmelt.commands import main
@@ -15,6 +17,7 @@ from unmelt.degradations import HeatDissipation, PredictX
 from unmelt.models import UNet
 from unmelt.recipes import digits_heat
 from unmelt.training import Digits, Trainer
+from unmelt.training.data import ArrayFile, Channels
 
 LEVELS = 3
 
@@ -130,12 +133,15 @@ def test_each_choice_makes_other_samples(sample, words):
         (["--device", "nope"], r"error: --device nope: "),
         (["--ema-decay", "0.3"], r"error: .*0\.5, 0\.9"),
         (["--checkpoint", "7"], r"error: .*step_00000015.*"),
+        (["--data", "there"], r"error: --data there is where the data lie that a --prior is fitted to.*leave it out"),
+        (["--out", "file/samples"], r"error: .*file is a file, so nothing can be in it"),
     ],
 )
 def test_what_is_wrong_is_told_in_one_line_before_anything_is_drawn(sample, tmp_path, words, message):
+    (tmp_path / "file").touch()
     with pytest.raises(SystemExit, match=message):
         sample(*words)
-    assert not list(tmp_path.iterdir())
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_the_folder_says_what_its_samples_are(sample, folder, tmp_path):
@@ -154,3 +160,25 @@ def test_a_folder_that_has_enough_is_left_as_it_is(sample, tmp_path, capsys):
 def test_a_device_that_is_not_there_is_told_in_one_line(sample):
     with pytest.raises(SystemExit, match="^error: --device meta2: "):
         sample("--device", "meta2")
+
+
+def test_what_has_no_levels_is_written_in_the_data_s_units(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    np.savez("signals.npz", np.random.default_rng(0).normal(size=(20, 8, 8)).astype(np.float32))
+    config = small_run(tmp_path, "sound", data=ArrayFile(Path("signals.npz"), channels=Channels.NONE))
+    run = Trainer(config, config.data.load()).train().path
+    main(["sample", str(run), "--count", "3", "--out", "many", "--batch-size", "2"])
+    expected = load_run(run).sample(3, generator=range(3))
+    for number in range(3):
+        # Batches of other sizes round otherwise.
+        np.testing.assert_allclose(np.load(f"many/00000{number}.npy"), expected[number], rtol=0, atol=1e-5)
+
+
+def test_a_warning_is_one_line(folder, tmp_path, monkeypatch, capfd):
+    run = shutil.copytree(folder, tmp_path / "run")
+    monkeypatch.chdir(tmp_path)
+    (run / "checkpoints" / "step_00000030" / "state.json").write_text("{}")
+    main(["sample", str(run), "--count", "1"])
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line.startswith("warning: ")
+    assert "step_00000030" in line

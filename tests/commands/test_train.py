@@ -36,6 +36,11 @@ def test_its_help_lists_all_recipes_a_line_each(capsys):
 
 def test_a_recipe_is_trained_gone_on_with_and_taken_from_its_record(here, capsys):
     main(["train", "digits_heat", "--name", "one", *TINY])
+    with pytest.raises(SystemExit, match="error: runs/one is a run: --resume runs/one goes on with it"):
+        main(["train", "runs/one"])
+    capsys.readouterr()
+    main(["train", "--resume", "runs/one"])
+    assert "\nall 2 steps are done: only its pictures are drawn, again\n" in capsys.readouterr().out
     main(["train", "--resume", "runs/one", "--training.steps", "3"])
     assert load_run("runs/one").checkpoint.name == "step_00000003"
     main(["train", "runs/one/config.json", "--name", "two", "--training.steps", "1"])

@@ -249,7 +249,7 @@ REFUSED = [
         "StandardNormalPrior",
         Callable[[LinearGaussianProcess, Tensor], Prior],
         [
-            "StandardNormalPrior is made from process, not from LinearGaussianProcess, a tensor",
+            "StandardNormalPrior takes process, and would be given LinearGaussianProcess and a tensor",
             "write StandardNormalPrior.fit",
         ],
     ),

@@ -294,7 +294,7 @@ def test_a_data_set_is_told_its_new_place(data, moved):
 
 
 def test_what_is_kept_in_no_place_says_so():
-    with pytest.raises(ValueError, match="Digits is not kept in a place"):
+    with pytest.raises(ValueError, match="Digits is kept in no file or folder of yours: leave .* out"):
         Digits().at("b")
 
 

@@ -32,7 +32,7 @@ class DataSet(ABC):
             ValueError: it has no place.
         """
         if not self.places:
-            msg = f"{type(self).__name__} is not kept in a place that could be given, got {str(place)!r}"
+            msg = f"{type(self).__name__} is kept in no file or folder of yours: leave {str(place)!r} out"
             raise ValueError(msg)
         first, *others = self.places
         before, changed = Path(str(getattr(self, first))).parent, dict[str, Any]({first: place})

@@ -78,7 +78,12 @@ class Records:
 
 def read_metrics(path: Path) -> list[Metrics]:
     """Return the lines of a metrics.jsonl; one that is damaged, or cut off by a crash, is left out."""
-    return [line for line in map(_line, path.read_bytes().splitlines()) if line is not None]
+    return parse_metrics(path.read_bytes())
+
+
+def parse_metrics(text: bytes) -> list[Metrics]:
+    """Return the lines of a metrics.jsonl's content, as `read_metrics`."""
+    return [line for line in map(_line, text.splitlines()) if line is not None]
 
 
 def _kept(path: Path, step: int) -> bytes:
