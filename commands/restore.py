@@ -91,7 +91,7 @@ def _parser() -> Parser:
     drawn.add_argument("--seed", type=int, default=0, help="seed of all random numbers (0)")
     drawn.add_argument("--steps", type=_positive, help="steps on a uniform grid (the run's own)")
     drawn.add_argument("--stepper", help="how steps are taken, such as Multistep (the run's own)")
-    method = "covariance (which it is) or pseudo-inverse, which knows more of the network and may run away"
+    method = "covariance (the default), or pseudo-inverse: for networks that predict x or v, in many steps of Posterior"
     drawn.add_argument("--guidance", choices=[*_METHODS], default="covariance", metavar="METHOD", help=method)
     written = parser.add_argument_group("what is written")
     written.add_argument("--out", type=Path, metavar="FOLDER", help="folder of pictures and numbers (IMAGE_restored)")
@@ -173,7 +173,7 @@ def _tell(loaded: LoadedRun, options: Namespace, found: Restoration, original: T
     if farthest > _FARTHEST:
         msg = (
             f"samples left the range from black to white by {farthest:.3g} times its width, guidance ran away: take"
-            " --guidance covariance, a larger --noise or more --steps"
+            f" {'' if options.guidance == 'covariance' else '--guidance covariance, '}a larger --noise or more --steps"
         )
         raise FloatingPointError(msg)
     # A coefficient of a block of N x N pixels is N times its mean.

@@ -27,11 +27,15 @@ from .observed import recording
 class PseudoInverseGuidance(CovarianceGuidance):
     """x_hat + (sigma_t^2 / alpha_t) J^T H^T (H C H^T + s^2)^-1 (y - H x_hat), J being the denoiser's own Jacobian.
 
-    The one to take for isotropic diffusion and for blurs under noise that grows, as blurring diffusion's. A call costs
-    a forward and a backward pass of the denoiser. In coefficients of which z_t tells nothing (alpha_t^2 v <=
-    eps sigma_t^2, eps being z_t's precision) the correction is `CovarianceGuidance`'s; see `observed.py`. For heat
-    those are most coefficients at most times, so take that one there. It is so too in coefficients that are known,
-    beside others, to the precision of the equations (r_t^2 <= eps times the largest).
+    For isotropic diffusion and for blurs under noise that grows, as blurring diffusion's. It is as good as the
+    network's Jacobian, which no loss trains: take it with networks that predict x or v, in many ancestral steps. With
+    one that predicts epsilon, whose estimate divides by alpha_t, latents may grow until they are NaN (the page on
+    restoring images has figures). A call costs a forward and a backward pass of the denoiser.
+
+    In coefficients of which z_t tells nothing (alpha_t^2 v <= eps sigma_t^2, eps being z_t's precision) the correction
+    is `CovarianceGuidance`'s; see `observed.py`. For heat those are most coefficients at most times, so take that one
+    there. It is so too in coefficients that are known, beside others, to the precision of the equations (r_t^2 <= eps
+    times the largest).
 
     Arguments and errors are those of `CovarianceGuidance`. The estimate carries no gradient itself, and a denoiser that
     records none is refused when it is called (ValueError).
