@@ -134,6 +134,7 @@ class TestResume:
         again = call("--init-from", str(old.run.path), "--name", "new", "--training.seed", "3", "--resume")
         assert again.progress.step == 2
 
+    @pytest.mark.full
     def test_a_dry_run_of_pictures_that_end_changes_no_manifest(self, call, recipe, tmp_path, monkeypatch):
         for number in range(12):
             pixels = np.full((8, 8), 20 * number, np.uint8)
