@@ -28,7 +28,7 @@ from sampling_models import (
 from sampling_pictures import DRAWINGS
 from torch import Tensor
 
-from unmelt.evaluation import Recogniser
+from unmelt.evaluation import Recogniser, energy_distance
 from unmelt.samplers import (
     Stepper,
     restart,
@@ -49,16 +49,6 @@ class Cell(NamedTuple):
         """Return the mean of a figure over the groups, with its standard error."""
         values = scale * torch.tensor(getattr(self, name), dtype=torch.float64)
         return f"{values.mean().item():.{digits}f} +- {values.std().item() / math.sqrt(len(values)):.{digits}f}"
-
-
-def energy_distance(x: Tensor, y: Tensor) -> float:
-    """Return 2 E|x - y| - E|x - x'| - E|y - y'| without bias, over pixels: 0 for equal distributions.
-
-    Source: Szekely & Rizzo (2013).
-    """
-    x, y = x.flatten(1).double(), y.flatten(1).double()
-    within = [torch.cdist(a, a).sum() / (len(a) * (len(a) - 1)) for a in (x, y)]
-    return (2 * torch.cdist(x, y).mean() - within[0] - within[1]).item()
 
 
 def measured(images: Tensor, model: Model, recogniser: Recogniser) -> Cell:
