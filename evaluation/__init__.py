@@ -2,6 +2,7 @@
 
 from .bound_report import Breakdown, Figure, LikelihoodReport, evaluate_bound
 from .energy import energy_distance
+from .feature_networks import EfficientNetFeatures, FeatureNetwork, InceptionFeatures, features_of
 from .frechet import FeatureStatistics, frechet_distance
 from .kernel_distance import KernelDistance, kernel_distance
 from .manifold import Manifold, compare_manifolds
@@ -12,8 +13,11 @@ from .recognition_report import report_recognition
 
 __all__ = [
     "Breakdown",
+    "EfficientNetFeatures",
+    "FeatureNetwork",
     "FeatureStatistics",
     "Figure",
+    "InceptionFeatures",
     "KernelDistance",
     "LikelihoodReport",
     "Manifold",
@@ -25,6 +29,7 @@ __all__ = [
     "compare_manifolds",
     "energy_distance",
     "evaluate_bound",
+    "features_of",
     "frechet_distance",
     "kernel_distance",
     "nearest_neighbours",
