@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from argparse import Namespace
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from ..core.checks import check_count
 from ..evaluation.bound_report import LikelihoodReport
@@ -14,12 +16,15 @@ from ..training.folder.run_folder import RunFolder
 from .parsing import Parser
 
 _WIDTH = 22
+_NETWORKS = {"efficientnet": "EfficientNetFeatures", "inception": "InceptionFeatures"}
+_FEATURES = "compare them in the features of a network: efficientnet, or inception for FID"
 _EXAMPLES = """Both are written into the run's folder, too. There is a bound for each standard deviation of the reverse
 steps; the one that is marked is the model's: its steps are as wide as training images show that they should be.
 
 examples:
   unmelt evaluate runs/NAME
-  unmelt evaluate runs/NAME --images 100 --fit-images 200     a first look"""
+  unmelt evaluate runs/NAME --images 100 --fit-images 200     a first look
+  unmelt evaluate runs/NAME --samples 5000 --features efficientnet"""
 
 
 def run(arguments: Sequence[str]) -> None:
@@ -32,6 +37,7 @@ def run(arguments: Sequence[str]) -> None:
     parser.add_argument(
         "--samples", type=int, default=256, help="samples to compare with training images (256); 0: none"
     )
+    parser.add_argument("--features", choices=[*_NETWORKS], metavar="NETWORK", help=_FEATURES)
     parser.add_argument("--batch-size", type=int, default=256, help="images at a time (256)")
     parser.add_argument("--seed", type=int, default=0, help="seed of all random numbers (0)")
     parser.add_argument("--data", type=Path, help="folder or file where the data lie now; where they were if not given")
@@ -66,8 +72,20 @@ def run(arguments: Sequence[str]) -> None:
         print(f"\nmemorisation, {options.samples} samples: ", end="", flush=True)  # noqa: T201
         print(evaluate_memorisation(options.run, samples=options.samples, **common))  # noqa: T201
         written.append("memorisation.json")
+    if options.features:
+        print(f"\n{_features(options, common)}")  # noqa: T201
+        written.append("features.json")
     if written:
         print(f"\nwrote {', '.join(str(Path(options.run) / name) for name in written)}")  # noqa: T201
+
+
+def _features(options: Namespace, common: Mapping[str, Any]) -> object:
+    # Imported here: the packages that carry the networks are an extra.
+    from ..evaluation import feature_networks  # noqa: PLC0415
+    from ..evaluation.run_features import evaluate_features  # noqa: PLC0415
+
+    network = getattr(feature_networks, _NETWORKS[options.features])()
+    return evaluate_features(options.run, network, samples=options.samples, progress=sys.stderr.isatty(), **common)
 
 
 class _Table:

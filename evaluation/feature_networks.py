@@ -7,6 +7,7 @@ which a figure is told with, and a digest of its weights.
 from __future__ import annotations
 
 import hashlib
+import itertools
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator
 from importlib import import_module
@@ -20,6 +21,9 @@ from torch.nn import functional
 from typing_extensions import override
 
 from ..core.checks import check_instance
+
+# Of 8 images of 224 x 224 a CPU takes a third of the time for each that it takes of 64: they fit its caches.
+_AT_ONCE = 8
 
 
 class FeatureNetwork(nn.Module):
@@ -52,7 +56,7 @@ class FeatureNetwork(nn.Module):
 
 
 class EfficientNetFeatures(FeatureNetwork):
-    """The 1280 pooled features of EfficientNet-lite0, trained on ImageNet, whose weights a package of 13 MB carries.
+    """The 1280 pooled features of EfficientNet-lite0, trained on ImageNet, whose weights a package of 18 MB carries.
 
     Raises:
         ModuleNotFoundError: the packages are not installed.
@@ -106,7 +110,9 @@ def features_of(
     network: FeatureNetwork,
     data_range: tuple[float, float],
 ) -> Iterator[Float[Tensor, "batch size"]]:
-    """Yield the features of images, a batch at a time, on the CPU; grey images become three equal channels.
+    """Yield the features of images, on the CPU, a batch at a time.
+
+    They are computed where the network is, of grey images as of three equal channels.
 
     Args:
         batches: images in the data's range, cut off there; of one channel or three.
@@ -119,10 +125,12 @@ def features_of(
     """
     check_instance("network", network, FeatureNetwork, "EfficientNetFeatures() for example")
     low, high = data_range
+    device = next(itertools.chain(network.parameters(), network.buffers()), torch.empty(0)).device
     for images in batches:
         if images.ndim != 4 or images.shape[1] not in {1, 3}:
             shape = tuple(images.shape)
             msg = f"features are those of grey or colour images, (batch, 1 or 3, height, width), got {shape}"
             raise ValueError(msg)
-        within = ((images.float() - low) / (high - low)).clamp(0, 1)
-        yield network(within.expand(-1, 3, -1, -1)).float().cpu()
+        within = ((images.to(device).float() - low) / (high - low)).clamp(0, 1).expand(-1, 3, -1, -1)
+        parts = within.split(_AT_ONCE if device.type == "cpu" else len(within))
+        yield torch.cat([network(part).float().cpu() for part in parts])

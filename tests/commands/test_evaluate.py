@@ -84,3 +84,12 @@ def test_what_has_no_levels_has_no_bits_and_is_compared_all_the_same(tmp_path, m
     assert printed.splitlines()[-1] == f"wrote {run / 'memorisation.json'}"
     with pytest.raises(SystemExit, match="^error: --images must be at least 1, got 0"):
         main(["evaluate", str(run), "--images", "0"])
+
+
+def test_samples_are_compared_in_features_where_asked_for(folder, capsys):
+    few = ["--images", "5", "--fit-images", "8", "--samples", "8"]
+    main(["evaluate", str(folder), *few, "--features", "efficientnet"])
+    printed = capsys.readouterr().out
+    assert "\nin features of EfficientNet-lite0, 8 samples and as many training images:\n" in printed
+    assert printed.splitlines()[-1].endswith(f", {folder / 'features.json'}")
+    assert json.loads((folder / "features.json").read_text())["network"] == "EfficientNet-lite0"

@@ -32,7 +32,8 @@ def test_it_is_the_trained_network_and_sees_a_cat(efficient):
     # The last layer of the same network, on its features: ImageNet's classes 281 to 285 are cats.
     likeliest = efficient.network._fc(features).softmax(1).topk(3)
     assert {281, 282, 285} == {*likeliest.indices[0].tolist()}
-    assert likeliest.values.sum() > 0.8
+    # 0.88; on ImageNet's mean and standard deviation instead of the lite networks' scale it is 0.83.
+    assert likeliest.values.sum() > 0.86
 
 
 def test_crops_of_two_photographs_are_further_apart_than_those_of_one(efficient):
