@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import sys
-from argparse import Namespace
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from ..core.checks import check_count
+from ..evaluation import EfficientNetFeatures, InceptionFeatures
 from ..evaluation.bound_report import LikelihoodReport
 from ..evaluation.run_bounds import MODEL_S_OWN, evaluate_run
+from ..evaluation.run_features import LEAST, evaluate_features
 from ..evaluation.run_memorisation import evaluate_memorisation
 from ..training.folder.run_folder import RunFolder
 from .parsing import Parser
 
 _WIDTH = 22
-_NETWORKS = {"efficientnet": "EfficientNetFeatures", "inception": "InceptionFeatures"}
+_NETWORKS = {"efficientnet": EfficientNetFeatures, "inception": InceptionFeatures}
 _FEATURES = "compare them in the features of a network: efficientnet, or inception for FID"
 _EXAMPLES = """Both are written into the run's folder, too. There is a bound for each standard deviation of the reverse
 steps; the one that is marked is the model's: its steps are as wide as training images show that they should be.
@@ -51,6 +51,11 @@ def run(arguments: Sequence[str]) -> None:
         "place": options.data,
         "trust_code": options.trust_code,
     }
+    network = None
+    if options.features:
+        check_count("--samples", options.samples, LEAST, "for --features")
+        # An hour of bounds is not computed for a network that is not there.
+        network = _NETWORKS[options.features]()
     written = list[str]()
     run = RunFolder(Path(options.run))
     run.load_config(trust_code=options.trust_code)
@@ -72,20 +77,14 @@ def run(arguments: Sequence[str]) -> None:
         print(f"\nmemorisation, {options.samples} samples: ", end="", flush=True)  # noqa: T201
         print(evaluate_memorisation(options.run, samples=options.samples, **common))  # noqa: T201
         written.append("memorisation.json")
-    if options.features:
-        print(f"\n{_features(options, common)}")  # noqa: T201
+    if network:
+        report = evaluate_features(
+            options.run, network, samples=options.samples, progress=sys.stderr.isatty(), **common
+        )
+        print(f"\n{report}")  # noqa: T201
         written.append("features.json")
     if written:
         print(f"\nwrote {', '.join(str(Path(options.run) / name) for name in written)}")  # noqa: T201
-
-
-def _features(options: Namespace, common: Mapping[str, Any]) -> object:
-    # Imported here: the packages that carry the networks are an extra.
-    from ..evaluation import feature_networks  # noqa: PLC0415
-    from ..evaluation.run_features import evaluate_features  # noqa: PLC0415
-
-    network = getattr(feature_networks, _NETWORKS[options.features])()
-    return evaluate_features(options.run, network, samples=options.samples, progress=sys.stderr.isatty(), **common)
 
 
 class _Table:

@@ -27,6 +27,8 @@ from .manifold import Manifold, compare_manifolds
 # Vectors that kernel distance and manifolds are measured on: distances of all pairs take the square of that.
 _KEPT = 10_000
 _PAPERS = 50_000
+# Precision and recall take five neighbours of each, and subsets of a kernel distance two images.
+LEAST = 8
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,7 @@ def evaluate_features(
         OSError: the folder cannot be written to.
         ValueError: as those two; or data are no grey or colour images, or there are too few for these figures.
     """
-    check_count("samples", samples, 8, "for precision and recall")
+    check_count("samples", samples, LEAST, "for precision and recall")
     check_count("batch_size", batch_size)
     loaded = load_run(folder, trust_code=trust_code)
     loaded.folder.check_writable()

@@ -87,6 +87,8 @@ def test_what_has_no_levels_has_no_bits_and_is_compared_all_the_same(tmp_path, m
 
 
 def test_samples_are_compared_in_features_where_asked_for(folder, capsys):
+    with pytest.raises(SystemExit, match="^error: --samples must be at least 8 .for --features., got 7"):
+        main(["evaluate", str(folder), "--samples", "7", "--features", "efficientnet"])
     few = ["--images", "5", "--fit-images", "8", "--samples", "8"]
     main(["evaluate", str(folder), *few, "--features", "efficientnet"])
     printed = capsys.readouterr().out

@@ -297,7 +297,8 @@ class TestDamage:
             (folder / f"{number:03d}.png").write_bytes(b"damaged")
         data = ImageFolder(folder, size=4, unreadable=0.02).load()
         with pytest.raises(
-            UnreadableError, match=r"\d of \d+ examples cannot be read: .*06\d\.png.*\(0\.02 of all may be\)"
+            UnreadableError,
+            match=r"\d of \d+ examples cannot be read: .*06\d\.png.*\(0\.02 of all may be, by --data.unreadable\)",
         ):
             begin(small_run(tmp_path / "runs"), data)
 

@@ -180,7 +180,11 @@ class Examples(Dataset[Any], ABC):
             UnreadableError: there are more; they are named together.
         """
         if len(unreadable) > self.most_unreadable * self.met:
-            share = f"{self.most_unreadable:g} of all may be" if self.most_unreadable else "none may be"
+            share = (
+                f"{self.most_unreadable:g} of all may be, by --data.unreadable"
+                if self.most_unreadable
+                else "none may be"
+            )
             msg = f"{described(unreadable, self.met)} ({share})"
             raise UnreadableError(min(unreadable), msg)
 
