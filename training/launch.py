@@ -135,15 +135,18 @@ def _made(default: RunConfig, description: str | None, asked: _Asked, program: s
         config = cli(default, said, arguments=asked.flags, prog=program)
         # A --config file may have named it.
         resume = asked.resume and RunFolder(config.folder).config.is_file()
-    run = RunFolder(config.folder)
+    run, began_in = RunFolder(config.folder), None
     if resume:
         # Where it lies now, not where it lay.
         stored = run.load_config(trust_code=asked.trust_code, known=known_names(default, asked.flags))
+        began_in = run.began_in(stored)
         stored = replace(stored, name=config.name, root=config.root)
         config = cli(stored, said, arguments=asked.flags, prog=program)
         if config.folder != run.path:
             msg = f"{_RESUME} {run.path}: a run goes on in its own folder; leave --name and --root out"
             raise ValueError(msg)
+    # Kept with the run, whose own place is another from here, too.
+    config = replace(config, data=config.data.seen_from(began_in))
     data = config.data.load()
     if os.environ.get("RANK", "0") == "0":
         say(data.told)

@@ -94,13 +94,16 @@ class LoadedRun:
         """Return the images it was trained on, and those held out.
 
         Args:
-            place: the folder or file where they lie now; None looks where they were.
+            place: the folder or file where they lie now; None looks where they were, in the current folder and in the
+                one that the run was begun in.
 
         Raises:
             ConnectionError, FileNotFoundError: as `DataSet.load`.
             ValueError: they are not the ones it was trained on.
         """
-        data = (self.config.data if place is None else self.config.data.at(place)).load()
+        source = self.config.data
+        source = source.seen_from(self.folder.began_in(self.config)) if place is None else source.at(place)
+        data = source.load()
         self.manifest.check_data(data, labels=self.denoiser.classes is not None)
         return data
 

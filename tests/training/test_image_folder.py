@@ -4,6 +4,7 @@ import hashlib
 import json
 import pickle
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +14,10 @@ from PIL import Image
 from small_runs import begin, small_run, train
 from support import refusals
 
+from unmelt import load_run
 from unmelt.core import later
 from unmelt.models import UNet
-from unmelt.training import ImageFolder
+from unmelt.training import ImageFolder, launch
 from unmelt.training.data import UnreadableError
 from unmelt.training.data.examples import DataError, spread
 
@@ -382,6 +384,29 @@ class TestPlaces:
         assert trainer.progress.step == 40
         manifest = json.loads(trainer.run.manifest.read_text())
         assert manifest["data"]["train"]["sha256"] == moved.data.load().train.fingerprint()
+
+    def test_a_relative_place_is_found_from_where_the_run_was_begun(self, tmp_path, monkeypatch, capsys):
+        (begun, other) = (tmp_path / name for name in ("begun", "other"))
+        grey(begun / "set", 64, size=4)
+        other.mkdir()
+        monkeypatch.chdir(begun)
+        config = replace(changed_to(Path(), Path("set")), root=Path("runs"))
+        run = train(config, config.data.load()).run.path.resolve()
+        expected = config.data.load().train.read()
+        monkeypatch.chdir(other)
+        loaded = load_run(run)
+        assert torch.equal(loaded.data().train.read(), expected)
+        # Of one that lies elsewhere now nothing is guessed.
+        with pytest.raises(FileNotFoundError, match="no folder set"):
+            load_run(shutil.copytree(run, tmp_path / "copied")).data()
+        launch(config, arguments=["--resume", str(run), "--training.steps", "40"])
+        gone_on = load_run(run)
+        assert gone_on.step == 40
+        assert torch.equal(gone_on.data().train.read(), expected)
+        # What is here comes first, and is not taken for what the run was trained on.
+        grey(other / "set", 64, size=4, start=3)
+        with pytest.raises(ValueError, match="was trained on other images than these"):
+            loaded.data()
 
 
 class TestContents:

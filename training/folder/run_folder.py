@@ -208,6 +208,15 @@ class RunFolder:
             msg = f"{self.config}: {error}"
             raise ValueError(msg) from error
 
+    def began_in(self, config: RunConfig) -> Path | None:
+        """Return the folder that the run was begun in, which relative paths of its settings are seen from.
+
+        None where that cannot be told: its root was absolute, or it lies elsewhere now.
+        """
+        own, here = config.folder.parts, self.path.resolve()
+        known = not config.folder.is_absolute() and ".." not in own and here.parts[-len(own) :] == own
+        return here.parents[len(own) - 1] if known else None
+
     def load_manifest(self) -> Manifest:
         """Return the manifest."""
         return Manifest(self.manifest)
