@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 
 from ..core import Shape, resolve
@@ -14,6 +15,7 @@ _EXAMPLES = """examples:
   unmelt check fog.py:Fog
   unmelt check 'HeatDissipation(blur_sigma_max=4)' --shape 1,8,8"""
 _SHAPE = "3,4,6"
+_SHAPES = "1,16 for a signal, 1,4,5,6 for a volume"
 
 
 def run(arguments: Sequence[str]) -> None:
@@ -30,6 +32,13 @@ def run(arguments: Sequence[str]) -> None:
 
     process, _ = resolve(make, sizes := shape("--shape", options.shape))
     try:
-        check_process(process(sizes), max_examples=options.examples)
+        made = process(sizes)
+    except Exception as error:  # whatever a class of the user's raises
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        kind = f"{type(error).__name__} in line {where.lineno} of {where.filename}: {error}"
+        msg = f"{options.process} is not made of the shape {sizes} ({kind}): --shape gives another, such as {_SHAPES}"
+        raise ValueError(msg) from error
+    try:
+        check_process(made, max_examples=options.examples)
     except BrokenLaw as error:
         sys.exit(f"broken: {error}")

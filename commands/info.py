@@ -39,6 +39,7 @@ def _lines(told: Mapping[str, Any]) -> Iterator[str]:
         *((name, told[name]) for name in ("process", "network")),
         ("parameters", _count(told["parameters"])),
         *((name, told[name]) for name in ("prediction", "sampler", "grid")),
+        ("guidance", None if told["guidance"] in {None, "1.0", 1.0} else f"{told['guidance']}, of the condition"),
         *_data(told["data"]),
         *_training(told),
         ("last numbers", ", ".join(f"{name} {_digits(value)}" for name, value in told["metrics"].items())),

@@ -38,11 +38,12 @@ def run(arguments: Sequence[str]) -> None:
     from ..core.files import check_free, whole_folder  # noqa: PLC0415
     from ..samplers import Stepper, guidance  # noqa: PLC0415
     from ..training import load_run  # noqa: PLC0415
-    from ..training.restoration_files import write_restoration  # noqa: PLC0415
+    from ..training.restoration_files import files_of_restoration, write_restoration  # noqa: PLC0415
 
     stepper = None if options.stepper is None else part("--stepper", options.stepper, Stepper)
     out = options.out or Path(f"{options.image.stem}_restored")
     check_free(out, force=options.force)
+    earlier = files_of_restoration(out, options.count)
     loaded = load_run(options.run, trust_code=options.trust_code)
     _check_run(loaded, options)
     observation, image = _degraded(loaded, options)
@@ -65,7 +66,7 @@ def run(arguments: Sequence[str]) -> None:
         raise ValueError(error) from error
     original = image if options.degrade else None
     _tell(loaded, options, found, original)
-    with whole_folder(out, replaced=("sample_*.png", "original.png", "std.png")) as folder:
+    with whole_folder(out, replaced=earlier) as folder:
         write_restoration(folder, found, loaded.manifest.data_range, original=original)
         names = ", ".join(sorted(path.name for path in folder.iterdir() if not path.name.startswith("sample_")))
     print(f"wrote {out}: {names} and {options.count} sample{'s' * (options.count > 1)}")  # noqa: T201

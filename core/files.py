@@ -100,7 +100,7 @@ def whole_folder(folder: Path, *, replaced: Sequence[str] = ()) -> Generator[Pat
 
     Args:
         folder: the folder, which may be there: what is in it stays, but for files of the same names.
-        replaced: patterns of files in it that are removed first, such as `sample_*.png`.
+        replaced: names of files in it that are removed first, where they are there.
     """
     folder = folder.absolute()
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -109,9 +109,8 @@ def whole_folder(folder: Path, *, replaced: Sequence[str] = ()) -> Generator[Pat
     try:
         yield temporary
         folder.mkdir(exist_ok=True)
-        for pattern in replaced:
-            for old in folder.glob(pattern):
-                old.unlink()
+        for name in replaced:
+            (folder / name).unlink(missing_ok=True)
         for file in sorted(temporary.iterdir()):
             file.replace(folder / file.name)
     finally:

@@ -47,6 +47,11 @@ class ClippedDenoiser(AbstractDenoiser):
         self.needs_given, self.grey_levels = denoiser.needs_given, denoiser.grey_levels
 
     @override
+    def extra_repr(self) -> str:
+        """Show where estimates are clipped."""
+        return f"data_range={self.data_range}"
+
+    @override
     def forward(
         self,
         z_t: Float[Tensor, "batch ..."],

@@ -89,10 +89,16 @@ class Sampler:
         )
 
     def __repr__(self) -> str:
-        """Show the process, stepper, grid and prior, or the denoiser that takes none."""
+        """Show the process, stepper, grid and prior, or the denoiser that takes none, and what is between."""
         last = "" if self.denoise_last else ", denoise_last=False"
         start = type(self.denoiser if self.prior is None else self.prior).__name__
-        parts = (type(self.process).__name__, self.stepper, self.grid, start)
+        parts = [type(self.process).__name__, self.stepper, self.grid, start]
+        # Guidance and clipping, from the outside to the network's own denoiser.
+        around = self.denoiser
+        while isinstance(inner := getattr(around, "denoiser", None), AbstractDenoiser):
+            if settings := around.extra_repr():
+                parts.append(f"{type(around).__name__}({settings})")
+            around = inner
         return f"Sampler({', '.join(map(str, parts))}{last})"
 
     @property

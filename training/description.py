@@ -43,6 +43,7 @@ def describe_run(folder: Path | str) -> dict[str, Any]:
     config, manifest = (_record(path, faults) for path in (run.config, run.manifest))
     told: dict[str, Any] = {"folder": str(run.path), "name": config.get("name")}
     told |= {name: config.get(name) for name in _PARTS} | {"parameters": manifest.get("parameters")}
+    told["guidance"] = _mapping(config.get("pictures")).get("guidance")
     told["data"] = {"source": config.get("data"), **_data(manifest)}
     training = _mapping(config.get("training"))
     told["steps"] = {"planned": _number(training.get("steps"))}
@@ -53,7 +54,7 @@ def describe_run(folder: Path | str) -> dict[str, Any]:
     told |= {name: manifest[name] for name in _TOLD if name in manifest}
     # A run may be called like a class.
     told["own_code"] = sorted({*_names_of_the_user({**config, "name": "", "root": ""})})
-    if config and not told["own_code"]:
+    if run.config.is_file() and not any(str(run.config) in fault for fault in faults) and not told["own_code"]:
         _check_settings(run.config, config, faults)
     told["files"] = _sizes(run.path)
     return {**told, "faults": faults}

@@ -120,7 +120,7 @@ def _contents(run: LoadedRun) -> Iterator[tuple[str, bytes | str]]:
     yield run.folder.manifest.name, json.dumps(manifest, indent=2) + "\n"
     config = _without_places(run.config)
     yield run.folder.config.name, json.dumps(to_record(config), indent=2) + "\n"
-    picture = _picture(run.folder)
+    picture = _picture(run)
     if picture is not None:
         yield PICTURE, picture.read_bytes()
     yield CARD, model_card(run, config, figures=_figures(run), picture=picture is not None)
@@ -140,10 +140,12 @@ def _without_places(config: RunConfig) -> RunConfig:
     return dataclasses.replace(config, data=data, root=Path("runs"))
 
 
-def _picture(run: RunFolder) -> Path | None:
-    """Return the run's last picture of samples."""
-    drawn = [*sorted(run.samples.glob("step_*.png")), run.path / PICTURE]
-    return next((path for path in reversed(drawn) if path.is_file()), None)
+def _picture(run: LoadedRun) -> Path | None:
+    """Return the run's picture of samples at this very step, if it has drawn one."""
+    # The run's own is drawn after the last step.
+    last = run.folder.load_manifest().exported is not None or run.step == run.config.training.steps
+    drawn = [run.folder.path / PICTURE] * last + [run.folder.samples / f"step_{run.step:08d}.png"]
+    return next((path for path in drawn if path.is_file()), None)
 
 
 def _figures(run: LoadedRun) -> list[dict[str, Any]]:

@@ -64,7 +64,9 @@ class LoadedRun:
             "prediction": write(config.prediction),
             "weights": f"step {self.step}, average of decay {self.ema_decay:g}",
             "data": f"{data['train']['images']} examples of shape {self.manifest.shape}, {write(config.data)}",
-            "sampler": write(config.sampler) + ("" if config.grid is None else f", {write(config.grid)}"),
+            "sampler": write(config.sampler)
+            + ("" if config.grid is None else f", {write(config.grid)}")
+            + ("" if self.denoiser.classes is None else f", guidance {config.pictures.guidance:g}"),
         }
         whole = [f"  {name}: {text}" for name, text in lines.items()]
         shown = (line if len(line) <= _WIDEST else f"{line[: _WIDEST - 3]}..." for line in whole)

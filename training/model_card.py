@@ -22,7 +22,7 @@ tags:
 # {name}
 """
 _LOADING = """```python
-from unmelt import load_run
+{imported}from unmelt import load_run
 
 run = load_run("path/to/this/folder"{trust})
 x = run.sample(16{condition})  # ({shape}); the data lie in [{low:g}, {high:g}]
@@ -52,7 +52,14 @@ def model_card(run: LoadedRun, config: RunConfig, *, figures: Iterable[Mapping[s
         _HEAD.format(process=process, name=config.name),
         f"A generative model that undoes `{process}`, trained with unmelt {run.manifest.content['unmelt']}.",
         f"![samples]({PICTURE})" if picture else "",
-        _LOADING.format(trust=trust, condition=condition, shape=shape, low=low, high=high),
+        _LOADING.format(
+            imported="import torch\n" if condition else "",
+            trust=trust,
+            condition=condition,
+            shape=shape,
+            low=low,
+            high=high,
+        ),
         "It brings code of its own, in `code/`: read it before you trust it." if trust else "",
         f"| | |\n|---|---|\n{rows}",
         _figure_lines(figures),
@@ -74,7 +81,9 @@ def _rows(run: LoadedRun, config: RunConfig) -> dict[str, str]:
         "data": f"`{write(config.data)}`: {data['train']['images']:,} examples, {data['test']['images']:,} held out; "
         f"{' x '.join(map(str, run.manifest.shape))}, {kind} in [{data['range'][0]:g}, {data['range'][1]:g}]{classes}",
         "training": f"{run.step:,} of {training.steps:,} steps, {batch}; moving average of decay {run.ema_decay:g}",
-        "sampler": f"`{write(config.sampler)}`" + ("" if config.grid is None else f" on `{write(config.grid)}`"),
+        "sampler": f"`{write(config.sampler)}`"
+        + ("" if config.grid is None else f" on `{write(config.grid)}`")
+        + ("" if run.denoiser.classes is None else f", guidance {config.pictures.guidance:g}"),
     }
 
 

@@ -15,6 +15,30 @@ from ..samplers.guidance import Restoration
 
 # Of the overview: panels in a row, samples shown, a panel's side in inches.
 _COLUMNS, _MOST_SHOWN, _SIDE = 4, 16, 1.7
+_NUMBERS = "result.npz"
+_PICTURES = {"overview.png", "observed.png", "mean.png", "std.png", "original.png"}
+
+
+def files_of_restoration(folder: Path, count: int) -> list[str]:
+    """Return the names of the files that an earlier restoration may have left in a folder, which a new one replaces.
+
+    Args:
+        folder: the folder, which need not be there.
+        count: number of samples of the new one.
+
+    Raises:
+        FileExistsError: the folder holds other files than those of a restoration, of names that the new one writes.
+    """
+    there = {path.name for path in folder.iterdir()} if folder.is_dir() else set[str]()
+    ours = set[str]()
+    if _NUMBERS in there:
+        with np.load(folder / _NUMBERS) as numbers:
+            ours = _PICTURES | {_NUMBERS} | {_sample(index) for index in range(len(numbers["samples"]))}
+    taken = _PICTURES | {_sample(index) for index in range(count)}
+    if foreign := sorted((there - ours) & taken):
+        msg = f"{folder} holds {', '.join(foreign[:5])}, which no restoration has left there: choose another --out"
+        raise FileExistsError(msg)
+    return sorted(ours)
 
 
 def write_restoration(
@@ -56,12 +80,16 @@ def write_restoration(
     for name, panel in panels.items():
         _save(folder / f"{name}.png", panel)
     for index, sample in enumerate(samples):
-        _save(folder / f"sample_{index:03d}.png", sample)
+        _save(folder / _sample(index), sample)
     titles = {"mean": f"mean of {len(samples)}", "std": f"std, white is {white:.2g}" if white else "std"}
     _overview([(titles.get(name, name), panel) for name, panel in panels.items()], samples, folder / "overview.png")
     arrays: dict[str, Any] = {name: each.cpu().numpy() for name, each in numbers.items()}
-    np.savez_compressed(folder / "result.npz", **arrays, range=np.array(data_range))
+    np.savez_compressed(folder / _NUMBERS, **arrays, range=np.array(data_range))
     return white
+
+
+def _sample(index: int) -> str:
+    return f"sample_{index:03d}.png"
 
 
 def _save(path: Path, picture: Tensor) -> None:

@@ -57,6 +57,11 @@ class ClassifierFreeGuidance(AbstractDenoiser):
         self.prediction, self.grey_levels = denoiser.prediction, denoiser.grey_levels
 
     @override
+    def extra_repr(self) -> str:
+        """Show the scale, and the times where it holds."""
+        return f"scale={self.scale:g}" + ("" if self.interval is None else f", interval={self.interval}")
+
+    @override
     def forward(
         self,
         z_t: Float[Tensor, "batch ..."],

@@ -129,6 +129,17 @@ def test_nothing_is_overwritten_without_force(trained, work):
     # Nothing of another restoration is left among the new files.
     main([*arguments[:-1], "--count", "1", "--force"])
     assert {path.name for path in out.iterdir()} == FILES - {"std.png"} | {"sample_000.png", "notes.txt"}
+    # Files of the user's are neither removed nor written over, whatever they are called.
+    (out / "sample_holiday.png").write_text("mine")
+    (out / "sample_001.png").write_text("mine")
+    main([*arguments, "--count", "1", "--force"])
+    with pytest.raises(SystemExit, match=r"error: image_restored holds sample_001.png, which no restoration has left"):
+        main([*arguments, "--count", "2", "--force"])
+    assert (out / "sample_holiday.png").read_text() == (out / "sample_001.png").read_text() == "mine"
+    (work / "other").mkdir()
+    (work / "other" / "mean.png").write_text("mine")
+    with pytest.raises(SystemExit, match=r"error: other holds mean.png, which no restoration has left there"):
+        main([*arguments, "--force", "--out", "other"])
 
 
 def test_only_the_folder_is_needed(trained, work, monkeypatch, capsys):

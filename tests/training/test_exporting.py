@@ -212,6 +212,9 @@ class TestWriting:
         assert card.count("| fit") == 1
         (run / "samples.png").write_bytes(b"last")
         assert (export_run(load_run(run), tmp_path / "new") / "samples.png").read_bytes() == b"last"
+        # That of an earlier checkpoint is its own.
+        early = export_run(load_run(run, checkpoint=2), tmp_path / "early")
+        assert (early / "samples.png").read_bytes() == b"early"
 
 
 class TestCard:
