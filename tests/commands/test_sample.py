@@ -182,3 +182,13 @@ def test_a_warning_is_one_line(folder, tmp_path, monkeypatch, capfd):
     (line,) = capfd.readouterr().err.splitlines()
     assert line.startswith("warning: ")
     assert "step_00000030" in line
+
+
+def test_the_card_of_an_exported_run_with_classes_says_how_they_are_drawn(folder, tmp_path):
+    main(["export", str(folder), "--out", str(tmp_path / "model")])
+    card = (tmp_path / "model" / "README.md").read_text()
+    code = card.partition("```python\n")[2].partition("```")[0].replace("path/to/this/folder", str(tmp_path / "model"))
+    drawn = {}
+    exec(code, drawn)  # noqa: S102  # as a reader would
+    assert drawn["x"].shape == (16, 1, 8, 8)
+    assert "guidance 1 |" in card
