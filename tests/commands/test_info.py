@@ -76,6 +76,8 @@ def test_settings_that_make_no_run_and_lines_that_hold_no_numbers_are_faults(tra
     record["process"] = record["process"].replace("blur_sigma_max", "blur_sigma_mix")
     (run / "config.json").write_text(json.dumps(record))
     assert "blur_sigma_mix" in shown(run, capsys, status=1).partition("  fault")[2]
+    (run / "config.json").write_text("{}")
+    assert "RunConfig lacks name" in " ".join(shown(run, capsys, status=1).split())
 
 
 def test_a_folder_gives_the_terminal_no_orders(trained, tmp_path, capsys):

@@ -192,3 +192,12 @@ def test_the_card_of_an_exported_run_with_classes_says_how_they_are_drawn(folder
     exec(code, drawn)  # noqa: S102  # as a reader would
     assert drawn["x"].shape == (16, 1, 8, 8)
     assert "guidance 1 |" in card
+
+
+def test_a_sampler_and_a_run_tell_of_guidance_and_clipping(folder):
+    run = load_run(folder)
+    assert "guidance 1" in repr(run)
+    told = repr(run.sampler(guidance=3.0, clip=True))
+    assert "ClassifierFreeGuidance(scale=3)" in told
+    assert "ClippedDenoiser(data_range=(0.0, 1.0))" in told
+    assert "Guidance" not in repr(run.sampler())
