@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import sys
-import traceback
 from collections.abc import Callable, Sequence
 
 from ..core import Shape, resolve
 from ..core.checks import check_count
 from ..degradations import LinearGaussianProcess
 from .parsing import Parser, part, shape
+from .trial import why
 
 _EXAMPLES = """examples:
   unmelt check fog.py:Fog
@@ -33,10 +33,10 @@ def run(arguments: Sequence[str]) -> None:
     process, _ = resolve(make, sizes := shape("--shape", options.shape))
     try:
         made = process(sizes)
-    except Exception as error:  # whatever a class of the user's raises
-        where = traceback.extract_tb(error.__traceback__)[-1]
-        kind = f"{type(error).__name__} in line {where.lineno} of {where.filename}: {error}"
-        msg = f"{options.process} is not made of the shape {sizes} ({kind}): --shape gives another, such as {_SHAPES}"
+    except Exception as error:
+        # A class of the user's may fail in any way.
+        reason = why(error)
+        msg = f"{options.process} is not made of the shape {sizes} ({reason}); --shape gives another, such as {_SHAPES}"
         raise ValueError(msg) from error
     try:
         check_process(made, max_examples=options.examples)

@@ -79,7 +79,7 @@ def _made(make: Any, values: Tensor) -> LinearGaussianProcess:
         made.corrupt(values[None], values[None], 0.5)
     except Exception as error:
         # A class of the user's may fail in any way.
-        raise ValueError(_why(error)) from error
+        raise ValueError(why(error)) from error
     return made
 
 
@@ -87,7 +87,7 @@ def _refusal(name: str, sizes: Shape, why: object) -> str:
     return f"{name} takes no {_KINDS.get(len(sizes), 'signal')} of shape {sizes} ({why})"
 
 
-def _why(error: Exception) -> str:
+def why(error: Exception) -> str:
     """Return what an error says, in one line, and where it was in the user's code if it was there."""
     what = " ".join(str(error).split())
     frames = [

@@ -6,8 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-# Numbers in a block of distances: 32 MB in float64.
-_LARGEST = 2**22
+from .neighbours import LARGEST_BLOCK
 
 
 @torch.no_grad()
@@ -33,5 +32,5 @@ def energy_distance(one: Float[Tensor, "ones ..."], other: Float[Tensor, "others
 
 def _total(a: Tensor, b: Tensor) -> float:
     """Return the sum of all distances, from differences: those of products are off where vectors are alike."""
-    rows = max(1, _LARGEST // len(b))
+    rows = max(1, LARGEST_BLOCK // len(b))
     return sum(torch.cdist(x, b, compute_mode="donot_use_mm_for_euclid_dist").sum().item() for x in a.split(rows))

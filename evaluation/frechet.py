@@ -19,6 +19,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..core.checks import check_instance
+from .feature_checks import check_features
 
 
 class FeatureStatistics:
@@ -54,9 +55,7 @@ class FeatureStatistics:
         if features.ndim != 2 or features.shape[1] != len(self.mean):
             msg = f"features must have shape (count, {len(self.mean)}), got {tuple(features.shape)}"
             raise ValueError(msg)
-        if not bool(features.isfinite().all()):
-            msg = "features must be finite: the network that made them, or an image, is not"
-            raise ValueError(msg)
+        check_features(features)
         if len(features) == 0:
             return
         features = features.detach().cpu().double()

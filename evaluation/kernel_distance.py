@@ -18,6 +18,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..core.checks import check_count
+from .feature_checks import check_features
 
 
 @dataclass(frozen=True)
@@ -63,15 +64,10 @@ def kernel_distance(
     """
     check_count("subsets", subsets, 2)
     check_count("size", size, 2)
-    if one.ndim != 2 or one.shape[1:] != other.shape[1:]:
-        msg = f"features must have shape (count, size) with one size, got {tuple(one.shape)} and {tuple(other.shape)}"
-        raise ValueError(msg)
+    check_features(one, other)
     size = min(size, len(one) // 2, len(other) // 2)
     if size < 2:
         msg = f"a kernel distance is one of at least 4 images, got {len(one)} and {len(other)}"
-        raise ValueError(msg)
-    if not bool(one.isfinite().all() and other.isfinite().all()):
-        msg = "features must be finite: the network that made them, or an image, is not"
         raise ValueError(msg)
     generator = torch.Generator().manual_seed(seed)
     found = torch.stack(

@@ -21,10 +21,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..core.checks import check_count
-from .neighbours import nearest_neighbours
-
-# Numbers in a block of distances: 32 MB in float64.
-_LARGEST = 2**22
+from .feature_checks import check_features
+from .neighbours import LARGEST_BLOCK, nearest_neighbours
 
 
 @dataclass(frozen=True)
@@ -66,17 +64,11 @@ def compare_manifolds(
         ValueError: features differ in size or are not finite, or there are not more than `neighbours` of either.
     """
     check_count("neighbours", neighbours)
-    if samples.ndim != 2 or samples.shape[1:] != real.shape[1:]:
-        shapes = f"{tuple(samples.shape)} and {tuple(real.shape)}"
-        msg = f"features must have shape (count, size) with one size, got {shapes}"
-        raise ValueError(msg)
+    check_features(samples, real)
     if min(len(samples), len(real)) <= neighbours:
         msg = (
             f"neighbours={neighbours} needs more images than that, got {len(samples)} samples and {len(real)} real ones"
         )
-        raise ValueError(msg)
-    if not bool(samples.isfinite().all() and real.isfinite().all()):
-        msg = "features must be finite: the network that made them, or an image, is not"
         raise ValueError(msg)
     samples, real = samples.double(), real.double()
     # Each is its own nearest neighbour.
@@ -84,7 +76,7 @@ def compare_manifolds(
         nearest_neighbours(part, part, count=neighbours + 1).distances[:, -1] for part in (real, samples)
     )
     covered, recalled = list[Tensor](), list[Tensor]()
-    rows = max(1, _LARGEST // len(samples))
+    rows = max(1, LARGEST_BLOCK // len(samples))
     in_balls = torch.zeros(len(samples), dtype=torch.int64, device=samples.device)
     for block, radius in zip(real.split(rows), around_real.split(rows), strict=True):
         distances = torch.cdist(block, samples, compute_mode="donot_use_mm_for_euclid_dist")

@@ -17,7 +17,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 # Numbers in a block of images, or of squared distances (32 MB in float64).
-_LARGEST = 2**22
+LARGEST_BLOCK = 2**22
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +65,7 @@ def nearest_neighbours(
         raise ValueError(msg)
     images, among = images.flatten(1), among.flatten(1)
     centre = among.mean(0, dtype=torch.float64)
-    rows = max(1, min(2048, _LARGEST // max(1, images.shape[1])))
+    rows = max(1, min(2048, LARGEST_BLOCK // max(1, images.shape[1])))
     found = [_nearest(block.double(), among, centre, count, rows) for block in images.split(rows)]
     return Neighbours(*(torch.cat(parts) for parts in zip(*found, strict=True)))
 

@@ -37,7 +37,8 @@ class FeatureReport:
 
     Attributes:
         network: name of the network.
-        samples: number of samples, and of real images that they are compared with.
+        samples: number of samples.
+        training_images: number of training images that they are compared with: as many, or all where there are fewer.
         frechet: Frechet distance; FID if the network is FID's.
         floor: the same of two sets of so many training images each, disjoint: what no model is expected to be below.
         floor_count: images in each of these.
@@ -47,6 +48,7 @@ class FeatureReport:
 
     network: str
     samples: int
+    training_images: int
     frechet: float
     floor: float
     floor_count: int
@@ -57,7 +59,7 @@ class FeatureReport:
         """Return the figures in some lines."""
         fewer = "" if self.floor_count == self.samples else f" (of {self.floor_count} and as many: there are no more)"
         lines = [
-            f"in features of {self.network}, {self.samples} samples and as many training images:",
+            f"in features of {self.network}, {self.samples} samples and {self.training_images} training images:",
             f"  Frechet distance {self.frechet:.4g}; of training images from others {self.floor:.4g}{fewer}",
             f"  kernel distance {self.kernel}",
             f"  {self.manifold}",
@@ -105,6 +107,9 @@ def evaluate_features(
     train, data_range = loaded.data(place).train, loaded.manifest.data_range
     order = torch.randperm(len(train), generator=torch.Generator().manual_seed(seed)).tolist()
     compared, half = order[:samples], min(samples, len(train) // 2)
+    if len(compared) < LEAST:
+        msg = f"{loaded.folder.path} was trained on {len(compared)} images: such figures need at least {LEAST}"
+        raise ValueError(msg)
     needed = max(len(compared), 2 * half)
     with tqdm(total=needed + samples, disable=not progress, unit="image", leave=False) as bar:
 
@@ -124,13 +129,14 @@ def evaluate_features(
     report = FeatureReport(
         network=network.name,
         samples=samples,
+        training_images=len(compared),
         frechet=frechet_distance(drawn.statistics, real.statistics),
         floor=frechet_distance(first.statistics, second.statistics),
         floor_count=half,
         kernel=kernel_distance(drawn.kept, real.kept, seed=seed),
         manifold=compare_manifolds(drawn.kept, real.kept),
     )
-    facts = {"unmelt": __version__, **_facts(loaded, network, seed), "training_images": len(compared), **asdict(report)}
+    facts = {"unmelt": __version__, **_facts(loaded, network, seed), **asdict(report)}
     write_atomically(loaded.folder.path / "features.json", json.dumps(facts, indent=2) + "\n")
     return report
 

@@ -41,7 +41,7 @@ def test_a_broken_law_ends_it_with_status_1(tmp_path, monkeypatch):
         (["check", "HeatDissipation", "--shape", "3,a"], r"error: --shape 3,a: give the sizes of all axes"),
         (
             ["check", "HeatDissipation(blur_sigma_max=-4)"],
-            r"error: .* is not made of the shape \(3, 4, 6\) \(ValueError",
+            r"error: .* is not made of the shape \(3, 4, 6\) \(need 0 < blur",
         ),
         (["check", "HeatDissipation", "--examples", "0"], r"error: --examples must be .* got 0"),
     ],

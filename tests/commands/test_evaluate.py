@@ -92,6 +92,6 @@ def test_samples_are_compared_in_features_where_asked_for(folder, capsys):
     few = ["--images", "5", "--fit-images", "8", "--samples", "8"]
     main(["evaluate", str(folder), *few, "--features", "efficientnet"])
     printed = capsys.readouterr().out
-    assert "\nin features of EfficientNet-lite0, 8 samples and as many training images:\n" in printed
+    assert "\nin features of EfficientNet-lite0, 8 samples and 8 training images:\n" in printed
     assert printed.splitlines()[-1].endswith(f", {folder / 'features.json'}")
     assert json.loads((folder / "features.json").read_text())["network"] == "EfficientNet-lite0"

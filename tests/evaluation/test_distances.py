@@ -227,3 +227,13 @@ class TestEnergy:
     def test_bad_input_is_refused(self):
         with pytest.raises(ValueError, match="at least 2 of either"):
             energy_distance(some(1, 3), some(5, 3))
+
+
+def test_blocks_of_any_size_give_the_same(monkeypatch):
+    x, y = some(11, 3), some(14, 3, seed=1)
+    whole = compare_manifolds(x, y), energy_distance(x, y)
+    for module in ("manifold", "energy"):
+        monkeypatch.setattr(f"unmelt.evaluation.{module}.LARGEST_BLOCK", 30)
+    assert compare_manifolds(x, y) == whole[0]
+    # Sums of at most 196 distances in another order.
+    assert energy_distance(x, y) == pytest.approx(whole[1], abs=196 * 10 * EPS)

@@ -40,7 +40,7 @@ class TestNeighbours:
         a, b = some(images, 1, size, 2, seed=seed), some(among, 1, size, 2, seed=seed + 1)
         exact = brute(a, b)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(neighbours, "_LARGEST", rows * 2 * size)
+            patch.setattr(neighbours, "LARGEST_BLOCK", rows * 2 * size)
             found = nearest_neighbours(a, b, count=count)
         # Random numbers are never equally far. Sums of ten squares in float64, in another order.
         np.testing.assert_allclose(found.distances.numpy(), np.sort(exact, 1)[:, :count], rtol=1e-14)

@@ -61,6 +61,7 @@ def test_figures_are_those_of_the_samples_and_the_training_images(run, monkeypat
     assert found.manifold == compare_manifolds(drawn, compared)
     told = json.loads((run[0] / "features.json").read_text())
     assert told["frechet"] == found.frechet
+    assert f"{count} samples and {min(count, 21)} training images" in str(found)
     assert (told["samples"], told["training_images"]) == (count, min(count, 21))
     assert {"checkpoint", "seed", "sampler", "steps", "weights", "resize", "split", "training_batch"} <= told.keys()
     assert "not to compare with figures of papers" in str(found)
@@ -79,4 +80,8 @@ def test_only_features_of_ten_thousand_are_kept(run, monkeypatch):
 def test_too_few_are_refused_before_anything_is_drawn(run, monkeypatch):
     with pytest.raises(ValueError, match="samples must be at least 8"):
         evaluated(run, monkeypatch, samples=7)
+    few = replace(run[1], train=ArrayExamples(run[1].train.values[:7]))
+    monkeypatch.setattr("unmelt.training.LoadedRun.sampler", None)
+    with pytest.raises(ValueError, match="was trained on 7 images: such figures need at least 8"):
+        evaluated((run[0], few), monkeypatch, samples=20)
     assert not (run[0] / "features.json").exists()

@@ -44,13 +44,11 @@ class DataSet(ABC):
         return dataclasses.replace(self, **changed)  # pyright: ignore[reportArgumentType, reportUnknownVariableType]
 
     def seen_from(self: Self, folder: Path | None) -> Self:
-        """Return the same data set, its relative places those in a folder where they are there and not here."""
-        changed = dict[str, Any]()
-        for name in self.places if folder is not None else ():
-            value = getattr(self, name)
-            if value is not None and not Path(value).exists() and (folder / value).exists():
-                changed[name] = type(value)(folder / value)
-        return dataclasses.replace(self, **changed) if changed else self  # pyright: ignore[reportArgumentType, reportUnknownVariableType]
+        """Return the same data set, at its relative place as seen from a folder where it is there and not here."""
+        place = Path(str(getattr(self, self.places[0]))) if self.places else None
+        if folder is None or place is None or place.exists() or not (folder / place).exists():
+            return self
+        return self.at(folder / place)
 
     def stand_in(self) -> DataSet:
         """Return data of the same shape and range that come with packages, for a trial without these; as they are."""
