@@ -4,27 +4,42 @@ from .bound_report import Breakdown, Figure, LikelihoodReport, evaluate_bound
 from .energy import energy_distance
 from .feature_networks import EfficientNetFeatures, FeatureNetwork, InceptionFeatures, features_of
 from .frechet import FeatureStatistics, frechet_distance
+from .image_set import Gauge, ImageSet, Look
 from .kernel_distance import KernelDistance, kernel_distance
 from .manifold import Manifold, compare_manifolds
 from .memorisation import Memorisation, assess_memorisation
 from .neighbours import Neighbours, nearest_neighbours
+from .power_spectrum import PowerEstimator, FittedPowerLaw, PowerSpectrum, octaves, power_spectrum, rings
 from .recognition import Recogniser, Recognition
 from .recognition_report import report_recognition
+from .sample_report import ClassShares, Distance, FeatureDistances, OctavePower, RealImages, SampleReport
 
 __all__ = [
     "Breakdown",
+    "ClassShares",
+    "Distance",
     "EfficientNetFeatures",
+    "FeatureDistances",
     "FeatureNetwork",
     "FeatureStatistics",
     "Figure",
+    "Gauge",
+    "ImageSet",
     "InceptionFeatures",
     "KernelDistance",
     "LikelihoodReport",
+    "Look",
     "Manifold",
     "Memorisation",
     "Neighbours",
+    "OctavePower",
+    "PowerEstimator",
+    "FittedPowerLaw",
+    "PowerSpectrum",
+    "RealImages",
     "Recogniser",
     "Recognition",
+    "SampleReport",
     "assess_memorisation",
     "compare_manifolds",
     "energy_distance",
@@ -33,5 +48,8 @@ __all__ = [
     "frechet_distance",
     "kernel_distance",
     "nearest_neighbours",
+    "octaves",
+    "power_spectrum",
     "report_recognition",
+    "rings",
 ]

@@ -58,6 +58,10 @@ class Recogniser:
         self._classifier = make_pipeline(features, LogisticRegression(C=100, max_iter=500))
         self._classifier.fit(pixels, labels.numpy())
 
+    def probabilities(self, images: Float[Tensor, "count channels height width"]) -> Float[Tensor, "count classes"]:
+        """Return the probability of each class, (count, classes), of images in the training images' range."""
+        return torch.from_numpy(self._classifier.predict_proba(images.flatten(1).numpy()))
+
     def assess(
         self, images: Float[Tensor, "count channels height width"], labels: Int[Tensor, " count"] | None = None
     ) -> Recognition:
@@ -68,8 +72,7 @@ class Recogniser:
             labels: the classes that they should be of, (count,), where they should be of any.
         """
         flat = images.flatten(1)
-        probabilities = torch.from_numpy(self._classifier.predict_proba(flat.numpy()))
-        confidence, classes = probabilities.max(1)
+        confidence, classes = self.probabilities(images).max(1)
         certain = confidence >= CONFIDENT
         return Recognition(
             recognised=certain.double().mean().item(),

@@ -1,0 +1,206 @@
+"""How samples differ from real images, by several measures, each beside its floor: what real images differ by."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from .energy import energy_distance
+from .frechet import frechet_distance
+from .image_set import ImageSet
+from .kernel_distance import KernelDistance, kernel_distance
+from .manifold import Manifold, compare_manifolds
+
+_PAPERS = 50_000
+
+
+@dataclass(frozen=True)
+class Distance:
+    """A distance from real images, and of real images from others.
+
+    Attributes:
+        value: of samples from real images.
+        floor: of two sets of `floor_count` real images each, which share none: no model is expected to be below.
+        floor_count: as many as samples, or half of the real ones where there are not twice as many.
+    """
+
+    value: float
+    floor: float
+    floor_count: int
+
+    def __str__(self) -> str:
+        """Return both in one line."""
+        return f"{self.value:.4g}, floor {self.floor:.4g} ({self.floor_count} real images and as many)"
+
+
+@dataclass(frozen=True)
+class FeatureDistances:
+    """Distances in the features of a network.
+
+    Attributes:
+        network: its name.
+        frechet: Frechet distance; FID if the network is FID's.
+        kernel: kernel distance, KID if the network is FID's, on at most 10,000 of either.
+        manifold: precision, recall, density and coverage, on as many.
+    """
+
+    network: str
+    frechet: Distance
+    kernel: KernelDistance
+    manifold: Manifold
+
+    def __str__(self) -> str:
+        """Return the figures in some lines."""
+        return (
+            f"in features of {self.network}:\n  Frechet distance {self.frechet}\n  kernel distance {self.kernel}\n"
+            f"  {self.manifold}"
+        )
+
+
+@dataclass(frozen=True)
+class OctavePower:
+    """Power of samples over that of real images in an octave of frequencies; 1 is as it should be.
+
+    Attributes:
+        frequency: mean frequency of the octave, in cycles per pixel; 0 is the mean of the image.
+        ratio: power of samples over that of real images.
+        error: its standard error.
+    """
+
+    frequency: float
+    ratio: float
+    error: float
+
+    def __str__(self) -> str:
+        """Return the ratio and its error."""
+        return f"{self.ratio:.3g} +- {self.error:.1g}"
+
+
+@dataclass(frozen=True)
+class ClassShares:
+    """What a classifier of real images recognises.
+
+    Attributes:
+        recognised: share of samples that are recognised as some class.
+        real: the same share of held-out images.
+        classes: share of each class among the recognised samples.
+        real_classes: the same of held-out images.
+    """
+
+    recognised: float
+    real: float
+    classes: tuple[float, ...]
+    real_classes: tuple[float, ...]
+
+    @property
+    def imbalance(self) -> float:
+        """Total variation between the two distributions of classes, in [0, 1]: the share that is in the wrong class."""
+        return sum(abs(a - b) for a, b in zip(self.classes, self.real_classes, strict=True)) / 2
+
+    def __str__(self) -> str:
+        """Return the figures in one line."""
+        return f"recognised {self.recognised:.1%} (held-out images {self.real:.1%}), imbalance {self.imbalance:.3f}"
+
+
+@dataclass(frozen=True)
+class SampleReport:
+    """How samples differ from real images.
+
+    Attributes:
+        samples: number of samples.
+        real_images: number of real images that they are compared with: as many, or all where there are fewer.
+        octaves: power of each octave.
+        energy: energy distance over pixels, in the data's units, of at most 2,000 of either.
+        features: distances in features; None where no network was given.
+        classes: what is recognised; None where classes are not known.
+    """
+
+    samples: int
+    real_images: int
+    octaves: tuple[OctavePower, ...]
+    energy: Distance
+    features: FeatureDistances | None
+    classes: ClassShares | None
+
+    def __str__(self) -> str:
+        """Return the figures in some lines."""
+        lines = [f"{self.samples} samples and {self.real_images} real images"]
+        if self.features is not None:
+            lines.append(str(self.features))
+        lines.append(f"energy distance {self.energy}")
+        powers = ", ".join(f"{octave.frequency:.3f}: {octave}" for octave in self.octaves)
+        lines.append(f"power over that of real images, by frequency (cycles per pixel):\n  {powers}")
+        if self.classes is not None:
+            lines.append(str(self.classes))
+        if self.samples < _PAPERS:
+            lines.append(f"not to compare with figures of papers, which take {_PAPERS:,} samples")
+        return "\n".join(lines)
+
+
+@dataclass(frozen=True, eq=False)
+class RealImages:
+    """Real images that samples are compared with.
+
+    Attributes:
+        compared: the images.
+        halves: two sets of equal size that share no image, for the floor.
+        held_out: images that a classifier was not trained on; None where there is no classifier.
+    """
+
+    compared: ImageSet
+    halves: tuple[ImageSet, ImageSet]
+    held_out: ImageSet | None = None
+
+    def report(self, samples: ImageSet, *, network: str = "", seed: int = 0) -> SampleReport:
+        """Return how samples differ from these.
+
+        Args:
+            samples: the samples, looked at with the same gauge.
+            network: name of the network whose features both have.
+            seed: of the subsets that a kernel distance is averaged over.
+
+        Raises:
+            ValueError: there are too few of either for one of the figures.
+        """
+        one, other = self.halves
+        energy = Distance(
+            energy_distance(samples.pixels, self.compared.pixels),
+            energy_distance(one.pixels, other.pixels),
+            len(one.pixels),
+        )
+        ratio, error = samples.power.ratio_to(self.compared.power)
+        columns = (samples.power.frequency.tolist(), ratio.tolist(), error.tolist())
+        return SampleReport(
+            samples=samples.count,
+            real_images=self.compared.count,
+            octaves=tuple(OctavePower(*row) for row in zip(*columns, strict=True)),
+            energy=energy,
+            features=self._features(samples, network, seed),
+            classes=self._classes(samples),
+        )
+
+    def _features(self, samples: ImageSet, network: str, seed: int) -> FeatureDistances | None:
+        drawn, real = samples.features, self.compared.features
+        if drawn is None or real is None:
+            return None
+        one, other = self.halves
+        frechet = Distance(
+            frechet_distance(samples.statistics, self.compared.statistics),
+            frechet_distance(one.statistics, other.statistics),
+            one.count,
+        )
+        return FeatureDistances(
+            network, frechet, kernel_distance(drawn, real, seed=seed), compare_manifolds(drawn, real)
+        )
+
+    def _classes(self, samples: ImageSet) -> ClassShares | None:
+        if samples.recognised is None or self.held_out is None or self.held_out.recognised is None:
+            return None
+        ours, theirs = samples.recognised, self.held_out.recognised
+        shares = (tuple((found / max(1, int(found.sum()))).tolist()) for found in (ours, theirs))
+        return ClassShares(int(ours.sum()) / samples.count, int(theirs.sum()) / self.held_out.count, *shares)
+
+
+def balanced_floor(count: int, real_images: int) -> int:
+    """Return how many images each half of the floor has: as many as samples, where there are twice as many."""
+    return min(count, math.floor(real_images / 2))
