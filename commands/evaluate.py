@@ -1,90 +1,174 @@
-"""Measure a run on held-out images: the bound on their likelihood, and whether its samples are copies."""
+"""Measure a run, or a folder of samples: bits per dimension, distances from real images, copies."""
 
 from __future__ import annotations
 
+import os
 import sys
+import tempfile
+from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from ..core.checks import check_count
-from ..evaluation import EfficientNetFeatures, InceptionFeatures
+from ..evaluation import EfficientNetFeatures, FeatureNetwork, InceptionFeatures
 from ..evaluation.bound_report import LikelihoodReport
 from ..evaluation.run_bounds import MODEL_S_OWN, evaluate_run
-from ..evaluation.run_features import LEAST, evaluate_features
 from ..evaluation.run_memorisation import evaluate_memorisation
+from ..evaluation.run_samples import LEAST, Share, evaluate_images, evaluate_samples
+from ..training import load_run
+from ..training.data import DataSet, ImageFolder, Splits
+from ..training.data.image_folder import all_pictures
 from ..training.folder.run_folder import RunFolder
-from .parsing import Parser
+from .parsing import Parser, part
 
 _WIDTH = 22
 _NETWORKS = {"efficientnet": EfficientNetFeatures, "inception": InceptionFeatures}
-_FEATURES = "compare them in the features of a network: efficientnet, or inception for FID"
-_EXAMPLES = """Both are written into the run's folder, too. There is a bound for each standard deviation of the reverse
+_EXAMPLES = """All is written into the run's folder, too. There is a bound for each standard deviation of the reverse
 steps; the one that is marked is the model's: its steps are as wide as training images show that they should be.
+Samples are compared with as many training images: power by octave of frequency, energy distance, classes where they
+are known, and with --features Frechet distance, kernel distance, precision and recall, beside those of real images
+from others. What was looked at is kept in looked_at/: more samples later cost only what is new, and a stopped
+evaluation goes on.
 
 examples:
   unmelt evaluate runs/NAME
-  unmelt evaluate runs/NAME --images 100 --fit-images 200     a first look
-  unmelt evaluate runs/NAME --samples 5000 --features efficientnet"""
+  unmelt evaluate runs/NAME --images 100 --fit-images 200        a first look
+  unmelt evaluate runs/NAME --images 0 --samples 5000 --features efficientnet
+  torchrun --nproc-per-node 8 -m unmelt evaluate runs/NAME --images 0 --samples 50000 --features inception
+  unmelt evaluate samples/ --against runs/NAME                   pictures that something else has made
+  unmelt evaluate samples/ --against photos/"""
 
 
 def run(arguments: Sequence[str]) -> None:
-    """Evaluate the run that the command line names."""
-    parser = Parser("evaluate", __doc__ or "", _EXAMPLES)
-    parser.add_run()
-    parser.add_argument("--images", type=int, help="held-out images to take; all of them if not given")
+    """Evaluate what the command line names."""
+    options = _parser().parse_args(arguments)
+    for name in ("images", "fit_images", "steps", "samples", "batch_size"):
+        if (number := getattr(options, name)) is not None:
+            check_count(f"--{name.replace('_', '-')}", number, int(name not in {"samples", "images"}))
+    if options.features:
+        check_count("--samples", options.samples, LEAST, "for --features")
+    share = _share(options.share)
+    # An hour of bounds is not computed for a network that is not there.
+    network = _NETWORKS[options.features]().to(options.device) if options.features else None
+    if options.against is None:
+        _evaluate_run(options, network, share)
+    else:
+        _evaluate_folder(options, network, share)
+
+
+def _parser() -> Parser:
+    parser = Parser("evaluate", __doc__, _EXAMPLES)
+    parser.add_argument("run", metavar="RUN", help="folder of the run, runs/NAME, or of pictures, with --against")
+    parser.add_argument("--trust-code", action="store_true", help="run code of yours that the run names classes of")
+    parser.add_argument(
+        "--images", type=int, help="held-out images to take for bounds; all of them if not given, 0: no bounds"
+    )
     parser.add_argument("--fit-images", type=int, default=1000, help="training images that widths are fitted on (1000)")
     parser.add_argument("--steps", type=int, help="steps, where the process has no levels; the sampler's (or 200)")
     parser.add_argument(
         "--samples", type=int, default=256, help="samples to compare with training images (256); 0: none"
     )
-    parser.add_argument("--features", choices=[*_NETWORKS], metavar="NETWORK", help=_FEATURES)
+    parser.add_argument(
+        "--features",
+        choices=[*_NETWORKS],
+        metavar="NETWORK",
+        help="compare them in the features of a network: efficientnet, or inception for FID",
+    )
+    parser.add_argument("--against", help="a run, a folder of pictures or a data set that pictures are compared with")
     parser.add_argument("--batch-size", type=int, default=256, help="images at a time (256)")
     parser.add_argument("--seed", type=int, default=0, help="seed of all random numbers (0)")
+    parser.add_argument("--share", help="look at one part of the samples, 0/4 to 3/4; torchrun says so by itself")
+    parser.add_argument("--device", default="cpu", help="where samples are drawn and features made (cpu)")
     parser.add_argument("--data", type=Path, help="folder or file where the data lie now; where they were if not given")
-    options = parser.parse_args(arguments)
-    for name in ("images", "fit_images", "steps", "samples", "batch_size"):
-        if (number := getattr(options, name)) is not None:
-            check_count(f"--{name.replace('_', '-')}", number, int(name != "samples"))
-    common = {
+    return parser
+
+
+def _evaluate_run(options: Namespace, network: FeatureNetwork | None, share: Share) -> None:
+    common: dict[str, Any] = {
         "batch_size": options.batch_size,
         "seed": options.seed,
         "place": options.data,
         "trust_code": options.trust_code,
     }
-    network = None
-    if options.features:
-        check_count("--samples", options.samples, LEAST, "for --features")
-        # An hour of bounds is not computed for a network that is not there.
-        network = _NETWORKS[options.features]()
-    written = list[str]()
-    run = RunFolder(Path(options.run))
-    run.load_config(trust_code=options.trust_code)
-    if run.load_manifest().grey_levels is None:
-        print("no bits per dimension, which are those of data with levels: these have none")  # noqa: T201
-    else:
-        evaluate_run(
+    written, shown = list[str](), sys.stderr.isatty() and share.index == 0
+    folder = RunFolder(Path(options.run))
+    folder.load_config(trust_code=options.trust_code)
+    if share.index == 0 and options.images != 0:
+        if folder.load_manifest().grey_levels is None:
+            print("no bits per dimension, which are those of data with levels: these have none")  # noqa: T201
+        else:
+            evaluate_run(
+                options.run,
+                images=options.images,
+                fit_images=options.fit_images,
+                steps=options.steps,
+                progress=shown,
+                report=_Table().add,
+                **common,
+            )
+            end = "" if options.images is None else f"_{options.images}"
+            written += [f"likelihood{end}.json", f"fitted_bounds{end}.safetensors"]
+    if options.samples >= LEAST and len(folder.load_manifest().shape) == 3:
+        report = evaluate_samples(
             options.run,
-            images=options.images,
-            fit_images=options.fit_images,
-            steps=options.steps,
-            progress=sys.stderr.isatty(),
-            report=_Table().add,
+            network,
+            samples=options.samples,
+            share=share,
+            progress=shown,
+            device=options.device,
             **common,
         )
-        end = "" if options.images is None else f"_{options.images}"
-        written += [f"likelihood{end}.json", f"fitted_bounds{end}.safetensors"]
-    if options.samples:
+        if report is None:
+            print("this share is done; the report is written when the others are")  # noqa: T201
+        else:
+            print(f"\n{report}")  # noqa: T201
+            written.append("samples.json")
+    if options.samples and share.index == 0:
         print(f"\nmemorisation, {options.samples} samples: ", end="", flush=True)  # noqa: T201
         print(evaluate_memorisation(options.run, samples=options.samples, **common))  # noqa: T201
         written.append("memorisation.json")
-    if network:
-        report = evaluate_features(
-            options.run, network, samples=options.samples, progress=sys.stderr.isatty(), **common
-        )
-        print(f"\n{report}")  # noqa: T201
-        written.append("features.json")
     if written:
         print(f"\nwrote {', '.join(str(Path(options.run) / name) for name in written)}")  # noqa: T201
+
+
+def _evaluate_folder(options: Namespace, network: FeatureNetwork | None, share: Share) -> None:
+    """Compare the pictures in a folder with real ones; looks are kept with a run, or else only until it is done."""
+    images = all_pictures(Path(options.run))
+    data, run = _real(options, images.shape)
+    with tempfile.TemporaryDirectory() as temporary:
+        report = evaluate_images(
+            images,
+            data,
+            network,
+            keep=Path(temporary) if run is None else run / "looked_at",
+            batch_size=options.batch_size,
+            seed=options.seed,
+            share=share,
+            progress=sys.stderr.isatty(),
+        )
+    print(report or "this share is done; the report is written when the others are")  # noqa: T201
+
+
+def _real(options: Namespace, shape: Sequence[int]) -> tuple[Splits, Path | None]:
+    """Return the real images, and the run that they are those of."""
+    place = Path(options.against)
+    if (place / "config.json").is_file():
+        return load_run(place, trust_code=options.trust_code).data(options.data), place
+    if place.is_dir():
+        return ImageFolder(place, size=(shape[1], shape[2]), channels=shape[0]).load(), None
+    return part("--against", options.against, DataSet).load(), None
+
+
+def _share(text: str | None) -> Share:
+    """Return the share that a text such as 0/4 names, or that torchrun gives this process."""
+    if text is None:
+        return Share(int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1")))
+    index, _, count = text.partition("/")
+    if not (index.isdecimal() and count.isdecimal()):
+        msg = f"--share {text}: give the number of this process, from 0, and how many there are, as in 0/4"
+        raise ValueError(msg)
+    return Share(int(index), int(count))
 
 
 class _Table:

@@ -9,7 +9,7 @@ from .kernel_distance import KernelDistance, kernel_distance
 from .manifold import Manifold, compare_manifolds
 from .memorisation import Memorisation, assess_memorisation
 from .neighbours import Neighbours, nearest_neighbours
-from .power_spectrum import PowerEstimator, FittedPowerLaw, PowerSpectrum, octaves, power_spectrum, rings
+from .power_spectrum import FittedPowerLaw, PowerEstimator, PowerSpectrum, octaves, power_spectrum, rings
 from .recognition import Recogniser, Recognition
 from .recognition_report import report_recognition
 from .sample_report import ClassShares, Distance, FeatureDistances, OctavePower, RealImages, SampleReport
@@ -23,6 +23,7 @@ __all__ = [
     "FeatureNetwork",
     "FeatureStatistics",
     "Figure",
+    "FittedPowerLaw",
     "Gauge",
     "ImageSet",
     "InceptionFeatures",
@@ -34,7 +35,6 @@ __all__ = [
     "Neighbours",
     "OctavePower",
     "PowerEstimator",
-    "FittedPowerLaw",
     "PowerSpectrum",
     "RealImages",
     "Recogniser",

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from functools import cached_property
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ..core import Shape
 from ..core.checks import check_count
 from ..degradations import CosineBasis
 from .feature_networks import FeatureNetwork, features_of
@@ -18,7 +20,41 @@ from .recognition import CONFIDENT, Recogniser
 
 # Vectors that kernel distance and manifolds are measured on, and images that energy distances are: distances of all
 # pairs take the square of that.
-_FEATURES, _PIXELS = 10_000, 2_000
+_FEATURES, PIXELS = 10_000, 2_000
+
+
+@dataclass(frozen=True, eq=False)
+class Look:
+    """What there is to know of a batch of images.
+
+    Attributes:
+        images: the images, cut off at the data's range; None where the first 2,000 are there already.
+        powers: mean square of the coefficients of each octave, (batch, octaves).
+        features: their features, (batch, size); None without a network.
+        probabilities: of each class, (batch, classes); None without a classifier.
+    """
+
+    images: Float[Tensor, "batch ..."] | None
+    powers: Float[Tensor, "batch octaves"]
+    features: Float[Tensor, "batch size"] | None
+    probabilities: Float[Tensor, "batch classes"] | None
+
+    def __len__(self) -> int:
+        return len(self.powers)
+
+    def rows(self, chosen: slice) -> Look:
+        """Return some of them."""
+        return Look.of({name: tensor[chosen] for name, tensor in self.tensors().items()})
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return what is there, by name."""
+        found = {each.name: getattr(self, each.name) for each in fields(self)}
+        return {name: tensor for name, tensor in found.items() if tensor is not None}
+
+    @classmethod
+    def of(cls, tensors: Mapping[str, Tensor]) -> Look:
+        """Return what `tensors` gave."""
+        return cls(**{each.name: tensors.get(each.name) for each in fields(cls)})  # pyright: ignore[reportArgumentType]
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,41 +62,32 @@ class Gauge:
     """What images are looked at with.
 
     Attributes:
+        shape: of one image.
         data_range: the data's smallest and largest number; images are cut off there, as they are shown.
         network: makes features; None where none are compared.
         recogniser: tells classes; None where none are known.
     """
 
+    shape: Shape
     data_range: tuple[float, float]
     network: FeatureNetwork | None = None
     recogniser: Recogniser | None = None
+
+    @cached_property
+    def power(self) -> PowerEstimator:
+        """What tells the power of each octave."""
+        return PowerEstimator(CosineBasis(self.shape), octaves)
 
     def look(self, images: Float[Tensor, "batch ..."]) -> Look:
         """Return what there is to know of a batch, (batch, *shape), on the CPU."""
         within = images.detach().cpu().float().clamp(*self.data_range)
         features = None if self.network is None else next(features_of([images], self.network, self.data_range))
         probabilities = None if self.recogniser is None else self.recogniser.probabilities(within)
-        return Look(within, features, probabilities)
+        return Look(within, self.power.powers(within), features, probabilities)
 
-
-@dataclass(frozen=True, eq=False)
-class Look:
-    """A batch that was looked at.
-
-    Attributes:
-        images: the images, in the data's range.
-        features: their features, (batch, size).
-        probabilities: of each class, (batch, classes).
-    """
-
-    images: Float[Tensor, "batch ..."]
-    features: Float[Tensor, "batch size"] | None
-    probabilities: Float[Tensor, "batch classes"] | None
-
-    def first(self, count: int) -> Look:
-        """Return the first ones."""
-        parts = (self.features, self.probabilities)
-        return Look(self.images[:count], *(None if part is None else part[:count] for part in parts))
+    def new_set(self, most: int) -> ImageSet:
+        """Return an empty set that takes in so many images."""
+        return ImageSet(self.shape, most)
 
 
 @dataclass(eq=False)
@@ -72,12 +99,14 @@ class ImageSet:
         most: how many are taken in.
         count: how many are.
         recognised: of each class, how many images are recognised as it; None where classes are not known.
+        as_asked: of how many this is the class that was asked for; None where none was.
     """
 
     shape: Sequence[int]
     most: int
     count: int = field(default=0, init=False)
     recognised: Tensor | None = field(default=None, init=False)
+    as_asked: int | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         check_count("most", self.most)
@@ -85,20 +114,32 @@ class ImageSet:
         self._statistics: FeatureStatistics | None = None
         self._features, self._pixels = list[Tensor](), list[Tensor]()
 
-    def add(self, look: Look) -> None:
-        """Take in what there is room for."""
-        look = look.first(self.most - self.count)
-        _keep(self._pixels, look.images, _PIXELS - self.count)
-        self._power.add(look.images)
+    def add(self, look: Look, asked: Tensor | None = None) -> None:
+        """Take in what there is room for.
+
+        Args:
+            look: what is known of a batch.
+            asked: the classes that were asked for, (batch,), where they were.
+        """
+        look = look.rows(slice(self.most - self.count))
+        self._power.add(look.powers)
+        if look.images is not None:
+            _keep(self._pixels, look.images, PIXELS - self.count)
         if look.features is not None:
             _keep(self._features, look.features, _FEATURES - self.count)
             self._statistics = self._statistics or FeatureStatistics(look.features.shape[1])
             self._statistics.add(look.features)
         if look.probabilities is not None:
-            confidence, classes = look.probabilities.max(1)
-            found = torch.bincount(classes[confidence >= CONFIDENT], minlength=look.probabilities.shape[1])
-            self.recognised = found if self.recognised is None else self.recognised + found
-        self.count += len(look.images)
+            self._recognise(look.probabilities, None if asked is None else asked[: len(look)])
+        self.count += len(look)
+
+    def _recognise(self, probabilities: Tensor, asked: Tensor | None) -> None:
+        confidence, classes = probabilities.max(1)
+        certain = confidence >= CONFIDENT
+        found = torch.bincount(classes[certain], minlength=probabilities.shape[1])
+        self.recognised = found if self.recognised is None else self.recognised + found
+        if asked is not None:
+            self.as_asked = (self.as_asked or 0) + int((certain & (classes == asked)).sum())
 
     @property
     def power(self) -> PowerSpectrum:

@@ -1,9 +1,9 @@
 r"""How much of images lies at each frequency: the radially averaged power spectral density, and its power law.
 
-The power of a coefficient is the mean of its square over images. In an orthonormal basis it is in squared data units per
-coefficient, so that white noise of variance s^2 has the power s^2 at every frequency, whatever the size of the images:
-a spectrum and the noise of a process are drawn on one axis. Power at frequency f is the mean over the coefficients of
-a ring around it; photographs follow f^-2 or so (Field, 1987).
+The power of a coefficient is the mean of its square over images. In an orthonormal basis it is in squared data units
+per coefficient, so that white noise of variance s^2 has the power s^2 at every frequency, whatever the size of the
+images: a spectrum and the noise of a process are drawn on one axis. Power at frequency f is the mean over the
+coefficients of a ring around it; photographs follow f^-2 or so (Field, 1987).
 
 Cosines see images with reflecting edges. Plane waves see them as periodic, and the jump from one edge to the other as
 detail along the axes, which images do not have.
@@ -99,8 +99,8 @@ class PowerSpectrum:
             msg = f"spectra of other bands cannot be compared: {self} and {other}"
             raise ValueError(msg)
         ratio = self.power / other.power
-        relative = (self.error / self.power).square() + (other.error / other.power).square()
-        return ratio, ratio * relative.sqrt()
+        error = torch.hypot(self.error, ratio * other.error) / other.power
+        return ratio, error
 
 
 def rings(basis: LaplacianBasis) -> Int64[Tensor, "..."]:
@@ -130,23 +130,28 @@ class PowerEstimator:
         found, self._band = torch.unique(bands(basis).flatten().cpu(), return_inverse=True)
         self._members = torch.bincount(self._band, minlength=len(found))
         frequency = basis.laplacian_eigenvalues().cpu().sqrt().flatten() / (2 * torch.pi)
-        self._frequency = self._summed(frequency[None])[0] / self._members
+        self._frequency = self._means(frequency[None])[0]
         self._moments: Moments | None = None
 
     @torch.no_grad()
-    def add(self, images: Float[Tensor, "batch ..."]) -> None:
-        """Take images in, (batch, *shape), in the data's units.
+    def powers(self, images: Float[Tensor, "batch ..."]) -> Float[Tensor, "batch bands"]:
+        """Return the mean square of each band's coefficients in each image, (batch, bands), float64.
+
+        Args:
+            images: (batch, *shape), in the data's units.
 
         Raises:
             ValueError: they have another shape.
         """
         check_signal("images", images, self.basis.shape)
-        if len(images) == 0:
-            return
         squares = self.basis.forward(images.double().cpu()).square()
-        axes = squares.flatten(-self.basis.axes).flatten(1, -2).mean(1)
-        found = Moments.of(self._summed(axes) / self._members)
-        self._moments = found if self._moments is None else self._moments + found
+        return self._means(squares.flatten(-self.basis.axes).flatten(1, -2).mean(1))
+
+    def add(self, powers: Float[Tensor, "batch bands"]) -> None:
+        """Take images in, as `powers` returns what is to know of them."""
+        if len(powers):
+            found = Moments.of(powers)
+            self._moments = found if self._moments is None else self._moments + found
 
     def spectrum(self) -> PowerSpectrum:
         """Return the spectrum of all images so far.
@@ -161,9 +166,10 @@ class PowerEstimator:
         channels = torch.Size(self.basis.shape).numel() // int(self._members.sum())
         return PowerSpectrum(self._frequency, seen.mean, seen.stderr, self._members * channels, seen.count)
 
-    def _summed(self, values: Tensor) -> Tensor:
-        """Return sums over the coefficients of each band, (rows, bands)."""
-        return values.new_zeros(len(values), len(self._members)).index_add_(1, self._band, values)
+    def _means(self, values: Tensor) -> Tensor:
+        """Return means over the coefficients of each band, (rows, bands)."""
+        sums = values.new_zeros(len(values), len(self._members)).index_add_(1, self._band, values)
+        return sums / self._members
 
 
 def power_spectrum(
@@ -185,7 +191,7 @@ def power_spectrum(
     estimator: PowerEstimator | None = None
     for batch in images.split(1024) if isinstance(images, Tensor) else images:
         estimator = estimator or PowerEstimator(basis(tuple(batch.shape[1:])), bands)
-        estimator.add(batch)
+        estimator.add(estimator.powers(batch))
     if estimator is None:
         msg = "a spectrum with its error needs at least 2 images, got none"
         raise ValueError(msg)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 from .energy import energy_distance
@@ -83,12 +82,14 @@ class ClassShares:
     Attributes:
         recognised: share of samples that are recognised as some class.
         real: the same share of held-out images.
+        as_asked: share of samples that are recognised as the class asked for; None where none was.
         classes: share of each class among the recognised samples.
         real_classes: the same of held-out images.
     """
 
     recognised: float
     real: float
+    as_asked: float | None
     classes: tuple[float, ...]
     real_classes: tuple[float, ...]
 
@@ -99,7 +100,10 @@ class ClassShares:
 
     def __str__(self) -> str:
         """Return the figures in one line."""
-        return f"recognised {self.recognised:.1%} (held-out images {self.real:.1%}), imbalance {self.imbalance:.3f}"
+        asked = "" if self.as_asked is None else f", as the class asked for {self.as_asked:.1%}"
+        return (
+            f"recognised {self.recognised:.1%} (held-out images {self.real:.1%}){asked}, imbalance {self.imbalance:.3f}"
+        )
 
 
 @dataclass(frozen=True)
@@ -198,9 +202,6 @@ class RealImages:
             return None
         ours, theirs = samples.recognised, self.held_out.recognised
         shares = (tuple((found / max(1, int(found.sum()))).tolist()) for found in (ours, theirs))
-        return ClassShares(int(ours.sum()) / samples.count, int(theirs.sum()) / self.held_out.count, *shares)
-
-
-def balanced_floor(count: int, real_images: int) -> int:
-    """Return how many images each half of the floor has: as many as samples, where there are twice as many."""
-    return min(count, math.floor(real_images / 2))
+        asked = None if samples.as_asked is None else samples.as_asked / samples.count
+        recognised, real = int(ours.sum()) / samples.count, int(theirs.sum()) / self.held_out.count
+        return ClassShares(recognised, real, asked, *shares)

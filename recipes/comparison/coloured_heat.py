@@ -7,6 +7,7 @@ noise's amplitude falls with frequency as that of photographs does, 1 / f; its m
 from collections.abc import Sequence
 
 from torch import Tensor
+from typing_extensions import override
 
 from unmelt.degradations import CosineBasis, LinearGaussianProcess, LogSpacedBlur
 from unmelt.degradations.process import Time
@@ -37,8 +38,10 @@ class ColouredHeat(LinearGaussianProcess):
         self.register_constant("rate", rate)
         self.register_constant("log_noise", (sigma * noise / noise.square().mean().sqrt()).log())
 
+    @override
     def log_alpha(self, t: Time) -> Tensor:
         return -self.rate * self.blur.width(self.expand_times(t)) ** 2 / 2
 
+    @override
     def log_sigma(self, t: Time) -> Tensor:
         return self.log_noise + 0 * self.expand_times(t)

@@ -1,12 +1,15 @@
-"""Five processes with one network, one prediction, one budget: python recipes/comparison/compare.py fashion
+"""Compare five processes with one network, one prediction and one budget.
+
+    python recipes/comparison/compare.py fashion
 
 Isotropic diffusion, heat dissipation, blurring diffusion, noise of equal signal-to-noise ratio, and a process of one's
-own are trained alike, with three seeds where the network predicts the image. The best of four samplers is found for each
-process and number of calls with 500 samples of seed 0, which are not those that are reported, and used for all seeds.
+own are trained alike, with three seeds where the network predicts the image. The best of four samplers is found for
+each process and number of calls with 500 samples of seed 0, which are not those that are reported, and used for all
+seeds.
 
-Each model with each sampler is one small file in benchmarks/results/comparison/. What is there is not done again, so that
-the command can be stopped at any time, and other machines can add to it; --report writes docs/comparison.md of what
-is there. Weights go to runs/comparison/.
+Each model with each sampler is one small file in benchmarks/results/comparison/. What is there is not done again, so
+that the command can be stopped at any time, and other machines can add to it; --report writes docs/comparison.md of
+what is there. Weights go to runs/comparison/.
 """
 
 import argparse
@@ -15,11 +18,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import measuring
-import models
 from measuring import STEPPERS, TRIED, Bench
-from models import PROCESSES, STUDIES, Model, Study
 from report import write_report
 
+import models
+from models import PROCESSES, STUDIES, Model, Study
 from unmelt.core.configuration import Reader
 from unmelt.training import DataSet
 
@@ -46,11 +49,12 @@ def best(results: Path, model: Model, calls: int) -> str:
     """
     first = f"{model.process}_{model.prediction}_0"
     calls = min(calls, FEW[-1])
-    distances = {
-        name: json.loads(_cell(results, first, name, calls, TRIED).read_text())["report"]["features"]["frechet"]["value"]
-        for name in STEPPERS
-    }
-    return min(distances, key=distances.__getitem__)
+
+    def distance(name: str) -> float:
+        tried = json.loads(_cell(results, first, name, calls, TRIED).read_text())
+        return tried["report"]["features"]["frechet"]["value"]
+
+    return min(STEPPERS, key=distance)
 
 
 def cells(results: Path, model: Model) -> Iterator[tuple[Path, str, int, int]]:

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from models import Model, Study
 from torch import Tensor
 
+from models import Model, Study
 from unmelt import __version__, load_run
 from unmelt.core.configuration import write
 from unmelt.core.files import write_atomically
@@ -50,10 +50,10 @@ class Bench:
         self.data: Splits = study.data.load()
         train, test = self.data.train, self.data.test
         recogniser = None
-        if train.labels is not None and study.labelled:
+        if train.labels is not None:
             recogniser = Recogniser(train.read(range(_TAUGHT)), train.labels[:_TAUGHT])
         self.network = EfficientNetFeatures()
-        self.gauge = Gauge(train.range, self.network, recogniser)
+        self.gauge = Gauge(train.shape, train.range, self.network, recogniser)
         if not cache.is_file():
             cache.parent.mkdir(parents=True, exist_ok=True)
             torch.save(self._found(count), cache)

@@ -54,21 +54,19 @@ class Study:
         data: the images, in [-1, 1].
         steps: training steps.
         channels: of the network's first level.
-        labelled: whether a classifier can be trained.
     """
 
     name: str
     data: DataSet
     steps: int
     channels: int
-    labelled: bool
 
 
 STUDIES = {
     study.name: study
     for study in (
-        Study("fashion", HubImages("zalando-datasets/fashion_mnist", size=28, channels=1, low=-1.0), 3000, 32, True),
-        Study("photos", PhotoCrops(low=-1.0), 3000, 48, False),
+        Study("fashion", HubImages("zalando-datasets/fashion_mnist", size=28, channels=1, low=-1.0), 3000, 32),
+        Study("photos", PhotoCrops(low=-1.0), 3000, 48),
     )
 }
 

@@ -42,7 +42,7 @@ def test_it_prints_a_line_for_each_bound_and_marks_the_model_s(folder, capsys):
     (marked,) = [line for line in printed.splitlines() if line.endswith("< the model's")]
     assert marked.startswith("fitted ")
     assert "\nmemorisation, 8 samples: nearest training image at " in printed
-    names = ("likelihood_20.json", "fitted_bounds_20.safetensors", "memorisation.json")
+    names = ("likelihood_20.json", "fitted_bounds_20.safetensors", "samples.json", "memorisation.json")
     assert printed.splitlines()[-1] == f"wrote {', '.join(str(folder / name) for name in names)}"
     assert all((folder / name).is_file() for name in names)
     stored = json.loads((folder / "likelihood_20.json").read_text())
@@ -82,16 +82,48 @@ def test_what_has_no_levels_has_no_bits_and_is_compared_all_the_same(tmp_path, m
     printed = capsys.readouterr().out
     assert printed.startswith("no bits per dimension, which are those of data with levels")
     assert printed.splitlines()[-1] == f"wrote {run / 'memorisation.json'}"
-    with pytest.raises(SystemExit, match="^error: --images must be at least 1, got 0"):
-        main(["evaluate", str(run), "--images", "0"])
+    with pytest.raises(SystemExit, match="^error: --images must be at least 0, got -1"):
+        main(["evaluate", str(run), "--images", "-1"])
 
 
 def test_samples_are_compared_in_features_where_asked_for(folder, capsys):
     with pytest.raises(SystemExit, match="^error: --samples must be at least 8 .for --features., got 7"):
         main(["evaluate", str(folder), "--samples", "7", "--features", "efficientnet"])
-    few = ["--images", "5", "--fit-images", "8", "--samples", "8"]
-    main(["evaluate", str(folder), *few, "--features", "efficientnet"])
+    main(["evaluate", str(folder), "--images", "0", "--samples", "8", "--features", "efficientnet"])
     printed = capsys.readouterr().out
-    assert "\nin features of EfficientNet-lite0, 8 samples and 8 training images:\n" in printed
-    assert printed.splitlines()[-1].endswith(f", {folder / 'features.json'}")
-    assert json.loads((folder / "features.json").read_text())["network"] == "EfficientNet-lite0"
+    assert printed.startswith("\n8 samples and 8 real images\nin features of EfficientNet-lite0:\n")
+    assert "\nrecognised " in printed
+    assert printed.splitlines()[-1] == f"wrote {folder / 'samples.json'}, {folder / 'memorisation.json'}"
+    assert json.loads((folder / "samples.json").read_text())["network"] == "EfficientNet-lite0"
+
+
+def test_processes_of_torchrun_share_the_samples(folder, capsys, monkeypatch):
+    few = ["evaluate", str(folder), "--images", "0", "--samples", "16", "--batch-size", "4", "--seed", "5"]
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "1")
+    main(few)
+    assert capsys.readouterr().out == "this share is done; the report is written when the others are\n"
+    monkeypatch.delenv("RANK")
+    monkeypatch.delenv("WORLD_SIZE")
+    main([*few, "--share", "0/2"])
+    assert capsys.readouterr().out.startswith("\n16 samples and 16 real images\n")
+    with pytest.raises(SystemExit, match="^error: --share 2: give the number of this process, from 0, and how many"):
+        main([*few, "--share", "2"])
+    with pytest.raises(SystemExit, match="^error: index must lie in .0, 2. .the number of a process., got 2"):
+        main([*few, "--share", "2/2"])
+
+
+def test_pictures_of_others_are_compared_with_a_run_a_folder_or_a_data_set(folder, tmp_path, capsys):
+    main(["sample", str(folder), "--count", "12", "--out", str(tmp_path / "pictures")])
+    capsys.readouterr()
+    with pytest.raises(SystemExit, match="holds no run"):
+        main(["evaluate", str(tmp_path / "pictures")])
+    main(["evaluate", str(tmp_path / "pictures"), "--against", str(folder)])
+    with_run = capsys.readouterr().out
+    assert with_run.startswith("12 samples and 12 real images\nenergy distance ")
+    main(["evaluate", str(tmp_path / "pictures"), "--against", "Digits()"])
+    assert capsys.readouterr().out == with_run
+    main(["sample", str(folder), "--count", "40", "--out", str(tmp_path / "real")])
+    capsys.readouterr()
+    main(["evaluate", str(tmp_path / "pictures"), "--against", str(tmp_path / "real")])
+    assert "recognised" not in capsys.readouterr().out

@@ -14,6 +14,7 @@ from .classes import classes_of
 from .examples import Splits
 from .listing import check_apart, check_not_divided, counted, divided, listed
 from .picture_data import PictureDataSet
+from .picture_examples import PictureExamples
 from .sources import FileSource
 
 
@@ -62,3 +63,17 @@ class ImageFolder(PictureDataSet):
         (train, test), described = self.examples(sources, labels)
         told = f"{len(train) + len(test)} images from {self.folder}, {described}; {len(test)} held out{names}"
         return Splits(train, test, told + (f"; not used: {counted(left_out)}" if left_out else ""))
+
+
+def all_pictures(folder: Path) -> PictureExamples:
+    """Return all pictures below a folder, of their own size, which has to be one; none is held out.
+
+    Raises:
+        FileNotFoundError: there is no such folder.
+        ValueError: it holds fewer than two pictures, of several sizes, or ones that cannot be read.
+    """
+    found = listed(folder)
+    (examples,), _ = ImageFolder(folder, size=None).examples(
+        [FileSource(found.folder, found.names, found.sizes)], [None]
+    )
+    return examples
