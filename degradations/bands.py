@@ -9,8 +9,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from .bases import EigenBasis, HaarBasis, HartleyBasis, LaplacianBasis
+from .bases import Basis, EigenBasis, HaarBasis, HartleyBasis, LaplacianBasis
 from .process import LinearGaussianProcess
+from .spectra import DataSpectrum
 
 # Bands of frequencies in a map, coefficients of each that are looked at, and times that tell which last longest.
 _BANDS, _MEMBERS, _ORDERING = 48, 64, 33
@@ -32,7 +33,28 @@ class Bands(NamedTuple):
     log_snr: Tensor
 
 
-def log_snr_bands(process: LinearGaussianProcess, times: Float[Tensor, " times"]) -> Bands:
+class Groups(NamedTuple):
+    """Which coefficients bands are made of.
+
+    Attributes:
+        label: what distinguishes the bands.
+        positions: where each band lies on the label's axis, rising, (bands,).
+        band: the band of each coefficient, in row-major order, (coefficients,).
+    """
+
+    label: str
+    positions: Tensor
+    band: Tensor
+
+    def means(self, values: Float[Tensor, "..."]) -> Float[Tensor, " bands"]:
+        """Return the mean of a number of each coefficient over the coefficients of each band, (bands,), float64."""
+        flat = values.double().cpu().flatten()
+        return flat.new_zeros(len(self.positions)).index_add_(0, self.band, flat) / torch.bincount(self.band)
+
+
+def log_snr_bands(
+    process: LinearGaussianProcess, times: Float[Tensor, " times"], spectrum: DataSpectrum | None = None
+) -> Bands:
     """Return the log-SNR over time of at most 48 bands of coefficients, the median over (some of) each band's.
 
     Bands are frequencies where the basis has them, scales for a Haar basis, eigenvalues for an eigenbasis; elsewhere
@@ -41,18 +63,33 @@ def log_snr_bands(process: LinearGaussianProcess, times: Float[Tensor, " times"]
     Args:
         process: the process.
         times: times in [0, 1], (times,).
+        spectrum: of the data, whose variances the signal then has; None is a variance of 1 for every coefficient. In
+            the process's basis, or any where the process treats all coefficients alike.
+
+    Raises:
+        ValueError: the spectrum is in another basis than the process's, which treats coefficients differently.
     """
-    label, position = _positions(process)
+    groups = band_groups(process, spectrum)
+    # A few coefficients of each band, evenly spread over it, tell its median: large images have millions.
+    members = [(groups.band == band).nonzero().flatten() for band in range(len(groups.positions))]
+    chosen = [m[torch.linspace(0, len(m) - 1, min(len(m), _MEMBERS)).round().long()] for m in members]
+    values = _log_snr_of(process, torch.cat(chosen), times)
+    if spectrum is not None:
+        values = values + spectrum.variance.cpu().expand(process.shape).flatten()[torch.cat(chosen), None].log()
+    medians = [part.median(dim=0).values for part in values.split([len(c) for c in chosen])]
+    return Bands(groups.label, groups.positions, torch.stack(medians))
+
+
+def band_groups(process: LinearGaussianProcess, spectrum: DataSpectrum | None = None) -> Groups:
+    """Return which coefficients bands are made of; arguments and errors as in `log_snr_bands`."""
+    basis = process.basis if spectrum is None else _common_basis(process, spectrum)
+    label, position = _positions(process, basis)
     distinct, group = torch.unique(position, return_inverse=True)
     if len(distinct) > _BANDS:
         edges = torch.linspace(distinct[0].item(), distinct[-1].item(), _BANDS + 1, dtype=distinct.dtype)
-        group = torch.bucketize(position, edges[1:-1], right=True)
-    # A few coefficients of each band, evenly spread over it, tell its median: large images have millions.
-    members = [(group == band).nonzero().flatten() for band in group.unique()]
-    chosen = [m[torch.linspace(0, len(m) - 1, min(len(m), _MEMBERS)).round().long()] for m in members]
-    values = _log_snr_of(process, torch.cat(chosen), times)
-    medians = [part.median(dim=0).values for part in values.split([len(c) for c in chosen])]
-    return Bands(label, torch.stack([position[m].mean() for m in members]), torch.stack(medians))
+        group = torch.bucketize(position, edges[1:-1], right=True).unique(return_inverse=True)[1]
+    sums = torch.zeros(int(group.max()) + 1, dtype=position.dtype).index_add_(0, group, position)
+    return Groups(label, sums / torch.bincount(group), group)
 
 
 def log_snr_along(process: LinearGaussianProcess, times: Float[Tensor, " times"], step: tuple[int, ...]) -> Bands:
@@ -97,9 +134,22 @@ def _log_snr_of(process: LinearGaussianProcess, coefficients: Tensor, times: Ten
     return torch.stack(rows, dim=1).cpu()
 
 
-def _positions(process: LinearGaussianProcess) -> tuple[str, Tensor]:
+def _common_basis(process: LinearGaussianProcess, spectrum: DataSpectrum) -> Basis:
+    """Return the basis in which both the process and the spectrum are diagonal."""
+    if spectrum.basis.agrees_with(process.basis):
+        return process.basis
+    log_snr = process.log_snr(torch.tensor([0.25, 0.75], dtype=torch.float64)).flatten(1)
+    if spectrum.basis.shape != process.shape or not torch.equal(log_snr.amin(1), log_snr.amax(1)):
+        msg = (
+            f"a spectrum in {spectrum.basis} says nothing of the coefficients of {process.basis}: estimate it there,"
+            " estimate_spectrum(process.basis, data)"
+        )
+        raise ValueError(msg)
+    return spectrum.basis
+
+
+def _positions(process: LinearGaussianProcess, basis: Basis) -> tuple[str, Tensor]:
     """Return what bands are made of, a number for each coefficient, flattened."""
-    basis = process.basis
     if isinstance(basis, LaplacianBasis):
         frequency = basis.laplacian_eigenvalues().sqrt() / (2 * torch.pi)
         return _frequency_label(basis), frequency.expand(process.shape).flatten().mul(1e6).round().div(1e6)

@@ -1,0 +1,45 @@
+"""`unmelt spectra`."""
+
+import pytest
+from PIL import Image
+from small_runs import small_run
+
+from unmelt.commands import main
+from unmelt.training import Trainer
+
+
+def test_of_a_run_samples_are_measured_and_its_process_is_drawn(tmp_path, capsys):
+    config = small_run(tmp_path)
+    run = Trainer(config, config.data.load()).train().path
+    capsys.readouterr()
+    out = tmp_path / "figure.png"
+    main(["spectra", str(run), "--samples", "10", "--cross", "2", "--out", str(out)])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("1437 images of shape (1, 8, 8)")
+    assert lines[1].startswith("power law ")
+    assert lines[3].split() == ["frequency", "power", "samples", "/", "images", "drowns", "in", "HeatDissipation"]
+    assert lines[4].split()[0] == "0.0000"
+    assert lines[4].endswith("never")
+    assert any(line.startswith("variance of samples") for line in lines)
+    assert lines[-1] == f"wrote {out}"
+    assert Image.open(out).size[0] > 600
+
+
+def test_of_a_folder_and_several_processes(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    main(["draw", "Pixelation", "--out", "pictures/a.png"])
+    main(["draw", "HeatDissipation", "--out", "pictures/b.png"])
+    main(["draw", "HeatDissipation", "--out", "pictures/c.png"])
+    capsys.readouterr()
+    made = ["--process", "Pixelation", "--process", "SpectralDiffusion(noise=EqualSNR(FittedSpectrum(floor=1e-3)))"]
+    main(["spectra", "pictures", "--size", "16", "--low", "-1", *made])
+    printed = capsys.readouterr().out
+    assert "numbers from -1 to 1" in printed
+    assert "\ndrowns in Pixelation, by octave (0: block means): 0: never" in printed
+    assert "drowns in SpectralDiffusion" in printed
+    with pytest.raises(SystemExit, match=r"^error: .*spectra.png is there already"):
+        main(["spectra", "pictures", "--size", "16"])
+    with pytest.raises(SystemExit, match="^error: --images must be at least 2, got 1"):
+        main(["spectra", "pictures", "--images", "1", "--force"])
+    with pytest.raises(SystemExit, match="its name must end in the format"):
+        main(["spectra", "pictures", "--out", "spectra.txt"])
