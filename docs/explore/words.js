@@ -1,0 +1,43 @@
+// What the plots show, in a sentence: for who cannot see them, and for who can.
+"use strict";
+
+(function (unmelt) {
+  function rounded(value, digits = 2) {
+    return Number(value.toPrecision(digits)).toString();
+  }
+
+  /** Which frequencies lie below the noise, from powers by band. */
+  function drowned({ signal, noise }, frequencies) {
+    const below = Array.from(signal, (value, i) => value < noise[i]);
+    const count = below.filter(Boolean).length;
+    if (count === 0) return "no frequency lies below the noise";
+    if (count === below.length) return "all frequencies lie below the noise";
+    const first = below.indexOf(true);
+    if (below.slice(first).every(Boolean)) {
+      return `frequencies above ${rounded(frequencies[first])} cycles per pixel lie below the noise`;
+    }
+    return `${count} of ${below.length} bands of frequency lie below the noise`;
+  }
+
+  /** The smallest and largest of some numbers, or the one that they all are. */
+  function span(values, digits = 2) {
+    const [low, high] = [Math.min(...values), Math.max(...values)].map((value) => rounded(value, digits));
+    return low === high ? low : `${low} to ${high}`;
+  }
+
+  function posterior(s, t, lines) {
+    const parts = [`z_t ${span(lines.latent)}`, `x ${span(lines.data)}`, `standard deviation ${span(lines.deviation)}`];
+    return `From t = ${t.toFixed(3)} to s = ${s.toFixed(3)}: ${parts.join(", ")}.`;
+  }
+
+  /** When the rows of a map fall through a log-SNR of 0. */
+  function map({ crossings }) {
+    const times = crossings.filter((time) => time !== undefined);
+    if (!times.length) return "No row of the map falls from signal into noise.";
+    const all = times.length === crossings.length ? "All rows fall" : `${times.length} of ${crossings.length} rows fall`;
+    const when = span(times);
+    return `${all} from signal into noise, at t = ${when}${when.includes(" ") ? "" : ", together"}.`;
+  }
+
+  unmelt.words = { drowned, map, posterior };
+})(window.unmelt);
