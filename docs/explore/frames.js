@@ -46,7 +46,8 @@
     context.translate(11, (area.top + area.bottom) / 2);
     context.rotate(-Math.PI / 2);
     context.textAlign = "center";
-    context.fillText(yAxis.label, 0, 0);
+    // Upwards there is less room for words.
+    context.fillText(yAxis.short ?? yAxis.label, 0, 0);
     context.restore();
   }
 

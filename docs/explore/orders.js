@@ -78,7 +78,9 @@
     const logarithmic = (count) => spread(Math.log(low), Math.log(high), count).map(Math.exp);
     // A hair lower, so that rounding cannot take the lowest frequency out of its band.
     const edges = logarithmic(BANDS + 1).slice(0, -1).map((edge) => edge * (1 - 1e-9));
-    const axis = { label: "frequency (cycles per pixel)", low, high, logarithmic: true, ticks: [0.01, 0.03, 0.1, 0.3] };
+    const label = "frequency (cycles per pixel)";
+    const ticks = [0.01, 0.03, 0.1, 0.3];
+    const axis = { label, short: "cycles per pixel", low, high, logarithmic: true, ticks, noun: "frequencies" };
     // The constant, coefficient 0, has no place on a logarithmic axis.
     return made(cosine, frequency, { edges, targets: logarithmic(ROWS), skip: 1, axis });
   }
@@ -87,13 +89,16 @@
     const scale = scales();
     const levels = spread(1, 8, 8);
     const name = (j) => (j > 7 ? "all" : `${2 ** j}`);
-    const axis = { label: "size of block (pixels)", low: 0.5, high: 8.5, ticks: levels, name };
+    const label = "size of block (pixels)";
+    const axis = { label, short: "block (pixels)", low: 0.5, high: 8.5, ticks: levels, name, noun: "scales" };
     return made(haar, scale, { edges: levels, targets: levels, axis });
   }
 
   function byDistance() {
     const targets = spread(0, 1, ROWS / 2);
-    const axis = { label: "distance from the middle (corners: 1)", low: 0, high: 1, ticks: [0, 0.25, 0.5, 0.75, 1] };
+    const label = "distance from the middle (corners: 1)";
+    const ticks = [0, 0.25, 0.5, 0.75, 1];
+    const axis = { label, short: "distance", low: 0, high: 1, ticks, noun: "distances" };
     return made(pixel, distances(), { edges: spread(0, 1, 41).slice(0, -1), targets, axis });
   }
 

@@ -4,7 +4,15 @@
 (function (unmelt) {
   const { open, close, inside, stroke } = unmelt.frames;
   const { posterior } = unmelt.posteriors;
-  const AXIS = { label: "coefficient", low: -0.05, high: 1.15, ticks: [0, 0.25, 0.5, 0.75, 1] };
+  const TOPS = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000];
+
+  /** An axis from 0 that ends in a round number above all lines: most of them lie below 1. */
+  function axisOf(lines) {
+    const most = Math.max(...Object.values(lines).flat());
+    const top = TOPS.find((value) => most <= value) ?? most;
+    const ticks = [0, 0.25, 0.5, 0.75, 1].map((part) => part * top);
+    return { label: "coefficient", low: -0.04 * top, high: 1.08 * top, ticks };
+  }
 
   /** The three lines of a step from t to s: a number for each row of the process's order. */
   function lines(process, s, t, coupling) {
@@ -22,8 +30,9 @@
     context.setLineDash([]);
   }
 
-  function draw(canvas, order, { latent, data, deviation }) {
-    const frame = open(canvas, order.axis, AXIS);
+  function draw(canvas, order, lines) {
+    const { latent, data, deviation } = lines;
+    const frame = open(canvas, order.axis, axisOf(lines));
     const { ink, signal, noise } = frame.colours;
     inside(frame, () => {
       line(frame, order, deviation, { colour: noise, dash: [2, 3] });

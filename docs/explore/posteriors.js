@@ -10,9 +10,9 @@
   const couplings = {
     markov: { title: "Markov (DDPM)", logCorrelation: (change) => change / 2 },
     deterministic: { title: "Deterministic (DDIM)", logCorrelation: () => 0 },
-    independent: { title: "Independent (inverse heat dissipation)", logCorrelation: () => -Infinity },
+    independent: { title: "Independent (heat)", logCorrelation: () => -Infinity },
     eta: {
-      title: "Eta (between DDIM and DDPM)",
+      title: "Eta (in between)",
       logCorrelation: (change, eta) => Math.log1p(eta ** 2 * Math.expm1(change)) / 2,
     },
   };

@@ -59,13 +59,13 @@
 
   const noise = { name: "sigma", label: "Noise σ", low: 0, high: 0.2, step: 0.005, value: 0.01 };
   const schedule = { name: "schedule", label: "Schedule", choices: named, value: "cosine" };
-  const blurWidth = { name: "blur", label: "Widest blur (pixels)", low: 1, high: 64, step: 1 };
+  const blurWidth = { name: "blur", label: "Widest blur (px)", low: 1, high: 64, step: 1 };
 
   // `make(settings, spectrum)`: settings by name; the spectrum is the picture's, a variance per coefficient.
   const families = {
     heat: {
       title: "Heat dissipation",
-      about: "The image melts as heat spreads over a plate, finest detail first, under a little constant noise.",
+      about: "The image melts as heat spreads, finest detail first, under a little noise.",
       settings: [{ ...blurWidth, value: 64 }, noise],
       make: ({ blur: width, sigma }) => blur(logSpacedBlur(width), constantNoise(sigma), 0, UNIT),
     },
@@ -77,13 +77,13 @@
     },
     equalSnr: {
       title: "Equal-SNR diffusion",
-      about: "Isotropic diffusion whose noise has the spectrum of this very picture, so that all frequencies drown at once.",
+      about: "Noise with the spectrum of this very picture: all frequencies drown at once.",
       settings: [schedule],
       make: ({ schedule: name }, spectrum) => spectral(named[name].make(), equalSnr(spectrum)),
     },
     blurring: {
       title: "Blurring diffusion",
-      about: "Blur and white noise together: a diffusion for each frequency, with a fade of its own.",
+      about: "Blur and white noise together: each frequency has a diffusion of its own.",
       settings: [{ ...blurWidth, low: 0, value: 20 }, schedule],
       make: ({ blur: width, schedule: name }) => blur(sineBlur(width), named[name].make(), 0.001, SYMMETRIC),
     },
@@ -100,7 +100,7 @@
     mask: {
       title: "Mask",
       about: "A hole grows from the middle: pixels fade one after the other.",
-      settings: [{ name: "duration", label: "Fading of a pixel takes", low: 0.05, high: 1, step: 0.05, value: 0.25 }, noise],
+      settings: [{ name: "duration", label: "Each pixel takes", low: 0.05, high: 1, step: 0.05, value: 0.25 }, noise],
       make({ duration, sigma }) {
         const onset = orders.distance.positions.map((distance) => (1 - duration) * distance);
         return masking(orders.distance, onset, duration, constantNoise(sigma));

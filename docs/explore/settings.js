@@ -23,6 +23,7 @@
     label.append(setting.label);
     if (setting.choices) {
       control.addEventListener("change", () => changed(setting.name, control.value));
+      label.append(control);
     } else {
       const shown = document.createElement("output");
       shown.htmlFor = control.id;
@@ -31,9 +32,8 @@
         shown.value = control.value;
         changed(setting.name, Number(control.value));
       });
-      label.append(shown);
+      label.append(control, shown);
     }
-    label.append(control);
     return label;
   }
 

@@ -8,7 +8,7 @@
   const LEVELS = Array.from({ length: 6 }, (_, i) => 10 ** (2 * i - 6));
   const SUPERSCRIPTS = { "-": "⁻", 0: "⁰", 2: "²", 4: "⁴", 6: "⁶" };
   const name = (tick) => `10${[...`${Math.round(Math.log10(tick))}`].map((sign) => SUPERSCRIPTS[sign]).join("")}`;
-  const POWER = { label: "power", low: 1e-7, high: 3e4, logarithmic: true, ticks: LEVELS, name };
+  const POWER = { label: "power", low: 2e-7, high: 2e4, logarithmic: true, ticks: LEVELS, name };
   // What has vanished lies below the frame, not at minus infinity, where no line leads.
   const LEAST = 1e-12;
 

@@ -3,7 +3,8 @@
 
 (function (unmelt) {
   function rounded(value, digits = 2) {
-    return Number(value.toPrecision(digits)).toString();
+    // Four places are enough: what is smaller is nothing to look at.
+    return Number(Number(value.toPrecision(digits)).toFixed(4)).toString();
   }
 
   /** Which frequencies lie below the noise, from powers by band. */
@@ -31,12 +32,14 @@
   }
 
   /** When the rows of a map fall through a log-SNR of 0. */
-  function map({ crossings }) {
+  function map({ order, crossings }) {
     const times = crossings.filter((time) => time !== undefined);
-    if (!times.length) return "No row of the map falls from signal into noise.";
-    const all = times.length === crossings.length ? "All rows fall" : `${times.length} of ${crossings.length} rows fall`;
-    const when = span(times);
-    return `${all} from signal into noise, at t = ${when}${when.includes(" ") ? "" : ", together"}.`;
+    const { noun } = order.axis;
+    if (!times.length) return `Nothing crosses from signal into noise: no ${noun} drown.`;
+    const count = crossings.length;
+    const which = times.length === count ? `All ${noun} drown` : `Of ${count} ${noun}, ${times.length} drown`;
+    const [first, last] = [Math.min(...times), Math.max(...times)].map((time) => time.toFixed(2));
+    return first === last ? `${which} together, at t = ${first}.` : `${which}, between t = ${first} and t = ${last}.`;
   }
 
   unmelt.words = { drowned, map, posterior };
