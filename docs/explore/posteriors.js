@@ -19,24 +19,22 @@
 
   /** l_t - l_s <= 0 of coefficient k; minus infinity where level t keeps no signal or level s has no noise. */
   function logSnrChange(atS, atT, k) {
+    const fade = logRatio(atT.logAlpha(k), atS.logAlpha(k));
     const growth = logRatio(atT.logSigma(k), atS.logSigma(k));
-    const before = atS.logAlpha(k);
-    // Once no signal is left, any factor carries it on; where the noise shrinks, it has to shrink with the noise.
-    const fade = before === -Infinity ? Math.min(growth, 0) : logRatio(atT.logAlpha(k), before);
-    // Where the signal vanishes between s and t nothing of it is left to know, whatever the noise does.
-    const vanishes = fade === -Infinity && before > -Infinity;
-    return Math.min(0, vanishes ? fade : 2 * logRatio(fade, growth));
+    return Math.min(0, 2 * logRatio(fade, growth));
   }
 
-  /** The coefficients of z_t and x in the posterior's mean, and its standard deviation, for coefficient k. */
+  /**
+   * The coefficients of z_t and x in the posterior's mean, and its standard deviation, for coefficient k.
+   *
+   * For processes whose noise never shrinks, as all on this page; the library's takes others, too.
+   */
   function posterior(atS, atT, coupling, k) {
     const change = logSnrChange(atS, atT, k);
     const ratio = logRatio(atS.logSigma(k), atT.logSigma(k));
-    // A latent without noise, after one with noise, has nothing to tell of that noise.
-    const told = ratio !== Infinity;
-    const logRho = told ? couplings[coupling.name].logCorrelation(change, coupling.eta) : -Infinity;
+    const logRho = couplings[coupling.name].logCorrelation(change, coupling.eta);
     return {
-      latent: told ? Math.exp(logRho + ratio) : 0,
+      latent: Math.exp(logRho + ratio),
       data: -Math.expm1(logRho + change / 2) * Math.exp(atS.logAlpha(k)),
       deviation: Math.exp(atS.logSigma(k)) * Math.sqrt(-Math.expm1(2 * logRho)),
     };

@@ -6,7 +6,8 @@ from explore_page import CASES, COUPLINGS, SHAPE, library_process, numbers, open
 
 pytestmark = [pytest.mark.browser, pytest.mark.full]
 
-TIMES = [0.0, 1e-9, 0.003, 1 / 7, 0.25, 0.3, 0.5, 5 / 7, 0.85, 0.999, 1.0]
+# Scales and pixels end at sevenths and at some of the others, but for rounding.
+TIMES = [0.0, 1e-9, 0.003, 0.25, 0.3, 0.5, 0.85, 0.999, *(j / 7 for j in range(1, 8))]
 STEPS = [(0.0, 0.0), (0.0, 0.05), (0.0, 1.0), (0.3, 0.3), (0.25, 0.5), (1 / 7, 2 / 7), (0.9, 0.95), (0.95, 1.0)]
 # Coefficients from all over the spectrum, its corners and edges among them.
 CHOSEN = [0, 1, 2, 127, 128, 129, 16383, *range(300, 16384, 397)]
