@@ -3,7 +3,6 @@
 
 (function (unmelt) {
   const { families, defaults } = unmelt.processes;
-  const { CHANNELS, PIXELS } = unmelt.transforms;
   const { words, pictures, settings } = unmelt;
   const at = (id) => document.getElementById(id);
 
@@ -12,7 +11,7 @@
     // Each family keeps its own settings.
     settings: Object.fromEntries(Object.keys(families).map((family) => [family, defaults(family)])),
     t: 0.4,
-    seed: 0,
+    noise: unmelt.scene.noiseOf(0),
     picture: null,
   };
   let [scene, map, seen, before] = [null, null, null, null];
@@ -33,13 +32,12 @@
     if (!chosen.picture) return;
     if (parts.has("scene")) prepare();
     if (parts.has("scene") || parts.has("map")) map = unmelt.logSnrMap.prepare(scene, at("unit").value === "picture");
-    if (!parts.has("step")) drawTime();
+    if (["scene", "map", "time"].some((part) => parts.has(part))) drawTime();
     drawStep();
   }
 
   function prepare() {
-    const noise = unmelt.whiteNoise(chosen.seed, CHANNELS * PIXELS);
-    scene = unmelt.scene.make(chosen.family, chosen.settings[chosen.family], chosen.picture, noise);
+    scene = unmelt.scene.make(chosen.family, chosen.settings[chosen.family], chosen.picture, chosen.noise);
     before = unmelt.orders.groupMeans(unmelt.orders.frequency, unmelt.scene.power(scene.waves));
     pictures.paint(at("original"), chosen.picture);
   }
@@ -184,7 +182,7 @@
     at("unit").addEventListener("change", () => redraw("map"));
     for (const id of ["coupling", "step", "eta"]) at(id).addEventListener("input", showStep);
     at("seed").addEventListener("input", () => {
-      chosen.seed = Math.floor(Number(at("seed").value)) || 0;
+      chosen.noise = unmelt.scene.noiseOf(Math.floor(Number(at("seed").value)) || 0);
       redraw("scene");
     });
     at("theme").addEventListener("click", () => {

@@ -58,8 +58,14 @@
     };
   }
 
-  /** The scene of a family's process on a picture in bytes, with white noise in pixels. */
-  function make(family, settings, bytes, whiteNoise) {
+  /** White noise in pixels and in cosines, the same for all processes. */
+  function noiseOf(seed) {
+    const white = unmelt.whiteNoise(seed, CHANNELS * PIXELS);
+    return { white, waves: cosine.analyse(white) };
+  }
+
+  /** The scene of a family's process on a picture in bytes, under a noise. */
+  function make(family, settings, bytes, { white, waves: noiseWaves }) {
     // Only the range is asked for here: a spectrum needs the picture, and the picture its range.
     const { range } = families[family].make(settings, new Float64Array(PIXELS).fill(1));
     const picture = unmelt.pictures.numbers(bytes, range);
@@ -69,10 +75,9 @@
     const { basis } = process.order;
     const coefficients = basis === cosine ? waves : basis.analyse(picture);
     const groupPower = groupMeans(process.order, power(coefficients));
-    const noiseWaves = cosine.analyse(whiteNoise);
-    const noise = basis === cosine ? noiseWaves : basis.analyse(whiteNoise);
+    const noise = basis === cosine ? noiseWaves : basis.analyse(white);
     return { process, picture, spectrum, waves, coefficients, groupPower, noise, noiseWaves };
   }
 
-  unmelt.scene = { make, look, power };
+  unmelt.scene = { noiseOf, make, look, power };
 })(window.unmelt);

@@ -150,6 +150,19 @@ class TestStep:
         set_range(explorer, "step", 0.3)
         assert "From t = 0.400 to s = 0.100" in text(explorer, "stepped")
 
+    def test_a_step_and_a_time_that_change_at_once_are_both_drawn(self, explorer):
+        script = """() => {
+          for (const [name, value] of [["step", 0.1], ["time", 0.7], ["step", 0.2]]) {
+            const slider = document.getElementById(name);
+            slider.value = value;
+            slider.dispatchEvent(new Event("input"));
+          }
+        }"""
+        explorer.evaluate(script)
+        settle(explorer)
+        assert "From t = 0.700 to s = 0.500" in text(explorer, "stepped")
+        assert "At t = 0.700" in text(explorer, "drowned")
+
 
 class TestHands:
     def test_arrow_keys_move_time_and_space_plays(self, explorer):

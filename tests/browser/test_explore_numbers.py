@@ -26,8 +26,7 @@ def pair(explorer, case):
     """Make a case's process on the page, as `made.process`, and in the library."""
     family, settings = CASES[case]
     script = """([family, settings]) => {
-      const noise = unmelt.whiteNoise(7, 3 * 128 * 128);
-      window.made = unmelt.scene.make(family, settings, unmelt.page.chosen.picture, noise);
+      window.made = unmelt.scene.make(family, settings, unmelt.page.chosen.picture, unmelt.scene.noiseOf(7));
     }"""
     explorer.evaluate(script, [family, settings])
     return library_process(family, settings, numbers(explorer, "made.spectrum").reshape(SHAPE[1:]))
