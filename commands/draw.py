@@ -14,13 +14,12 @@ from ..core import Shape
 from ..core.configuration import Reader
 from ..core.files import check_free_file, write_atomically
 from ..degradations import LinearGaussianProcess, draw_process
+from ..degradations.drawing import range_for
 from .parsing import Parser, part, shape
 from .signal_files import Signal, read_image, read_signal
 from .trial import SHAPES, process_and_example, process_for
 
 _MAKES_PROCESS = Callable[[Shape], LinearGaussianProcess]
-# Families whose papers scale data to [0, 1], and so do their default noises; the others take [-1, 1].
-_FROM_ZERO = 0.1
 _FORMATS = (".png", ".pdf", ".svg")
 _DPI = 110
 _MORE = """Without a file a built-in image is drawn, or a signal or volume if the process takes no image.
@@ -87,8 +86,7 @@ def _scaled(
         ValueError: black is given for numbers that are taken as they are.
     """
     if given.from_black_to_white:
-        small = process.sigma(1.0).max().item() <= _FROM_ZERO
-        low = black if black is not None else 0.0 if small else -1.0
+        low = black if black is not None else range_for(process)[0]
         return low + (1 - low) * given.values, (low, 1.0)
     if black is not None:
         msg = f"--black {black:g}: the numbers of {given.told} are taken as they are; leave --black out"

@@ -23,7 +23,7 @@ from .parsing import Parser, part
 from .sample_files import ANIMATIONS, Samples
 
 _OUTPUTS = """where samples go, by the name of --out:
-  NAME.png          a grid of them
+  NAME.png          a grid of them; with --strip a row for each, on its way from the prior
   NAME.gif, .mp4    the grid on its way from the prior (.mp4: pip install imageio-ffmpeg)
   NAME.npz          arr_0 uint8 (count, height, width, channels), and arr_1 the classes if there are any; of data
                     without levels arr_0 is float32 (count, channels, ...), in the data's units
@@ -51,6 +51,9 @@ def run(arguments: Sequence[str]) -> None:
     kind = out.suffix.lower()
     if kind not in {"", ".png", ".npz", *ANIMATIONS}:
         msg = f"--out {out}: give a name that ends in .png, .gif, .mp4 or .npz, or a folder"
+        raise ValueError(msg)
+    if options.strip and kind != ".png":
+        msg = f"--strip is a picture, and --out {out} is not: give a name that ends in .png"
         raise ValueError(msg)
     if not kind:
         check_writable(out)
@@ -80,6 +83,7 @@ def _parser() -> Parser:
     parser.add_argument("--seed", type=int, default=0, help="seed of the first; the others count on (0)")
     parser.add_argument("--batch-size", type=int, default=64, help="samples at a time; changes none of them (64)")
     parser.add_argument("--columns", type=int, help="samples in a row of the grid")
+    parser.add_argument("--strip", action="store_true", help="draw each on its way from the prior, in a .png")
     how = parser.add_argument_group("how, where it is to be otherwise than in the run's own pictures")
     how.add_argument("--stepper", help="'Multistep(order=3)', 'Posterior(coupling=Deterministic())', Heun, ...")
     how.add_argument("--steps", type=int, help="steps on a uniform grid")

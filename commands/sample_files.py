@@ -15,11 +15,10 @@ import torch
 from torch import Tensor
 
 from ..core.files import write_atomically
-from ..core.pictures import grid, save_gif, save_images, save_mp4, save_png
-from ..samplers import Sampler
+from ..core.pictures import grid, save_images, save_png
+from ..samplers import Sampler, save_trajectory
 from ..training import LoadedRun
 from ..training.building import class_columns
-from ..training.run_pictures import trajectory_frames
 
 ANIMATIONS = {".gif", ".mp4"}
 _SETTINGS = "samples.json"
@@ -45,7 +44,7 @@ class Samples:
 
     def write(self, file: Path) -> None:
         """Write all into one file, of the kind that its name ends in."""
-        if file.suffix in ANIMATIONS:
+        if file.suffix in ANIMATIONS or self.options.strip:
             self._animate(file)
             return
         samples = torch.cat(list(self._batches()))
@@ -128,8 +127,8 @@ class Samples:
             progress=sys.stderr.isatty(),
         ).trajectory
         assert path is not None
-        frames = trajectory_frames(path, self.loaded.manifest.data_range, columns=self._columns)
-        (save_mp4 if file.suffix == ".mp4" else save_gif)(file, frames)
+        columns = None if file.suffix == ".png" else self._columns
+        save_trajectory(file, path, self.loaded.manifest.data_range, columns=columns)
 
 
 def _save_arrays(folder: Path, signals: Tensor, first: int) -> None:

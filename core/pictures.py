@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from einops import rearrange
 from jaxtyping import Float, UInt8
-from PIL import Image
 from torch import Tensor
 
 from .files import write_atomically
@@ -85,19 +84,26 @@ def grid(
     return torch.nn.functional.pad(together, (0, 0, gap, 0, gap, 0), value=_BACKGROUND)
 
 
+def png(picture: UInt8[Tensor, "rows columns 3"]) -> bytes:
+    """Return a picture as the content of a PNG file."""
+    file = io.BytesIO()
+    _pillow().fromarray(picture.numpy()).save(file, "PNG")
+    return file.getvalue()
+
+
 def save_png(path: Path, picture: UInt8[Tensor, "rows columns 3"]) -> None:
     """Write a picture."""
-    Image.fromarray(picture.numpy()).save(path)
+    _pillow().fromarray(picture.numpy()).save(path)
 
 
 def save_images(
     folder: Path, images: Float[Tensor, "count channels height width"], data_range: tuple[float, float], first: int
 ) -> None:
     """Write each image into a file of its own, as it is, named by its number: 000000.png, ...; `first` is the first."""
-    channels = slice(0, 1 if images.shape[1] == 1 else 3)
+    pillow, channels = _pillow(), slice(0, 1 if images.shape[1] == 1 else 3)
     for number, pixels in enumerate(to_pixels(images, data_range)[..., channels].numpy(), first):
         image = io.BytesIO()
-        Image.fromarray(pixels.squeeze(-1) if pixels.shape[-1] == 1 else pixels).save(image, "PNG")
+        pillow.fromarray(pixels.squeeze(-1) if pixels.shape[-1] == 1 else pixels).save(image, "PNG")
         write_atomically(folder / f"{number:06d}.png", image.getvalue())
 
 
@@ -126,7 +132,8 @@ def save_mp4(path: Path, frames: Sequence[UInt8[Tensor, "rows columns 3"]]) -> N
 
 def save_gif(path: Path, frames: Sequence[UInt8[Tensor, "rows columns 3"]]) -> None:
     """Write an animation that pauses on its last frame and starts over; few frames are shown longer each."""
-    images = [Image.fromarray(frame.numpy()).convert("P", palette=Image.Palette.ADAPTIVE) for frame in frames]
+    pillow = _pillow()
+    images = [pillow.fromarray(frame.numpy()).convert("P", palette=pillow.Palette.ADAPTIVE) for frame in frames]
     shown = min(max(_FRAME_MS, _ANIMATION_MS // len(images)), _LONG_FRAME_MS)
     durations = [shown] * (len(images) - 1) + [_LAST_FRAME_MS]
     images[0].save(path, save_all=True, append_images=images[1:], duration=durations, loop=0)
@@ -150,3 +157,8 @@ def save_loss_curve(path: Path, metrics: Sequence[Mapping[str, int | float]]) ->
     axes.grid(visible=True, which="both", alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=120)
+
+
+def _pillow() -> Any:
+    """Return Pillow's module, which the mathematics does without: pictures alone need it installed."""
+    return import_module("PIL.Image")

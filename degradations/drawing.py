@@ -6,6 +6,7 @@ Needs matplotlib, which `pip install 'unmelt[recipes]'` brings.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,8 +15,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..core.checks import check_floating
+from ..core.notebook import shown
 from .bands import Bands, log_snr_along, log_snr_bands
 from .bases import HartleyBasis, LaplacianBasis
+from .patterns import pattern
 from .process import LinearGaussianProcess
 
 if TYPE_CHECKING:
@@ -31,6 +34,8 @@ _COLUMNS, _ROWS, _SLICES = 8, 6, 3
 # Inches: of the figure, of the map, and of what stands over images; and between which an image's height is kept.
 _WIDTH, _MAP, _HEADING, _LOWEST, _HIGHEST = 12, 4, 0.5, 0.5, 2.5
 _GREY = "0.3"
+# Families whose papers scale data to [0, 1], and so do their default noises; the others take [-1, 1].
+_FROM_ZERO = 0.1
 # Channels of a signal that a legend tells apart.
 _MOST_NAMED = 6
 
@@ -90,6 +95,22 @@ def draw_process(
     figure.suptitle(title or f"{type(process).__name__}, {tuple(x.shape)}", fontsize=10)
     _draw_maps(maps, process)
     return figure
+
+
+def draw_example(process: LinearGaussianProcess) -> str | None:
+    """Return HTML that shows a process in a notebook; None where it cannot be drawn, or matplotlib is not there."""
+    if not 1 <= len(process.shape) <= 4 or find_spec("matplotlib") is None:
+        return None
+    example = pattern(process.shape)
+    low = range_for(process)[0]
+    x = low + (1 - low) * example if len(process.shape) > 2 else example
+    return shown(draw_process(process, x), f"{type(process).__name__} on a built-in example of shape {process.shape}")
+
+
+def range_for(process: LinearGaussianProcess) -> tuple[float, float]:
+    """Return the range of data that a process is made for: from 0 where its noise stays small, else from -1, to 1."""
+    small = process.sigma(1.0).max().item() <= _FROM_ZERO
+    return (0.0 if small else -1.0), 1.0
 
 
 def _checked_range(

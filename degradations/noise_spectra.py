@@ -87,6 +87,10 @@ class GivenVariance(NoiseSpectrum):
     basis: Basis | Callable[[Shape], Basis] | FromData
     variance: Float[Tensor, "..."] | FromData
 
+    def __repr__(self) -> str:
+        known = f"of shape {tuple(self.variance.shape)}" if isinstance(self.variance, Tensor) else self.variance
+        return f"GivenVariance(basis={self.basis}, variance {known})"
+
     @override
     def variances(self, shape: Shape) -> NoiseVariances:
         basis = made("basis", self.basis, shape, Basis, "FourierBasis for example")

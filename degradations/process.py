@@ -100,6 +100,13 @@ class LinearGaussianProcess(ConstantModule, ABC):
         """The device that the process's tables are on."""
         return self.device_marker.device
 
+    def _repr_html_(self) -> str | None:
+        """Show in a notebook what it does to a built-in example, and the log-SNR of every frequency over time."""
+        # Imported here: figures are made of processes.
+        from .drawing import draw_example  # noqa: PLC0415
+
+        return draw_example(self)
+
     @override
     def extra_repr(self) -> str:
         return f"shape={self.shape}" + ("" if self.levels is None else f", levels={self.levels}")

@@ -127,6 +127,13 @@ class Denoiser(AbstractDenoiser):
         self.prediction = prediction
         self.grey_levels = grey_levels
 
+    def __repr__(self) -> str:
+        # A network has hundreds of layers: print(denoiser.network) shows them.
+        network = unwrap(self.network)
+        parameters = sum(parameter.numel() for parameter in network.parameters())
+        what = f"{type(network).__name__} of {parameters:,} parameters"
+        return f"{type(self).__name__}({what}, {type(self.process).__name__}, {self.prediction})"
+
     @property
     def classes(self) -> int | None:
         """Number of classes that condition the network, its attribute `classes`; None if it is unconditional."""

@@ -18,6 +18,7 @@ from .spectral import Spectral, combine
 from .state import SamplerState
 from .stepper import PlannedStep, Problem, Stepper
 from .steppers import Adaptive, Churn, Heun, Multistep, Posterior, PredictorCorrector
+from .trajectory_pictures import save_trajectory, trajectory_frames, trajectory_strip
 from .uses import (
     Blend,
     Generation,
@@ -80,6 +81,9 @@ __all__ = [
     "interpolate",
     "interpolate_seeds",
     "restart",
+    "save_trajectory",
     "time_of_blur",
+    "trajectory_frames",
+    "trajectory_strip",
     "upsampled_start",
 ]

@@ -9,7 +9,12 @@ from typing import NamedTuple
 from jaxtyping import Float
 from torch import Tensor
 
+from ..core.notebook import shown
+from ..core.pictures import grid
 from .spectral import Spectral
+
+# Samples, and rows and columns of a grid of them, that a notebook shows.
+_SHOWN = 8
 
 
 class Trajectory(NamedTuple):
@@ -24,6 +29,16 @@ class Trajectory(NamedTuple):
     times: Float[Tensor, " times"]
     states: Float[Tensor, "times count ..."]
     predictions: Float[Tensor, "steps count ..."]
+
+    def _repr_html_(self) -> str | None:
+        """Show a strip of some samples in a notebook."""
+        low, high = _range(self.states[-1])
+        # Imported here: pictures are made of trajectories.
+        from .trajectory_pictures import trajectory_strip  # noqa: PLC0415
+
+        few = Trajectory(self.times, self.states[:, :_SHOWN], self.predictions[:, :_SHOWN])
+        words = f"{self.states.shape[1]} samples from t = {self.times[0]:.3g} to {self.times[-1]:.3g}, in"
+        return shown(trajectory_strip(few, (low, high)), f"{words} {len(self.times) - 1} steps, {_told(low, high)}")
 
     def __repr__(self) -> str:
         """Show shapes, not numbers."""
@@ -57,6 +72,12 @@ class SamplingResult(NamedTuple):
     samples: Float[Tensor, "count ..."]
     stats: SamplingStats
     trajectory: Trajectory | None
+
+    def _repr_html_(self) -> str | None:
+        """Show a grid of some samples in a notebook."""
+        low, high = _range(self.samples)
+        words = f"{len(self.samples)} samples, {self.stats.evaluations} evaluations of the network"
+        return shown(grid(self.samples[: _SHOWN * _SHOWN], (low, high)), f"{words}, {_told(low, high)}")
 
     def __repr__(self) -> str:
         """Show shapes, not numbers."""
@@ -148,3 +169,13 @@ class SamplingInterrupted(KeyboardInterrupt):  # like KeyboardInterrupt, not a f
 
 def _shape(tensor: Tensor) -> str:
     return str(tuple(tensor.shape))
+
+
+def _range(samples: Tensor) -> tuple[float, float]:
+    """Return what is shown black and white: samples do not know the data's range, so all share their own."""
+    low, high = samples.min().item(), samples.max().item()
+    return (low, high) if low < high else (low, low + 1)
+
+
+def _told(low: float, high: float) -> str:
+    return f"shown from {low:.3g} (black) to {high:.3g} (white)"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import html
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -71,6 +73,15 @@ class LoadedRun:
         whole = [f"  {name}: {text}" for name, text in lines.items()]
         shown = (line if len(line) <= _WIDEST else f"{line[: _WIDEST - 3]}..." for line in whole)
         return "\n".join([f"LoadedRun({str(self.folder.path)!r})", *shown])
+
+    def _repr_html_(self) -> str:
+        """Show in a notebook what it is, and the run's own samples where they are there."""
+        picture = self.folder.path / "samples.png"
+        lines = f"<pre>{html.escape(repr(self))}</pre>"
+        if not picture.is_file():
+            return lines
+        data = base64.b64encode(picture.read_bytes()).decode()
+        return f'{lines}<img src="data:image/png;base64,{data}" alt="samples of the run, drawn when it ended">'
 
     @cached_property
     def prior(self) -> Prior:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..core.pictures import grid, save_gif, save_loss_curve, save_png
 from ..degradations import LinearGaussianProcess
-from ..samplers import Trajectory
+from ..samplers import trajectory_frames
 from .building import class_columns, classes_in_order
 from .folder.records import read_metrics
 from .folder.run_folder import RunFolder
@@ -17,7 +17,6 @@ from .trainer import Trainer
 
 _FORWARD_IMAGES, _FORWARD_LEVELS = 4, 10
 _ANIMATED = 16
-_MOST_FRAMES = 60
 
 
 def draw_pictures(trainer: Trainer, run: RunFolder) -> None:
@@ -56,10 +55,3 @@ def forward_strip(process: LinearGaussianProcess, images: Tensor, data_range: tu
     times = torch.linspace(0, 1, _FORWARD_LEVELS).tolist()
     melting = torch.stack([rows, *(process.corrupt(rows, noise, t) for t in times[1:])], dim=1)
     return grid(melting.flatten(0, 1), data_range, columns=_FORWARD_LEVELS)
-
-
-def trajectory_frames(path: Trajectory, data_range: tuple[float, float], *, columns: int | None = None) -> list[Tensor]:
-    """Return at most 60 frames of a trajectory, evenly spaced, the first and the last among them; see `grid`."""
-    count = min(_MOST_FRAMES, len(path.states))
-    chosen = torch.linspace(0, len(path.states) - 1, count).round().long().tolist()
-    return [grid(path.states[i], data_range, columns=columns) for i in chosen]

@@ -80,6 +80,10 @@ class GraphHeat(LinearGaussianProcess):
         self.register_constant("eigenvalues", eigenvalues.clamp(min=0))
 
     @override
+    def extra_repr(self) -> str:
+        return f"{super().extra_repr()}, noise={self.noise}"
+
+    @override
     def log_alpha(self, t: Time) -> Float[Tensor, "..."]:
         t = self.expand_times(t)
         return self.noise.log_alpha(t) - self.eigenvalues * (self._width.width(t).square() / 2)

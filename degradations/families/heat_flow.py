@@ -43,6 +43,10 @@ class HeatFlow(LinearGaussianProcess):
         self.register_constant("power", 1 + rate * basis.laplacian_eigenvalues())
 
     @override
+    def extra_repr(self) -> str:
+        return f"{super().extra_repr()}, rate={self.rate:g}, noise_scale={self.noise_scale:g}"
+
+    @override
     def log_alpha(self, t: Time) -> Float[Tensor, "..."]:
         return self.power * torch.log1p(-self.expand_times(t))
 

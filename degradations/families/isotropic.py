@@ -30,6 +30,10 @@ class IsotropicDiffusion(LinearGaussianProcess):
         check_instance("schedule", self.schedule, Schedule, "CosineSchedule() for example")
 
     @override
+    def extra_repr(self) -> str:
+        return f"{super().extra_repr()}, schedule={self.schedule}"
+
+    @override
     def log_alpha(self, t: Time) -> Float[Tensor, "..."]:
         return self.schedule.log_alpha(self.expand_times(t))
 

@@ -54,6 +54,10 @@ class SequentialMasking(LinearGaussianProcess):
         check_instance("noise", self.noise, Schedule, "ConstantNoise(0.01) for example")
         self.register_constant("onset", onset.clone())
 
+    @override
+    def extra_repr(self) -> str:
+        return f"{super().extra_repr()}, duration={self.duration:g}, noise={self.noise}"
+
     @classmethod
     def of(
         cls,

@@ -41,6 +41,7 @@ class SpectralDiffusion(LinearGaussianProcess):
         shape, noise = as_shape(shape), noise or PowerLaw()
         check_instance("noise", noise, NoiseSpectrum, "PowerLaw(exponent=-0.5) for example")
         basis, variance = noise.variances(shape)
+        self._noise = noise
         super().__init__(basis)
         if basis.shape != shape:
             msg = f"noise must have a spectrum of signals of shape {shape}, got one of {basis.shape}"
@@ -53,6 +54,10 @@ class SpectralDiffusion(LinearGaussianProcess):
         self.schedule = schedule or CosineSchedule()
         check_instance("schedule", self.schedule, Schedule, "CosineSchedule() for example")
         self.register_constant("log_noise", variance.log().clone() / 2)
+
+    @override
+    def extra_repr(self) -> str:
+        return f"{super().extra_repr()}, noise={self._noise}, schedule={self.schedule}"
 
     @override
     def log_alpha(self, t: Time) -> Float[Tensor, "..."]:

@@ -13,6 +13,8 @@ from torch import Tensor
 from ...core.checks import check_instance
 from ...models.grey_levels import GreyLevels
 
+_PARTS = ("total", "prior", "diffusion", "reconstruction")
+
 
 class BitsPerDim(NamedTuple):
     """The bound in bits per dimension, and its parts, which add up to it; each (batch,).
@@ -61,6 +63,11 @@ class Bound:
     stderr: Float[Tensor, " batch"]
     dimensions: int
     grey_levels: GreyLevels | None
+
+    def __repr__(self) -> str:
+        """Show means over the batch, not numbers for each level."""
+        parts = ", ".join(f"{name} {getattr(self, name).mean().item():.5g}" for name in _PARTS)
+        return f"Bound({parts} nats; means of {len(self.prior)} examples, {self.terms.shape[1]} terms each)"
 
     @property
     def total(self) -> Float[Tensor, " batch"]:

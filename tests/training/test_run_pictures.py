@@ -5,8 +5,8 @@ import torch
 from small_runs import begin
 
 from unmelt.core.pictures import grid, to_pixels
-from unmelt.samplers import Sampler, UniformGrid
-from unmelt.training.run_pictures import forward_strip, trajectory_frames
+from unmelt.samplers import Sampler, UniformGrid, trajectory_frames
+from unmelt.training.run_pictures import forward_strip
 
 UNIT = (0.0, 1.0)
 
