@@ -54,15 +54,27 @@ from unmelt.degradations.drawing import draw_forward
 
 IMAGES = Path(__file__).parent / "images"
 SIZE, COLUMNS, COLOURS = 96, 8, 256
+# Noise that grows by more than this has times of its own, between these logarithms of signal over noise (nats).
+_GROWS, _RATIOS = 2.0, (-4.0, 5.0)
+# Half of the range that 98 % of pixels may exceed it by.
+_CLIPPED = 1.5
 SHAPE = (3, SIZE, SIZE)
 
 
 class Entry(NamedTuple):
-    """A family to draw, and what black is to it: each paper's own range of data."""
+    """A family to draw.
+
+    Attributes:
+        title: what it is.
+        make: makes the process.
+        low: what black is to it, white being 1: each paper's own range of data.
+        spectrum: of the data that it is made for; its log-SNR is drawn with it.
+    """
 
     title: str
     make: Callable[[], LinearGaussianProcess]
     low: float = 0.0
+    spectrum: DataSpectrum | None = None
 
 
 def photograph() -> Tensor:
@@ -104,8 +116,10 @@ def families() -> dict[str, Entry]:
         "cold": Entry("ColdBlur", lambda: ColdBlur(SHAPE)),
         "variance_preserving_blur": Entry("VariancePreservingBlur", lambda: VariancePreservingBlur(SHAPE), -1),
         "power_law": Entry("SpectralDiffusion, PowerLaw(-1.0)", lambda: SpectralDiffusion(SHAPE, PowerLaw(-1.0)), -1),
-        "equal_snr": Entry("SpectralDiffusion, EqualSNR", lambda: SpectralDiffusion(SHAPE, EqualSNR(data)), -1),
-        "flipped_snr": Entry("SpectralDiffusion, FlippedSNR", lambda: SpectralDiffusion(SHAPE, FlippedSNR(data)), -1),
+        "equal_snr": Entry("SpectralDiffusion, EqualSNR", lambda: SpectralDiffusion(SHAPE, EqualSNR(data)), -1, data),
+        "flipped_snr": Entry(
+            "SpectralDiffusion, FlippedSNR", lambda: SpectralDiffusion(SHAPE, FlippedSNR(data)), -1, data
+        ),
         "heat_flow": Entry("HeatFlow", lambda: HeatFlow(SHAPE), -1),
         "pixelation": Entry("Pixelation", lambda: Pixelation(SHAPE)),
         "pixel_mask": Entry("PixelMask", lambda: PixelMask(SHAPE)),
@@ -114,10 +128,37 @@ def families() -> dict[str, Entry]:
 
 
 def draw_strip(process: LinearGaussianProcess, low: float) -> Figure:
-    """Return the photograph at eight times."""
+    """Return the photograph at eight times.
+
+    Where noise grows, times are those at which signal over noise has fallen by equal parts. Where noise would leave
+    hardly anything but pure colours it is shown smaller, around grey, by a factor that is told.
+    """
     figure = Figure(figsize=(COLUMNS * 1.05, 1.2), layout="constrained")
-    draw_forward(list(figure.subplots(1, COLUMNS)), process, low + (1 - low) * photograph(), (low, 1.0))
+    x, middle = low + (1 - low) * photograph()[None], (1 + low) / 2
+    noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
+    for axis, t in zip(figure.subplots(1, COLUMNS), told_times(process, x), strict=True):
+        z = process.corrupt(x, noise, t)[0]
+        beyond = (z - middle).abs().flatten().quantile(0.98).item() / (1 - middle)
+        factor = 1 / beyond if beyond > _CLIPPED else 1.0
+        shown = ((middle + (z - middle) * factor - low) / (1 - low)).clamp(0, 1)
+        axis.imshow(shown.permute(1, 2, 0))
+        axis.set_axis_off()
+        smaller = "" if factor == 1 else f", \N{MULTIPLICATION SIGN} {factor:.1g}"
+        axis.set_title(f"t = {t:.2g}{smaller}", fontsize=8, color="0.3")
     return figure
+
+
+def told_times(process: LinearGaussianProcess, x: Tensor) -> list[float]:
+    """Return eight times from 0 to 1: even ones, or where noise grows those of even falls of signal over noise."""
+    times = torch.linspace(0, 1, 401, dtype=torch.float64)
+    power = process.basis.forward(x.double() - x.double().mean((2, 3), keepdim=True)).square()
+    sigma = torch.stack([process.sigma(t).square().expand(x.shape).mean() for t in times.tolist()])
+    if float(sigma.max()) <= _GROWS * float(sigma[len(sigma) // 8]):
+        return torch.linspace(0, 1, COLUMNS).tolist()
+    signal = torch.stack([(process.alpha(t).square() * power).mean() for t in times.tolist()])
+    ratio = (signal.log() - sigma.log()).clamp(*_RATIOS)
+    marks = torch.linspace(ratio[0], ratio[-1], COLUMNS, dtype=torch.float64)[1:-1]
+    return [0.0, *(float(times[(ratio <= mark).int().argmax()]) for mark in marks), 1.0]
 
 
 def draw_founders() -> Figure:
@@ -202,7 +243,7 @@ def draw_log_snr(entries: dict[str, Entry]) -> Figure:
 def draw_bands(axis: Axes, entry: Entry) -> None:
     """Draw eight bands of one family, lowest frequency dark, highest bright."""
     times = torch.linspace(0, 1, 401, dtype=torch.float64)
-    bands = log_snr_bands(entry.make(), times)
+    bands = log_snr_bands(entry.make(), times, entry.spectrum)
     chosen = torch.linspace(0, len(bands.positions) - 1, min(8, len(bands.positions))).round().long().tolist()
     for place, band in enumerate(chosen):
         colour = colormaps["viridis"](0.9 * place / max(1, len(chosen) - 1))
@@ -214,7 +255,8 @@ def draw_bands(axis: Axes, entry: Entry) -> None:
     axis.axhline(0, color="0.7", linewidth=0.7, zorder=0)
     axis.set_ylim(-22, 22)
     axis.set_xlim(0, 1)
-    axis.set_title(entry.title.replace(", ", ",\n", 1), fontsize=8)
+    of_data = "" if entry.spectrum is None else ", of its data"
+    axis.set_title(f"{entry.title}{of_data}".replace(", ", ",\n", 1), fontsize=8)
     axis.spines[["top", "right"]].set_visible(False)
     axis.tick_params(labelsize=7)
 
