@@ -58,7 +58,7 @@ def run(arguments: Sequence[str]) -> None:
 
 
 def _parser() -> Parser:
-    parser = Parser("evaluate", __doc__, _EXAMPLES)
+    parser = Parser("evaluate", __doc__ or "", _EXAMPLES)
     parser.add_argument("run", metavar="RUN", help="folder of the run, runs/NAME, or of pictures, with --against")
     parser.add_argument("--trust-code", action="store_true", help="run code of yours that the run names classes of")
     parser.add_argument(

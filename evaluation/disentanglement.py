@@ -84,8 +84,8 @@ def variance_shares(samples: Float[Tensor, "states noises ..."]) -> list[Varianc
     Raises:
         ValueError: there are fewer than two states or noises.
     """
-    for name, count in zip(("states", "noises"), samples.shape, strict=False):
-        check_count(name, count, 2, "for a variance")
+    check_count("states", samples.shape[0], 2, "for a variance")
+    check_count("noises", samples.shape[1], 2, "for a variance")
     basis = CosineBasis(samples.shape[2:])
     y = basis.forward(samples.double().flatten(0, 1)).unflatten(0, samples.shape[:2])
     parts = {"all": y}
@@ -101,7 +101,8 @@ def variance_shares(samples: Float[Tensor, "states noises ..."]) -> list[Varianc
             state, noise, both = (value.mean().item() for value in _components(chosen))
             total = state + noise + both
             shares = [value / total if total else 0.0 for value in (state, noise, both)]
-            found.append(VarianceShares(frequency[octave == number].mean().item(), name, *shares, total))
+            here = frequency[octave == number].mean().item()
+            found.append(VarianceShares(here, name, shares[0], shares[1], shares[2], total))
     return found
 
 

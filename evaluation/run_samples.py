@@ -8,7 +8,7 @@ themselves are not kept, but for the first 2,000.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -189,7 +189,7 @@ def evaluate_images(
         msg = f"images of shape {images.shape} cannot be compared with those of {data.train.shape}"
         raise ValueError(msg)
     gauge = _gauge(data, network)
-    facts = {"images": images.fingerprint(), "batch_size": batch_size}
+    facts: dict[str, object] = {"images": images.fingerprint(), "batch_size": batch_size}
     batches = _Batches(
         _ranges(len(images), batch_size),
         lambda rows: _rescaled(images.read(list(rows)), images.range, data.train.range),
@@ -271,7 +271,7 @@ def _rescaled(images: Tensor, own: tuple[float, float], wanted: tuple[float, flo
     return black + (images - low) * ((white - black) / (high - low))
 
 
-def _look_facts(gauge: Gauge, data: Splits) -> Mapping[str, object]:
+def _look_facts(gauge: Gauge, data: Splits) -> dict[str, object]:
     """Return what looks depend on beside the images."""
     network = gauge.network
     return {

@@ -17,12 +17,12 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import contestants
 import measuring
+from contestants import PROCESSES, STUDIES, Model, Study
 from measuring import STEPPERS, TRIED, Bench
 from report import write_report
 
-import models
-from models import PROCESSES, STUDIES, Model, Study
 from unmelt.core.configuration import Reader
 from unmelt.training import DataSet
 
@@ -90,9 +90,9 @@ def main() -> None:
         return
     study, reader = STUDIES[options.study], Reader(trust_code=True)
     if options.data:
-        study = models.with_data(study, reader.read(options.data, DataSet))
+        study = contestants.with_data(study, reader.read(options.data, DataSet))
     if options.own:
-        models.own_process(reader.read(options.own, models.Make))
+        contestants.own_process(reader.read(options.own, contestants.Make))
     chosen = [model for model in all_models(study) if not options.models or model.name in options.models]
     if not chosen:
         parser.error(f"no such model: there are {', '.join(model.name for model in all_models(study))}")

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from contestants import Model, Study
 from torch import Tensor
 
-from models import Model, Study
 from unmelt import __version__, load_run
 from unmelt.core.configuration import write
 from unmelt.core.files import write_atomically

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from coloured_heat import ColouredHeat
 
-from unmelt.core import Later, Shape, later
+from unmelt.core import Shape, later
 from unmelt.degradations import (
     BlurringDiffusion,
     EqualSNR,
@@ -131,6 +131,6 @@ def with_data(study: Study, data: DataSet) -> Study:
     return replace(study, data=data)
 
 
-def own_process(make: Later | Make) -> None:
+def own_process(make: Make) -> None:
     """Put a process in the place of `own`."""
     PROCESSES["own"] = make
