@@ -13,9 +13,10 @@ from typing import Any
 from ..core.checks import check_count
 from ..evaluation import EfficientNetFeatures, FeatureNetwork, InceptionFeatures
 from ..evaluation.bound_report import LikelihoodReport
+from ..evaluation.look_batches import LEAST, Share
 from ..evaluation.run_bounds import MODEL_S_OWN, evaluate_run
 from ..evaluation.run_memorisation import evaluate_memorisation
-from ..evaluation.run_samples import LEAST, Share, evaluate_images, evaluate_samples
+from ..evaluation.run_samples import LOOKS, evaluate_images, evaluate_samples
 from ..training import load_run
 from ..training.data import DataSet, ImageFolder, Splits
 from ..training.data.image_folder import all_pictures
@@ -141,7 +142,7 @@ def _evaluate_folder(options: Namespace, network: FeatureNetwork | None, share: 
             images,
             data,
             network,
-            keep=Path(temporary) if run is None else run / "looked_at",
+            keep=Path(temporary) if run is None else run / LOOKS,
             batch_size=options.batch_size,
             seed=options.seed,
             share=share,

@@ -8,17 +8,14 @@ themselves are not kept, but for the first 2,000.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from .. import __version__
-from ..core.checks import check_count, check_number
+from ..core.checks import check_count
 from ..core.configuration import write
 from ..core.files import write_atomically
 from ..models.conditions import select_rows
@@ -26,63 +23,15 @@ from ..training import LoadedRun, load_run
 from ..training.building import classes_in_order
 from ..training.data.examples import Examples, Splits
 from .feature_networks import FeatureNetwork
-from .image_set import PIXELS, Gauge, Look
+from .image_set import Gauge
+from .look_batches import LEAST, Batches, Reference, Share, look_at, ranges
 from .look_store import LookStore
 from .recognition import Recogniser
-from .sample_report import RealImages, SampleReport
+from .sample_report import SampleReport
 
-# Precision and recall take five neighbours of each, and subsets of a kernel distance two images.
-LEAST = 8
 LOOKS = "looked_at"
-# What a classifier is trained on, held-out images that tell how good it is, and numbers of the largest image that it
-# is made for: it compares pixels.
-_TAUGHT, _HELD_OUT, _LARGEST = 10_000, 2_000, 4096
-
-
-@dataclass(frozen=True)
-class Share:
-    """Which part of the batches a process looks at.
-
-    Attributes:
-        index: its number, from 0.
-        count: how many processes there are.
-
-    Raises:
-        ValueError: the number is not one of theirs.
-    """
-
-    index: int = 0
-    count: int = 1
-
-    def __post_init__(self) -> None:
-        check_count("count", self.count)
-        check_number("index", self.index, f"[0, {self.count})", "the number of a process")
-
-
-@dataclass(frozen=True, eq=False)
-class _Batches:
-    """Batches of one kind: the images of each, how one is made, and where looks at them are kept."""
-
-    rows: Sequence[range]
-    make: Callable[[range], Tensor]
-    store: LookStore
-
-    def missing(self, share: Share) -> list[range]:
-        """Return the batches of a share that nobody has looked at."""
-        return [rows for rows in self.rows[share.index :: share.count] if not self.store.has(rows)]
-
-    def look(self, gauge: Gauge, missing: Sequence[range], bar: Any) -> None:
-        """Look at some of them."""
-        for rows in missing:
-            look = gauge.look(self.make(rows))
-            if rows.start >= PIXELS:
-                look = replace(look, images=None)
-            self.store.put(rows, look)
-            bar.update(len(rows))
-
-    def looks(self) -> Iterator[tuple[range, Look]]:
-        """Yield all looks, in order."""
-        return ((rows, self.store.get(rows)) for rows in self.rows)
+# What a classifier is trained on, and numbers of the largest image that it is made for: it compares pixels.
+_TAUGHT, _LARGEST = 10_000, 4096
 
 
 def evaluate_samples(  # noqa: PLR0913  # each is a choice of its own
@@ -127,14 +76,13 @@ def evaluate_samples(  # noqa: PLR0913  # each is a choice of its own
     check_count("batch_size", batch_size)
     loaded = load_run(folder, trust_code=trust_code)
     loaded.folder.check_writable()
-    data, store = loaded.data(place), loaded.folder.path / LOOKS
-    gauge = _gauge(data, network)
+    data = loaded.data(place)
+    reference = Reference(data, gauge_for(data, network), samples, loaded.folder.path / LOOKS, batch_size, seed)
     loaded.denoiser.to(device)
     sampler, labels = loaded.sampler(prior=loaded.prior.to(device)), classes_in_order(loaded.denoiser, samples)
 
-    facts = _facts(loaded, seed) | {"batch_size": batch_size}
-    looks = LookStore(store, facts | _look_facts(gauge, data))
-    costs = dict[str, object]()
+    facts = reference.facts() | _facts(loaded, seed)
+    looks, costs = LookStore(reference.keep, facts), dict[str, object]()
 
     def drawn(rows: range) -> Tensor:
         condition = select_rows(labels, torch.arange(rows.start, rows.stop))
@@ -144,12 +92,12 @@ def evaluate_samples(  # noqa: PLR0913  # each is a choice of its own
         return result.samples
 
     asked = labels if isinstance(labels, Tensor) else None
-    batches = _Batches(_ranges(samples, batch_size), drawn, looks)
-    found = _compare(data, gauge, batches, store, asked, seed=seed, share=share or Share(), progress=progress)
+    batches = Batches(ranges(samples, batch_size), drawn, looks)
+    found = _compare(reference, batches, asked, share=share, progress=progress)
     if costs:
         looks.note(costs)
     if found is not None:
-        told = {"unmelt": __version__, **facts, **looks.notes(), **_look_facts(gauge, data), **asdict(found)}
+        told = {"unmelt": __version__, **facts, **looks.notes(), **asdict(found)}
         write_atomically(loaded.folder.path / "samples.json", json.dumps(told, indent=2) + "\n")
     return found
 
@@ -188,72 +136,30 @@ def evaluate_images(
     if images.shape != data.train.shape:
         msg = f"images of shape {images.shape} cannot be compared with those of {data.train.shape}"
         raise ValueError(msg)
-    gauge = _gauge(data, network)
-    facts: dict[str, object] = {"images": images.fingerprint(), "batch_size": batch_size}
-    batches = _Batches(
-        _ranges(len(images), batch_size),
+    reference = Reference(data, gauge_for(data, network), len(images), keep, batch_size, seed)
+    batches = Batches(
+        ranges(len(images), batch_size),
         lambda rows: _rescaled(images.read(list(rows)), images.range, data.train.range),
-        LookStore(keep, facts | _look_facts(gauge, data)),
+        LookStore(keep, reference.facts() | {"images": images.fingerprint()}),
     )
-    return _compare(data, gauge, batches, keep, seed=seed, share=share or Share(), progress=progress)
+    return _compare(reference, batches, share=share, progress=progress)
 
 
 def _compare(
-    data: Splits,
-    gauge: Gauge,
-    batches: _Batches,
-    keep: Path,
-    asked: Tensor | None = None,
-    *,
-    seed: int,
-    share: Share,
-    progress: bool,
+    reference: Reference, batches: Batches, asked: Tensor | None = None, *, share: Share | None, progress: bool
 ) -> SampleReport | None:
-    """Return the report of the batches beside training images."""
-    train, test = data.train, data.test
-    count, size = batches.rows[-1].stop, len(batches.rows[0])
-    compared, half = min(count, len(train)), min(count, len(train) // 2)
-    if compared < LEAST:
-        msg = f"the data have {compared} images to train on: such figures need at least {LEAST}"
-        raise ValueError(msg)
-    # Shuffled, so that any part of them stands for all.
-    order = torch.randperm(len(train), generator=torch.Generator().manual_seed(seed)).tolist()
-    common = {**_look_facts(gauge, data), "batch_size": size}
-    real = _Batches(
-        _ranges(max(compared, 2 * half), size),
-        lambda rows: train.read(order[rows.start : rows.stop]),
-        LookStore(keep, {**common, "split": "train", "seed": seed}),
-    )
-    held_out = _Batches(
-        _ranges(min(_HELD_OUT, len(test)) if gauge.recogniser else 0, size),
-        lambda rows: test.read(list(rows)),
-        LookStore(keep, {**common, "split": "test"}),
-    )
-    kinds = (real, held_out, batches)
-    missing = [kind.missing(share) for kind in kinds]
-    total = sum(len(rows) for part in missing for rows in part)
-    with tqdm(total=total, disable=not progress, unit="image", leave=False) as bar:
-        for kind, part in zip(kinds, missing, strict=True):
-            kind.look(gauge, part, bar)
-    if any(kind.missing(Share()) for kind in kinds):
+    """Return the report of batches beside real images; None where other processes are not done."""
+    gauge = reference.gauge
+    if not look_at((reference.real, reference.held_out, batches), gauge, share or Share(), progress=progress):
         return None
-    all_of_them, one, other = (gauge.new_set(most) for most in (compared, half, half))
-    for number, (_, look) in enumerate(real.looks()):
-        all_of_them.add(look)
-        # Half of each batch; of an odd number the one more goes to either in turn.
-        middle = (len(look) + 1 - number % 2) // 2
-        one.add(look.rows(slice(middle)))
-        other.add(look.rows(slice(middle, None)))
-    known, drawn = gauge.new_set(_HELD_OUT), gauge.new_set(count)
-    for _, look in held_out.looks():
-        known.add(look)
+    drawn = gauge.new_set(reference.count)
     for rows, look in batches.looks():
         drawn.add(look, None if asked is None else asked[rows.start : rows.stop])
     name = "" if gauge.network is None else gauge.network.name
-    return RealImages(all_of_them, (one, other), known).report(drawn, network=name, seed=seed)
+    return reference.gather().report(drawn, network=name, seed=reference.seed)
 
 
-def _gauge(data: Splits, network: FeatureNetwork | None) -> Gauge:
+def gauge_for(data: Splits, network: FeatureNetwork | None) -> Gauge:
     """Return what images are looked at with: a classifier where the images are small and their classes are known."""
     train, recogniser = data.train, None
     if train.labels is not None and torch.Size(train.shape).numel() <= _LARGEST:
@@ -262,25 +168,9 @@ def _gauge(data: Splits, network: FeatureNetwork | None) -> Gauge:
     return Gauge(train.shape, train.range, network, recogniser)
 
 
-def _ranges(count: int, size: int) -> list[range]:
-    return [range(start, min(start + size, count)) for start in range(0, count, size)]
-
-
 def _rescaled(images: Tensor, own: tuple[float, float], wanted: tuple[float, float]) -> Tensor:
     (low, high), (black, white) = own, wanted
     return black + (images - low) * ((white - black) / (high - low))
-
-
-def _look_facts(gauge: Gauge, data: Splits) -> dict[str, object]:
-    """Return what looks depend on beside the images."""
-    network = gauge.network
-    return {
-        "data": data.train.fingerprint(),
-        "data_range": list(gauge.data_range),
-        "network": None if network is None else network.name,
-        "weights": None if network is None else network.digest(),
-        "resize": None if network is None else network.resize,
-    }
 
 
 def _facts(loaded: LoadedRun, seed: int) -> dict[str, object]:

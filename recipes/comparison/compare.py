@@ -14,16 +14,17 @@ what is there. Weights go to runs/comparison/.
 
 import argparse
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import contestants
 import measuring
-from contestants import PROCESSES, STUDIES, Model, Study
+from contestants import NOISE_IS_STABLE, PROCESSES, STUDIES, Model, Study
 from measuring import STEPPERS, TRIED, Bench
 from report import write_report
 
 from unmelt.core.configuration import Reader
+from unmelt.evaluation import EfficientNetFeatures, FeatureNetwork
 from unmelt.training import DataSet
 
 ROOT = Path(__file__).parents[2]
@@ -37,8 +38,7 @@ def all_models(study: Study) -> list[Model]:
     """Return the models of a study, those of the first seed first."""
     seeds = SEEDS if study.name == "fashion" else SEEDS[:1]
     by_seed = [Model(study, process, "x", seed) for seed in seeds for process in PROCESSES]
-    stable = [process for process in PROCESSES if process not in {"heat", "own"}]
-    return by_seed + [Model(study, process, "epsilon", 0) for process in stable]
+    return by_seed + [Model(study, process, "epsilon", 0) for process in NOISE_IS_STABLE]
 
 
 def best(results: Path, model: Model, calls: int) -> str:
@@ -76,6 +76,25 @@ def _cell(results: Path, model: str, sampler: str, calls: int, count: int) -> Pa
     return results / model / f"{sampler}_{calls}_{count}.json"
 
 
+def compare(study: Study, chosen: Sequence[Model], results: Path, runs: Path, network: FeatureNetwork) -> None:
+    """Train and measure what is missing of some models.
+
+    Args:
+        study: data and budget.
+        chosen: the models; of a process and prediction that of the first seed before the others.
+        results: folder of the files.
+        runs: folder of the weights.
+        network: makes features.
+    """
+    bench = Bench(study, SAMPLES, runs / study.name / "looked_at", network)
+    for model in chosen:
+        folder = measuring.train(model, bench.data, runs)
+        for cell, sampler, calls, count in cells(results, model):
+            if not cell.is_file():
+                measuring.measure(model, folder, bench, cell, sampler=sampler, calls=calls, count=count)
+                print(f"wrote {cell}", flush=True)
+
+
 def main() -> None:
     """Do what is missing."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -92,18 +111,11 @@ def main() -> None:
     if options.data:
         study = contestants.with_data(study, reader.read(options.data, DataSet))
     if options.own:
-        contestants.own_process(reader.read(options.own, contestants.Make))
+        contestants.own_process(options.own, reader.read(options.own, contestants.Make))
     chosen = [model for model in all_models(study) if not options.models or model.name in options.models]
     if not chosen:
         parser.error(f"no such model: there are {', '.join(model.name for model in all_models(study))}")
-    results, runs = RESULTS / study.name, ROOT / "runs" / "comparison"
-    bench = Bench(study, SAMPLES, runs / study.name / "real.pt")
-    for model in chosen:
-        folder = measuring.train(model, bench.data, runs)
-        for cell, sampler, calls, count in cells(results, model):
-            if not cell.is_file():
-                measuring.measure(model, folder, bench, cell, sampler=sampler, calls=calls, count=count)
-                print(f"wrote {cell.relative_to(ROOT)}", flush=True)
+    compare(study, chosen, RESULTS / study.name, ROOT / "runs" / "comparison", EfficientNetFeatures())
 
 
 if __name__ == "__main__":

@@ -40,8 +40,10 @@ PROCESSES: dict[str, Make] = {
     "blurring": later(BlurringDiffusion, blur_sigma_max=20.0, min_scale=0.001),
     # The border of garments is black in all of them: a floor, a thousandth of the mean variance of pixels.
     "equal_snr": later(SpectralDiffusion, noise=EqualSNR(FittedSpectrum(images=10_000, floor=5e-4))),
-    "own": later(ColouredHeat, blur_sigma_max=_BLUR, levels=_LEVELS, sigma=_SIGMA),
+    "coloured_heat": later(ColouredHeat, blur_sigma_max=_BLUR, levels=_LEVELS, sigma=_SIGMA),
 }
+# Of the others the image cannot be found from the noise: alpha underflows.
+NOISE_IS_STABLE = ("isotropic", "blurring", "equal_snr")
 PREDICTIONS: dict[str, Prediction] = {"x": PredictX(), "epsilon": PredictEpsilon()}
 
 
@@ -131,6 +133,7 @@ def with_data(study: Study, data: DataSet) -> Study:
     return replace(study, data=data)
 
 
-def own_process(make: Make) -> None:
-    """Put a process in the place of `own`."""
-    PROCESSES["own"] = make
+def own_process(text: str, make: Make) -> None:
+    """Put a process in the place of ours, under the name of its class: `fog` for `path/to/fog.py:Fog(speed=2)`."""
+    del PROCESSES["coloured_heat"]
+    PROCESSES[text.rpartition(":")[2].partition("(")[0].lower()] = make

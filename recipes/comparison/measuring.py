@@ -16,7 +16,9 @@ from unmelt.core.configuration import write
 from unmelt.core.files import write_atomically
 from unmelt.core.pictures import grid, save_png
 from unmelt.degradations import Deterministic, Independent, Markov
-from unmelt.evaluation import EfficientNetFeatures, Gauge, ImageSet, RealImages, Recogniser, assess_memorisation
+from unmelt.evaluation import FeatureNetwork, assess_memorisation
+from unmelt.evaluation.look_batches import Reference, Share, look_at
+from unmelt.evaluation.run_samples import gauge_for
 from unmelt.samplers import Multistep, Posterior, Stepper
 from unmelt.training import Splits, Trainer
 
@@ -29,10 +31,8 @@ STEPPERS: dict[str, Stepper] = {
 # Samples that the best sampler is found with, and seeds of theirs and of those that are reported: no sample is in both.
 TRIED, TRIED_FROM, REPORTED_FROM = 500, 1_000_000, 0
 _BATCH = 100
-# What a classifier is trained on, and what is held out to tell its share.
-_TAUGHT, _HELD_OUT = 10_000, 2_000
 # Samples compared with all training images, and held-out images beside them.
-_COPIES, _HELD_OUT_COPIES = 500, 1_000
+_COPIES, _HELD_OUT = 500, 1_000
 _SHOWN = 8
 
 
@@ -42,39 +42,19 @@ class Bench:
     Args:
         study: the study.
         count: real images that samples are compared with, and images of each half of the floor.
-        cache: a file that keeps what was found.
+        keep: folder that keeps what was found.
+        network: makes features.
     """
 
-    def __init__(self, study: Study, count: int, cache: Path) -> None:
-        self.study = study
+    def __init__(self, study: Study, count: int, keep: Path, network: FeatureNetwork) -> None:
+        self.study, self.network = study, network
         self.data: Splits = study.data.load()
-        train, test = self.data.train, self.data.test
-        recogniser = None
-        if train.labels is not None:
-            recogniser = Recogniser(train.read(range(_TAUGHT)), train.labels[:_TAUGHT])
-        self.network = EfficientNetFeatures()
-        self.gauge = Gauge(train.shape, train.range, self.network, recogniser)
-        if not cache.is_file():
-            cache.parent.mkdir(parents=True, exist_ok=True)
-            torch.save(self._found(count), cache)
-        # Written by the line above, or by that of another command for the same images.
-        self.real: RealImages = torch.load(cache, weights_only=False)
-        self.training = torch.cat(list(train.blocks()))
-        self.held_out = test.read(range(min(_HELD_OUT_COPIES, len(test))))
-
-    def _found(self, count: int) -> RealImages:
-        train, test = self.data.train, self.data.test
-        order = torch.randperm(len(train), generator=torch.Generator().manual_seed(0)).tolist()
-        half = min(count, len(train) // 2)
-        compared, one, other = (ImageSet(train.shape, most) for most in (count, half, half))
-        for start in range(0, 2 * half, _BATCH):
-            look = self.gauge.look(train.read(order[start : min(start + _BATCH, 2 * half)]))
-            compared.add(look)
-            (one if start + _BATCH <= half else other).add(look)
-        held_out = ImageSet(test.shape, _HELD_OUT)
-        for start in range(0, min(_HELD_OUT, len(test)), _BATCH):
-            held_out.add(self.gauge.look(test.read(range(start, min(start + _BATCH, len(test))))))
-        return RealImages(compared, (one, other), held_out)
+        self.gauge = gauge_for(self.data, network)
+        reference = Reference(self.data, self.gauge, count, keep, _BATCH)
+        look_at((reference.real, reference.held_out), self.gauge, Share(), progress=True)
+        self.real = reference.gather()
+        self.training = torch.cat(list(self.data.train.blocks()))
+        self.held_out = self.data.test.read(range(min(_HELD_OUT, len(self.data.test))))
 
 
 def train(model: Model, data: Splits, root: Path) -> Path:
@@ -105,7 +85,7 @@ def measure(model: Model, folder: Path, bench: Bench, cell: Path, *, sampler: st
     clip = model.prediction == "epsilon"
     used = run.sampler(STEPPERS[sampler], steps=calls, clip=clip)
     first = TRIED_FROM if count == TRIED else REPORTED_FROM
-    drawn, samples, made = 0.0, ImageSet(bench.data.train.shape, count), list[Tensor]()
+    drawn, samples, made = 0.0, bench.gauge.new_set(count), list[Tensor]()
     evaluations = 0
     for start in range(0, count, _BATCH):
         seeds = range(first + start, first + min(start + _BATCH, count))

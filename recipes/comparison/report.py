@@ -24,11 +24,28 @@ NAMES = {
     "heat": "heat dissipation",
     "blurring": "blurring diffusion",
     "equal_snr": "equal SNR",
-    "own": "coloured heat (ours)",
+    "coloured_heat": "coloured heat",
 }
-_COLOURS = {"isotropic": "#1b6ca8", "heat": "#d1495b", "blurring": "#66a182", "equal_snr": "#8d5a97", "own": "#b07d2b"}
+_COLOURS = {
+    "isotropic": "#1b6ca8",
+    "heat": "#d1495b",
+    "blurring": "#66a182",
+    "equal_snr": "#8d5a97",
+    "coloured_heat": "#b07d2b",
+}
 _DPI = 110
 _LABEL_WIDTH, _LABEL_HEIGHT = 150, 18
+# What all models and measurements of a study have in common.
+_COMMON = (
+    "training_steps",
+    "training_batch",
+    "training_images",
+    "data",
+    "parameters",
+    "ema_decay",
+    "weights",
+    "resize",
+)
 _PAGE_MARK = "<!-- report -->"
 
 
@@ -142,6 +159,11 @@ _TITLES = {"fashion": "Fashion-MNIST, 28 x 28", "photos": "Crops of photographs,
 def _budget(cells: Sequence[Cell]) -> str:
     """Return what all models have in common, and what they took."""
     first = cells[0].facts
+    for cell in cells:
+        if other := [name for name in _COMMON if cell.facts[name] != first[name]]:
+            told = ", ".join(f"{name} {cell.facts[name]} and {first[name]}" for name in other)
+            msg = f"{cell.process}_{cell.prediction}_{cell.seed} and others were not made alike: {told}"
+            raise ValueError(msg)
     trained = {(c.process, c.prediction, c.seed): c.facts["training_cpu_minutes"] for c in cells}
     drawn = sum(c.facts["sampling_cpu_seconds"] for c in cells) / 3600
     real = next((c.report["classes"]["real"] for c in cells if c.report["classes"]), None)
@@ -311,6 +333,6 @@ def _missing(cells: Sequence[Cell], study: str) -> str:
     seeds = range(3) if study == "fashion" else range(1)
     there = {(cell.process, cell.prediction, cell.seed) for cell in cells}
     wanted = [(process, "x", seed) for process in NAMES for seed in seeds]
-    wanted += [(process, "epsilon", 0) for process in NAMES if process not in {"heat", "own"}]
+    wanted += [(process, "epsilon", 0) for process in NAMES if process in {"isotropic", "blurring", "equal_snr"}]
     lacking = [f"{NAMES[model[0]]} ({model[1]}, seed {model[2]})" for model in wanted if model not in there]
     return f"Not there yet: {', '.join(lacking)}." if lacking else ""

@@ -18,7 +18,8 @@ from unmelt.evaluation import (
     octaves,
     power_spectrum,
 )
-from unmelt.evaluation.run_samples import Share, evaluate_images, evaluate_samples
+from unmelt.evaluation.look_batches import Share
+from unmelt.evaluation.run_samples import evaluate_images, evaluate_samples
 from unmelt.training import ArrayExamples, Digits, Trainer
 
 
@@ -95,7 +96,7 @@ def test_figures_are_those_of_the_samples_and_the_training_images(run, monkeypat
 def test_only_some_features_and_pixels_are_kept(run, monkeypatch):
     monkeypatch.setattr("unmelt.evaluation.image_set._FEATURES", 12)
     monkeypatch.setattr("unmelt.evaluation.image_set.PIXELS", 9)
-    monkeypatch.setattr("unmelt.evaluation.run_samples.PIXELS", 9)
+    monkeypatch.setattr("unmelt.evaluation.look_batches.PIXELS", 9)
     found = evaluated(run, monkeypatch, samples=20, batch_size=5)
     assert found.features.kernel.size == 6
     order = torch.randperm(21, generator=torch.Generator().manual_seed(0)).tolist()
