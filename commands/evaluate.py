@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import tempfile
@@ -15,6 +16,7 @@ from ..evaluation import EfficientNetFeatures, FeatureNetwork, InceptionFeatures
 from ..evaluation.bound_report import LikelihoodReport
 from ..evaluation.look_batches import LEAST, Share
 from ..evaluation.run_bounds import MODEL_S_OWN, evaluate_run
+from ..evaluation.run_facts import in_words
 from ..evaluation.run_memorisation import evaluate_memorisation
 from ..evaluation.run_samples import LOOKS, evaluate_images, evaluate_samples
 from ..training import load_run
@@ -123,11 +125,12 @@ def _evaluate_run(options: Namespace, network: FeatureNetwork | None, share: Sha
         if report is None:
             print("this share is done; the report is written when the others are")  # noqa: T201
         else:
-            print(f"\n{report}")  # noqa: T201
+            facts = json.loads((Path(options.run) / "samples.json").read_text())
+            print(f"\n{report}\n{in_words(facts)}")  # noqa: T201
             written.append("samples.json")
     if options.samples and share.index == 0:
         print(f"\nmemorisation, {options.samples} samples: ", end="", flush=True)  # noqa: T201
-        print(evaluate_memorisation(options.run, samples=options.samples, **common))  # noqa: T201
+        print(evaluate_memorisation(options.run, samples=options.samples, progress=shown, **common))  # noqa: T201
         written.append("memorisation.json")
     if written:
         print(f"\nwrote {', '.join(str(Path(options.run) / name) for name in written)}")  # noqa: T201

@@ -14,6 +14,7 @@ from ..core.files import write_atomically
 from ..training import load_run
 from ..training.building import classes_in_order
 from .memorisation import Memorisation, assess_memorisation
+from .run_facts import sampling_facts
 
 # Numbers of training images that are held in memory at once, 4 GB of float32.
 _MOST = 2**30
@@ -25,6 +26,7 @@ def evaluate_memorisation(
     samples: int = 256,
     batch_size: int = 256,
     seed: int = 0,
+    progress: bool = False,
     place: Path | str | None = None,
     trust_code: bool = False,
 ) -> Memorisation:
@@ -38,6 +40,7 @@ def evaluate_memorisation(
         samples: how many.
         batch_size: samples at a time.
         seed: of the first sample, from which the others count on.
+        progress: show a progress bar.
         place: folder or file where the data lie now; None looks where they were.
         trust_code: as for `load_run`.
 
@@ -53,17 +56,17 @@ def evaluate_memorisation(
     training = torch.cat(list(data.train.blocks(most)))
     if loaded.config.training.flip:
         training = torch.cat([training, training.flip(-1)])
-    drawn = loaded.sample(
+    drawn = loaded.sampler().sample(
         samples,
         condition=classes_in_order(loaded.denoiser, samples),
         generator=range(seed, seed + samples),
         batch_size=batch_size,
+        progress=progress,
     )
     found = assess_memorisation(drawn.clamp(*data.train.range), training, data.test.first(most))
     facts = {
         "unmelt": __version__,
-        "checkpoint": loaded.checkpoint.name,
-        "seed": seed,
+        **sampling_facts(loaded, seed),
         "training_images": len(training),
         "mirrored": loaded.config.training.flip,
         **asdict(found),

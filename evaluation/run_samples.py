@@ -16,10 +16,9 @@ from torch import Tensor
 
 from .. import __version__
 from ..core.checks import check_count
-from ..core.configuration import write
 from ..core.files import write_atomically
 from ..models.conditions import select_rows
-from ..training import LoadedRun, load_run
+from ..training import load_run
 from ..training.building import classes_in_order
 from ..training.data.examples import Examples, Splits
 from .feature_networks import FeatureNetwork
@@ -27,6 +26,7 @@ from .image_set import Gauge
 from .look_batches import LEAST, Batches, Reference, Share, look_at, ranges
 from .look_store import LookStore
 from .recognition import Recogniser
+from .run_facts import sampling_facts
 from .sample_report import SampleReport
 
 LOOKS = "looked_at"
@@ -81,7 +81,7 @@ def evaluate_samples(  # noqa: PLR0913  # each is a choice of its own
     loaded.denoiser.to(device)
     sampler, labels = loaded.sampler(prior=loaded.prior.to(device)), classes_in_order(loaded.denoiser, samples)
 
-    facts = reference.facts() | _facts(loaded, seed)
+    facts = reference.facts() | sampling_facts(loaded, seed)
     looks, costs = LookStore(reference.keep, facts), dict[str, object]()
 
     def drawn(rows: range) -> Tensor:
@@ -171,19 +171,3 @@ def gauge_for(data: Splits, network: FeatureNetwork | None) -> Gauge:
 def _rescaled(images: Tensor, own: tuple[float, float], wanted: tuple[float, float]) -> Tensor:
     (low, high), (black, white) = own, wanted
     return black + (images - low) * ((white - black) / (high - low))
-
-
-def _facts(loaded: LoadedRun, seed: int) -> dict[str, object]:
-    """Return what figures have to share to be compared."""
-    sampler = loaded.sampler()
-    return {
-        "checkpoint": loaded.checkpoint.name,
-        "step": loaded.step,
-        "ema_decay": loaded.ema_decay,
-        "training_batch": loaded.config.training.batch_size,
-        "sampler": write(loaded.parts.sampler),
-        "steps": len(sampler.times) - 1,
-        "guidance": loaded.parts.pictures.guidance,
-        "split": "training images",
-        "seed": seed,
-    }
