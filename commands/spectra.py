@@ -67,11 +67,10 @@ def run(arguments: Sequence[str]) -> None:
 
     spectra = {f"{len(chosen)} images": power_spectrum(images())}
     by_octave = power_spectrum(images(), bands=octaves)
-    processes = {text.partition("(")[0]: _fitted(make, examples, images) for text, make in made}
+    processes = {_name(text, options.process): _fitted(make, examples, images) for text, make in made}
     if loaded is not None:
-        name = write(loaded.config.process).partition("(")[0]
         process = loaded.denoiser.process
-        processes[name] = process, estimate_spectrum(_basis_for(process), images())
+        processes[_name(write(loaded.config.process), options.process)] = process, estimate_spectrum(_basis_for(process), images())
     low, high = examples.range
     print(f"{len(chosen)} images of shape {examples.shape}, numbers from {low:g} to {high:g}")  # noqa: T201
     print(f"power law {_law(spectra[f'{len(chosen)} images'])}\n")  # noqa: T201
@@ -116,6 +115,12 @@ def _examples(options: Namespace, loaded: LoadedRun | None) -> Examples:
     if place.is_dir():
         return ImageFolder(place, size=options.size, low=options.low).load().train
     return part("IMAGES", options.images_of, DataSet).load().train
+
+
+def _name(text: str, others: Sequence[str]) -> str:
+    """Return what a process is called: its class, or all of it where others are of the same class."""
+    name = text.partition("(")[0]
+    return name if [other.partition("(")[0] for other in others].count(name) < 1 + (text in others) else text
 
 
 def _fitted(

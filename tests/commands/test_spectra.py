@@ -43,3 +43,13 @@ def test_of_a_folder_and_several_processes(tmp_path, capsys, monkeypatch):
         main(["spectra", "pictures", "--images", "1", "--force"])
     with pytest.raises(SystemExit, match="its name must end in the format"):
         main(["spectra", "pictures", "--out", "spectra.txt"])
+
+
+def test_processes_of_one_class_are_told_apart(tmp_path, capsys):
+    two = ["IsotropicDiffusion()", "IsotropicDiffusion(schedule=LinearSchedule())"]
+    out = ["--images", "20", "--out", str(tmp_path / "a.png")]
+    main(["spectra", "Digits()", *out, *(word for text in two for word in ("--process", text))])
+    printed = capsys.readouterr().out
+    assert all(f"drowns in {text}" in printed for text in two)
+    main(["spectra", "Digits()", *out, "--force", "--process", two[1]])
+    assert "drowns in IsotropicDiffusion\n" in capsys.readouterr().out
