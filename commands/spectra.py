@@ -70,7 +70,10 @@ def run(arguments: Sequence[str]) -> None:
     processes = {_name(text, options.process): _fitted(make, examples, images) for text, make in made}
     if loaded is not None:
         process = loaded.denoiser.process
-        processes[_name(write(loaded.config.process), options.process)] = process, estimate_spectrum(_basis_for(process), images())
+        processes[_name(write(loaded.config.process), options.process)] = (
+            process,
+            estimate_spectrum(_basis_for(process), images()),
+        )
     low, high = examples.range
     print(f"{len(chosen)} images of shape {examples.shape}, numbers from {low:g} to {high:g}")  # noqa: T201
     print(f"power law {_law(spectra[f'{len(chosen)} images'])}\n")  # noqa: T201

@@ -14,6 +14,7 @@ import torch
 from pages import DOCS, asked, write_table
 from sampling_models import (
     GROUPS,
+    LARGE,
     MARKOV,
     MODELS,
     NUMBERS_OF_STEPS,
@@ -21,11 +22,12 @@ from sampling_models import (
     Model,
     X,
     degraded,
+    large,
     sampler,
     seeded,
     trained,
 )
-from sampling_pictures import DRAWINGS
+from sampling_pictures import DRAWINGS, OF_LARGE
 from torch import Tensor
 
 from unmelt.evaluation import Recogniser, energy_distance
@@ -163,11 +165,15 @@ def restarts() -> str:
 
 
 if __name__ == "__main__":
-    wanted = asked(["pictures", "figures"])
+    wanted = asked(["pictures", "larger", "figures"])
     if "pictures" in wanted:
         digits = trained(X)
         for drawing in DRAWINGS:
             drawing(digits)
+    if "larger" in wanted:
+        for name in LARGE:
+            for drawing in OF_LARGE:
+                drawing(large(name))
     if "figures" in wanted:
         write_table(PAGE, "restarts", restarts())
         write_table(PAGE, "distances", distances())

@@ -1,5 +1,6 @@
 """The two models of digits that the pages on sampling are measured and drawn with."""
 
+import sys
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -63,9 +64,15 @@ X = RunConfig(
 LESS = replace(X, name="sampling_less_degraded", prediction=PredictPreviousLevel())
 
 
-class Model(NamedTuple):
-    """A trained model and its digits."""
+# The same with images in which something can be seen: the heat dissipation of the comparison.
+sys.path.append(str(ROOT / "recipes" / "comparison"))
+LARGE = {"garments": "fashion", "crops": "photos"}
 
+
+class Model(NamedTuple):
+    """A trained model and its images."""
+
+    name: str
     denoiser: Denoiser
     prior: Prior
     data: Splits
@@ -101,7 +108,17 @@ def trained(config: RunConfig) -> Model:
     """Return a trained model, training it first where there is none."""
     run = load_run(pages.trained(config))
     data = run.data()
-    return Model(run.denoiser, run.prior, data, config.folder)
+    return Model("digits", run.denoiser, run.prior, data, config.folder)
+
+
+def large(name: str) -> Model:
+    """Return a trained model of `LARGE`, training it first where there is none."""
+    # Imported here: it is a recipe of its own.
+    from contestants import STUDIES  # noqa: PLC0415
+    from contestants import Model as Contestant  # noqa: PLC0415
+
+    model = Contestant(STUDIES[LARGE[name]], "heat", "x", 0)
+    return trained(model.config(ROOT / "runs" / "comparison"))._replace(name=name)
 
 
 def seeded(seed: int) -> torch.Generator:
