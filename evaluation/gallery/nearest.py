@@ -42,7 +42,7 @@ def nearest(subject: Subject) -> Panel:
         sheet=subject.sheet(tiles.flatten(0, 1)),
         heads=["sample", *heads],
         rows=[subject.named(number) for number in order.tolist()],
-        notes=[["", *(f"{d:.3g}" for d in row)] for row in found.distances[order].tolist()],
+        notes=[["", *(f"{d:#.3g}" for d in row)] for row in found.distances[order].tolist()],
         apart=1,
         says=f"The {len(order)} of {len(samples)} samples that lie nearest to one of {looked_at} training examples"
         f"{mirrored}, by {subject.drawn_by}. {subject.shown}",

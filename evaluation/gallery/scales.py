@@ -16,7 +16,7 @@ ABOUT = (
     " have in common was decided above it: with a blur that is the coarse form, and detail comes last."
 )
 # Where a path branches, if the sampler's grid has such times, and into how many.
-_TIMES, _CHILDREN = (0.75, 0.5, 0.25), (3, 3, 2)
+_TIMES, _CHILDREN = (0.75, 0.5, 0.25), (3, 2, 2)
 NO_NOISE = (
     "Left out: the steps of {} add no noise, so that a sample follows from its initial state alone; nothing branches or"
     " is shared."

@@ -89,7 +89,7 @@ class Subject:
     def named(self, number: int) -> str:
         """Return what a sample is called, by its number."""
         classes = self.run.denoiser.classes
-        return f"seed {self.seed + number}" + ("" if classes is None else f", class {number % classes}")
+        return f"seed {self.seed + number}" + ("" if classes is None else f", class\u00a0{number % classes}")
 
     def sheet(self, signals: Float[Tensor, "count ..."]) -> Sheet:
         """Return signals as tiles of one sheet."""

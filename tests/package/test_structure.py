@@ -22,7 +22,7 @@ SHARED = {
 
 
 # Folders that users import from by name, as in `from unmelt.samplers.guidance import ...`.
-BY_THEIR_OWN_NAME = {"guidance", "configuration", "data"}
+BY_THEIR_OWN_NAME = {"guidance", "configuration", "data", "gallery"}
 
 
 def library_files():

@@ -78,6 +78,8 @@ class TestWheel:
             if (folder / "__init__.py").is_file() and folder.name not in ASIDE:
                 files = [path for path in folder.rglob("*.py") if (path.parent / "__init__.py").is_file()]
                 expected |= {f"unmelt/{path.relative_to(ROOT).as_posix()}" for path in files}
+        page = ROOT / "evaluation" / "gallery" / "template"
+        expected |= {f"unmelt/{path.relative_to(ROOT).as_posix()}" for path in page.iterdir()}
         assert held == expected
         assert not {name.split("/")[1] for name in held} & ASIDE
 

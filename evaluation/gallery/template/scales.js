@@ -29,7 +29,7 @@
   function steps(low, high, wanted) {
     const rough = (high - low) / wanted;
     const power = 10 ** Math.floor(Math.log10(rough));
-    const step = power * [1, 2, 5, 10].find((m) => m * power >= rough);
+    const step = power * [1, 2, 2.5, 5, 10].find((m) => m * power >= rough);
     const first = Math.ceil(low / step);
     return Array.from({ length: Math.floor(high / step) - first + 1 }, (_, i) => (first + i) * step);
   }
