@@ -38,7 +38,7 @@ from unmelt.evaluation.gallery.unmelting import drawn, unmelting
 from unmelt.models import UNet
 from unmelt.samplers import Posterior
 from unmelt.samplers.uses import branch
-from unmelt.training import Digits, Trainer
+from unmelt.training import Trainer
 from unmelt.training.data import ArrayFile, Channels
 from unmelt.training.folder.records import read_metrics
 
