@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -52,7 +51,7 @@ def sections(subjects: Sequence[Subject], *, progress: bool = False) -> list[Sec
         progress: show a progress bar.
     """
     found = list[Section]()
-    with tqdm(total=len(CHAPTERS) * len(subjects), disable=not progress, leave=False, file=sys.stderr) as bar:
+    with tqdm(total=len(CHAPTERS) * len(subjects), disable=not progress, leave=False) as bar:
         for chapter in CHAPTERS:
             bar.set_description(chapter.title)
             panels = list[Panel]()

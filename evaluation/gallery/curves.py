@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from ...training.data.examples import spread
 from ...training.folder.records import read_metrics
 from .figures import Axis, Line, Panel, Plot
 from .subject import Subject
@@ -58,4 +57,7 @@ def _points(metrics: Sequence[Mapping[str, float]], name: str) -> list[tuple[flo
         for line in metrics
         if isinstance(line.get(name), int | float) and math.isfinite(line[name]) and line[name] > 0
     ]
-    return [points[index] for index in spread(len(points), _POINTS)]
+    if len(points) <= _POINTS:
+        return points
+    # The last one is what a curve is looked at for.
+    return [points[index * (len(points) - 1) // (_POINTS - 1)] for index in range(_POINTS)]

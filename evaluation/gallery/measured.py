@@ -23,7 +23,9 @@ def measured(subject: Subject) -> Panel:
     try:
         found = [_read(make, file) for pattern, make in makers.items() for file in stored(run, pattern)]
     except ValueError as error:
-        return Panel(missing=f"Left out: {error}")
+        # A page that is handed on names no folders.
+        told = str(error).replace(f"{run.folder.path}/", "")
+        return Panel(missing=f"Left out: {told}")
     if not found:
         return Panel(missing=f"Left out: no figures of {run.checkpoint.name} are there; unmelt evaluate makes them.")
     return Panel(found)

@@ -11,7 +11,6 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from .subject import Subject
 
 # In the order in which they use each other.
 SCRIPTS = ("theme", "parts", "sheets", "walls", "player", "branches", "scales", "plot", "page")
+_TEMPLATE = Path(__file__).parent / "template"
 _SLOT = re.compile(r"<!--\[(\w+)\]-->")
 
 
@@ -79,10 +79,9 @@ def fill(*, title: str, content: Mapping[str, Any]) -> str:
         title: of the page.
         content: runs, key numbers and sections, as JSON takes them.
     """
-    template = files(__package__) / "template"
 
     def text(name: str) -> str:
-        return (template / name).read_text(encoding="utf-8")
+        return (_TEMPLATE / name).read_text(encoding="utf-8")
 
     # A `<` inside a string could end the script that holds it.
     block = json.dumps(content, allow_nan=False, ensure_ascii=False).replace("<", "\\u003c")

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from einops import rearrange
 from jaxtyping import Float, UInt8
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
@@ -95,7 +96,7 @@ def sheet_of(tiles: UInt8[Tensor, "count h w 3"]) -> Sheet:
     return Sheet(f"data:image/png;base64,{text}", width, height, columns, count)
 
 
-def _smallest(pixels: np.ndarray) -> Image.Image:
+def _smallest(pixels: NDArray[np.uint8]) -> Image.Image:
     if bool((pixels == pixels[..., :1]).all()):
         return Image.fromarray(pixels[..., 0])
     codes = pixels.astype(np.int32) @ np.array([1 << 16, 1 << 8, 1], dtype=np.int32)

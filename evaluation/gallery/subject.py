@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from functools import cached_property
 from pathlib import Path
 
@@ -47,7 +48,12 @@ class Subject:
         try:
             self.data = run.data(place)
         except (ConnectionError, FileNotFoundError, ValueError) as error:
-            self.without_data = f"Left out, as it needs the data of the run: {error}"
+            why = "are other ones now" if isinstance(error, ValueError) else "are not at hand"
+            self.without_data = f"Left out: it needs the data that the run was trained on, which {why}."
+            # The whole of it names folders, which are nothing for a page that is handed on.
+            warnings.warn(
+                f"{run.folder.path} is shown without its data: {error}; --data says where they are", stacklevel=2
+            )
 
     def __repr__(self) -> str:
         return f"Subject({self.run.folder.path}, {self.sampler})"

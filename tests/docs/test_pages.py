@@ -18,6 +18,7 @@ from unmelt.commands import main
 from unmelt.commands.main import COMMANDS
 from unmelt.core.configuration import parse
 from unmelt.degradations import families
+from unmelt.evaluation import gallery
 from unmelt.samplers import guidance
 from unmelt.training import LoadedRun, launch
 
@@ -183,7 +184,7 @@ class TestPages:
         text = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)
         own = set(re.findall(r"class (\w+)", page.read_text()))
         packages = (core, degradations, evaluation, losses, models, samplers, guidance, testing, training)
-        public = own | {n for p in (*packages, training.data) for n in p.__all__}
+        public = own | {n for p in (*packages, training.data, gallery) for n in p.__all__}
         described = [degradations.LinearGaussianProcess, degradations.Coupling, degradations.Prediction]
         described += [losses.Weighting, losses.TimeDistribution, losses.TimeSampler, models.GaussianPrior]
         described += [samplers.Grid, samplers.Stepper, training.DataSet, degradations.HartleyBasis]

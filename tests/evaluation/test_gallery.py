@@ -231,16 +231,25 @@ class TestMissing:
         run = shutil.copytree(fields, tmp_path / "fields")
         (fields.parent / "fields.npy").rename(tmp_path / "elsewhere.npy")
         try:
-            page = build_gallery([load_run(run)], count=2)
+            with pytest.warns(UserWarning, match="fields is shown without its data: .*fields.npy"):
+                page = build_gallery([load_run(run)], count=2)
             with_data = build_gallery([load_run(run)], count=2, places=[tmp_path / "elsewhere.npy"])
         finally:
             (tmp_path / "elsewhere.npy").rename(fields.parent / "fields.npy")
         for name in ("forward", "neighbours", "spectra"):
             (panel,) = shown_by(page, name)
             assert not panel["figures"]
-            assert panel["missing"].startswith("Left out, as it needs the data of the run: ")
+            assert panel["missing"] == "Left out: it needs the data that the run was trained on, which are not at hand."
             assert shown_by(with_data, name)[0]["figures"]
         assert shown_by(page, "samples")[0]["figures"]
+        for folder in (tmp_path, fields.parent):
+            assert str(folder) not in page
+
+    def test_other_data_are_not_taken_for_those_of_the_run(self, fields, tmp_path):
+        np.save(tmp_path / "others.npy", np.ones((20, 5, 8, 8), np.float32))
+        with pytest.warns(UserWarning, match="trained on other images"):
+            page = build_gallery([load_run(fields)], count=1, places=[tmp_path / "others.npy"])
+        assert shown_by(page, "neighbours")[0]["missing"].endswith("which are other ones now.")
 
     def test_a_sampler_without_noise_has_no_tree_and_nothing_to_share(self, tmp_path):
         run = trained(tmp_path, prediction=PredictX(), sampler=Posterior(coupling=Deterministic()))
