@@ -12,8 +12,8 @@ from .subject import Subject, generator
 
 TITLE = "One beginning, many ends"
 ABOUT = (
-    "A path from the prior that branches at some times; below a branching each child has its own noise. What siblings"
-    " have in common was decided above it: with a blur that is the coarse form, and detail comes last."
+    "A path from the prior that branches at the times beside it; below a branching each child has its own noise. What"
+    " siblings have in common was decided above it: with a blur that is the coarse form, and detail comes last."
 )
 # Where a path branches, if the sampler's grid has such times, and into how many.
 _TIMES, _CHILDREN = (0.75, 0.5, 0.25), (3, 2, 2)
@@ -46,7 +46,7 @@ def scales(subject: Subject) -> Panel:
             View("estimate of the data", subject.sheet(torch.cat([g.predictions for g in generations]))),
             View("state", subject.sheet(torch.cat([g.states for g in generations]))),
         ],
-        titles=[*(f"branches at {subject.moment(t)}" for t in times), "samples"],
+        titles=[*(subject.moment(t) for t in times), "samples"],
         parents=[g.parents.tolist() for g in generations],
         says=f"{len(tree.samples)} samples of one path{of_class}, by {subject.drawn_by}, seed {subject.seed}."
         f" {subject.shown}",
