@@ -88,7 +88,7 @@ sampling: $(READY) ## Train two small models; pictures and tables of docs/sampli
 restoration: $(READY) ## Restore photographs; picture and tables of docs/restoration.md (half an hour)
 	@$(BIN)/python recipes/studies/restoration.py
 
-pictures: $(READY) ## Copy the pictures that README shows of the demo
+pictures: $(READY) ## Make the pictures that README shows of the demo and of pages (a minute; needs Chromium)
 	@$(BIN)/python docs/demo_pictures.py runs/$(NAME)
 
 clean: ## Remove .venv, build products and caches (runs stay)

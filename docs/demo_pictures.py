@@ -1,17 +1,65 @@
-"""Copies the pictures that README shows of the demo: python docs/demo_pictures.py runs/demo."""
+"""Makes the pictures that README shows of the demo and of pages: python docs/demo_pictures.py runs/demo.
 
+Samples and their trajectory are copied from the run; its gallery and the explorable page are photographed in Chromium.
+"""
+
+import io
 import shutil
+import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
-IMAGES = Path(__file__).parent / "images"
+from PIL import Image
+from playwright.sync_api import Page, sync_playwright
+
+DOCS = Path(__file__).parent
+IMAGES = DOCS / "images"
+# Those of a page that is looked at, and nothing for a graphics card or somebody's privileges.
+_WIDTH, _HEIGHT, _ARGUMENTS = 1180, 830, ["--no-sandbox", "--disable-gpu"]
+# How far each player of the gallery is moved, so that something is under way, and from which section to which it is shown.
+_MOVED, _FIRST, _LAST = 0.7, "Samples on their way", "One initial state, one noise"
 
 
 def main(run: Path) -> None:
-    """Copy the demo's samples and their trajectory."""
+    """Write the pictures."""
     shutil.copy(run / "samples.png", IMAGES / "samples.png")
     shutil.copy(run / "trajectory.gif", IMAGES / "unmelting.gif")
-    print(f"copied samples.png and unmelting.gif to {IMAGES}")
+    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
+        gallery = Path(folder) / "gallery.html"
+        subprocess.run([sys.executable, "-m", "unmelt", "gallery", str(run), "--out", str(gallery)], check=True)
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=_ARGUMENTS)
+        page = browser.new_page(viewport={"width": _WIDTH, "height": _HEIGHT}, color_scheme="light")
+        page.goto((DOCS / "explore" / "index.html").as_uri())
+        _move(page, "#time", 0.35)
+        _save(page.screenshot(), "explore")
+        page.goto(gallery.as_uri())
+        _move(page, "input[type=range]", _MOVED)
+        top, bottom = (page.get_by_role("heading", name=name).bounding_box() for name in (_FIRST, _LAST))
+        assert top is not None
+        assert bottom is not None
+        height = bottom["y"] - top["y"]
+        clip = {"x": 0, "y": top["y"] - 16, "width": _WIDTH, "height": height}
+        _save(page.screenshot(full_page=True, clip=clip), "gallery")  # pyright: ignore[reportArgumentType]
+        browser.close()
+    print(f"wrote samples.png, unmelting.gif, explore.png and gallery.png to {IMAGES}")
+
+
+def _move(page: Page, sliders: str, share: float) -> None:
+    """Move sliders to a share of their way, as a hand would."""
+    move = """(inputs, share) => inputs.forEach((input) => {
+        const [low, high] = [Number(input.min), Number(input.max)];
+        input.value = low + share * (high - low);
+        input.dispatchEvent(new Event("input", { bubbles: true }));
+    })"""
+    page.eval_on_selector_all(sliders, move, share)
+    page.wait_for_timeout(500)
+
+
+def _save(content: bytes, name: str) -> None:
+    """Write a picture with few colours."""
+    picture = Image.open(io.BytesIO(content)).convert("RGB").quantize(256, dither=Image.Dither.NONE)
+    picture.save(IMAGES / f"{name}.png", optimize=True)
 
 
 if __name__ == "__main__":

@@ -153,9 +153,14 @@ class ImageSet:
         return self._statistics
 
     @property
-    def features(self) -> Float[Tensor, "kept size"] | None:
-        """Features of at most 10,000 of the images; None where there are none."""
-        return torch.cat(self._features) if self._features else None
+    def has_features(self) -> bool:
+        """Whether there is a network that made some."""
+        return self._statistics is not None
+
+    @property
+    def vectors(self) -> Float[Tensor, "kept size"]:
+        """Features of at most 10,000 of the images, of which there must be some."""
+        return torch.cat(self._features)
 
     @property
     def pixels(self) -> Float[Tensor, "kept ..."]:

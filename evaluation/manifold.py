@@ -24,6 +24,8 @@ from ..core.checks import check_count
 from .feature_checks import check_features
 from .neighbours import LARGEST_BLOCK, nearest_neighbours
 
+NEIGHBOURS = 5
+
 
 @dataclass(frozen=True)
 class Manifold:
@@ -51,7 +53,7 @@ class Manifold:
 
 @torch.no_grad()
 def compare_manifolds(
-    samples: Float[Tensor, "samples size"], real: Float[Tensor, "real size"], *, neighbours: int = 5
+    samples: Float[Tensor, "samples size"], real: Float[Tensor, "real size"], *, neighbours: int = NEIGHBOURS
 ) -> Manifold:
     """Return precision, recall, density and coverage of samples.
 

@@ -8,7 +8,7 @@ from .energy import energy_distance
 from .frechet import frechet_distance
 from .image_set import ImageSet
 from .kernel_distance import KernelDistance, kernel_distance
-from .manifold import Manifold, compare_manifolds
+from .manifold import NEIGHBOURS, Manifold, compare_manifolds
 
 _PAPERS = 50_000
 
@@ -41,18 +41,21 @@ class FeatureDistances:
         frechet: Frechet distance; FID if the network is FID's.
         kernel: kernel distance, KID if the network is FID's, on at most 10,000 of either.
         manifold: precision, recall, density and coverage, on as many.
+        real_manifold: the same of real images from others, as many as the floor is made of; None of five or
+            fewer, which have no fifth neighbour.
     """
 
     network: str
     frechet: Distance
     kernel: KernelDistance
     manifold: Manifold
+    real_manifold: Manifold | None
 
     def __str__(self) -> str:
         """Return the figures in some lines."""
         return (
             f"in features of {self.network}:\n  Frechet distance {self.frechet}\n  kernel distance {self.kernel}\n"
-            f"  {self.manifold}"
+            f"  {self.manifold}" + ("" if self.real_manifold is None else f"\n  real images: {self.real_manifold}")
         )
 
 
@@ -184,18 +187,18 @@ class RealImages:
         )
 
     def _features(self, samples: ImageSet, network: str, seed: int) -> FeatureDistances | None:
-        drawn, real = samples.features, self.compared.features
-        if drawn is None or real is None:
+        if not (samples.has_features and self.compared.has_features):
             return None
+        drawn, real = samples.vectors, self.compared.vectors
         one, other = self.halves
         frechet = Distance(
             frechet_distance(samples.statistics, self.compared.statistics),
             frechet_distance(one.statistics, other.statistics),
             one.count,
         )
-        return FeatureDistances(
-            network, frechet, kernel_distance(drawn, real, seed=seed), compare_manifolds(drawn, real)
-        )
+        kernel = kernel_distance(drawn, real, seed=seed)
+        known = compare_manifolds(one.vectors, other.vectors) if one.count > NEIGHBOURS else None
+        return FeatureDistances(network, frechet, kernel, compare_manifolds(drawn, real), known)
 
     def _classes(self, samples: ImageSet) -> ClassShares | None:
         if samples.recognised is None or self.held_out is None or self.held_out.recognised is None:

@@ -76,6 +76,8 @@ def test_figures_are_those_of_the_samples_and_the_training_images(run, monkeypat
     assert len(one) == len(other) == half
     floor = frechet_distance(*(FeatureStatistics.of(Corners()(part).double()) for part in (one, other)))
     assert (found.features.frechet.floor_count, found.features.frechet.floor) == (half, pytest.approx(floor, rel=1e-5))
+    among_real = compare_manifolds(*(Corners()(part).double() for part in (one, other))) if half > 5 else None
+    assert found.features.real_manifold == among_real
     kernel = kernel_distance(drawn, compared, seed=3).value
     assert found.features.kernel.value == pytest.approx(kernel, rel=1e-3, abs=1e-5)
     assert found.features.manifold == compare_manifolds(drawn, compared)
@@ -91,6 +93,13 @@ def test_figures_are_those_of_the_samples_and_the_training_images(run, monkeypat
     assert {"checkpoint", "seed", "sampler", "steps", "weights", "resize", "split", "training_batch"} <= told.keys()
     assert told["calls"] == told["steps"] == 8
     assert "not to compare with figures of papers" in str(found)
+
+
+def test_so_few_real_images_that_they_have_no_fifth_neighbour_have_no_manifold(run, monkeypatch):
+    few = replace(run[1], train=ArrayExamples(run[1].train.values[:9]))
+    found = evaluated((run[0], few), monkeypatch, samples=8)
+    assert found.features.real_manifold is None
+    assert "real images: precision" not in str(found)
 
 
 def test_only_some_features_and_pixels_are_kept(run, monkeypatch):
