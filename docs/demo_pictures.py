@@ -17,7 +17,7 @@ DOCS = Path(__file__).parent
 IMAGES = DOCS / "images"
 # Those of a page that is looked at, and nothing for a graphics card or somebody's privileges.
 _WIDTH, _HEIGHT, _ARGUMENTS = 1180, 830, ["--no-sandbox", "--disable-gpu"]
-# How far each player of the gallery is moved, so that something is under way, and from which section to which it is shown.
+# How far players of the gallery are moved, so that something is under way, and which of its sections are shown.
 _MOVED, _FIRST, _LAST = 0.7, "Samples on their way", "One initial state, one noise"
 
 

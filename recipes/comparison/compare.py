@@ -18,10 +18,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import contestants
-import measuring
+import trials
 from contestants import NOISE_IS_STABLE, PROCESSES, STUDIES, Model, Study
-from measuring import STEPPERS, TRIED, Bench
 from report import write_report
+from trials import STEPPERS, TRIED, Bench
 
 from unmelt.core.configuration import Reader
 from unmelt.evaluation import EfficientNetFeatures, FeatureNetwork
@@ -88,10 +88,10 @@ def compare(study: Study, chosen: Sequence[Model], results: Path, runs: Path, ne
     """
     bench = Bench(study, SAMPLES, runs / study.name / "looked_at", network)
     for model in chosen:
-        folder = measuring.train(model, bench.data, runs)
+        folder = trials.train(model, bench.data, runs)
         for cell, sampler, calls, count in cells(results, model):
             if not cell.is_file():
-                measuring.measure(model, folder, bench, cell, sampler=sampler, calls=calls, count=count)
+                trials.measure(model, folder, bench, cell, sampler=sampler, calls=calls, count=count)
                 print(f"wrote {cell}", flush=True)
 
 

@@ -11,7 +11,7 @@ from unmelt.evaluation import FeatureNetwork
 from unmelt.training import Digits
 
 FOLDER = ROOT / "recipes" / "comparison"
-NAMES = ("coloured_heat", "contestants", "measuring", "report", "compare")
+NAMES = ("coloured_heat", "contestants", "trials", "report", "compare")
 
 
 class Corners(FeatureNetwork):
@@ -33,7 +33,7 @@ def parts(monkeypatch):
     monkeypatch.setattr(modules["compare"], "FEW", (2, 4))
     monkeypatch.setattr(modules["compare"], "MANY", (5,))
     monkeypatch.setattr(modules["compare"], "SAMPLES_OF_MANY", 12)
-    for name in ("compare", "measuring", "report"):
+    for name in ("compare", "trials", "report"):
         monkeypatch.setattr(modules[name], "TRIED", 16)
     monkeypatch.setattr(modules["report"], "_MANY", 30)
     yield modules
@@ -122,12 +122,12 @@ def test_only_what_is_missing_is_done_and_the_report_says_what_lacks(parts, stud
 
 
 def test_a_stopped_training_is_gone_on_with(parts, study, tmp_path):
-    contestants, measuring = parts["contestants"], parts["measuring"]
+    contestants, trials = parts["contestants"], parts["trials"]
     model = contestants.Model(study, "heat", "x", 0)
     data = study.data.load()
-    folder = measuring.train(model, data, tmp_path)
+    folder = trials.train(model, data, tmp_path)
     before = (folder / "config.json").stat().st_mtime_ns
-    assert measuring.train(model, data, tmp_path) == folder
+    assert trials.train(model, data, tmp_path) == folder
     assert (folder / "config.json").stat().st_mtime_ns == before
     assert json.loads((folder / "cpu_minutes.json").read_text()) > 0
 
