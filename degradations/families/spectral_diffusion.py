@@ -41,7 +41,8 @@ class SpectralDiffusion(LinearGaussianProcess):
         shape, noise = as_shape(shape), noise or PowerLaw()
         check_instance("noise", noise, NoiseSpectrum, "PowerLaw(exponent=-0.5) for example")
         basis, variance = noise.variances(shape)
-        self._noise = noise
+        # Its words alone: a spectrum has tensors, which would stay behind when the process moves to a GPU.
+        self._noise = str(noise)
         super().__init__(basis)
         if basis.shape != shape:
             msg = f"noise must have a spectrum of signals of shape {shape}, got one of {basis.shape}"
