@@ -112,7 +112,7 @@ def _evaluate_run(options: Namespace, network: FeatureNetwork | None, share: Sha
             )
             end = "" if options.images is None else f"_{options.images}"
             written += [f"likelihood{end}.json", f"fitted_bounds{end}.safetensors"]
-    if options.samples >= LEAST and len(folder.load_manifest().shape) == 3:
+    if options.samples >= LEAST:
         report = evaluate_samples(
             options.run,
             network,
@@ -140,6 +140,9 @@ def _evaluate_folder(options: Namespace, network: FeatureNetwork | None, share: 
     """Compare the pictures in a folder with real ones; looks are kept with a run, or else only until it is done."""
     images = all_pictures(Path(options.run))
     data, run = _real(options, images.shape)
+    if run is None and share.count > 1:
+        msg = f"{share.count} processes share what a run's folder keeps: name a run with --against, or use one process"
+        raise ValueError(msg)
     with tempfile.TemporaryDirectory() as temporary:
         report = evaluate_images(
             images,

@@ -15,12 +15,11 @@ from ..core import Shape, resolve
 from ..core.checks import check_count
 from ..core.configuration import write
 from ..core.files import check_free_file, write_atomically
-from ..degradations import CosineBasis, DataSpectrum, LinearGaussianProcess, estimate_spectrum
+from ..degradations import Basis, CosineBasis, DataSpectrum, LinearGaussianProcess, estimate_spectrum
 from ..degradations.bases import PixelBasis
-from ..evaluation import FittedPowerLaw, PowerSpectrum, octaves, power_spectrum, rings
+from ..evaluation import FittedPowerLaw, PowerSpectrum, octaves, power_spectrum
 from ..evaluation.disentanglement import VarianceShares, draw_crossed, variance_shares
 from ..evaluation.drowning import drowning
-from ..evaluation.power_spectrum import Bands
 from ..evaluation.spectrum_figures import draw_drowning
 from ..training import LoadedRun, load_run
 from ..training.building import classes_in_order
@@ -32,6 +31,7 @@ _MAKES_PROCESS = Callable[[Shape], LinearGaussianProcess]
 _FORMATS = (".png", ".pdf", ".svg")
 _DPI = 100
 _BLOCK = 256
+_CROSS = "draw N initial states with N noises each: what does either decide?"
 _EXAMPLES = """Of a run its samples are measured beside its data, and its process is drawn. Power is the mean square of
 a coefficient of an orthonormal cosine transform: white noise of standard deviation s has the power s^2 everywhere.
 
@@ -80,7 +80,8 @@ def run(arguments: Sequence[str]) -> None:
     drawn = None
     if loaded is not None and options.samples:
         samples = _samples(loaded, options)
-        spectra[f"{options.samples} samples"], drawn = _both(samples)
+        spectra[f"{options.samples} samples"] = power_spectrum(samples)
+        drawn = power_spectrum(samples, bands=octaves)
     _print_octaves(by_octave, drawn, processes)
     if loaded is not None and options.cross:
         _print_shares(variance_shares(draw_crossed(loaded.sampler(), options.cross, options.cross, seed=options.seed)))
@@ -108,9 +109,6 @@ def _parser() -> Parser:
     return parser
 
 
-_CROSS = "draw N initial states with N noises each: what does either decide?"
-
-
 def _examples(options: Namespace, loaded: LoadedRun | None) -> Examples:
     place = Path(options.images_of)
     if loaded is not None:
@@ -135,10 +133,9 @@ def _fitted(
     return process, estimate_spectrum(_basis_for(process), images())
 
 
-def _basis_for(process: LinearGaussianProcess) -> CosineBasis:
+def _basis_for(process: LinearGaussianProcess) -> Basis:
     """Return the process's basis; cosines where all pixels are treated alike."""
-    basis = process.basis
-    return CosineBasis(process.shape) if isinstance(basis, PixelBasis) else basis  # pyright: ignore[reportReturnType]
+    return CosineBasis(process.shape) if isinstance(process.basis, PixelBasis) else process.basis
 
 
 def _samples(loaded: LoadedRun, options: Namespace) -> Tensor:
@@ -151,14 +148,6 @@ def _samples(loaded: LoadedRun, options: Namespace) -> Tensor:
         progress=sys.stderr.isatty(),
     )
     return drawn.clamp(*loaded.manifest.data_range)
-
-
-def _both(images: Tensor) -> tuple[PowerSpectrum, PowerSpectrum]:
-    found = [power_spectrum(images, bands=bands) for bands in _BOTH]
-    return found[0], found[1]
-
-
-_BOTH: tuple[Bands, Bands] = (rings, octaves)
 
 
 def _law(spectrum: PowerSpectrum) -> str:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from .. import __version__
 from ..core.checks import check_count, check_number
 from ..training.data.examples import Splits
 from .image_set import PIXELS, Gauge, Look
@@ -122,10 +123,12 @@ class Reference:
     def _half(self) -> int:
         return min(self.count, len(self.data.train) // 2)
 
+    @cached_property
     def facts(self) -> dict[str, object]:
-        """Return what looks depend on beside the images."""
+        """What looks depend on beside the images; data and weights are hashed for it, once."""
         network = self.gauge.network
         return {
+            "unmelt": __version__,
             "data": self.data.train.fingerprint(),
             "data_range": list(self.gauge.data_range),
             "network": None if network is None else network.name,
@@ -142,7 +145,7 @@ class Reference:
         return Batches(
             ranges(max(min(self.count, len(train)), 2 * self._half), self.batch_size),
             lambda rows: train.read(order[rows.start : rows.stop]),
-            LookStore(self.keep, {**self.facts(), "split": "train", "seed": self.seed}),
+            LookStore(self.keep, {**self.facts, "split": "train", "seed": self.seed}),
         )
 
     @cached_property
@@ -152,7 +155,7 @@ class Reference:
         return Batches(
             ranges(min(_HELD_OUT, len(test)) if self.gauge.recogniser else 0, self.batch_size),
             lambda rows: test.read(list(rows)),
-            LookStore(self.keep, {**self.facts(), "split": "test"}),
+            LookStore(self.keep, {**self.facts, "split": "test"}),
         )
 
     def gather(self) -> RealImages:

@@ -25,6 +25,7 @@ def sampling_facts(loaded: LoadedRun, seed: int) -> dict[str, object]:
         "prediction": write(loaded.config.prediction),
         # With the standard deviation of its reverse steps.
         "sampler": write(loaded.parts.sampler),
+        "grid": None if loaded.parts.grid is None else write(loaded.parts.grid),
         "steps": len(loaded.sampler().times) - 1,
         "guidance": loaded.parts.pictures.guidance,
         "prior": type(loaded.prior).__name__,

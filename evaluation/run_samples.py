@@ -14,7 +14,6 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from .. import __version__
 from ..core.checks import check_count
 from ..core.files import write_atomically
 from ..models.conditions import select_rows
@@ -81,7 +80,7 @@ def evaluate_samples(  # noqa: PLR0913  # each is a choice of its own
     loaded.denoiser.to(device)
     sampler, labels = loaded.sampler(prior=loaded.prior.to(device)), classes_in_order(loaded.denoiser, samples)
 
-    facts = reference.facts() | sampling_facts(loaded, seed)
+    facts = reference.facts | sampling_facts(loaded, seed)
     looks, costs = LookStore(reference.keep, facts), dict[str, object]()
 
     def drawn(rows: range) -> Tensor:
@@ -97,7 +96,7 @@ def evaluate_samples(  # noqa: PLR0913  # each is a choice of its own
     if costs:
         looks.note(costs)
     if found is not None:
-        told = {"unmelt": __version__, **facts, **looks.notes(), **asdict(found)}
+        told = {**facts, **looks.notes(), **asdict(found)}
         write_atomically(loaded.folder.path / "samples.json", json.dumps(told, indent=2) + "\n")
     return found
 
@@ -140,7 +139,7 @@ def evaluate_images(
     batches = Batches(
         ranges(len(images), batch_size),
         lambda rows: _rescaled(images.read(list(rows)), images.range, data.train.range),
-        LookStore(keep, reference.facts() | {"images": images.fingerprint()}),
+        LookStore(keep, reference.facts | {"images": images.fingerprint()}),
     )
     return _compare(reference, batches, share=share, progress=progress)
 

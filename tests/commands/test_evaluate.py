@@ -82,6 +82,8 @@ def test_what_has_no_levels_has_no_bits_and_is_compared_all_the_same(tmp_path, m
     printed = capsys.readouterr().out
     assert printed.startswith("no bits per dimension, which are those of data with levels")
     assert printed.splitlines()[-1] == f"wrote {run / 'memorisation.json'}"
+    main(["evaluate", str(run), "--samples", "8"])
+    assert "\n8 samples and 8 real images\nenergy distance " in capsys.readouterr().out
     with pytest.raises(SystemExit, match="^error: --images must be at least 0, got -1"):
         main(["evaluate", str(run), "--images", "-1"])
 
@@ -123,6 +125,9 @@ def test_pictures_of_others_are_compared_with_a_run_a_folder_or_a_data_set(folde
     assert with_run.startswith("12 samples and 12 real images\nenergy distance ")
     main(["evaluate", str(tmp_path / "pictures"), "--against", "Digits()"])
     assert capsys.readouterr().out == with_run
+    # Nothing is kept that several could share.
+    with pytest.raises(SystemExit, match="^error: 2 processes share what a run's folder keeps: name a run"):
+        main(["evaluate", str(tmp_path / "pictures"), "--against", "Digits()", "--share", "0/2"])
     main(["sample", str(folder), "--count", "40", "--out", str(tmp_path / "real")])
     capsys.readouterr()
     main(["evaluate", str(tmp_path / "pictures"), "--against", str(tmp_path / "real")])

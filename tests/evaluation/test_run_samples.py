@@ -146,6 +146,21 @@ def test_several_processes_share_the_work_and_the_last_one_tells(run, monkeypatc
         Share(3, 3)
 
 
+def test_looks_of_another_version_or_network_are_others(run, monkeypatch):
+    evaluated(run, monkeypatch, samples=8, batch_size=4)
+    for changed in ("unmelt.evaluation.look_batches.__version__", None):
+        again = Corners()
+        if changed:
+            monkeypatch.setattr(changed, "99.0")
+        else:
+            again.register_buffer("weight", torch.ones(1))
+        evaluated(run, monkeypatch, again, samples=8, batch_size=4)
+        assert again.seen == 24
+    told = [json.loads(path.read_text()) for path in (run[0] / "looked_at").glob("*/facts.json")]
+    assert len(told) == 6
+    assert {"grid", "sampler", "checkpoint", "weights", "unmelt"} <= {key for facts in told for key in facts}
+
+
 def test_a_damaged_look_is_named(run, monkeypatch):
     evaluated(run, monkeypatch, samples=8, batch_size=4)
     path = sorted((run[0] / "looked_at").glob("*/*.safetensors"))[0]
