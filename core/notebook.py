@@ -30,6 +30,11 @@ def shown(picture: UInt8[Tensor, "rows columns 3"] | Figure, caption: str) -> st
     else:
         picture.savefig(file := io.BytesIO(), format="png", dpi=_DPI)
         content = file.getvalue()
+    return embedded(content, caption)
+
+
+def embedded(content: bytes, caption: str) -> str:
+    """Return HTML of the content of a PNG file with its caption below it."""
     data, words = base64.b64encode(content).decode(), html.escape(caption, quote=True)
     style = "max-width:100%;image-rendering:pixelated"
     return (

@@ -80,6 +80,20 @@ def log_snr_bands(
     return Bands(groups.label, groups.positions, torch.stack(medians))
 
 
+def drowned_at(times: Float[Tensor, " times"], log_snr: Float[Tensor, "bands times"]) -> Float[Tensor, " bands"]:
+    """Return the time at which each band's log-SNR falls below 0, by a straight line between the times around it.
+
+    It is 0 where the log-SNR is below 0 from the start, and infinite where it never is.
+    """
+    below = log_snr < 0
+    after = below.int().argmax(1)
+    before, rows = (after - 1).clamp(min=0), torch.arange(len(log_snr))
+    high, low = log_snr[rows, before], log_snr[rows, after]
+    share = torch.where(high.isinf() | low.isinf() | (high == low), 1.0, high / (high - low))
+    found = torch.where(after == 0, 0.0, times[before] + share * (times[after] - times[before]))
+    return torch.where(below.any(1), found, torch.inf)
+
+
 def band_groups(process: LinearGaussianProcess, spectrum: DataSpectrum | None = None) -> Groups:
     """Return which coefficients bands are made of; arguments and errors as in `log_snr_bands`."""
     basis = process.basis if spectrum is None else _common_basis(process, spectrum)

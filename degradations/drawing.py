@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ..core.checks import check_floating
 from ..core.notebook import shown
-from .bands import Bands, log_snr_along, log_snr_bands
+from .bands import Bands, drowned_at, log_snr_along, log_snr_bands
 from .bases import HartleyBasis, LaplacianBasis
 from .patterns import pattern
 from .process import LinearGaussianProcess
@@ -227,7 +227,9 @@ def draw_log_snr_map(axis: Axes, bands: Bands, times: Float[Tensor, " times"]) -
     mesh = axis.pcolormesh(
         times.numpy(), edges.numpy(), cells, cmap="RdBu_r", vmin=-_LIMIT, vmax=_LIMIT, rasterized=True
     )
-    crossings = _crossings(times, shown).repeat_interleave(2)
+    crossings = drowned_at(times, shown)
+    # What never falls, or always was below, has no line.
+    crossings = torch.where((crossings > 0) & crossings.isfinite(), crossings, torch.nan).repeat_interleave(2)
     axis.plot(crossings.numpy(), edges.repeat_interleave(2)[1:-1].numpy(), "k", linewidth=1)
     if bool((bands.log_snr == torch.inf).all()):
         axis.text(0.5, float(edges.mean()), "no noise: infinite", ha="center", color="white")
@@ -241,13 +243,6 @@ def draw_log_snr_map(axis: Axes, bands: Bands, times: Float[Tensor, " times"]) -
 def _between(log_snr: Tensor) -> Tensor:
     """Return the mean of neighbouring times, the colour of the cell between them."""
     return (log_snr[:, 1:] + log_snr[:, :-1]) / 2
-
-
-def _crossings(times: Tensor, log_snr: Tensor) -> Tensor:
-    """Return the time at which each band's log-SNR falls below 0, NaN if it never does or always was, (bands,)."""
-    below = log_snr < 0
-    first = below.int().argmax(1)
-    return torch.where(below.any(1) & (first > 0), times[first], torch.nan)
 
 
 def _edges(positions: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..degradations import DataSpectrum, LinearGaussianProcess
-from ..degradations.bands import Bands, band_groups, log_snr_bands
+from ..degradations.bands import Bands, band_groups, drowned_at, log_snr_bands
 
 _TIMES = 513
 
@@ -49,7 +49,7 @@ def drowning(process: LinearGaussianProcess, spectrum: DataSpectrum) -> Drowning
     """
     times = torch.linspace(0, 1, _TIMES, dtype=torch.float64)
     bands = log_snr_bands(process, times, spectrum)
-    return Drowning(bands, times, _first_below(times, bands.log_snr))
+    return Drowning(bands, times, drowned_at(times, bands.log_snr))
 
 
 class Variances(NamedTuple):
@@ -87,16 +87,3 @@ def latent_variances(
         signal.append(groups.means(alpha.square() * spectrum.variance.cpu()))
         noise.append(groups.means(sigma.square()))
     return Variances(groups.label, groups.positions, torch.stack(signal), torch.stack(noise))
-
-
-def _first_below(times: Tensor, log_snr: Tensor) -> Tensor:
-    """Return the time at which each row falls below 0, by a straight line between the times around it."""
-    below = log_snr < 0
-    after = below.int().argmax(1)
-    before = (after - 1).clamp(min=0)
-    rows = torch.arange(len(log_snr))
-    high, low = log_snr[rows, before], log_snr[rows, after]
-    share = torch.where(high.isinf() | low.isinf() | (high == low), 1.0, high / (high - low))
-    found = times[before] + share * (times[after] - times[before])
-    found = torch.where(after == 0, 0.0, found)
-    return torch.where(below.any(1), found, torch.inf)

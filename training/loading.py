@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import html
 import warnings
 from collections.abc import Callable, Sequence
@@ -16,6 +15,7 @@ from torch import Tensor
 
 from ..core import resolve
 from ..core.configuration import write
+from ..core.notebook import embedded
 from ..degradations import DataSpectrum
 from ..models import EMA, AbstractDenoiser, Condition, Denoiser, Prior
 from ..samplers import Grid, Sampler, Stepper, UniformGrid
@@ -80,8 +80,7 @@ class LoadedRun:
         lines = f"<pre>{html.escape(repr(self))}</pre>"
         if not picture.is_file():
             return lines
-        data = base64.b64encode(picture.read_bytes()).decode()
-        return f'{lines}<img src="data:image/png;base64,{data}" alt="samples of the run, drawn when it ended">'
+        return lines + embedded(picture.read_bytes(), "samples of the run, drawn when it ended")
 
     @cached_property
     def prior(self) -> Prior:

@@ -162,7 +162,7 @@ class Place:
     """A user's folder: a recipe, its pictures, and runs.
 
     Args:
-        path: the folder, made anew.
+        path: the folder, which is created.
     """
 
     def __init__(self, path: Path) -> None:

@@ -1,4 +1,4 @@
-"""A process of one's own, as anybody would bring one to the comparison: heat dissipation under coloured noise.
+"""A custom process, as anybody would bring one to the comparison: heat dissipation under coloured noise.
 
 White noise covers fine detail of photographs, which has little variance, and hardly touches what is coarse. Here the
 noise's amplitude falls with frequency as that of photographs does, 1 / f; its mean square is that of heat dissipation.

@@ -2,8 +2,8 @@
 
     python recipes/comparison/compare.py fashion
 
-Isotropic diffusion, heat dissipation, blurring diffusion, noise of equal signal-to-noise ratio, and a process of one's
-own are trained alike, with three seeds where the network predicts the image. The best of four samplers is found for
+Isotropic diffusion, heat dissipation, blurring diffusion, noise of equal signal-to-noise ratio, and a custom process
+are trained alike, with three seeds where the network predicts the image. The best of four samplers is found for
 each process and number of calls with 500 samples of seed 0, which are not those that are reported, and used for all
 seeds.
 
