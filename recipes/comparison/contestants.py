@@ -61,14 +61,14 @@ class Study:
     name: str
     data: DataSet
     steps: int
-    channels: int
+    channels: int = 32
 
 
 STUDIES = {
     study.name: study
     for study in (
-        Study("fashion", HubImages("zalando-datasets/fashion_mnist", size=28, channels=1, low=-1.0), 3000, 32),
-        Study("photos", PhotoCrops(low=-1.0), 3000, 48),
+        Study("fashion", HubImages("zalando-datasets/fashion_mnist", size=28, channels=1, low=-1.0), 3000),
+        Study("photos", PhotoCrops(low=-1.0), 3000),
     )
 }
 
