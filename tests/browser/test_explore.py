@@ -231,6 +231,18 @@ class TestLooks:
               .map((e) => e.id || e.textContent)"""
             assert page.evaluate(clipped) == []
 
+    def test_a_finger_finds_every_control(self, new_page):
+        page = open_explorer(new_page(*SIZES["phone"], has_touch=True, is_mobile=True))
+        page.select_option("#coupling", "eta")
+        for family in FAMILIES:
+            page.select_option("#family", family)
+            settle(page)
+            # The input of the file lies inside its label, which is what is tapped.
+            low = """[...document.querySelectorAll('button, select, input:not([type=file]), .file')]
+              .filter((e) => e.checkVisibility() && e.getBoundingClientRect().height < 40)
+              .map((e) => e.id || e.className)"""
+            assert page.evaluate(low) == []
+
     def test_its_theme_follows_the_system_and_a_button(self, new_page):
         page = open_explorer(new_page(scheme="dark"))
         background = "getComputedStyle(document.body).backgroundColor"
