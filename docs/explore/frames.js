@@ -2,12 +2,12 @@
 "use strict";
 
 (function (unmelt) {
-  const MARGIN = { left: 52, right: 14, top: 10, bottom: 38 };
+  const MARGIN = { left: 60, right: 14, top: 10, bottom: 38 };
 
   /** The page's colours by name, as the style sheet has them in the present theme. */
   function colours() {
     const style = getComputedStyle(document.documentElement);
-    const names = ["ink", "muted", "line", "panel", "signal", "noise", "data"];
+    const names = ["ink", "muted", "line", "panel", "signal", "noise"];
     return Object.fromEntries(names.map((name) => [name, style.getPropertyValue(`--${name}`).trim()]));
   }
 

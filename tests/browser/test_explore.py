@@ -243,6 +243,25 @@ class TestLooks:
               .map((e) => e.id || e.className)"""
             assert page.evaluate(low) == []
 
+    def test_axes_have_their_name_apart_from_their_numbers(self, new_page):
+        # Columns of the canvas left of the axis in which anything is drawn, as runs: the name first, then numbers.
+        runs = """([name, left]) => {
+          const canvas = document.getElementById(name);
+          const data = canvas.getContext("2d").getImageData(0, 0, left, canvas.height - 40).data;
+          const drawn = (x) => data.some((alpha, i) => i % 4 === 3 && alpha > 0 && ((i - 3) / 4) % left === x);
+          return Array.from({ length: left }, (_, x) => drawn(x));
+        }"""
+        for size in SIZES.values():
+            page = open_explorer(new_page(*size))
+            for family in FAMILIES:
+                page.select_option("#family", family)
+                settle(page)
+                for name in ("spectrum", "map", "posterior"):
+                    columns = page.evaluate(runs, [name, 44])
+                    first = columns.index(True)
+                    end = columns.index(False, first)
+                    assert columns.index(True, end) - end >= 4, (family, name)
+
     def test_its_theme_follows_the_system_and_a_button(self, new_page):
         page = open_explorer(new_page(scheme="dark"))
         background = "getComputedStyle(document.body).backgroundColor"
