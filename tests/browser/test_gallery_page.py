@@ -271,6 +271,12 @@ class TestLooks:
         wider = "(all) => all.filter((e) => e.scrollWidth > e.clientWidth).map((e) => e.ariaLabel)"
         assert page.eval_on_selector_all("figure .scroll", wider) == []
 
+    def test_a_finger_finds_every_control(self, opened):
+        page = opened(width=390, height=844, has_touch=True, is_mobile=True)
+        low = """[...document.querySelectorAll('a, button, input, summary')]
+          .filter((e) => e.checkVisibility() && e.getBoundingClientRect().height < 40).map((e) => e.outerHTML)"""
+        assert page.evaluate(low) == []
+
     def test_its_theme_follows_the_system_and_a_button(self, opened):
         page = opened(scheme="dark")
         background = "getComputedStyle(document.body).backgroundColor"
