@@ -277,6 +277,29 @@ class TestLooks:
           .filter((e) => e.checkVisibility() && e.getBoundingClientRect().height < 40).map((e) => e.outerHTML)"""
         assert page.evaluate(low) == []
 
+    @pytest.mark.parametrize("size", SIZES)
+    def test_words_of_rows_and_columns_stand_by_their_tiles_and_apart(self, opened, size):
+        page = opened("two", width=SIZES[size][0], height=SIZES[size][1])
+        script = """(tables) => tables.map((table) => {
+          const words = (head) => {
+            const range = document.createRange();
+            range.selectNodeContents(head);
+            return range.getBoundingClientRect();
+          };
+          const middle = (box) => (box.left + box.right) / 2;
+          const heads = [...table.querySelectorAll('thead th')].map((head) => middle(words(head)));
+          const tiles = [...table.querySelectorAll('tbody tr:first-child canvas')]
+            .map((tile) => middle(tile.getBoundingClientRect()));
+          const rows = [...table.querySelectorAll('tbody th')].map(words);
+          return {
+            aside: heads.map((at, i) => Math.abs(at - tiles[i])),
+            gaps: rows.slice(1).map((row, i) => row.top - rows[i].bottom),
+          };
+        })"""
+        for found in page.eval_on_selector_all(".pictures", script):
+            assert max(found["aside"]) < 2
+            assert min(found["gaps"]) >= 4
+
     def test_its_theme_follows_the_system_and_a_button(self, opened):
         page = opened(scheme="dark")
         background = "getComputedStyle(document.body).backgroundColor"

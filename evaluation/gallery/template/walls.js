@@ -20,18 +20,20 @@
     return element("figure", {}, holder, element("figcaption", {}, figure.says));
   }
 
+  /** The last of the columns that stand apart has a wider gap behind it, in its head too. */
+  const gap = (figure, column) => (column === figure.apart - 1 ? "apart" : "");
+
   function cell(sheet, figure, row, column) {
     const note = figure.notes[row]?.[column] ?? "";
     const words = [figure.rows[row], figure.heads[column], note].filter((word) => word).join(", ");
     const tile = canvas(sheet, words);
     sheet.decoded.then(() => sheet.draw(tile, row * figure.heads.length + column));
-    const apart = column === figure.apart - 1 ? "apart" : "";
-    return element("td", { class: apart }, tile, ...(note ? [element("span", {}, note)] : []));
+    return element("td", { class: gap(figure, column) }, tile, ...(note ? [element("span", {}, note)] : []));
   }
 
   function table(figure) {
     const sheet = open(figure.sheet);
-    const heads = figure.heads.map((head) => element("th", { scope: "col" }, head));
+    const heads = figure.heads.map((head, column) => element("th", { scope: "col", class: gap(figure, column) }, head));
     const rows = figure.rows.map((title, row) =>
       element("tr", {}, element("th", { scope: "row" }, title), ...heads.map((_, column) => cell(sheet, figure, row, column))));
     const settings = { "--size": size(sheet), "--columns": heads.length };
