@@ -178,6 +178,18 @@ class TestTwoRuns:
         assert boxes[0]["x"] == boxes[1]["x"]
         assert boxes[0]["y"] < boxes[1]["y"]
 
+    def test_plots_of_the_same_thing_have_the_same_axes(self, opened):
+        page = opened("two")
+        script = """(plots) => plots.map((plot) => [
+          plot.closest('figure').querySelector('h4').textContent,
+          [...plot.querySelectorAll('text')].map((e) => e.textContent).join(),
+        ])"""
+        for section in ("spectra", "training"):
+            found = page.eval_on_selector_all(f"#{section} .plot", script)
+            for title in {title for title, _ in found}:
+                first, second = [axes for name, axes in found if name == title]
+                assert first == second, title
+
 
 class TestPlots:
     def test_a_pointer_and_keys_read_values(self, opened, runs):

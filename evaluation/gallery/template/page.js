@@ -19,6 +19,11 @@
     return element("details", {}, element("summary", {}, figure.title), text);
   }
 
+  /** The plots of the same thing, one for each run that has it. */
+  function peers(figure, section) {
+    return section.panels.flatMap(({ figures }) => figures).filter(({ kind, title }) => kind === figure.kind && title === figure.title);
+  }
+
   function draw(figure, section, run, group) {
     const label = several ? `${section.title}, ${run}` : section.title;
     switch (figure.kind) {
@@ -26,7 +31,7 @@
       case "wall": return unmelt.walls.wall(figure);
       case "table": return unmelt.walls.table(figure);
       case "branches": return unmelt.branches(figure);
-      case "plot": return unmelt.plot(figure, level);
+      case "plot": return unmelt.plot(figure, level, peers(figure, section));
       case "facts": return facts(figure);
       default: return record(figure);
     }

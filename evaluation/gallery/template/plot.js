@@ -8,8 +8,9 @@
   const HEIGHT = 250;
   const HINT = "Point at the plot, or focus it and press arrow keys, to read values.";
 
-  function frame(figure, width) {
-    const all = (names) => figure.lines.flatMap((line) => names.flatMap((name) => line[name]));
+  /** Scales that hold the lines of all runs, so that what stands side by side is read alike. */
+  function frame(figure, lines, width) {
+    const all = (names) => lines.flatMap((line) => names.flatMap((name) => line[name]));
     const level = figure.level === null ? [] : [figure.level];
     const heights = [...all(["y", "low", "high"]), ...level].filter((value) => value > 0 || !figure.y.logarithmic);
     // A band that reaches down to nothing would press all else together.
@@ -98,13 +99,13 @@
     return { mark, renew: (found) => { scales = found; if (at !== null) read(at); } };
   }
 
-  function plot(figure, level) {
+  function plot(figure, level, peers) {
     const svg = drawing("svg", { class: "plot", role: "img", tabindex: "0", height: HEIGHT, "aria-label": `${figure.title}. ${figure.says}` });
     const says = element("output", { class: "reading" }, HINT);
     const { mark, renew } = reader(figure, svg, says);
 
     function draw(width) {
-      const scales = frame(figure, width);
+      const scales = frame(figure, peers.flatMap(({ lines }) => lines), width);
       const across = figure.level === null ? [] : [drawing("path", { class: "level", d: `M${MARGIN.left} ${scales.y.at(figure.level)}H${width - MARGIN.right}` })];
       svg.setAttribute("viewBox", `0 0 ${width} ${HEIGHT}`);
       svg.replaceChildren(...axes(figure, scales), ...across, ...figure.lines.flatMap((line, i) => drawn(line, i, scales)), mark);
