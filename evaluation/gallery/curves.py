@@ -44,19 +44,24 @@ def curves(subject: Subject) -> Panel:
 
 def _plot(metrics: Sequence[Mapping[str, float]], title: str, label: str, names: Mapping[str, str]) -> Plot:
     found = [(shown, _points(metrics, name)) for name, shown in names.items()]
-    lines = [Line(name, *zip(*points, strict=True), dots=len(points) < 40) for name, points in found if points]
+    lines = [Line(name, *zip(*_some(points), strict=True), dots=len(points) < 40) for name, points in found if points]
     longest = max((len(points) for _, points in found), default=0)
-    every = f", {_POINTS} of them drawn" if longest > _POINTS else ""
-    return Plot(title, _STEP, Axis(label, logarithmic=True), lines, f"As recorded{every}; 0 has no place on the axis.")
+    every = f", {_POINTS} points of {longest}" if longest > _POINTS else ""
+    says = f"As recorded{every}; the logarithmic axis leaves out zeros."
+    return Plot(title, _STEP, Axis(label, logarithmic=True), lines, says)
 
 
 def _points(metrics: Sequence[Mapping[str, float]], name: str) -> list[tuple[float, float]]:
     """Return steps and values of a number, those that a logarithmic axis has a place for."""
-    points = [
+    return [
         (line["step"], line[name])
         for line in metrics
         if isinstance(line.get(name), int | float) and math.isfinite(line[name]) and line[name] > 0
     ]
+
+
+def _some(points: Sequence[tuple[float, float]]) -> Sequence[tuple[float, float]]:
+    """Return no more points than are drawn, evenly spread."""
     if len(points) <= _POINTS:
         return points
     # The last one is what a curve is looked at for.

@@ -218,6 +218,16 @@ class TestSections:
         assert list(zip(loss.lines[0].x, loss.lines[0].y, strict=True)) == [(m["step"], m["loss"]) for m in lines]
         assert loss.lines[1].y == tuple(m["held_out_loss"] for m in lines if "held_out_loss" in m)
 
+    def test_of_a_long_record_some_points_are_drawn_and_it_says_so(self, folder, tmp_path):
+        run = shutil.copytree(folder, tmp_path / "run")
+        lines = [json.dumps({"step": step, "loss": 1 / step}) for step in range(1, 1202)]
+        (run / "metrics.jsonl").write_text("\n".join(lines) + "\n")
+        (loss,) = curves(Subject(load_run(run), count=2, seed=0)).figures
+        (line,) = loss.lines
+        assert len(line.x) == 500
+        assert (line.x[0], line.x[-1]) == (1, 1201)
+        assert loss.says.startswith("As recorded, 500 points of 1201;")
+
     def test_the_record_names_no_folder_of_the_machine(self, subject, folder):
         facts, settings, manifest = record(subject).figures
         assert ("prediction", "PredictPreviousLevel(levels=None)") in facts.rows
