@@ -55,7 +55,10 @@ def nearest(subject: Subject) -> Panel:
     rows = [
         ("median distance to the nearest", f"{told.median:.4g} (held-out examples {told.held_out_median:.4g})"),
         (f"nearer than {told.quantile:.0%} of held-out examples", f"{told.share:.1%} ± {told.share_error:.1%}"),
-        ("copies: thrice as near to one as to the next", f"{told.copies:.1%} (held-out {told.held_out_copies:.1%})"),
+        (
+            "copies: three times nearer to one example than to the next",
+            f"{told.copies:.1%} (held-out {told.held_out_copies:.1%})",
+        ),
     ]
     says = f"{told.samples} samples, {told.held_out} held-out examples, {looked_at} training examples{mirrored}."
     return Panel([figure, Facts("Copies?", rows, says)])
