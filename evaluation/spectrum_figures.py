@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _WIDTH, _HEIGHT = 4.2, 3.4
+# Of a column's width, what the colour bar takes and the gap before it.
+_BAR, _GAP = 0.15, 0.05
 _TIMES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 _COLOURS = ("#1b6ca8", "#d1495b", "#66a182", "#8d5a97", "#b07d2b", "#444444")
 _FREQUENCY, _POWER = "frequency (cycles per pixel)", "power per coefficient (squared data units)"
@@ -28,7 +30,7 @@ _BELOW = 10.0
 _LEGEND = """Above: how much of images, and of latents on
 their way, lies at each frequency.
 
-Here: signal over noise at each time.
+Here: log-SNR, signal over noise, at each time.
 Red: the signal prevails, and can be seen.
 Blue: it has drowned.
 Black line: when that happens.
@@ -113,9 +115,12 @@ def draw_drowning(
         grid[0][column].set_title(name, fontsize=9)
         found = drowning(process, spectrum)
         mesh = draw_log_snr_map(grid[1][column], found.bands, found.times)
+        _small(grid[1][column])
     if mesh is not None:
-        bar = figure.colorbar(mesh, ax=list(grid[1]), extend="both")
-        bar.set_label("log of signal over noise (nats)", fontsize=8)
+        # Shares of the width of all columns: matplotlib's own would leave much of it white.
+        bar = figure.colorbar(mesh, ax=list(grid[1]), extend="both", fraction=_BAR / columns, pad=_GAP / columns)
+        bar.set_label("log-SNR of the data (nats)")
+        _small(bar.ax)
     figure.suptitle(title, fontsize=10)
     return figure
 
@@ -128,9 +133,16 @@ def _finish(axis: Axes, label: str) -> None:
         axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axis.xaxis.set_major_formatter("{x:g}")
         axis.xaxis.set_minor_formatter(NullFormatter())
-    axis.set_xlabel(label, fontsize=8)
-    axis.tick_params(labelsize=7)
+    axis.set_xlabel(label)
+    _small(axis)
     axis.spines[["top", "right"]].set_visible(False)
+
+
+def _small(axis: Axes) -> None:
+    """Write numbers and names of axes as small as those of the other panels."""
+    axis.tick_params(labelsize=7)
+    for side in (axis.xaxis, axis.yaxis):
+        side.label.set_fontsize(8)
 
 
 def _explain(axis: Axes) -> None:

@@ -18,7 +18,9 @@ from unmelt.degradations import (
     SpectralDiffusion,
     estimate_spectrum,
 )
+from unmelt.evaluation import power_spectrum
 from unmelt.evaluation.drowning import drowning, latent_variances
+from unmelt.evaluation.spectrum_figures import draw_drowning
 
 SHAPE = (1, 8, 8)
 
@@ -89,3 +91,18 @@ def test_a_spectrum_of_another_basis_is_refused_where_coefficients_differ():
     spectrum = falling(CosineBasis(SHAPE))
     with pytest.raises(ValueError, match=r"estimate it there, estimate_spectrum\(process.basis, data\)"):
         drowning(Pixelation(SHAPE), spectrum)
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_panels_have_letters_of_one_size_and_the_colours_stand_beside_their_maps(count):
+    made = {f"heat {i}": (HeatDissipation(SHAPE), falling(CosineBasis(SHAPE))) for i in range(count)}
+    figure = draw_drowning(made, {"images": power_spectrum(torch.rand(20, *SHAPE))})
+    figure.draw_without_rendering()
+    *panels, bar = figure.axes
+    drawn = [axes for axes in figure.axes if axes.axison]
+    names = [side.label for axes in drawn for side in (axes.xaxis, axes.yaxis)]
+    assert {name.get_size() for name in names if name.get_text()} == {8}
+    assert {number.get_size() for axes in drawn for number in axes.get_yticklabels()} == {7}
+    last = max(axes.get_position().x1 for axes in panels)
+    # A tenth of a panel's width.
+    assert 0 < bar.get_position().x0 - last < 0.1 * panels[0].get_position().width
