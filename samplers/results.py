@@ -37,7 +37,7 @@ class Trajectory(NamedTuple):
         from .trajectory_pictures import trajectory_strip  # noqa: PLC0415
 
         few = Trajectory(self.times, self.states[:, :_SHOWN], self.predictions[:, :_SHOWN])
-        words = f"{self.states.shape[1]} samples from t = {self.times[0]:.3g} to {self.times[-1]:.3g}, in"
+        words = f"{_counted(self.states.shape[1], _SHOWN)} from t = {self.times[0]:.3g} to {self.times[-1]:.3g}, in"
         return shown(trajectory_strip(few, (low, high)), f"{words} {len(self.times) - 1} steps, {_told(low, high)}")
 
     def __repr__(self) -> str:
@@ -76,7 +76,7 @@ class SamplingResult(NamedTuple):
     def _repr_html_(self) -> str | None:
         """Show a grid of some samples in a notebook."""
         low, high = _range(self.samples)
-        words = f"{len(self.samples)} samples, {self.stats.evaluations} evaluations of the network"
+        words = f"{_counted(len(self.samples), _SHOWN * _SHOWN)}, {self.stats.evaluations} evaluations of the network"
         return shown(grid(self.samples[: _SHOWN * _SHOWN], (low, high)), f"{words}, {_told(low, high)}")
 
     def __repr__(self) -> str:
@@ -175,6 +175,11 @@ def _range(samples: Tensor) -> tuple[float, float]:
     """Return what is shown black and white: samples do not know the data's range, so all share their own."""
     low, high = samples.min().item(), samples.max().item()
     return (low, high) if low < high else (low, low + 1)
+
+
+def _counted(count: int, shown: int) -> str:
+    """Return how many samples there are, and of too many ones how many are shown."""
+    return f"{count} samples" if count <= shown else f"the first {shown} of {count} samples"
 
 
 def _told(low: float, high: float) -> str:

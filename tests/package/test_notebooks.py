@@ -69,7 +69,14 @@ def test_samples_and_their_way_are_pictures_in_a_range_that_is_told(sampler):
     assert words == f"20 samples, 200 evaluations of the network, shown from {low:.3g} (black) to {high:.3g} (white)"
     assert image.size[0] > 64
     image, words = picture(result.trajectory._repr_html_())
-    assert words.startswith("20 samples from t = 1 to 0, in 10 steps, shown from ")
+    assert words.startswith("the first 8 of 20 samples from t = 1 to 0, in 10 steps, shown from ")
+
+
+def test_a_caption_counts_what_is_shown(sampler):
+    _, words = picture(sampler.run(65)._repr_html_())
+    assert words.startswith("the first 64 of 65 samples, 650 evaluations of the network, shown from ")
+    _, words = picture(sampler.run(8).trajectory._repr_html_())
+    assert words.startswith("8 samples from t = 1 to 0, in 10 steps, shown from ")
 
 
 def test_a_run_shows_its_samples_and_escapes_its_words(tmp_path):
