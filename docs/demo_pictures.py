@@ -31,6 +31,7 @@ def main(run: Path) -> None:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=_ARGUMENTS)
         page = browser.new_page(viewport={"width": _WIDTH, "height": _HEIGHT}, color_scheme="light")
         page.goto((DOCS / "explore" / "index.html").as_uri())
+        page.select_option("#family", "heat")
         _move(page, "#time", 0.35)
         _save(page.screenshot(), "explore")
         page.goto(gallery.as_uri())
