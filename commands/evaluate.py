@@ -26,6 +26,8 @@ from ..training.folder.run_folder import RunFolder
 from .parsing import Parser, part
 
 _WIDTH = 22
+# Of runs alone, and what they are if not given.
+_OF_RUNS = {"images": None, "fit_images": 1000, "steps": None, "samples": 256}
 _NETWORKS = {"efficientnet": EfficientNetFeatures, "inception": InceptionFeatures}
 _EXAMPLES = """All is written into the run's folder, too. There is a bound for each standard deviation of the reverse
 steps; the one that is marked is the model's: its steps are as wide as training images show that they should be.
@@ -46,6 +48,11 @@ examples:
 def run(arguments: Sequence[str]) -> None:
     """Evaluate what the command line names."""
     options = _parser().parse_args(arguments)
+    if options.against is not None:
+        _check_of_pictures(options)
+    for name, usual in _OF_RUNS.items():
+        if getattr(options, name) is None:
+            setattr(options, name, usual)
     for name in ("images", "fit_images", "steps", "samples", "batch_size"):
         if (number := getattr(options, name)) is not None:
             check_count(f"--{name.replace('_', '-')}", number, int(name not in {"samples", "images"}))
@@ -67,11 +74,9 @@ def _parser() -> Parser:
     parser.add_argument(
         "--images", type=int, help="held-out images to take for bounds; all of them if not given, 0: no bounds"
     )
-    parser.add_argument("--fit-images", type=int, default=1000, help="training images that widths are fitted on (1000)")
+    parser.add_argument("--fit-images", type=int, help="training images that widths are fitted on (1000)")
     parser.add_argument("--steps", type=int, help="steps, where the process has no levels; the sampler's (or 200)")
-    parser.add_argument(
-        "--samples", type=int, default=256, help="samples to compare with training images (256); 0: none"
-    )
+    parser.add_argument("--samples", type=int, help="samples to compare with training images (256); 0: none")
     parser.add_argument(
         "--features",
         choices=[*_NETWORKS],
@@ -85,6 +90,26 @@ def _parser() -> Parser:
     parser.add_argument("--device", default="cpu", help="where samples are drawn and features made (cpu)")
     parser.add_argument("--data", type=Path, help="folder or file where the data lie now; where they were if not given")
     return parser
+
+
+def _check_of_pictures(options: Namespace) -> None:
+    """Check that nothing is asked of a folder of pictures that only a run can do."""
+    if (Path(options.run) / "config.json").is_file():
+        msg = f"{options.run} is a run, and --against compares a folder of pictures: leave --against out"
+        raise ValueError(msg)
+    for name in _OF_RUNS:
+        if (number := getattr(options, name)) is not None:
+            msg = (
+                f"--{name.replace('_', '-')} {number} is for a run, and --against compares all pictures of a folder as"
+                " they are: leave it out"
+            )
+            raise ValueError(msg)
+    if options.data is not None and not (Path(options.against) / "config.json").is_file():
+        msg = (
+            f"--data {options.data} says where the data of a run lie, and --against {options.against} is no run: leave"
+            " it out"
+        )
+        raise ValueError(msg)
 
 
 def _evaluate_run(options: Namespace, network: FeatureNetwork | None, share: Share) -> None:

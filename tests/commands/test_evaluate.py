@@ -132,3 +132,16 @@ def test_pictures_of_others_are_compared_with_a_run_a_folder_or_a_data_set(folde
     capsys.readouterr()
     main(["evaluate", str(tmp_path / "pictures"), "--against", str(tmp_path / "real")])
     assert "recognised" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("flag", ["--images", "--fit-images", "--steps", "--samples"])
+def test_flags_of_runs_are_refused_beside_pictures(tmp_path, flag):
+    with pytest.raises(SystemExit, match=f"^error: {flag} 8 is for a run, and --against compares .* leave it out$"):
+        main(["evaluate", str(tmp_path), "--against", "Digits()", flag, "8"])
+
+
+def test_a_run_is_no_folder_of_pictures_and_only_a_run_has_data_elsewhere(folder, tmp_path):
+    with pytest.raises(SystemExit, match="is a run, and --against compares a folder of pictures: leave --against out$"):
+        main(["evaluate", str(folder), "--against", "Digits()"])
+    with pytest.raises(SystemExit, match=r"^error: --data photos .* --against Digits.. is no run: leave it out$"):
+        main(["evaluate", str(tmp_path), "--against", "Digits()", "--data", "photos"])
