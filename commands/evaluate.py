@@ -56,6 +56,9 @@ def run(arguments: Sequence[str]) -> None:
     for name in ("images", "fit_images", "steps", "samples", "batch_size"):
         if (number := getattr(options, name)) is not None:
             check_count(f"--{name.replace('_', '-')}", number, int(name not in {"samples", "images"}))
+    if options.against is None and options.images == options.samples == 0:
+        msg = "--images 0 and --samples 0 leave nothing to evaluate: leave one of them out"
+        raise ValueError(msg)
     if options.features:
         check_count("--samples", options.samples, LEAST, "for --features")
     share = _share(options.share)
@@ -153,10 +156,15 @@ def _evaluate_run(options: Namespace, network: FeatureNetwork | None, share: Sha
             facts = json.loads((Path(options.run) / "samples.json").read_text())
             print(f"\n{report}\n{in_words(facts)}")  # noqa: T201
             written.append("samples.json")
+    elif options.samples:
+        print(f"no comparison with training images, which takes {LEAST} samples or more: --samples is", options.samples)  # noqa: T201
     if options.samples and share.index == 0:
-        print(f"\nmemorisation, {options.samples} samples: ", end="", flush=True)  # noqa: T201
+        counted = "1 sample" if options.samples == 1 else f"{options.samples} samples"
+        print(f"\nmemorisation, {counted}: ", end="", flush=True)  # noqa: T201
         print(evaluate_memorisation(options.run, samples=options.samples, progress=shown, **common))  # noqa: T201
         written.append("memorisation.json")
+        if options.samples < LEAST:
+            print(in_words(json.loads((Path(options.run) / "memorisation.json").read_text())))  # noqa: T201
     if written:
         print(f"\nwrote {', '.join(str(Path(options.run) / name) for name in written)}")  # noqa: T201
 

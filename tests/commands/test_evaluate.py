@@ -145,3 +145,18 @@ def test_a_run_is_no_folder_of_pictures_and_only_a_run_has_data_elsewhere(folder
         main(["evaluate", str(folder), "--against", "Digits()"])
     with pytest.raises(SystemExit, match=r"^error: --data photos .* --against Digits.. is no run: leave it out$"):
         main(["evaluate", str(tmp_path), "--against", "Digits()", "--data", "photos"])
+
+
+@pytest.mark.parametrize(("count", "told"), [("1", "1 sample"), ("7", "7 samples")])
+def test_what_too_few_samples_leave_out_is_told_with_what_the_rest_depends_on(folder, capsys, count, told):
+    main(["evaluate", str(folder), "--images", "0", "--samples", count, "--seed", "4"])
+    left_out, _, memorisation, facts, *_ = capsys.readouterr().out.splitlines()
+    assert left_out == f"no comparison with training images, which takes 8 samples or more: --samples is {count}"
+    assert memorisation.startswith(f"memorisation, {told}: nearest")
+    assert facts.startswith("step 10, average of decay 0.9")
+    assert facts.endswith("seeds from 4")
+
+
+def test_nothing_to_evaluate_is_an_error(folder):
+    with pytest.raises(SystemExit, match="^error: --images 0 and --samples 0 leave nothing to evaluate"):
+        main(["evaluate", str(folder), "--images", "0", "--samples", "0"])
