@@ -23,7 +23,7 @@ from ..training import load_run
 from ..training.data import DataSet, ImageFolder, Splits
 from ..training.data.image_folder import all_pictures
 from ..training.folder.run_folder import RunFolder
-from .parsing import Parser, part
+from .parsing import Parser, device, part
 
 _WIDTH = 22
 # Of runs alone, and what they are if not given.
@@ -61,9 +61,9 @@ def run(arguments: Sequence[str]) -> None:
         raise ValueError(msg)
     if options.features:
         check_count("--samples", options.samples, LEAST, "for --features")
-    share = _share(options.share)
+    share, place = _share(options.share), device(options.device)
     # An hour of bounds is not computed for a network that is not there.
-    network = _NETWORKS[options.features]().to(options.device) if options.features else None
+    network = _NETWORKS[options.features]().to(place) if options.features else None
     if options.against is None:
         _evaluate_run(options, network, share)
     else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any, NoReturn
 
+import torch
 from typing_extensions import override
 
 from ..core import Shape
@@ -74,3 +75,17 @@ def shape(flag: str, text: str) -> Shape:
         msg = f"{flag} {text}: give the sizes of all axes without the batch, as in 3,64,64"
         raise ValueError(msg)
     return tuple(map(int, sizes))
+
+
+def device(name: str | None) -> torch.device:
+    """Return the device that `--device` names; an accelerator where there is one if None.
+
+    Raises:
+        ValueError: it is none, or is not there; the message names the flag.
+    """
+    try:
+        # It may be known, and not be there.
+        return torch.empty(0, device=name or ("cuda" if torch.cuda.is_available() else "cpu")).device
+    except (AssertionError, NotImplementedError, RuntimeError) as error:
+        msg = f"--device {name}: {' '.join(str(error).split())[:200]}"
+        raise ValueError(msg) from None

@@ -19,7 +19,7 @@ from ..samplers import Grid, Sampler, Stepper
 from ..training import LoadedRun, load_run
 from ..training.building import classes_in_order
 from .output import written
-from .parsing import Parser, part
+from .parsing import Parser, device, part
 from .sample_files import ANIMATIONS, Samples
 
 _OUTPUTS = """where samples go, by the name of --out:
@@ -62,8 +62,9 @@ def run(arguments: Sequence[str]) -> None:
     loaded = load_run(
         options.run, trust_code=options.trust_code, ema_decay=options.ema_decay, checkpoint=options.checkpoint
     )
-    loaded.denoiser.to(device := _device(options.device))
-    sampler = _sampler(loaded, options, device)
+    place = device(options.device)
+    loaded.denoiser.to(place)
+    sampler = _sampler(loaded, options, place)
     labels = _labels(loaded, options)
     samples = Samples(loaded, sampler, labels, options)
     if not kind:
@@ -99,16 +100,7 @@ def _parser() -> Parser:
     return parser
 
 
-def _device(name: str | None) -> torch.device:
-    try:
-        # It may be known, and not be there.
-        return torch.empty(0, device=name or ("cuda" if torch.cuda.is_available() else "cpu")).device
-    except (AssertionError, NotImplementedError, RuntimeError) as error:
-        msg = f"--device {name}: {' '.join(str(error).split())[:200]}"
-        raise ValueError(msg) from None
-
-
-def _sampler(loaded: LoadedRun, options: Namespace, device: torch.device) -> Sampler:
+def _sampler(loaded: LoadedRun, options: Namespace, place: torch.device) -> Sampler:
     prior = loaded.prior
     if options.prior is not None:
         make = part("--prior", options.prior, Callable[[LinearGaussianProcess, Iterable[Tensor]], Prior])
@@ -120,7 +112,7 @@ def _sampler(loaded: LoadedRun, options: Namespace, device: torch.device) -> Sam
         steps=options.steps,
         grid=None if options.grid is None else part("--grid", options.grid, Grid),
         guidance=options.guidance,
-        prior=prior.to(device),
+        prior=prior.to(place),
         clip=options.clip,
     )
 

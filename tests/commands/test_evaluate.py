@@ -69,6 +69,9 @@ def test_errors_are_one_line_and_come_first(folder, capsys):
         main(["evaluate", "nowhere"])
     with pytest.raises(SystemExit, match="^error: --samples must be at least 0, got -1"):
         main(["evaluate", str(folder), "--samples", "-1"])
+    # Before anything is computed.
+    with pytest.raises(SystemExit, match="^error: --device tpu9: "):
+        main(["evaluate", str(folder), "--device", "tpu9"])
     assert not capsys.readouterr().out
 
 
