@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from ...core.configuration import write
 from ...training.exporting import without_places
@@ -50,23 +51,31 @@ def _stored(subject: Subject) -> dict[str, str]:
     """Return what `unmelt evaluate` measured; what cannot be read the section on it tells."""
     told = dict[str, str]()
     try:
-        for _, content in stored(subject.run, LIKELIHOOD):
-            own = content["model_s_own"]
-            if bound := bits_per_dim(content).get(own):
-                mean, error, count = bound["mean"], bound["stderr"], bound["count"]
-                told["bits per dimension"] = f"at most {mean:.3f} ± {error:.3f} ({count} examples)"
+        files = [content for _, content in stored(subject.run, LIKELIHOOD)]
+        bounds = [bound for content in files if (bound := bits_per_dim(content).get(content["model_s_own"]))]
+        if bounds:
+            # A first look at some examples does not take the place of all of them.
+            mean, error, count = (max(bounds, key=_count)[name] for name in ("mean", "stderr", "count"))
+            told["bits per dimension"] = f"at most {mean:.3f} ± {error:.3f} ({count} examples)"
         for _, content in stored(subject.run, SAMPLES):
+            # The page may show samples of other steps.
+            told["measured samples"] = f"{content['samples']}, drawn in {content['steps']} steps"
             told["energy distance"] = f"{content['energy']['value']:.4g} (floor {content['energy']['floor']:.4g})"
             if (features := content["features"]) is not None:
                 name, distance = f"Frechet distance, {content['network']}", features["frechet"]
-                told[name] = f"{distance['value']:.4g} (floor {distance['floor']:.4g}, {content['samples']} samples)"
+                told[name] = f"{distance['value']:.4g} (floor {distance['floor']:.4g})"
             if (classes := content["classes"]) is not None:
                 told["recognised"] = f"{classes['recognised']:.1%} (held-out examples {classes['real']:.1%})"
         for _, content in stored(subject.run, MEMORISATION):
-            told["copies"] = f"{content['copies']:.1%} of {content['samples']} samples"
+            of = f"{content['samples']} samples, drawn in {content['steps']} steps"
+            told["copies"] = f"{content['copies']:.1%} of {of}"
     except (KeyError, TypeError, ValueError):
         return told
     return told
+
+
+def _count(bound: Mapping[str, Any]) -> int:
+    return bound["count"]
 
 
 def _sizes(shape: Sequence[int]) -> str:

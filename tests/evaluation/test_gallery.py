@@ -25,6 +25,7 @@ from unmelt.evaluation.gallery.between import between
 from unmelt.evaluation.gallery.contents import CHAPTERS
 from unmelt.evaluation.gallery.crossing import crossing
 from unmelt.evaluation.gallery.curves import curves
+from unmelt.evaluation.gallery.key_numbers import key_numbers
 from unmelt.evaluation.gallery.measured import measured
 from unmelt.evaluation.gallery.melting import melting
 from unmelt.evaluation.gallery.nearest import nearest
@@ -293,6 +294,18 @@ class TestMissing:
         assert "is not whole" in facts.rows[0][1]
         path.write_text("{")
         assert "memorisation.json is damaged" in measured(subject).missing
+
+    @pytest.mark.filterwarnings("ignore:a network that predicts the previous level")
+    def test_key_numbers_are_those_of_most_examples_and_say_how_their_samples_were_drawn(self, folder, tmp_path):
+        run = shutil.copytree(folder, tmp_path / "measured")
+        for images, samples in ((30, 0), (8, 9)):
+            few = ["--images", str(images), "--fit-images", "20", "--samples", str(samples), "--batch-size", "64"]
+            main(["evaluate", str(run), *few])
+        told = dict(key_numbers([Subject(load_run(run), count=COUNT, seed=SEED, steps=4)]))
+        assert told["bits per dimension"][0].endswith(" (30 examples)")
+        assert told["sampler"][0].endswith(", 4 steps")
+        assert told["measured samples"] == ["9, drawn in 8 steps"]
+        assert told["copies"][0].endswith(" of 9 samples, drawn in 8 steps")
 
 
 class TestPage:
