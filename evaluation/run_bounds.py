@@ -41,6 +41,7 @@ from ..models import (
 from ..samplers import Posterior, UniformGrid
 from ..training import LoadedRun, Splits, load_run
 from .bound_report import LikelihoodReport, evaluate_bound
+from .run_facts import training_facts
 
 _STEPS = 200
 _FITTED = "fitted"
@@ -115,7 +116,10 @@ def evaluate_run(  # noqa: PLR0913  # each is a choice
     end = "" if images is None else f"_{images}"
     figures = {
         "unmelt": __version__,
-        "checkpoint": loaded.checkpoint.name,
+        **training_facts(loaded),
+        "data": data.test.fingerprint(),
+        "split": "held-out images",
+        "batch_size": batch_size,
         "seed": seed,
         "fit_images": fit_images,
         "model_s_own": MODEL_S_OWN,

@@ -8,12 +8,11 @@ from ..core.configuration import write
 from ..training import LoadedRun
 
 
-def sampling_facts(loaded: LoadedRun, seed: int) -> dict[str, object]:
-    """Return what the samples of a run's own pictures depend on, as its files tell it.
+def training_facts(loaded: LoadedRun) -> dict[str, object]:
+    """Return what any figure of a run depends on: the weights, and what they were trained for.
 
     Args:
         loaded: the run.
-        seed: of the first sample.
     """
     return {
         "checkpoint": loaded.checkpoint.name,
@@ -23,6 +22,18 @@ def sampling_facts(loaded: LoadedRun, seed: int) -> dict[str, object]:
         "training_batch": loaded.config.training.batch_size,
         "process": write(loaded.config.process),
         "prediction": write(loaded.config.prediction),
+    }
+
+
+def sampling_facts(loaded: LoadedRun, seed: int) -> dict[str, object]:
+    """Return what the samples of a run's own pictures depend on, as its files tell it.
+
+    Args:
+        loaded: the run.
+        seed: of the first sample.
+    """
+    return {
+        **training_facts(loaded),
         # With the standard deviation of its reverse steps.
         "sampler": write(loaded.parts.sampler),
         "grid": None if loaded.parts.grid is None else write(loaded.parts.grid),

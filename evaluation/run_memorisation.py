@@ -56,17 +56,22 @@ def evaluate_memorisation(
     training = torch.cat(list(data.train.blocks(most)))
     if loaded.config.training.flip:
         training = torch.cat([training, training.flip(-1)])
-    drawn = loaded.sampler().sample(
+    result = loaded.sampler().run(
         samples,
         condition=classes_in_order(loaded.denoiser, samples),
         generator=range(seed, seed + samples),
         batch_size=batch_size,
         progress=progress,
+        keep_path=False,
     )
-    found = assess_memorisation(drawn.clamp(*data.train.range), training, data.test.first(most))
+    found = assess_memorisation(result.samples.clamp(*data.train.range), training, data.test.first(most))
     facts = {
         "unmelt": __version__,
+        "data": data.train.fingerprint(),
+        "data_range": list(data.train.range),
         **sampling_facts(loaded, seed),
+        "batch_size": batch_size,
+        "calls": result.stats.evaluations / samples,
         "training_images": len(training),
         "mirrored": loaded.config.training.flip,
         **asdict(found),

@@ -47,6 +47,10 @@ def test_it_prints_a_line_for_each_bound_and_marks_the_model_s(folder, capsys):
     assert all((folder / name).is_file() for name in names)
     stored = json.loads((folder / "likelihood_20.json").read_text())
     assert stored["model_s_own"] in stored["bounds"]
+    assert (stored["step"], stored["ema_decay"], stored["training_batch"]) == (10, 0.9, 4)
+    assert {"data", "split", "seed", "fit_images", "batch_size", "process", "prediction"} <= stored.keys()
+    data = load_run(folder).data()
+    assert (stored["split"], stored["data"]) == ("held-out images", data.test.fingerprint())
 
 
 def test_samples_are_compared_with_all_training_images_and_their_mirror_images(folder):
@@ -62,6 +66,7 @@ def test_samples_are_compared_with_all_training_images_and_their_mirror_images(f
     assert found.held_out_median < assess_memorisation(samples, training, data.test.read()).held_out_median
     stored = json.loads((folder / "memorisation.json").read_text())
     assert (stored["training_images"], stored["mirrored"], stored["samples"]) == (len(mirrored), True, 6)
+    assert (stored["data"], stored["calls"], stored["steps"]) == (data.train.fingerprint(), 8, 8)
 
 
 def test_errors_are_one_line_and_come_first(folder, capsys):
