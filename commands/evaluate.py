@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from ..core.checks import check_count
+from ..core.files import check_writable
 from ..evaluation import EfficientNetFeatures, FeatureNetwork, InceptionFeatures
 from ..evaluation.bound_report import LikelihoodReport
 from ..evaluation.look_batches import LEAST, Share
 from ..evaluation.run_bounds import MODEL_S_OWN, evaluate_run
-from ..evaluation.run_facts import in_words
+from ..evaluation.run_facts import compared_in_words, in_words
 from ..evaluation.run_memorisation import evaluate_memorisation
 from ..evaluation.run_samples import LOOKS, evaluate_images, evaluate_samples
 from ..training import load_run
@@ -28,13 +29,15 @@ from .parsing import Parser, device, part
 _WIDTH = 22
 # Of runs alone, and what they are if not given.
 _OF_RUNS = {"images": None, "fit_images": 1000, "steps": None, "samples": 256}
+# Beside pictures; `unmelt sample` writes a samples.json there.
+_RECORD = "evaluation.json"
 _NETWORKS = {"efficientnet": EfficientNetFeatures, "inception": InceptionFeatures}
-_EXAMPLES = """All is written into the run's folder, too. There is a bound for each standard deviation of the reverse
-steps; the one that is marked is the model's: its steps are as wide as training images show that they should be.
-Samples are compared with as many training images: power by octave of frequency, energy distance, classes where they
-are known, and with --features Frechet distance, kernel distance, precision and recall, beside those of real images
-from others. What was looked at is kept in looked_at/: more samples later cost only what is new, and a stopped
-evaluation goes on.
+_EXAMPLES = """All is written into the run's folder, or beside the pictures into evaluation.json, too. There
+is a bound for each standard deviation of the reverse steps; the one that is marked is the model's: its
+steps are as wide as training images show that they should be. Samples are compared with as many training
+images: power by octave of frequency, energy distance, classes where they are known, and with --features
+Frechet distance, kernel distance, precision and recall, beside those of real images from others. What was
+looked at is kept in looked_at/: more samples later cost only what is new, and a stopped evaluation goes on.
 
 examples:
   unmelt evaluate runs/NAME
@@ -154,7 +157,7 @@ def _evaluate_run(options: Namespace, network: FeatureNetwork | None, share: Sha
             print("this share is done; the report is written when the others are")  # noqa: T201
         else:
             facts = json.loads((Path(options.run) / "samples.json").read_text())
-            print(f"\n{report}\n{in_words(facts)}")  # noqa: T201
+            print(f"\n{report}\n{in_words(facts)}\n{compared_in_words(facts)}")  # noqa: T201
             written.append("samples.json")
     elif options.samples:
         print(f"no comparison with training images, which takes {LEAST} samples or more: --samples is", options.samples)  # noqa: T201
@@ -171,7 +174,8 @@ def _evaluate_run(options: Namespace, network: FeatureNetwork | None, share: Sha
 
 def _evaluate_folder(options: Namespace, network: FeatureNetwork | None, share: Share) -> None:
     """Compare the pictures in a folder with real ones; looks are kept with a run, or else only until it is done."""
-    images = all_pictures(Path(options.run))
+    images, record = all_pictures(Path(options.run)), Path(options.run) / _RECORD
+    check_writable(record)
     data, run = _real(options, images.shape)
     if run is None and share.count > 1:
         msg = f"{share.count} processes share what a run's folder keeps: name a run with --against, or use one process"
@@ -182,12 +186,16 @@ def _evaluate_folder(options: Namespace, network: FeatureNetwork | None, share: 
             data,
             network,
             keep=Path(temporary) if run is None else run / LOOKS,
+            record=record,
             batch_size=options.batch_size,
             seed=options.seed,
             share=share,
             progress=sys.stderr.isatty(),
         )
-    print(report or "this share is done; the report is written when the others are")  # noqa: T201
+    if report is None:
+        print("this share is done; the report is written when the others are")  # noqa: T201
+    else:
+        print(f"{report}\n{compared_in_words(json.loads(record.read_text()))}\n\nwrote {record}")  # noqa: T201
 
 
 def _real(options: Namespace, shape: Sequence[int]) -> tuple[Splits, Path | None]:

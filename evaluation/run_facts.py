@@ -53,3 +53,10 @@ def in_words(facts: Mapping[str, object]) -> str:
         f" {facts['sampler']} in {facts['steps']} steps{calls}, guidance {facts['guidance']}, from a {facts['prior']},"
         f" seeds from {facts['seed']}"
     )
+
+
+def compared_in_words(facts: Mapping[str, object]) -> str:
+    """Return what samples were compared with, and in which features, in a line."""
+    network = facts["network"]
+    features = "" if network is None else f"; {network} of weights {facts['weights']}, resizing {facts['resize']}"
+    return f"compared with {facts['split']} of data {str(facts['data'])[:12]}, drawn by seed {facts['seed']}{features}"

@@ -101,12 +101,13 @@ def evaluate_samples(  # noqa: PLR0913  # each is a choice of its own
     return found
 
 
-def evaluate_images(
+def evaluate_images(  # noqa: PLR0913  # as `evaluate_samples`
     images: Examples,
     data: Splits,
     network: FeatureNetwork | None = None,
     *,
     keep: Path,
+    record: Path | None = None,
     batch_size: int = 256,
     seed: int = 0,
     share: Share | None = None,
@@ -119,6 +120,7 @@ def evaluate_images(
         data: what they are compared with.
         network: as in `evaluate_samples`, and so are the rest.
         keep: a folder that looks at batches are kept in.
+        record: a file, .json, that the figures are written into with what they depend on; none if None.
         batch_size: images at a time.
         seed: of the choice of training images.
         share: which batches this process looks at.
@@ -136,12 +138,17 @@ def evaluate_images(
         msg = f"images of shape {images.shape} cannot be compared with those of {data.train.shape}"
         raise ValueError(msg)
     reference = Reference(data, gauge_for(data, network), len(images), keep, batch_size, seed)
+    facts = reference.facts | {"images": images.fingerprint()}
     batches = Batches(
         ranges(len(images), batch_size),
         lambda rows: _rescaled(images.read(list(rows)), images.range, data.train.range),
-        LookStore(keep, reference.facts | {"images": images.fingerprint()}),
+        LookStore(keep, facts),
     )
-    return _compare(reference, batches, share=share, progress=progress)
+    found = _compare(reference, batches, share=share, progress=progress)
+    if found is not None and record is not None:
+        told = {**facts, "split": "training images", "seed": seed, **asdict(found)}
+        write_atomically(record, json.dumps(told, indent=2) + "\n")
+    return found
 
 
 def _compare(

@@ -104,7 +104,9 @@ def test_samples_are_compared_in_features_where_asked_for(folder, capsys):
     assert printed.startswith("\n8 samples and 8 real images\nin features of EfficientNet-lite0:\n")
     assert "\nrecognised " in printed
     assert printed.splitlines()[-1] == f"wrote {folder / 'samples.json'}, {folder / 'memorisation.json'}"
-    assert json.loads((folder / "samples.json").read_text())["network"] == "EfficientNet-lite0"
+    told = json.loads((folder / "samples.json").read_text())
+    assert told["network"] == "EfficientNet-lite0"
+    assert f"; EfficientNet-lite0 of weights {told['weights']}, resizing {told['resize']}\n" in printed
 
 
 def test_processes_of_torchrun_share_the_samples(folder, capsys, monkeypatch):
@@ -131,6 +133,13 @@ def test_pictures_of_others_are_compared_with_a_run_a_folder_or_a_data_set(folde
     main(["evaluate", str(tmp_path / "pictures"), "--against", str(folder)])
     with_run = capsys.readouterr().out
     assert with_run.startswith("12 samples and 12 real images\nenergy distance ")
+    *_, compared, _, wrote = with_run.splitlines()
+    told = json.loads((tmp_path / "pictures" / "evaluation.json").read_text())
+    assert compared == f"compared with training images of data {told['data'][:12]}, drawn by seed 0"
+    assert wrote == f"wrote {tmp_path / 'pictures' / 'evaluation.json'}"
+    assert told["data"] == load_run(folder).data().train.fingerprint()
+    assert {"unmelt", "images", "network", "weights", "resize", "split", "batch_size", "classes"} <= told.keys()
+    assert (told["seed"], told["samples"], told["real_images"], told["energy"]["floor_count"]) == (0, 12, 12, 12)
     main(["evaluate", str(tmp_path / "pictures"), "--against", "Digits()"])
     assert capsys.readouterr().out == with_run
     # Nothing is kept that several could share.
