@@ -18,7 +18,8 @@ from ..evaluation.bound_report import LikelihoodReport
 from ..evaluation.look_batches import LEAST, Share
 from ..evaluation.run_bounds import MODEL_S_OWN, evaluate_run
 from ..evaluation.run_facts import compared_in_words, in_words
-from ..evaluation.run_memorisation import evaluate_memorisation
+from ..evaluation.run_memorisation import RECORD as COPIES
+from ..evaluation.run_memorisation import evaluate_memorisation, memorisation_of_images
 from ..evaluation.run_samples import LOOKS, evaluate_images, evaluate_samples
 from ..training import load_run
 from ..training.data import DataSet, ImageFolder, Splits
@@ -165,18 +166,19 @@ def _evaluate_run(options: Namespace, network: FeatureNetwork | None, share: Sha
         counted = "1 sample" if options.samples == 1 else f"{options.samples} samples"
         print(f"\nmemorisation, {counted}: ", end="", flush=True)  # noqa: T201
         print(evaluate_memorisation(options.run, samples=options.samples, progress=shown, **common))  # noqa: T201
-        written.append("memorisation.json")
+        written.append(COPIES)
         if options.samples < LEAST:
-            print(in_words(json.loads((Path(options.run) / "memorisation.json").read_text())))  # noqa: T201
+            print(in_words(json.loads((Path(options.run) / COPIES).read_text())))  # noqa: T201
     if written:
         print(f"\nwrote {', '.join(str(Path(options.run) / name) for name in written)}")  # noqa: T201
 
 
 def _evaluate_folder(options: Namespace, network: FeatureNetwork | None, share: Share) -> None:
     """Compare the pictures in a folder with real ones; looks are kept with a run, or else only until it is done."""
-    images, record = all_pictures(Path(options.run)), Path(options.run) / _RECORD
+    (images, told), record = all_pictures(Path(options.run)), Path(options.run) / _RECORD
     check_writable(record)
     data, run = _real(options, images.shape)
+    print(f"{told}\nagainst {data.told}\n")  # noqa: T201
     if run is None and share.count > 1:
         msg = f"{share.count} processes share what a run's folder keeps: name a run with --against, or use one process"
         raise ValueError(msg)
@@ -195,7 +197,10 @@ def _evaluate_folder(options: Namespace, network: FeatureNetwork | None, share: 
     if report is None:
         print("this share is done; the report is written when the others are")  # noqa: T201
     else:
-        print(f"{report}\n{compared_in_words(json.loads(record.read_text()))}\n\nwrote {record}")  # noqa: T201
+        print(f"{report}\n{compared_in_words(json.loads(record.read_text()))}")  # noqa: T201
+        copies = record.with_name(COPIES)
+        print(f"\nmemorisation: {memorisation_of_images(images, data, record=copies)}")  # noqa: T201
+        print(f"\nwrote {record}, {copies}")  # noqa: T201
 
 
 def _real(options: Namespace, shape: Sequence[int]) -> tuple[Splits, Path | None]:

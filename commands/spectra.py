@@ -114,7 +114,9 @@ def _examples(options: Namespace, loaded: LoadedRun | None) -> Examples:
     if loaded is not None:
         return loaded.data(options.data).train
     if place.is_dir():
-        return ImageFolder(place, size=options.size, low=options.low).load().train
+        found = ImageFolder(place, size=options.size, low=options.low).load()
+        print(found.told)  # noqa: T201
+        return found.train
     return part("IMAGES", options.images_of, DataSet).load().train
 
 

@@ -5,17 +5,23 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from .. import __version__
 from ..core.checks import check_count
 from ..core.files import write_atomically
 from ..training import load_run
 from ..training.building import classes_in_order
+from ..training.data import Examples, Splits
 from .memorisation import Memorisation, assess_memorisation
 from .run_facts import sampling_facts
+from .run_samples import rescaled
 
+# The file that figures are written into.
+RECORD = "memorisation.json"
 # Numbers of training images that are held in memory at once, 4 GB of float32.
 _MOST = 2**30
 
@@ -52,10 +58,6 @@ def evaluate_memorisation(
     loaded = load_run(folder, trust_code=trust_code)
     loaded.folder.check_writable()
     data = loaded.data(place)
-    most = max(2, _MOST // torch.Size(data.train.shape).numel())
-    training = torch.cat(list(data.train.blocks(most)))
-    if loaded.config.training.flip:
-        training = torch.cat([training, training.flip(-1)])
     result = loaded.sampler().run(
         samples,
         condition=classes_in_order(loaded.denoiser, samples),
@@ -64,17 +66,53 @@ def evaluate_memorisation(
         progress=progress,
         keep_path=False,
     )
-    found = assess_memorisation(result.samples.clamp(*data.train.range), training, data.test.first(most))
+    found, facts = _compared(result.samples, data, mirrored=loaded.config.training.flip)
     facts = {
-        "unmelt": __version__,
-        "data": data.train.fingerprint(),
-        "data_range": list(data.train.range),
+        **facts,
         **sampling_facts(loaded, seed),
         "batch_size": batch_size,
         "calls": result.stats.evaluations / samples,
-        "training_images": len(training),
-        "mirrored": loaded.config.training.flip,
         **asdict(found),
     }
-    write_atomically(loaded.folder.path / "memorisation.json", json.dumps(facts, indent=2) + "\n")
+    write_atomically(loaded.folder.path / RECORD, json.dumps(facts, indent=2) + "\n")
     return found
+
+
+def memorisation_of_images(images: Examples, data: Splits, *, record: Path) -> Memorisation:
+    """Return how near images, whoever made them, lie to the training images of a data set, and write it into `record`.
+
+    Of more than 2^30 numbers, images are taken spread evenly, and so are training images; the file says how many.
+
+    Args:
+        images: the images, of the data's shape; their range is brought to the data's.
+        data: the data set.
+        record: the file, .json.
+
+    Raises:
+        ValueError: as `assess_memorisation`.
+        OSError: the file cannot be written.
+    """
+    shown = rescaled(torch.cat(list(images.blocks(_most(data)))), images.range, data.train.range)
+    found, facts = _compared(shown, data, mirrored=False)
+    facts |= {"images": images.fingerprint(), **asdict(found)}
+    write_atomically(record, json.dumps(facts, indent=2) + "\n")
+    return found
+
+
+def _compared(samples: Tensor, data: Splits, *, mirrored: bool) -> tuple[Memorisation, dict[str, Any]]:
+    """Return how near samples lie to training images, and what that depends on."""
+    training = torch.cat(list(data.train.blocks(_most(data))))
+    if mirrored:
+        training = torch.cat([training, training.flip(-1)])
+    found = assess_memorisation(samples.clamp(*data.train.range), training, data.test.first(_most(data)))
+    return found, {
+        "unmelt": __version__,
+        "data": data.train.fingerprint(),
+        "data_range": list(data.train.range),
+        "training_images": len(training),
+        "mirrored": mirrored,
+    }
+
+
+def _most(data: Splits) -> int:
+    return max(2, _MOST // torch.Size(data.train.shape).numel())

@@ -141,7 +141,7 @@ def evaluate_images(  # noqa: PLR0913  # as `evaluate_samples`
     facts = reference.facts | {"images": images.fingerprint()}
     batches = Batches(
         ranges(len(images), batch_size),
-        lambda rows: _rescaled(images.read(list(rows)), images.range, data.train.range),
+        lambda rows: rescaled(images.read(list(rows)), images.range, data.train.range),
         LookStore(keep, facts),
     )
     found = _compare(reference, batches, share=share, progress=progress)
@@ -174,6 +174,7 @@ def gauge_for(data: Splits, network: FeatureNetwork | None) -> Gauge:
     return Gauge(train.shape, train.range, network, recogniser)
 
 
-def _rescaled(images: Tensor, own: tuple[float, float], wanted: tuple[float, float]) -> Tensor:
+def rescaled(images: Tensor, own: tuple[float, float], wanted: tuple[float, float]) -> Tensor:
+    """Return images of one range in another."""
     (low, high), (black, white) = own, wanted
     return black + (images - low) * ((white - black) / (high - low))

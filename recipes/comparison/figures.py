@@ -5,34 +5,48 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from cells import Cell, best, called, in_order, values
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import LogLocator, NullFormatter
-from PIL import Image, ImageDraw
+from matplotlib.ticker import LogLocator, NullFormatter, PercentFormatter
+from PIL import Image, ImageDraw, ImageFont
 
 # With so many samples a cell is drawn beside others of as many.
 _MANY = 1000
 # Of fewer samples these come out otherwise, whatever the samples are worth.
 _OF_EQUAL_COUNTS = {"Frechet distance", "precision"}
 _DRAWN = ("Frechet distance", "energy distance", "precision", "recognised")
-_COLOURS = ("#1b6ca8", "#d1495b", "#66a182", "#8d5a97", "#b07d2b", "#4a4e69")
-_LABEL_WIDTH, _LABEL_HEIGHT = 150, 18
+# Told apart without colour, too.
+_STYLES = (
+    ("#1b6ca8", "o"),
+    ("#d1495b", "s"),
+    ("#66a182", "^"),
+    ("#8d5a97", "D"),
+    ("#b07d2b", "v"),
+    ("#4a4e69", "P"),
+)
+_LABEL_WIDTH, _LABEL_HEIGHT = 190, 20
+_LETTERS = 13
 
 
-def _coloured(cells: Iterable[Cell]) -> dict[str, str]:
-    """Return a colour for each process that is there."""
-    return dict(zip(in_order(cell.process for cell in cells), _COLOURS, strict=False))
+def _styled(cells: Iterable[Cell]) -> dict[str, dict[str, Any]]:
+    """Return how the line of each process that is there is drawn."""
+    processes = in_order(cell.process for cell in cells)
+    return {
+        process: {"color": colour, "marker": marker, "markersize": 3.5, "linewidth": 1.3}
+        for process, (colour, marker) in zip(processes, _STYLES, strict=False)
+    }
 
 
 def curves(cells: Sequence[Cell]) -> Figure:
     """Return some figures over the number of calls, a line for each process, bars of a standard deviation of seeds."""
     names = [name for name in _DRAWN if values(cells, name)]
-    figure, colours, found = _panels(len(names)), _coloured(cells), best(cells)
+    figure, styles, found = _panels(len(names)), _styled(cells), best(cells)
     for axis, name in zip(figure.axes, names, strict=True):
-        for process, colour in colours.items():
+        for process, style in styles.items():
             drawn = [
                 (calls, values(place, name))
                 for (of, calls), place in sorted(found.items())
@@ -41,27 +55,32 @@ def curves(cells: Sequence[Cell]) -> Figure:
             calls = [number for number, _ in drawn]
             means = [statistics.fmean(v) for _, v in drawn]
             error = [statistics.stdev(v) if len(v) > 1 else 0.0 for _, v in drawn]
-            axis.errorbar(calls, means, error, color=colour, marker="o", markersize=3, linewidth=1.4, capsize=2)
+            axis.errorbar(calls, means, error, capsize=2, **style)
         if name == "recognised":
-            axis.axhline(cells[0].report["classes"]["real"], color="0.5", linestyle=":", linewidth=1)
+            real = cells[0].report["classes"]["real"]
+            axis.axhline(real, color="0.5", linestyle=":", linewidth=1)
+            place = axis.get_yaxis_transform()
+            axis.text(1, real, "real images", transform=place, ha="right", va="bottom", fontsize=7, color="0.4")
+            axis.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         _finish(axis, name, "calls of the network", logarithmic=name.endswith("distance"))
-    _legend(figure, colours)
+    _legend(figure, styles)
     return figure
 
 
 def octaves(cells: Sequence[Cell]) -> Figure:
     """Return power by octave over that of real images, a panel for each number of calls, a line for each seed."""
     numbers = sorted({cell.calls for cell in cells if cell.samples >= _MANY})
-    figure, colours, found = _panels(max(1, len(numbers)), sharey=True), _coloured(cells), best(cells)
+    figure, styles, found = _panels(max(1, len(numbers)), sharey=True), _styled(cells), best(cells)
+    figure.axes[0].set_ylabel("power over that of real images", fontsize=8)
     for axis, calls in zip(figure.axes, numbers, strict=False):
-        for process, colour in colours.items():
+        for process, style in styles.items():
             for cell in found.get((process, calls), []):
                 # The constant is no octave.
                 ratios = [(octave["frequency"], octave["ratio"]) for octave in cell.report["octaves"][1:]]
-                axis.plot(*zip(*ratios, strict=True), color=colour, linewidth=1.1, marker="o", ms=2.5)
+                axis.plot(*zip(*ratios, strict=True), **style)
         axis.axhline(1, color="0.5", linestyle=":", linewidth=1)
-        _finish(axis, f"{calls} calls", "cycles per pixel", logarithmic=True)
-    _legend(figure, colours)
+        _finish(axis, f"{calls} calls", "frequency, cycles per pixel", logarithmic=True)
+    _legend(figure, styles)
     return figure
 
 
@@ -73,20 +92,23 @@ def _panels(number: int, *, sharey: bool = False) -> Figure:
 
 def _finish(axis: Axes, title: str, label: str, *, logarithmic: bool) -> None:
     axis.set_xscale("log")
-    axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axis.xaxis.set_major_formatter("{x:g}")
-    axis.xaxis.set_minor_formatter(NullFormatter())
     if logarithmic:
         axis.set_yscale("log")
+    for scale in (axis.xaxis, axis.yaxis) if logarithmic else (axis.xaxis,):
+        low, high = scale.get_view_interval()
+        # Less than a decade holds hardly any of the round numbers.
+        scale.set_major_locator(LogLocator(subs=(1, 2, 5) if high > 10 * low else (1, 1.5, 2, 3, 4, 5, 6, 8)))
+        scale.set_major_formatter("{x:g}")
+        scale.set_minor_formatter(NullFormatter())
     axis.set_title(title, fontsize=9)
     axis.set_xlabel(label, fontsize=8)
     axis.tick_params(labelsize=7, which="both")
     axis.spines[["top", "right"]].set_visible(False)
 
 
-def _legend(figure: Figure, colours: dict[str, str]) -> None:
-    marks = [Line2D([], [], color=colour) for colour in colours.values()]
-    names = [called(process) for process in colours]
+def _legend(figure: Figure, styles: dict[str, dict[str, Any]]) -> None:
+    marks = [Line2D([], [], **style) for style in styles.values()]
+    names = [called(process) for process in styles]
     figure.legend(marks, names, loc="outside lower center", ncols=len(names), frameon=False, fontsize=8)
 
 
@@ -98,13 +120,14 @@ def draw_samples(cells: Sequence[Cell], file: Path) -> bool:
     processes = in_order(cell.process for cell in drawn)
     width, height = (max(sizes) for sizes in zip(*(Image.open(file).size for file in drawn.values()), strict=True))
     sheet = Image.new("RGB", (_LABEL_WIDTH + width, len(drawn) * height + len(processes) * _LABEL_HEIGHT), "white")
-    pen, y = ImageDraw.Draw(sheet), 0
+    pen, y, font = ImageDraw.Draw(sheet), 0, ImageFont.load_default(_LETTERS)
     for process in processes:
-        pen.text((4, y + 3), called(process), fill=(30, 30, 30))
+        pen.text((4, y + 3), called(process), fill=(30, 30, 30), font=font)
         y += _LABEL_HEIGHT
         for cell in sorted((c for c in drawn if c.process == process), key=lambda c: c.calls):
             sheet.paste(Image.open(drawn[cell]), (_LABEL_WIDTH, y))
-            pen.text((12, y + height // 2 - 6), f"{cell.calls} calls, {cell.sampler}", fill=(90, 90, 90))
+            label = f"{cell.calls} calls, {cell.sampler}"
+            pen.text((12, y + height // 2), label, fill=(80, 80, 80), font=font, anchor="lm")
             y += height
     sheet.quantize(256, dither=Image.Dither.NONE).save(file, optimize=True)
     return True

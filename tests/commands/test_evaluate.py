@@ -1,6 +1,7 @@
 """`unmelt evaluate`."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -132,23 +133,33 @@ def test_pictures_of_others_are_compared_with_a_run_a_folder_or_a_data_set(folde
         main(["evaluate", str(tmp_path / "pictures")])
     main(["evaluate", str(tmp_path / "pictures"), "--against", str(folder)])
     with_run = capsys.readouterr().out
-    assert with_run.startswith("12 samples and 12 real images\nenergy distance ")
-    *_, compared, _, wrote = with_run.splitlines()
+    pictures, against, _, counts, energy, *_, compared, _, copies, _, wrote = with_run.splitlines()
+    assert pictures == f"12 images from {tmp_path / 'pictures'}; not used: 1 .json"
+    assert against == f"against {load_run(folder).data().told}"
+    assert (counts, energy[:16]) == ("12 samples and 12 real images", "energy distance ")
+    assert copies.startswith("memorisation: nearest training image at ")
     told = json.loads((tmp_path / "pictures" / "evaluation.json").read_text())
     assert compared == f"compared with training images of data {told['data'][:12]}, drawn by seed 0"
-    assert wrote == f"wrote {tmp_path / 'pictures' / 'evaluation.json'}"
+    assert wrote == f"wrote {tmp_path / 'pictures' / 'evaluation.json'}, {tmp_path / 'pictures' / 'memorisation.json'}"
+    near = json.loads((tmp_path / "pictures" / "memorisation.json").read_text())
+    assert (near["data"], near["images"], near["samples"]) == (told["data"], told["images"], 12)
+    assert near["training_images"] == len(load_run(folder).data().train)
     assert told["data"] == load_run(folder).data().train.fingerprint()
     assert {"unmelt", "images", "network", "weights", "resize", "split", "batch_size", "classes"} <= told.keys()
     assert (told["seed"], told["samples"], told["real_images"], told["energy"]["floor_count"]) == (0, 12, 12, 12)
     main(["evaluate", str(tmp_path / "pictures"), "--against", "Digits()"])
-    assert capsys.readouterr().out == with_run
+    assert capsys.readouterr().out.splitlines()[1:] == with_run.splitlines()[1:]
     # Nothing is kept that several could share.
     with pytest.raises(SystemExit, match="^error: 2 processes share what a run's folder keeps: name a run"):
         main(["evaluate", str(tmp_path / "pictures"), "--against", "Digits()", "--share", "0/2"])
     main(["sample", str(folder), "--count", "40", "--out", str(tmp_path / "real")])
     capsys.readouterr()
     main(["evaluate", str(tmp_path / "pictures"), "--against", str(tmp_path / "real")])
-    assert "recognised" not in capsys.readouterr().out
+    with_folder = capsys.readouterr().out
+    assert "recognised" not in with_folder
+    # Which are held out, and so not compared with, is the hash's choice.
+    against = next(line for line in with_folder.splitlines() if line.startswith("against "))
+    assert re.fullmatch(rf"against 40 images from {tmp_path / 'real'}, .*; \d+ held out; not used: 1 .json", against)
 
 
 @pytest.mark.parametrize("flag", ["--images", "--fit-images", "--steps", "--samples"])

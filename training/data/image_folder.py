@@ -65,8 +65,10 @@ class ImageFolder(PictureDataSet):
         return Splits(train, test, told + (f"; not used: {counted(left_out)}" if left_out else ""))
 
 
-def all_pictures(folder: Path) -> PictureExamples:
-    """Return all pictures below a folder, of their own size, which has to be one; none is held out.
+def all_pictures(folder: Path) -> tuple[PictureExamples, str]:
+    """Return all pictures below a folder, of their own size, which has to be one, and what was found, in a line.
+
+    None is held out.
 
     Raises:
         FileNotFoundError: there is no such folder.
@@ -76,4 +78,5 @@ def all_pictures(folder: Path) -> PictureExamples:
     (examples,), _ = ImageFolder(folder, size=None).examples(
         [FileSource(found.folder, found.names, found.sizes)], [None]
     )
-    return examples
+    told = f"{len(examples)} images from {folder}"
+    return examples, told + (f"; not used: {counted(found.left_out)}" if found.left_out else "")
