@@ -50,7 +50,6 @@ from unmelt.degradations import (
     opponent_colours,
 )
 from unmelt.degradations.bands import log_snr_bands
-from unmelt.degradations.drawing import draw_forward
 
 IMAGES = Path(__file__).parent / "images"
 SIZE, COLUMNS, COLOURS = 96, 8, 256
@@ -134,9 +133,15 @@ def draw_strip(process: LinearGaussianProcess, low: float) -> Figure:
     hardly anything but pure colours it is shown smaller, around grey, by a factor that is told.
     """
     figure = Figure(figsize=(COLUMNS * 1.05, 1.2), layout="constrained")
+    draw_at_told_times(list(figure.subplots(1, COLUMNS)), process, low)
+    return figure
+
+
+def draw_at_told_times(axes: list[Axes], process: LinearGaussianProcess, low: float) -> None:
+    """Draw the photograph on each of eight axes, as `draw_strip` says."""
     x, middle = low + (1 - low) * photograph()[None], (1 + low) / 2
     noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
-    for axis, t in zip(figure.subplots(1, COLUMNS), told_times(process, x), strict=True):
+    for axis, t in zip(axes, told_times(process, x), strict=True):
         z = process.corrupt(x, noise, t)[0]
         beyond = (z - middle).abs().flatten().quantile(0.98).item() / (1 - middle)
         factor = 1 / beyond if beyond > _CLIPPED else 1.0
@@ -145,7 +150,6 @@ def draw_strip(process: LinearGaussianProcess, low: float) -> Figure:
         axis.set_axis_off()
         smaller = "" if factor == 1 else f", \N{MULTIPLICATION SIGN} {factor:.1g}"
         axis.set_title(f"t = {t:.2g}{smaller}", fontsize=8, color="0.3")
-    return figure
 
 
 def told_times(process: LinearGaussianProcess, x: Tensor) -> list[float]:
@@ -172,7 +176,7 @@ def draw_founders() -> Figure:
     places = figure.add_gridspec(len(rows), 1)
     for i, (name, process, low) in enumerate(rows):
         row = figure.add_subfigure(places[i])
-        draw_forward(list(row.subplots(1, COLUMNS)), process, low + (1 - low) * photograph(), (low, 1.0))
+        draw_at_told_times(list(row.subplots(1, COLUMNS)), process, low)
         row.suptitle(name, fontsize=9)
     return figure
 

@@ -97,6 +97,7 @@ def test_what_has_no_levels_has_no_bits_and_is_compared_all_the_same(tmp_path, m
         main(["evaluate", str(run), "--images", "-1"])
 
 
+@pytest.mark.full
 def test_samples_are_compared_in_features_where_asked_for(folder, capsys):
     with pytest.raises(SystemExit, match="^error: --samples must be at least 8 .for --features., got 7"):
         main(["evaluate", str(folder), "--samples", "7", "--features", "efficientnet"])

@@ -8,6 +8,7 @@ from unmelt.commands import main
 from unmelt.training import Trainer
 
 
+@pytest.mark.full
 def test_of_a_run_samples_are_measured_and_its_process_is_drawn(tmp_path, capsys):
     config = small_run(tmp_path)
     run = Trainer(config, config.data.load()).train().path
@@ -25,6 +26,7 @@ def test_of_a_run_samples_are_measured_and_its_process_is_drawn(tmp_path, capsys
     assert Image.open(out).size[0] > 600
 
 
+@pytest.mark.full
 def test_of_a_folder_and_several_processes(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     main(["draw", "Pixelation", "--out", "pictures/a.png"])

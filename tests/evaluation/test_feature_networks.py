@@ -36,6 +36,7 @@ def test_it_is_the_trained_network_and_sees_a_cat(efficient):
     assert likeliest.values.sum() > 0.86
 
 
+@pytest.mark.full
 def test_crops_of_two_photographs_are_further_apart_than_those_of_one(efficient):
     cat, coffee = (torch.from_numpy(photo()).permute(2, 0, 1).float() / 255 for photo in (data.cat, data.coffee))
 

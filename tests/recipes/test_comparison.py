@@ -82,6 +82,7 @@ def test_all_models_are_alike_but_for_the_process_and_what_is_predicted(parts, s
         assert fixed == {k: v for k, v in vars(configs[0]).items() if k not in varied}
 
 
+@pytest.mark.full
 def test_only_what_is_missing_is_done_and_the_report_says_what_lacks(parts, study, tmp_path, capsys):
     results = compared(parts, study, tmp_path, "isotropic_x_0", "coloured_heat_x_0", "isotropic_x_1")
     done = sorted(path.relative_to(results).as_posix() for path in results.glob("*/*.json"))
