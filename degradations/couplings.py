@@ -20,7 +20,7 @@ from jaxtyping import Float
 from torch import Tensor
 from typing_extensions import override
 
-from ..core.checks import check_number
+from ..core.checks import check_number, values_are_readable
 from .level import Level, log_snr_change
 
 
@@ -88,6 +88,26 @@ class Independent(Coupling):
     @override
     def log_correlation(self, at_s: Level, at_t: Level) -> Float[Tensor, "..."]:
         return at_t.log_alpha.new_full((), -torch.inf)
+
+
+@dataclass(frozen=True)
+class RandomWalk(Coupling):
+    """rho = sigma_s / sigma_t: the noise is a random walk, each level's being the one before and fresh noise.
+
+    The posterior of residual shifting (Yue, Wang & Loy, 2023). Where alpha is constant it is `Markov`, and elsewhere
+    not: there the chain z_s -> z_t shifts towards x itself. Noise that shrinks cannot be a random walk.
+    """
+
+    @override
+    def log_correlation(self, at_s: Level, at_t: Level) -> Float[Tensor, "..."]:
+        shrinking = at_s.log_sigma - at_t.log_sigma
+        if values_are_readable(shrinking) and bool((shrinking > 0).any()):
+            msg = (
+                f"RandomWalk needs noise that never shrinks, and {type(at_s.process).__name__}'s does, by a factor of"
+                f" {shrinking.max().exp().item():.4g}: take Markov() or Independent()"
+            )
+            raise ValueError(msg)
+        return torch.where(at_s.log_sigma == at_t.log_sigma, 0.0, shrinking)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from torch import Tensor
 from ..core.checks import check_floating
 from ..core.notebook import shown
 from .bands import Bands, drowned_at, log_snr_along, log_snr_bands
-from .bases import HartleyBasis, LaplacianBasis
+from .bases import CosineBasis, HartleyBasis, LaplacianBasis
 from .patterns import pattern
 from .process import LinearGaussianProcess
 
@@ -34,6 +34,8 @@ _COLUMNS, _ROWS, _SLICES = 8, 6, 3
 # Inches: of the figure, of the map, and of what stands over images; and between which an image's height is kept.
 _WIDTH, _MAP, _HEADING, _LOWEST, _HIGHEST = 12, 4, 0.5, 0.5, 2.5
 _GREY = "0.3"
+# The known end of a drawn process is the signal, blurred by such a part of its last axis.
+_BLURRED = 12
 # Families whose papers scale data to [0, 1], and so do their default noises; the others take [-1, 1].
 _FROM_ZERO = 0.1
 # Channels of a signal that a legend tells apart.
@@ -160,8 +162,18 @@ def draw_forward(
 def _degraded(process: LinearGaussianProcess, x: Tensor, count: int) -> Iterable[tuple[float, Tensor]]:
     """Yield evenly spaced times from 0 to 1, and the signal at each."""
     noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(0), dtype=x.dtype).to(x.device)
+    end = example_end(process, x[None])
     for t in torch.linspace(0, 1, count).tolist():
-        yield t, process.corrupt(x[None], noise[None], t)[0].detach().cpu()
+        yield t, process.corrupt(x[None], noise[None], t, given=end)[0].detach().cpu()
+
+
+def example_end(process: LinearGaussianProcess, x: Float[Tensor, "batch ..."]) -> Float[Tensor, "batch ..."] | None:
+    """Return what a process with a known end is drawn with: the signals, blurred by a twelfth of their last axis."""
+    if not process.known_end:
+        return None
+    basis = CosineBasis(process.shape, axes=max(1, len(process.shape) - 1))
+    fade = (-basis.laplacian_eigenvalues() * (process.shape[-1] / _BLURRED) ** 2 / 2).exp()
+    return basis.to(x.device).combine((x, fade[None].to(x.device)))
 
 
 def _show(axis: Axes, image: Tensor, data_range: tuple[float, float]) -> None:

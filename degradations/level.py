@@ -57,9 +57,15 @@ class Level:
         return self.log_sigma.exp()
 
     @property
+    def beta(self) -> Float[Tensor, "..."]:
+        """beta_t, the share of a known end, per coefficient; 0 where the process has none."""
+        return self.process.batched_log_beta(self.t).exp()
+
+    @property
     def log_snr(self) -> Float[Tensor, "..."]:
-        """l_t = log alpha_t^2 - log sigma_t^2 per coefficient."""
-        return 2 * log_ratio(self.log_alpha, self.log_sigma)
+        """l_t = log alpha_t^2 - log sigma_t^2 per coefficient; minus infinity where no signal is left."""
+        empty = self.log_alpha == -torch.inf
+        return torch.where(empty, -torch.inf, 2 * log_ratio(self.log_alpha, self.log_sigma))
 
     def constant(self, value: float) -> Float[Tensor, "..."]:
         """Return one number for all examples and coefficients, (1, ..., 1), in the coefficients' dtype."""
@@ -75,9 +81,20 @@ class Level:
             self, t=self.t[rows], log_alpha=rows_of(self.log_alpha, rows), log_sigma=rows_of(self.log_sigma, rows)
         )
 
-    def corrupt(self, x: Float[Tensor, "batch ..."], noise: Float[Tensor, "batch ..."]) -> Float[Tensor, "batch ..."]:
-        """Return z_t = A_t x + V diag(sigma_t) V^T noise for data and white noise, (batch, *shape) each."""
-        return self.process.basis.combine((x, self.alpha), (noise, self.sigma))
+    def corrupt(
+        self,
+        x: Float[Tensor, "batch ..."],
+        noise: Float[Tensor, "batch ..."],
+        *,
+        given: Float[Tensor, "batch ..."] | None = None,
+    ) -> Float[Tensor, "batch ..."]:
+        """Return z_t = A_t x + V diag(sigma_t) V^T noise for data and white noise, (batch, *shape) each.
+
+        The share of the known end is added, which is `given` as in `LinearGaussianProcess.marginal`.
+        """
+        self.process.check_given(given, x.shape[0])
+        end = () if given is None else ((given, self.beta),)
+        return self.process.basis.combine((x, self.alpha), (noise, self.sigma), *end)
 
     def nudged_inside(self) -> Level:
         """Return the level next to this one, towards t = 1/2, from which limits at this one are read off."""

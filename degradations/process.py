@@ -13,6 +13,13 @@ logarithms: with l_t = log alpha_t^2 - log sigma_t^2, non-increasing in t,
 
 where log alpha and log sigma are subtracted apart and a difference of equal infinities is 0, so that sigma = 0 and
 alpha = 0 are legal values (without any noise, l_t - l_s is 2 log alpha_{t|s}, the limit of a small constant noise).
+
+A process may end in something known, y (a blurred image, a coarse field, a conditional mean). With `log_beta(t)`, too,
+
+    z_t = V diag(alpha_t) V^T x + V diag(beta_t) V^T y + V diag(sigma_t) V^T noise,
+
+and all of the above holds for z_t - beta_t y, which is a process of its own, `centred()`.
+
 In continuous time the process is the linear stochastic differential equation du = f_t u dt + g_t dw, per coefficient,
 with
 
@@ -129,6 +136,18 @@ class LinearGaussianProcess(ConstantModule, ABC):
     def log_sigma(self, t: Float[Tensor, "*batch"]) -> Float[Tensor, "..."]:
         """Return log sigma_t per coefficient; minus infinity where there is no noise. Shapes as in `log_alpha`."""
 
+    def log_beta(self, t: Float[Tensor, "*batch"]) -> Float[Tensor, "..."]:
+        """Return log beta_t, the share of a known end y, per coefficient; minus infinity where z_t has nothing of it.
+
+        Only a process that ends in something known writes it. Shapes as in `log_alpha`.
+        """
+        raise NotImplementedError
+
+    @property
+    def known_end(self) -> bool:
+        """Whether z_t has a share of a known signal y, which has to be `given` wherever x or z_t is."""
+        return type(self).log_beta is not LinearGaussianProcess.log_beta
+
     # ---- times and coefficients ---------------------------------------------------------------------------
 
     def as_times(self, t: Time, *, name: str = "t", batch: int | None = None) -> Float[Tensor, "*batch"]:
@@ -198,6 +217,13 @@ class LinearGaussianProcess(ConstantModule, ABC):
         t = self._as_tensor(t)
         return self._batched("log_sigma", self.log_sigma(t), t)
 
+    def batched_log_beta(self, t: Time) -> Float[Tensor, "..."]:
+        """Return log beta_t, as `batched_log_alpha` does log alpha_t; minus infinity without a known end."""
+        t = self._as_tensor(t)
+        if not self.known_end:
+            return t.new_full((1,) * (1 + len(self.shape)), -torch.inf)
+        return self._batched("log_beta", self.log_beta(t), t)
+
     def _as_tensor(self, t: Time) -> Tensor:
         return self.to_schedule_dtype(t if isinstance(t, Tensor) else torch.tensor(t, dtype=torch.float64))
 
@@ -240,7 +266,7 @@ class LinearGaussianProcess(ConstantModule, ABC):
             return False
         probes = torch.linspace(0, 1, 5, dtype=torch.float64)
         ours, theirs = self.at(probes), other.at(probes)
-        pairs = ((ours.log_alpha, theirs.log_alpha), (ours.log_sigma, theirs.log_sigma))
+        pairs = [(ours.log_alpha, theirs.log_alpha), (ours.log_sigma, theirs.log_sigma), (ours.beta, theirs.beta)]
         return all(torch.equal(a, b.to(a.device)) for a, b in pairs)
 
     def require_same(self, other: LinearGaussianProcess, *, whose: str, where: str) -> None:
@@ -269,8 +295,15 @@ class LinearGaussianProcess(ConstantModule, ABC):
         """Return sigma_t per coefficient in the data's units, broadcastable to (batch, *shape)."""
         return self.at(t).sigma
 
+    def beta(self, t: Time) -> Float[Tensor, "..."]:
+        """Return beta_t, the share of the known end, per coefficient, broadcastable to (batch, *shape); 0 without."""
+        return self.at(t).beta
+
     def log_snr(self, t: Time) -> Float[Tensor, "..."]:
-        """Return l_t = log alpha_t^2 - log sigma_t^2 per coefficient, broadcastable to (batch, *shape)."""
+        """Return l_t = log alpha_t^2 - log sigma_t^2 per coefficient, broadcastable to (batch, *shape).
+
+        It is minus infinity where no signal is left, with or without noise.
+        """
         return self.at(t).log_snr
 
     # ---- rates in continuous time --------------------------------------------------------------------------
@@ -320,41 +353,98 @@ class LinearGaussianProcess(ConstantModule, ABC):
         """Return the coefficients of q(z_s | z_t, x); see `posterior` for arguments and errors."""
         return posterior_coefficients(*self.ordered_levels(s, t), coupling)
 
+    # ---- a known end --------------------------------------------------------------------------------------
+
+    def check_given(self, given: Tensor | None, count: int) -> None:
+        """Check that the known end y is given where this process has one, and not otherwise.
+
+        Args:
+            given: y, (count, *shape), or None.
+            count: number of signals in the batch.
+
+        Raises:
+            TypeError: y is not a floating-point tensor.
+            ValueError: it is missing or not wanted, or has another shape.
+        """
+        name = type(self).__name__
+        if not self.known_end:
+            if given is not None:
+                msg = f"{name} has no known end, log_beta, and depends on nothing that is given: leave given out"
+                raise ValueError(msg)
+            return
+        if given is None:
+            msg = f"{name} ends in a known signal y, and needs it: pass given=y, one for each signal of the batch"
+            raise ValueError(msg)
+        check_signal("given", given, self.shape)
+        if given.shape[0] != count:
+            msg = f"given holds {given.shape[0]} known ends for {count} signals: give one for each"
+            raise ValueError(msg)
+
+    def end_share(self, given: Float[Tensor, "batch ..."], t: Time) -> Float[Tensor, "batch ..."]:
+        """Return the share of the known end in z_t, V diag(beta_t) V^T y, (batch, *shape).
+
+        Args:
+            given: y, (batch, *shape).
+            t: times in [0, 1], a number, () or (batch,).
+        """
+        self.check_given(given, given.shape[0])
+        return self.basis.combine((given, self.at(t, batch=given.shape[0]).beta))
+
+    def centred(self) -> LinearGaussianProcess:
+        """Return the process of z_t - beta_t y, which has no known end; this process itself if it has none."""
+        if not self.known_end:
+            return self
+        # Imported here: it is one of these.
+        from .centred import Centred  # noqa: PLC0415
+
+        return Centred(self)
+
     # ---- distributions -----------------------------------------------------------------------------------------
 
-    def marginal(self, x: Float[Tensor, "batch ..."], t: Time) -> SpectralGaussian:
+    def marginal(
+        self, x: Float[Tensor, "batch ..."], t: Time, *, given: Float[Tensor, "batch ..."] | None = None
+    ) -> SpectralGaussian:
         """Return q(z_t | x) = N(alpha_t u, sigma_t^2).
 
         Args:
             x: data, (batch, *shape), floating-point.
             t: times in [0, 1], a number, () or (batch,).
+            given: the known end y, (batch, *shape), of a process that has one: beta_t V^T y is added to the mean.
 
         Raises:
-            TypeError: `x` or `t` is not floating-point.
-            ValueError: a shape is wrong, or a time outside [0, 1].
+            TypeError: `x`, `t` or `given` is not floating-point.
+            ValueError: a shape is wrong, a time lies outside [0, 1], or the known end is missing, or given to a process
+                without one.
         """
         check_signal("x", x, self.shape)
+        self.check_given(given, x.shape[0])
         # Not len(x), which torch.export takes for a constant of the batch that it is shown.
         at = self.at(t, batch=x.shape[0])
-        return self._gaussian(_scaled(self.basis.forward(x), at.alpha), at.sigma)
+        return self._gaussian(_scaled(self.basis.forward(x), at.alpha), at.sigma, given, at)
 
-    def transition(self, z_s: Float[Tensor, "batch ..."], s: Time, t: Time) -> SpectralGaussian:
+    def transition(
+        self, z_s: Float[Tensor, "batch ..."], s: Time, t: Time, *, given: Float[Tensor, "batch ..."] | None = None
+    ) -> SpectralGaussian:
         """Return q(z_t | z_s) = N(alpha_{t|s} u_s, sigma_{t|s}^2) of the Markov chain, for s <= t.
 
         Args:
             z_s: latents at time s, (batch, *shape).
             s: the earlier times, a number, () or (batch,).
             t: the later times.
+            given: the known end, as in `marginal`.
 
         Raises:
-            TypeError: `z_s`, `s` or `t` is not floating-point.
-            ValueError: a shape is wrong, a time lies outside [0, 1], s > t, or the log-SNR rises.
+            TypeError: `z_s`, `s`, `t` or `given` is not floating-point.
+            ValueError: a shape is wrong, a time lies outside [0, 1], s > t, the log-SNR rises, or `given` is wrong as
+                in `marginal`.
         """
         check_signal("z_s", z_s, self.shape)
+        self.check_given(given, z_s.shape[0])
         at_s, at_t = self.ordered_levels(s, t, z_s.shape[0])
         log_alpha, change = log_transition(at_s, at_t)
-        stddev = at_t.sigma * root(-torch.expm1(change))
-        return self._gaussian(_scaled(self.basis.forward(z_s), log_alpha.exp()), stddev)
+        scale, stddev = log_alpha.exp(), at_t.sigma * root(-torch.expm1(change))
+        mean = _scaled(self.basis.forward(z_s), scale)
+        return self._gaussian(mean, stddev, given, at_t, (scale, at_s))
 
     def posterior(
         self,
@@ -363,6 +453,8 @@ class LinearGaussianProcess(ConstantModule, ABC):
         s: Time,
         t: Time,
         coupling: Coupling | None = None,
+        *,
+        given: Float[Tensor, "batch ..."] | None = None,
     ) -> SpectralGaussian:
         """Return q(z_s | z_t, x) = N(alpha_s u + c (u_t - alpha_t u), sigma_s^2 (1 - rho^2)), for s <= t.
 
@@ -372,20 +464,28 @@ class LinearGaussianProcess(ConstantModule, ABC):
             s: the earlier times, a number, () or (batch,).
             t: the later times.
             coupling: correlation of the noises of both levels; `Markov()` if None.
+            given: the known end, as in `marginal`.
 
         Raises:
             TypeError: an argument is not floating-point.
-            ValueError: a shape is wrong, a time lies outside [0, 1], s > t, or the log-SNR rises.
+            ValueError: a shape is wrong, a time lies outside [0, 1], s > t, the log-SNR rises, or `given` is wrong as
+                in `marginal`.
         """
         check_signal("z_t", z_t, self.shape)
         check_signal("x", x, self.shape)
+        self.check_given(given, x.shape[0])
         at_s, at_t = self.ordered_levels(s, t, x.shape[0])
         latent, signal, stddev = posterior_coefficients(at_s, at_t, coupling or Markov())
         mean = _scaled(self.basis.forward(z_t), latent) + _scaled(self.basis.forward(x), signal * at_s.alpha)
-        return self._gaussian(mean, stddev)
+        return self._gaussian(mean, stddev, given, at_s, (latent, at_t))
 
     def score(
-        self, z_t: Float[Tensor, "batch ..."], x: Float[Tensor, "batch ..."], t: Time
+        self,
+        z_t: Float[Tensor, "batch ..."],
+        x: Float[Tensor, "batch ..."],
+        t: Time,
+        *,
+        given: Float[Tensor, "batch ..."] | None = None,
     ) -> Float[Tensor, "batch ..."]:
         """Return the score of q(z_t | x) at z_t, -V diag(1 / sigma_t^2) (u_t - alpha_t u), (batch, *shape).
 
@@ -393,13 +493,14 @@ class LinearGaussianProcess(ConstantModule, ABC):
             z_t: latents at time t, (batch, *shape).
             x: data, (batch, *shape).
             t: times in [0, 1], a number, () or (batch,).
+            given: the known end, as in `marginal`.
 
         Raises:
             TypeError: an argument is not floating-point.
-            ValueError: a shape is wrong, a time lies outside [0, 1], or sigma_t = 0 somewhere, where q has no density
-                (where values are readable; elsewhere the result is infinite or NaN).
+            ValueError: a shape is wrong, a time lies outside [0, 1], `given` is wrong as in `marginal`, or sigma_t = 0
+                somewhere, where q has no density (where values are readable; elsewhere the result is infinite or NaN).
         """
-        return self.marginal(x, t).score(z_t)
+        return self.marginal(x, t, given=given).score(z_t)
 
     def sample_path(
         self,
@@ -407,6 +508,7 @@ class LinearGaussianProcess(ConstantModule, ABC):
         times: Float[Tensor, " times"] | Sequence[float],
         coupling: Coupling | None = None,
         *,
+        given: Float[Tensor, "batch ..."] | None = None,
         generator: torch.Generator | None = None,
     ) -> Float[Tensor, "times batch ..."]:
         """Draw (z_t1, z_t2, ...) given x from the joint distribution in which `coupling` ties each level to the next.
@@ -420,6 +522,7 @@ class LinearGaussianProcess(ConstantModule, ABC):
             x: data, (batch, *shape).
             times: times in [0, 1] that do not fall, at least one.
             coupling: correlation of the noises of neighbouring levels; `Markov()` if None.
+            given: the known end, as in `marginal`.
             generator: source of randomness; torch's default if None.
 
         Returns:
@@ -427,9 +530,11 @@ class LinearGaussianProcess(ConstantModule, ABC):
 
         Raises:
             TypeError: `x` is not floating-point.
-            ValueError: a shape is wrong, a time lies outside [0, 1], times fall, there are none, or the log-SNR rises.
+            ValueError: a shape is wrong, a time lies outside [0, 1], times fall, there are none, the log-SNR rises, or
+                `given` is wrong as in `marginal`.
         """
         check_signal("x", x, self.shape)
+        self.check_given(given, x.shape[0])
         grid = torch.as_tensor(times, dtype=torch.float64)
         if grid.ndim != 1 or len(grid) == 0:
             msg = f"times must be at least one time in a row, such as [0.0, 0.5, 1.0], got shape {tuple(grid.shape)}"
@@ -447,33 +552,52 @@ class LinearGaussianProcess(ConstantModule, ABC):
                 log_rho = (coupling or Markov()).log_correlation(here, later)
                 fresh = white_noise(u.shape, like=u, generator=generator)
                 noise = _scaled(noise, log_rho.exp()) + _scaled(fresh, root(-torch.expm1(2 * log_rho)))
-            path.append(self.basis.inverse(_scaled(u, here.alpha) + _scaled(noise, here.sigma)))
+            z = self._gaussian(_scaled(u, here.alpha) + _scaled(noise, here.sigma), here.sigma, given, here)
+            path.append(z.mean)
             later = here
         return torch.stack(path[::-1])
 
     # ---- fast paths of losses and samplers -----------------------------------------------------
 
-    def degrade(self, x: Float[Tensor, "batch ..."], *times: Time | Level) -> tuple[Float[Tensor, "batch ..."], ...]:
+    def degrade(
+        self, x: Float[Tensor, "batch ..."], *times: Time | Level, given: Float[Tensor, "batch ..."] | None = None
+    ) -> tuple[Float[Tensor, "batch ..."], ...]:
         """Return the noise-free degraded signals A_t x = V diag(alpha_t) V^T x, one for each of `times`.
 
         Args:
             x: data, (batch, *shape).
             times: each a level of this process, or a number, () or (batch,) in [0, 1]. They share one transform of `x`.
+            given: the known end, whose share is added, as in `marginal`.
         """
         check_signal("x", x, self.shape)
-        alphas = [(t if isinstance(t, Level) else self.at(t, batch=x.shape[0])).alpha for t in times]
+        self.check_given(given, x.shape[0])
+        levels = [t if isinstance(t, Level) else self.at(t, batch=x.shape[0]) for t in times]
         u = self.basis.forward(x)
-        return tuple(self.basis.inverse(_scaled(u, alpha)) for alpha in alphas)
+        return tuple(self._gaussian(_scaled(u, at.alpha), at.sigma, given, at).mean for at in levels)
 
     def corrupt(
-        self, x: Float[Tensor, "batch ..."], noise: Float[Tensor, "batch ..."], t: Time
+        self,
+        x: Float[Tensor, "batch ..."],
+        noise: Float[Tensor, "batch ..."],
+        t: Time,
+        *,
+        given: Float[Tensor, "batch ..."] | None = None,
     ) -> Float[Tensor, "batch ..."]:
-        """Return z_t = A_t x + V diag(sigma_t) V^T noise for white `noise` in the data's axes, (batch, *shape)."""
-        return self.at(t, batch=x.shape[0]).corrupt(x, noise)
+        """Return z_t = A_t x + V diag(sigma_t) V^T noise for white `noise` in the data's axes, (batch, *shape).
+
+        The share of the known end is added, which is `given` as in `marginal`.
+        """
+        return self.at(t, batch=x.shape[0]).corrupt(x, noise, given=given)
 
     # ---- helpers ------------------------------------------------------------------------------------------
 
-    def _gaussian(self, mean: Tensor, stddev: Tensor) -> SpectralGaussian:
+    def _gaussian(
+        self, mean: Tensor, stddev: Tensor, given: Tensor | None, at: Level, seen: tuple[Tensor, Level] | None = None
+    ) -> SpectralGaussian:
+        """Return N(mean, stddev^2) with the known end's share at a level, less what a share of a latent has of it."""
+        if given is not None:
+            share = at.beta if seen is None else at.beta - seen[0] * seen[1].beta
+            mean = mean + _scaled(self.basis.forward(given.to(mean.dtype)), share)
         return SpectralGaussian(self.basis, mean, stddev)
 
 

@@ -24,6 +24,7 @@ from torch.nn.functional import interpolate
 
 from unmelt.degradations import (
     BlurringDiffusion,
+    BrownianBridge,
     ChannelGroups,
     ColdBlur,
     CosineBasis,
@@ -33,6 +34,7 @@ from unmelt.degradations import (
     FlippedSNR,
     FourierBasis,
     GraphHeat,
+    HeatBridge,
     HeatDissipation,
     HeatFlow,
     IsotropicDiffusion,
@@ -41,8 +43,10 @@ from unmelt.degradations import (
     MatrixBasis,
     Pixelation,
     PixelMask,
+    PowerBlur,
     PowerLaw,
     ProductBasis,
+    ResidualShift,
     SoftDiffusion,
     SpectralDiffusion,
     VariancePreservingBlur,
@@ -50,6 +54,7 @@ from unmelt.degradations import (
     opponent_colours,
 )
 from unmelt.degradations.bands import log_snr_bands
+from unmelt.degradations.drawing import example_end
 
 IMAGES = Path(__file__).parent / "images"
 SIZE, COLUMNS, COLOURS = 96, 8, 256
@@ -122,6 +127,9 @@ def families() -> dict[str, Entry]:
         "heat_flow": Entry("HeatFlow", lambda: HeatFlow(SHAPE), -1),
         "pixelation": Entry("Pixelation", lambda: Pixelation(SHAPE)),
         "pixel_mask": Entry("PixelMask", lambda: PixelMask(SHAPE)),
+        "brownian_bridge": Entry("BrownianBridge, sigma=0.5", lambda: BrownianBridge(SHAPE, sigma=0.5), -1),
+        "heat_bridge": Entry("HeatBridge", lambda: HeatBridge(SHAPE, blur=PowerBlur(SIZE / 12, 1.0)), -1),
+        "residual_shift": Entry("ResidualShift", lambda: ResidualShift(SHAPE), -1),
         "colour_first": Entry("ChannelGroups, colour before luminance", colour_first),
     }
 
@@ -142,7 +150,7 @@ def draw_at_told_times(axes: list[Axes], process: LinearGaussianProcess, low: fl
     x, middle = low + (1 - low) * photograph()[None], (1 + low) / 2
     noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
     for axis, t in zip(axes, told_times(process, x), strict=True):
-        z = process.corrupt(x, noise, t)[0]
+        z = process.corrupt(x, noise, t, given=example_end(process, x))[0]
         beyond = (z - middle).abs().flatten().quantile(0.98).item() / (1 - middle)
         factor = 1 / beyond if beyond > _CLIPPED else 1.0
         shown = ((middle + (z - middle) * factor - low) / (1 - low)).clamp(0, 1)
@@ -157,7 +165,8 @@ def told_times(process: LinearGaussianProcess, x: Tensor) -> list[float]:
     times = torch.linspace(0, 1, 401, dtype=torch.float64)
     power = process.basis.forward(x.double() - x.double().mean((2, 3), keepdim=True)).square()
     sigma = torch.stack([process.sigma(t).square().expand(x.shape).mean() for t in times.tolist()])
-    if float(sigma.max()) <= _GROWS * float(sigma[len(sigma) // 8]):
+    # Noise of a bridge comes and goes.
+    if process.known_end or float(sigma.max()) <= _GROWS * float(sigma[len(sigma) // 8]):
         return torch.linspace(0, 1, COLUMNS).tolist()
     signal = torch.stack([(process.alpha(t).square() * power).mean() for t in times.tolist()])
     ratio = (signal.log() - sigma.log()).clamp(*_RATIOS)

@@ -11,6 +11,7 @@ from . import (
     basis_laws,
     coefficient_laws,
     distribution_laws,
+    end_laws,
     formula_laws,
     gradient_laws,
     helper_laws,
@@ -56,6 +57,7 @@ METHOD_LAWS: tuple[Law, ...] = (
     *rate_laws.LAWS,
 )
 LAWS = (*OWN_LAWS, *METHOD_LAWS)
+END_LAWS: tuple[Law, ...] = end_laws.LAWS
 
 
 def check_process(
@@ -63,6 +65,7 @@ def check_process(
     *,
     alpha: Callable[[float], Any] | None = None,
     sigma: Callable[[float], Any] | None = None,
+    beta: Callable[[float], Any] | None = None,
     max_examples: int = 30,
 ) -> tuple[str, ...]:
     """Try every law of linear-Gaussian processes on `process`, and say in plain words which one it breaks, and where.
@@ -87,6 +90,8 @@ def check_process(
         alpha: alpha_t as a plain formula of a number t in [0, 1]; it returns a number, an array or a tensor that
             broadcasts to the process's shape. None if there is nothing to compare with.
         sigma: sigma_t likewise, in the data's units.
+        beta: beta_t likewise, the share of a known end; the laws of such a process are those of the process without
+            it, `process.centred()`, and of what `given` does.
         max_examples: how many examples each law is tried on.
 
     Returns:
@@ -95,13 +100,13 @@ def check_process(
     Raises:
         BrokenLaw: a law is broken; the message names it, the times, the coefficient and the amount, and what to do.
         TypeError: `process` is not a LinearGaussianProcess, is a class instead of an instance, or has not called its
-            base class's constructor; `alpha` or `sigma` is not a function.
-        ValueError: `max_examples` is below 1.
+            base class's constructor; `alpha`, `sigma` or `beta` is not a function.
+        ValueError: `max_examples` is below 1, or there is a formula for beta and no known end.
     """
     if not isinstance(process, LinearGaussianProcess):  # pyright: ignore[reportUnnecessaryIsInstance]
         msg = f"check_process takes an instance of a LinearGaussianProcess, got {process!r}"
         raise TypeError(msg)
-    formulas = (("alpha", alpha), ("sigma", sigma))
+    formulas = (("alpha", alpha), ("sigma", sigma), ("beta", beta))
     for name, formula in formulas:
         if formula is not None and not callable(formula):  # pyright: ignore[reportUnnecessaryIsInstance]
             msg = f"{name} must be a function of t, such as lambda t: {formula!r}, got {formula!r}"
@@ -112,11 +117,15 @@ def check_process(
     if "_modules" not in vars(process):
         msg = f"{type(process).__name__}.__init__ does not call super().__init__(basis): let it, before all else"
         raise TypeError(msg)
+    if beta is not None and not process.known_end:
+        msg = f"{type(process).__name__} has no known end, no log_beta to compare a formula with: leave beta out"
+        raise ValueError(msg)
     given = {name: formula_laws.formula_law(name, formula) for name, formula in formulas if formula is not None}
     # What a formula tells is not guessed.
     guesses = {"alpha": logarithm_laws.of_alpha, "sigma": logarithm_laws.of_sigma}
     laws = tuple(law for law in LAWS if law not in [guess for name, guess in guesses.items() if name in given])
-    held = check_laws(process, (*laws, *given.values()), max_examples)
+    ends = END_LAWS if process.known_end else ()
+    held = check_laws(process, (*laws, *ends, *given.values()), max_examples)
     print(f"{type(process).__name__}({process.shape}): {len(held)} laws hold")  # noqa: T201
     return held
 
@@ -134,8 +143,10 @@ def first_broken(
     process: LinearGaussianProcess, laws: tuple[Law, ...], max_examples: int
 ) -> tuple[Law, Example, Violation] | None:
     """Return the first of the laws that is broken, with its smallest example; None if all hold."""
+    centred = process.centred()
     for law in laws:
-        found = smallest_violation(law, process, max_examples)
+        # A process with a known end is held to the laws of those without through the process that it moves.
+        found = smallest_violation(law, centred if law in LAWS else process, max_examples)
         if found is not None:
             return law, *found
     return None
@@ -148,7 +159,7 @@ def describe(process: LinearGaussianProcess, law: Law, example: Example, violati
     if violation.coefficient is not None:
         where.append(f"at coefficient {violation.coefficient}")
     what = ", ".join([*where, violation.what])
-    overrides = overridden(process) if law in METHOD_LAWS else ""
+    overrides = overridden(process) if law in (*METHOD_LAWS, *END_LAWS) else ""
     return BrokenLaw(
         f"{type(process).__name__} breaks the law '{law.name}': {what}. {violation.advice or law.advice}{overrides}",
         law=law.name,
@@ -171,7 +182,7 @@ def overridden(process: LinearGaussianProcess) -> str:
     """Say which methods of the library's classes the user's ones override, in a sentence, empty if none."""
     library, found = __name__.split(".")[0], list[str]()
     for owner, base, own in (
-        (process, LinearGaussianProcess, {"log_alpha", "log_sigma", "levels", "extra_repr"}),
+        (process, LinearGaussianProcess, {"log_alpha", "log_sigma", "log_beta", "levels", "extra_repr"}),
         (process.basis, Basis, {"analyse", "synthesise", "shape", "extra_repr"}),
     ):
         for cls in type(owner).__mro__:

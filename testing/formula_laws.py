@@ -11,6 +11,7 @@ from torch import Tensor
 from ..degradations import LinearGaussianProcess
 from .advice import first_line
 from .compare import FORMULA, largest, require_equal
+from .end_laws import share
 from .law import Example, Law, Violation, law
 from .plain import plain
 
@@ -25,14 +26,19 @@ def formula_law(name: str, formula: Callable[[float], Any]) -> Law:
     )
     def given_formula(process: LinearGaussianProcess, example: Example) -> None:
         """exp(log_alpha(t)) is formula(t)."""
-        actual = getattr(plain(process, example.t), name)
+        actual = coefficient(process, name, example.t)
         expected = evaluate(process, name, formula, example.t).to(actual)
         # What is below 1e-12 of the largest coefficient, at any time, is lost in a signal's rounding anyway.
-        ends = (getattr(plain(process, time), name) for time in (0.0, 1.0))
+        ends = (coefficient(process, name, time) for time in (0.0, 1.0))
         tiny = 1e-12 * max(largest(values) for values in (expected, *ends))
         require_equal(f"{name}(t)", actual, expected, rank=len(process.shape), relative=FORMULA, absolute=tiny)
 
     return given_formula
+
+
+def coefficient(process: LinearGaussianProcess, name: str, t: float) -> Tensor:
+    """Return alpha, sigma or beta at t, (*shape), from its logarithm alone."""
+    return share(process, t) if name == "beta" else getattr(plain(process, t), name)
 
 
 def evaluate(process: LinearGaussianProcess, name: str, formula: Callable[[float], Any], t: float) -> Tensor:

@@ -95,7 +95,9 @@ class GaussianBlur(LinearGaussianProcess):
         return self.noise.log_sigma(self.expand_times(t))
 
     @override
-    def degrade(self, x: Float[Tensor, "batch ..."], *times: Time | Level) -> tuple[Float[Tensor, "batch ..."], ...]:
+    def degrade(
+        self, x: Float[Tensor, "batch ..."], *times: Time | Level, given: Float[Tensor, "batch ..."] | None = None
+    ) -> tuple[Float[Tensor, "batch ..."], ...]:
         """Return the blurred signals A_t x, one for each of `times`; see `LinearGaussianProcess.degrade`.
 
         Blurring is separable: on images with short axes, a product from either side with the blur matrices
@@ -103,10 +105,10 @@ class GaussianBlur(LinearGaussianProcess):
         """
         basis = cast("SeparableBasis", self.basis)
         plane = self.shape[-basis.axes :]
-        # A subclass that writes its own log_alpha means that one.
-        ours = type(self).log_alpha is GaussianBlur.log_alpha
+        # A subclass that writes its own log_alpha means that one; one with a known end has more to add.
+        ours = type(self).log_alpha is GaussianBlur.log_alpha and given is None and not self.known_end
         if not ours or not times or basis.axes != 2 or self.min_scale or max(plane) > basis.longest_matrix_axis:
-            return super().degrade(x, *times)
+            return super().degrade(x, *times, given=given)
         check_signal("x", x, self.shape)
         x = to_compute_dtype(x)
         # All times at once, so that the small matrices of all levels are one batched product.

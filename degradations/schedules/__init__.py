@@ -4,8 +4,10 @@ from .base import Schedule
 from .blur import BlurSchedule, LogSpacedBlur, PowerBlur, SineBlur, TabulatedBlur, blur_pixels, repeated_blur
 from .fitted_blur import EqualVarianceBlur, equal_variance_blur
 from .log_snr import Convention, Interpolating, LogSNRSchedule, VarianceExploding, VariancePreserving
+from .mean_reverting import OUVESchedule, ScaledNoise
 from .rectified_flow import RectifiedFlowSchedule
-from .variance_exploding import ConstantNoise, EDMSchedule, GeometricNoise
+from .residual_shift import ResidualShiftSchedule
+from .variance_exploding import ConstantNoise, EDMSchedule, GeometricNoise, SymmetricNoise, WienerNoise
 from .variance_preserving import CosineSchedule, LinearSchedule, SigmoidSchedule, shifted_cosine
 
 __all__ = [
@@ -20,14 +22,19 @@ __all__ = [
     "LinearSchedule",
     "LogSNRSchedule",
     "LogSpacedBlur",
+    "OUVESchedule",
     "PowerBlur",
     "RectifiedFlowSchedule",
+    "ResidualShiftSchedule",
+    "ScaledNoise",
     "Schedule",
     "SigmoidSchedule",
     "SineBlur",
+    "SymmetricNoise",
     "TabulatedBlur",
     "VarianceExploding",
     "VariancePreserving",
+    "WienerNoise",
     "blur_pixels",
     "equal_variance_blur",
     "repeated_blur",

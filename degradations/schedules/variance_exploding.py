@@ -40,6 +40,68 @@ class ConstantNoise(Schedule):
 
 
 @dataclass(frozen=True)
+class WienerNoise(Schedule):
+    """alpha = 1, sigma(t) = sigma sqrt(t): Brownian motion, whose bridges are the best known ones.
+
+    Attributes:
+        sigma: standard deviation at t = 1, in the data's units.
+
+    Raises:
+        ValueError: sigma is not positive and finite.
+    """
+
+    sigma: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_number("sigma", self.sigma, "(0, inf)", "a standard deviation in the data's units")
+
+    @override
+    def log_alpha(self, t: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+        return torch.zeros_like(t)
+
+    @override
+    def log_sigma(self, t: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+        return math.log(self.sigma) + t.log() / 2
+
+
+@dataclass(frozen=True)
+class SymmetricNoise(Schedule):
+    """alpha = 1 and noise that grows slowly at both ends: d sigma^2 / dt is b(t) up to t = 1/2, and b(1 - t) after it.
+
+    sqrt b(t) is linear in t, from sqrt(rate_min) towards sqrt(rate_max), half of which way it goes. The schedule of
+    image-to-image Schroedinger bridges (Liu et al., 2023) as released, in the limit of many steps.
+
+    Attributes:
+        rate_min: b(0), in squared units of the data per unit of time (data in [-1, 1] there).
+        rate_max: b(1), which is never reached; 0.3 for deblurring and 1.0 for some other tasks there.
+
+    Raises:
+        ValueError: not 0 < rate_min < rate_max.
+    """
+
+    rate_min: float = 0.1
+    rate_max: float = 0.3
+
+    def __post_init__(self) -> None:
+        check_rising("squared units of the data", rate_min=self.rate_min, rate_max=self.rate_max)
+
+    @override
+    def log_alpha(self, t: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+        return torch.zeros_like(t)
+
+    @override
+    def log_sigma(self, t: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+        near = torch.where(t > 0.5, 1 - t, t)
+        start, slope = math.sqrt(self.rate_min), math.sqrt(self.rate_max) - math.sqrt(self.rate_min)
+
+        def grown(t: Tensor) -> Tensor:
+            return t * (start**2 + start * slope * t + slope**2 * t.square() / 3)
+
+        whole = 2 * grown(torch.full_like(t, 0.5))
+        return torch.log(torch.where(t > 0.5, whole - grown(near), grown(near))) / 2
+
+
+@dataclass(frozen=True)
 class GeometricNoise(Schedule):
     """Variance exploding: alpha = 1, sigma(t) = sigma_min (sigma_max / sigma_min)^(t / until), sigma_max afterwards.
 

@@ -13,24 +13,32 @@ from torch import nn
 from zoo import EVERY_PROCESS
 
 from unmelt.degradations import (
+    BlurringDiffusion,
+    BrownianBridge,
     ChangedBasis,
     ChannelGroups,
     ConstantNoise,
     CosineBasis,
     CosineSchedule,
+    DiffusionBridge,
     EqualSNR,
     FlippedSNR,
     FourierBasis,
     GaussianBlur,
+    HeatBridge,
     HeatDissipation,
     HeatFlow,
     IsotropicDiffusion,
     LinearGaussianProcess,
+    OrnsteinUhlenbeck,
     PixelBasis,
     PixelMask,
     RectifiedFlowSchedule,
+    ResidualShift,
+    SchrodingerBridge,
     SequentialMasking,
     SpectralDiffusion,
+    TowardsMean,
     equal_variance_blur,
     estimate_spectrum,
     families,
@@ -124,6 +132,13 @@ RIGHT = {
     "a channel that is gone": ChannelGroups(CosineBasis((2, 4, 8)), [HeatFlow((1, 4, 8)), PixelMask((1, 4, 8))]),
     "audio": HeatDissipation((9,), blur_sigma_max=3.0, levels=10),
     "steep": Steep(),
+    "a Brownian bridge": BrownianBridge(SHAPE),
+    "a Schroedinger bridge": SchrodingerBridge(SHAPE),
+    "a heat bridge": HeatBridge(SHAPE),
+    "a bridge of coefficients": DiffusionBridge(BlurringDiffusion(SHAPE, blur_sigma_max=1.0)),
+    "a mean": TowardsMean(BlurringDiffusion(SHAPE, blur_sigma_max=2.0)),
+    "a residual": ResidualShift(SHAPE),
+    "a noisy mean": OrnsteinUhlenbeck(SHAPE),
 }
 
 
@@ -133,7 +148,15 @@ def test_every_family_is_there():
     assert {"WithNoise", "ChangedBasis", "ChannelGroups"} <= kinds
 
 
-FAST = {"README's fog", "pixels that vanish at once", "a parameter", "a channel that is gone", "steep", "audio"}
+FAST = {
+    "README's fog",
+    "pixels that vanish at once",
+    "a parameter",
+    "a channel that is gone",
+    "steep",
+    "audio",
+    "a heat bridge",
+}
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=() if name in FAST else pytest.mark.full) for name in RIGHT])
