@@ -218,8 +218,8 @@ def _share(text: str | None) -> Share:
     if text is None:
         return Share(int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1")))
     index, _, count = text.partition("/")
-    if not (index.isdecimal() and count.isdecimal()):
-        msg = f"--share {text}: give the number of this process, from 0, and how many there are, as in 0/4"
+    if not (index.isdecimal() and count.isdecimal() and int(index) < int(count)):
+        msg = f"--share {text}: give the number of this process, from 0, and how many there are, as in 0/4 to 3/4"
         raise ValueError(msg)
     return Share(int(index), int(count))
 

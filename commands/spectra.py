@@ -189,7 +189,10 @@ def _time(t: Tensor) -> str:
 
 def _print_shares(shares: Sequence[VarianceShares]) -> None:
     """Print what the initial state and the noise decide."""
+    # Variances are estimated without bias, and so may come out below 0 where there is hardly any.
     print(f"\nvariance of samples{'frequency':>12}{'state':>10}{'noise':>10}{'both':>10}{'variance':>12}")  # noqa: T201
     for share in shares:
         figures = f"{share.state:10.0%}{share.noise:10.0%}{share.both:10.0%}{share.variance:12.3g}"
         print(f"  {share.colours:17}{share.frequency:12.4f}{figures}")  # noqa: T201
+    if any(min(share.state, share.noise, share.both) < 0 for share in shares):
+        print("  a share below 0 is one of 0, by the error of its estimate: --cross takes more of both")  # noqa: T201

@@ -140,7 +140,7 @@ class SampleReport:
         if self.classes is not None:
             lines.append(str(self.classes))
         if self.samples < _PAPERS:
-            lines.append(f"not to compare with figures of papers, which take {_PAPERS:,} samples")
+            lines.append(f"not comparable with figures of papers, which take {_PAPERS:,} samples")
         return "\n".join(lines)
 
 

@@ -7,18 +7,21 @@ from support import SHAPE, draw, seeded
 
 from unmelt.degradations import (
     BlurringDiffusion,
+    BrownianBridge,
     ChangedBasis,
     ChannelGroups,
     ColdBlur,
     ConstantNoise,
     CosineBasis,
     CosineSchedule,
+    DiffusionBridge,
     DirectionalBlur,
     EDMSchedule,
     FourierBasis,
     GaussianBlur,
     GeometricNoise,
     GraphHeat,
+    HeatBridge,
     HeatDissipation,
     HeatFlow,
     Interpolating,
@@ -27,11 +30,14 @@ from unmelt.degradations import (
     LogSNRSchedule,
     LogSpacedBlur,
     MatrixBasis,
+    OrnsteinUhlenbeck,
     Pixelation,
     PixelMask,
     PowerBlur,
     ProductBasis,
     RectifiedFlowSchedule,
+    ResidualShift,
+    SchrodingerBridge,
     SequentialMasking,
     SigmoidSchedule,
     SineBasis,
@@ -39,12 +45,23 @@ from unmelt.degradations import (
     SoftDiffusion,
     SpectralDiffusion,
     TabulatedBlur,
+    TowardsMean,
     VariancePreservingBlur,
     WithNoise,
     opponent_colours,
 )
 
-__all__ = ["EVERY_PROCESS", "SHAPE", "draw", "every_process", "heat_rates", "isotropic", "onsets", "path_laplacian"]
+__all__ = [
+    "EVERY_PROCESS",
+    "KNOWN_ENDS",
+    "SHAPE",
+    "draw",
+    "every_process",
+    "heat_rates",
+    "isotropic",
+    "onsets",
+    "path_laplacian",
+]
 
 
 def heat_rates(*sizes):
@@ -109,6 +126,17 @@ EVERY_PROCESS = {
     "in basis": ChangedBasis(BlurringDiffusion(SHAPE, blur_sigma_max=3.0), FourierBasis(SHAPE)),
     "groups": colour_groups(),
     "no noise": GaussianBlur(SHAPE, PowerBlur(2.0), ConstantNoise(0.0)),
+}
+
+# What ends in a known signal, and has to be given it.
+KNOWN_ENDS = {
+    "Brownian bridge": BrownianBridge(SHAPE, sigma=0.7),
+    "Schroedinger bridge": SchrodingerBridge(SHAPE),
+    "heat bridge": HeatBridge(SHAPE, blur=PowerBlur(2.0)),
+    "bridge": DiffusionBridge(BlurringDiffusion(SHAPE, blur_sigma_max=1.0)),
+    "mean": TowardsMean(BlurringDiffusion(SHAPE, blur_sigma_max=2.0)),
+    "residual shift": ResidualShift(SHAPE),
+    "Ornstein-Uhlenbeck": OrnsteinUhlenbeck(SHAPE),
 }
 
 # What a law is proved on all day. The others repeat it over the whole cross product.

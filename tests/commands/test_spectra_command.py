@@ -1,10 +1,14 @@
 """`unmelt spectra`."""
 
+from dataclasses import replace
+
 import pytest
 from PIL import Image
 from small_runs import small_run
 
 from unmelt.commands import main
+from unmelt.commands.spectra import _print_shares
+from unmelt.evaluation.disentanglement import VarianceShares
 from unmelt.training import Trainer
 
 
@@ -24,6 +28,15 @@ def test_of_a_run_samples_are_measured_and_its_process_is_drawn(tmp_path, capsys
     assert any(line.startswith("variance of samples") for line in lines)
     assert lines[-1] == f"wrote {out}"
     assert Image.open(out).size[0] > 600
+
+
+def test_shares_below_zero_are_explained(capsys):
+    shares = VarianceShares(0.1, "all", 0.9, -0.05, 0.15, 0.2)
+    _print_shares([replace(shares, noise=0.05, both=0.05)])
+    assert "below 0" not in capsys.readouterr().out
+    _print_shares([shares])
+    assert "-5%" in (said := capsys.readouterr().out)
+    assert said.endswith("a share below 0 is one of 0, by the error of its estimate: --cross takes more of both\n")
 
 
 @pytest.mark.full

@@ -236,7 +236,7 @@ REFUSED = [
         Process,
         ["no 'heatdissipation' (did you mean HeatDissipation?)", "there are BlurringDiffusion"],
     ),
-    ("Markow()", Coupling, ["(did you mean Markov?)", "there are Deterministic, Eta, Independent, Markov, ReverseSDE"]),
+    ("Markow()", Coupling, ["(did you mean Markov?)", "there are Deterministic, Eta, Independent, Markov, RandomWalk"]),
     ("SpectralDiffusion.powerlaw", Process, ["SpectralDiffusion has no 'powerlaw' (did you mean power_law?)"]),
     ("UNet", Process, ["UNet makes no LinearGaussianProcess", "there are BlurringDiffusion"]),
     ("LinearGaussianProcess", Process, ["LinearGaussianProcess is abstract"]),
@@ -283,7 +283,7 @@ REFUSED = [
     ),
     ("PixelMask(onset=radial_onset((1, 8, 8)))", Process, ["PixelMask(onset=...)", "radial_onset is not a tensor"]),
     ("0.5", Coupling, ["expected Coupling, got 0.5; there are Deterministic, Eta, "]),
-    ("Heat", Process, ["no 'Heat' (did you mean HeatDissipation or HeatFlow?)"]),
+    ("Heat", Process, ["no 'Heat' (did you mean HeatBridge or HeatDissipation or HeatFlow?)"]),
     ("SpectralDiffusion(noise=EqualSNR())", Process, ["EqualSNR lacks spectrum: write", "there are FittedSpectrum"]),
     ("Eta(eta=2)", Coupling, ["eta must lie in [0, 1]", "got 2.0"]),
 ]

@@ -6,7 +6,7 @@ import pytest
 import torch
 from dense_reference import close, matrix
 from support import SHAPE, draw, seeded
-from zoo import heat_rates
+from zoo import KNOWN_ENDS, heat_rates
 
 from unmelt.degradations import (
     BlurringDiffusion,
@@ -46,9 +46,7 @@ BASES = {
 }
 every_base = pytest.mark.parametrize("base", BASES.values(), ids=BASES)
 PINNED = {
-    "Brownian": BrownianBridge(SHAPE, sigma=0.7),
-    "Schroedinger": SchrodingerBridge(SHAPE),
-    "heat": HeatBridge(SHAPE, blur=PowerBlur(2.0)),
+    **{name: KNOWN_ENDS[name] for name in ("Brownian bridge", "Schroedinger bridge", "heat bridge")},
     **{name: DiffusionBridge(base) for name, base in BASES.items() if name != "Brownian"},
 }
 

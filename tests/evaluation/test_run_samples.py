@@ -92,7 +92,7 @@ def test_figures_are_those_of_the_samples_and_the_training_images(run, monkeypat
     assert (told["samples"], told["real_images"]) == (count, min(count, 21))
     assert {"checkpoint", "seed", "sampler", "steps", "weights", "resize", "split", "training_batch"} <= told.keys()
     assert told["calls"] == told["steps"] == 8
-    assert "not to compare with figures of papers" in str(found)
+    assert "not comparable with figures of papers" in str(found)
 
 
 def test_so_few_real_images_that_they_have_no_fifth_neighbour_have_no_manifold(run, monkeypatch):

@@ -10,35 +10,27 @@ import torch
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from torch import nn
-from zoo import EVERY_PROCESS
+from zoo import EVERY_PROCESS, KNOWN_ENDS
 
 from unmelt.degradations import (
-    BlurringDiffusion,
-    BrownianBridge,
     ChangedBasis,
     ChannelGroups,
     ConstantNoise,
     CosineBasis,
     CosineSchedule,
-    DiffusionBridge,
     EqualSNR,
     FlippedSNR,
     FourierBasis,
     GaussianBlur,
-    HeatBridge,
     HeatDissipation,
     HeatFlow,
     IsotropicDiffusion,
     LinearGaussianProcess,
-    OrnsteinUhlenbeck,
     PixelBasis,
     PixelMask,
     RectifiedFlowSchedule,
-    ResidualShift,
-    SchrodingerBridge,
     SequentialMasking,
     SpectralDiffusion,
-    TowardsMean,
     equal_variance_blur,
     estimate_spectrum,
     families,
@@ -132,13 +124,7 @@ RIGHT = {
     "a channel that is gone": ChannelGroups(CosineBasis((2, 4, 8)), [HeatFlow((1, 4, 8)), PixelMask((1, 4, 8))]),
     "audio": HeatDissipation((9,), blur_sigma_max=3.0, levels=10),
     "steep": Steep(),
-    "a Brownian bridge": BrownianBridge(SHAPE),
-    "a Schroedinger bridge": SchrodingerBridge(SHAPE),
-    "a heat bridge": HeatBridge(SHAPE),
-    "a bridge of coefficients": DiffusionBridge(BlurringDiffusion(SHAPE, blur_sigma_max=1.0)),
-    "a mean": TowardsMean(BlurringDiffusion(SHAPE, blur_sigma_max=2.0)),
-    "a residual": ResidualShift(SHAPE),
-    "a noisy mean": OrnsteinUhlenbeck(SHAPE),
+    **KNOWN_ENDS,
 }
 
 
