@@ -354,6 +354,9 @@ class TestWhatATextCannotDo:
     @pytest.mark.parametrize("text", ATTACKS, ids=lambda text: text[:40])
     def test_nothing_is_imported_and_nothing_called(self, workplace, text):
         (workplace / "broken.py").write_text("raise SystemExit('run')")
+        # A refusal names the library's own parts, whose modules are imported for that, and what these need.
+        with pytest.raises(ValueError, match="no 'Nothing'"):
+            Reader().read("Nothing", Process)
         before = set(sys.modules)
         # Public functions may be named where any function is expected.
         any_function = [] if text in ("estimate_spectrum", "blur_pixels") else [Callable[..., Any]]
