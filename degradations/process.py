@@ -500,7 +500,9 @@ class LinearGaussianProcess(ConstantModule, ABC):
             ValueError: a shape is wrong, a time lies outside [0, 1], `given` is wrong as in `marginal`, or sigma_t = 0
                 somewhere, where q has no density (where values are readable; elsewhere the result is infinite or NaN).
         """
-        return self.marginal(x, t, given=given).score(z_t)
+        # An override that knows of no end is asked for none.
+        q = self.marginal(x, t) if given is None else self.marginal(x, t, given=given)
+        return q.score(z_t)
 
     def sample_path(
         self,

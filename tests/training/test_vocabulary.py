@@ -66,6 +66,7 @@ TYPED = {
     "ArrayFile": "ArrayFile(file='x.npy', channels=Channels.LAST)",
     "ChangedBasis": "ChangedBasis.of(process=HeatDissipation, basis=HaarBasis)",
     "ChannelGroups": "ChannelGroups.of(channels=(1, 2), processes=(HeatDissipation, Pixelation(scales=3)))",
+    "DiffusionBridge": "DiffusionBridge.of(process=IsotropicDiffusion)",
     "EqualSNR": "EqualSNR(spectrum=FittedSpectrum(images=100))",
     "FixedGrid": "FixedGrid((1.0, 0.5, 0.0))",
     "FlippedSNR": "FlippedSNR(spectrum=FittedSpectrum(CosineBasis))",
@@ -77,7 +78,9 @@ TYPED = {
     "LogSNRSchedule": "LogSNRSchedule(log_snr=test_vocabulary.falling)",
     "PCABasis": "FittedPCA(images=100)",
     "PixelMask": "PixelMask(onset=FromFile('table.npz', key='onset'), duration=0.2)",
+    "ScaledNoise": "ScaledNoise(schedule=LinearSchedule(), factor=0.5)",
     "SequentialMasking": "SequentialMasking.of(basis=HaarBasis, onset=FromFile('table.npy'), duration=0.2)",
+    "TowardsMean": "TowardsMean.of(process=IsotropicDiffusion)",
     "WithNoise": "WithNoise.of(process=HeatDissipation, noise=CosineSchedule())",
 }
 
