@@ -115,7 +115,9 @@
 
   /** l_t = log alpha_t^2 - log sigma_t^2 of coefficient k. */
   function logSnr(level, k) {
-    return 2 * logRatio(level.logAlpha(k), level.logSigma(k));
+    // Where no signal is left it is minus infinity, noise or none.
+    const signal = level.logAlpha(k);
+    return signal === -Infinity ? signal : 2 * logRatio(signal, level.logSigma(k));
   }
 
   unmelt.processes = { families, defaults, logSnr };
