@@ -41,6 +41,7 @@ class WithNoise(LinearGaussianProcess):
     def __init__(self, process: LinearGaussianProcess, noise: Schedule) -> None:
         check_instance("process", process, LinearGaussianProcess, _HEAT)
         super().__init__(process.basis)
+        process.require_no_end("WithNoise")
         check_instance("noise", noise, Schedule, "ConstantNoise(0.01) for example")
         self.process, self.noise, self.levels = process, noise, process.levels
 
@@ -74,6 +75,7 @@ class ChangedBasis(LinearGaussianProcess):
     def __init__(self, process: LinearGaussianProcess, basis: Basis) -> None:
         super().__init__(basis)
         check_instance("process", process, LinearGaussianProcess, _HEAT)
+        process.require_no_end("ChangedBasis")
         if basis.shape != process.shape:
             msg = f"the basis must have the process's shape {process.shape}, got {basis.shape}"
             raise ValueError(msg)
@@ -120,6 +122,7 @@ class ChannelGroups(LinearGaussianProcess):
             check_instance(
                 "each of processes", process, LinearGaussianProcess, "HeatDissipation((1, 32, 32)) for example"
             )
+            process.require_no_end("ChannelGroups")
         shapes = [process.shape for process in processes]
         fits = all(shape[1:] == basis.shape[1:] and len(shape) == len(basis.shape) for shape in shapes)
         if not fits or sum(shape[0] for shape in shapes) != basis.shape[0]:

@@ -380,6 +380,19 @@ class LinearGaussianProcess(ConstantModule, ABC):
             msg = f"given holds {given.shape[0]} known ends for {count} signals: give one for each"
             raise ValueError(msg)
 
+    def require_no_end(self, whose: str) -> None:
+        """Check that this process has no known end, for a part that would silently leave it out.
+
+        Raises:
+            ValueError: it has one; the message says `whose` part it is.
+        """
+        if self.known_end:
+            msg = (
+                f"{whose} cannot be made for {type(self).__name__}, whose latents depend on a known signal y: take a"
+                " process without one, or process.centred(), the process of z_t - beta_t y"
+            )
+            raise ValueError(msg)
+
     def end_share(self, given: Float[Tensor, "batch ..."], t: Time) -> Float[Tensor, "batch ..."]:
         """Return the share of the known end in z_t, V diag(beta_t) V^T y, (batch, *shape).
 

@@ -26,7 +26,10 @@ class AbstractDenoiser(nn.Module, ABC):
     conditioned on beside the latent, such as an observation.
 
     Args:
-        process: the forward process whose latents are denoised.
+        process: the forward process whose latents are denoised; one without a known end.
+
+    Raises:
+        ValueError: the process has a known end.
 
     Attributes:
         prediction: what `output` stands for; here the data itself.
@@ -40,6 +43,7 @@ class AbstractDenoiser(nn.Module, ABC):
 
     def __init__(self, process: LinearGaussianProcess) -> None:
         super().__init__()
+        process.require_no_end("a denoiser")
         self.process = process
 
     @abstractmethod

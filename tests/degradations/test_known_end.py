@@ -5,12 +5,14 @@ import math
 import pytest
 import torch
 from dense_reference import close, matrix
-from support import SHAPE, draw, seeded
+from support import SHAPE, SoftNetwork, draw, seeded
 from zoo import KNOWN_ENDS, heat_rates
 
 from unmelt.degradations import (
     BlurringDiffusion,
     BrownianBridge,
+    ChangedBasis,
+    ChannelGroups,
     CosineSchedule,
     DiffusionBridge,
     EDMSchedule,
@@ -23,6 +25,7 @@ from unmelt.degradations import (
     OrnsteinUhlenbeck,
     OUVESchedule,
     PowerBlur,
+    PredictX,
     RandomWalk,
     ResidualShift,
     ResidualShiftSchedule,
@@ -33,6 +36,7 @@ from unmelt.degradations import (
     WienerNoise,
     WithNoise,
 )
+from unmelt.models import Denoiser
 from unmelt.testing import check_process
 
 # Formulas are typed without care for cancellation.
@@ -279,6 +283,19 @@ class TestRefusals:
         for make in (DiffusionBridge, TowardsMean):
             with pytest.raises(ValueError, match="BrownianBridge has a known end already"):
                 make(BrownianBridge(SHAPE))
+
+    def test_what_would_leave_the_known_end_out_refuses_it(self):
+        bridge = BrownianBridge(SHAPE)
+        for make in (
+            lambda: WithNoise(bridge, LinearSchedule()),
+            lambda: ChangedBasis(bridge, bridge.basis),
+            lambda: ChannelGroups(bridge.basis, [bridge]),
+            lambda: Denoiser(SoftNetwork(), bridge, prediction=PredictX()),
+        ):
+            with pytest.raises(ValueError, match="cannot be made for BrownianBridge, whose latents depend on a known"):
+                make()
+        assert not bridge.centred().known_end
+        Denoiser(SoftNetwork(), bridge.centred(), prediction=PredictX())
 
     def test_a_formula_needs_a_known_end(self):
         with pytest.raises(ValueError, match="IsotropicDiffusion has no known end"):
