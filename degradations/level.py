@@ -19,7 +19,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..core.checks import check_falling
+from ..core.checks import check_falling, values_are_readable
 from ..core.rates import nudged_inside
 
 if TYPE_CHECKING:
@@ -66,6 +66,15 @@ class Level:
         """l_t = log alpha_t^2 - log sigma_t^2 per coefficient; minus infinity where no signal is left."""
         empty = self.log_alpha == -torch.inf
         return torch.where(empty, -torch.inf, 2 * log_ratio(self.log_alpha, self.log_sigma))
+
+    @property
+    def pinned(self) -> bool:
+        """Whether some coefficient has neither signal nor noise here, as where a bridge ends in what is known.
+
+        False where values are not readable.
+        """
+        empty = (self.log_alpha == -torch.inf) & (self.log_sigma == -torch.inf)
+        return values_are_readable(empty) and bool(empty.any())
 
     def constant(self, value: float) -> Float[Tensor, "..."]:
         """Return one number for all examples and coefficients, (1, ..., 1), in the coefficients' dtype."""

@@ -162,9 +162,10 @@ def evaluate_bound(
     try:
         with evaluating(bound.denoiser):
             bar = tqdm(batches, total=total, unit="batch", disable=rank > 0 or not progress)
-            for number, (batch, condition) in enumerate(bar):
+            for number, (batch, condition, given) in enumerate(bar):
                 if number % world == rank and len(batch):
-                    sums = _sums(bound(batch, condition=condition, generator=_generator(seed, number)), bound)
+                    found_here = bound(batch, condition=condition, given=given, generator=_generator(seed, number))
+                    sums = _sums(found_here, bound)
                     found = sums if found is None else found.plus(sums)
     except Exception as error:
         if world == 1:

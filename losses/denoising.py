@@ -46,6 +46,7 @@ from ..core.randomness import white_noise
 from ..degradations import Level
 from ..degradations.process import Time
 from ..models import AbstractDenoiser
+from ..models.centred_denoiser import centred, tied_to
 from ..models.conditions import Condition, check_rows
 from .reduction import Reduction, SumOverDimensions
 from .times import TimeDistribution, default_times
@@ -56,6 +57,8 @@ _SUM = SumOverDimensions()
 
 class DenoisingLoss(nn.Module):
     """Weighted squared error of a denoiser's network at random times, per example: what is compiled and distributed.
+
+    Of a process with a known end the loss is that of the latents z_t - beta_t y (see `CentredDenoiser`).
 
     Args:
         denoiser: the denoiser that is trained; its parameters are this module's.
@@ -87,9 +90,9 @@ class DenoisingLoss(nn.Module):
         check_instance("weighting", weighting, Weighting, "MinSNRWeighting() for example")
         check_instance("reduction", reduction, Reduction, "MeanOverDimensions() for example")
         check_instance("log_variance", log_variance, (LearnedLogVariance, NoneType), "LearnedLogVariance()")
-        self.denoiser = denoiser
-        self.times = times.bind(denoiser.process)
-        self.weighting = weighting.bind(denoiser.process)
+        self.denoiser = centred(denoiser)
+        self.times = times.bind(self.denoiser.process)
+        self.weighting = weighting.bind(self.denoiser.process)
         self.reduction = reduction
         self.log_variance = log_variance
 
@@ -112,6 +115,7 @@ class DenoisingLoss(nn.Module):
         x: Float[Tensor, "batch ..."],
         *,
         condition: Condition | None = None,
+        given: Float[Tensor, "batch ..."] | None = None,
         t: Time | None = None,
         drawn: Time | None = None,
         generator: torch.Generator | None = None,
@@ -125,21 +129,23 @@ class DenoisingLoss(nn.Module):
             x: data, (batch, *shape), floating-point. The network is called once.
             condition: the network's condition, one row per example; None if it takes none. (Labels of which some are
                 left out: `unmelt.models.drop_labels`.)
+            given: the known end y of each example, (batch, *shape), where the denoiser's process has one.
             t: times in [0, 1], a number, () or (batch,); drawn from `times` if None.
             drawn: times that the caller has drawn from `times` (`loss.times.sample`), so that it knows them; treated as
                 those that are drawn here.
             generator: source of the times' and the noise's randomness; torch's default if None.
 
         Raises:
-            TypeError: `x` is not floating-point.
-            ValueError: `x` holds no example, `t` and `drawn` are both given, a shape is wrong, a time lies outside
-                [0, 1], or the weight of its error is not finite at a time (where values are readable; elsewhere the
-                loss is not).
+            TypeError: `x` or `given` is not floating-point.
+            ValueError: `x` holds no example, a known end is missing or not wanted, `t` and `drawn` are both given, a
+                shape is wrong, a time lies outside [0, 1], or the weight of its error is not finite at a time (where
+                values are readable; elsewhere the loss is not).
         """
         process = self.denoiser.process
         check_signal("x", x, process.shape)
         check_not_empty("x", x, "a loss")
         check_rows("condition", condition, len(x))
+        tied_to(self.denoiser, given, len(x))
         if t is None:
             times = self.times.sample(len(x), device=x.device, generator=generator) if drawn is None else drawn
         elif drawn is None:
@@ -153,7 +159,7 @@ class DenoisingLoss(nn.Module):
         at = process.at(times, batch=len(x)).expand(len(x))
         x = to_compute_dtype(x)
         noise = white_noise(x.shape, like=x, generator=generator)
-        error = self.weighted_error(x, at, noise, condition)
+        error = self.weighted_error(x, at, noise, condition, given)
         loss = self.reduction.weight(error[0].numel()) * error.square().flatten(1).sum(1)
         objective = loss if self.log_variance is None else self.log_variance.scaled(loss, at)
         if t is not None:
@@ -170,6 +176,7 @@ class DenoisingLoss(nn.Module):
         at: Level,
         noise: Float[Tensor, "batch ..."],
         condition: Condition | None = None,
+        given: Float[Tensor, "batch ..."] | None = None,
     ) -> Float[Tensor, "batch ..."]:
         """Return the network's error at a level, weighted: the sum of its squares is the loss, up to the reduction.
 
@@ -178,6 +185,7 @@ class DenoisingLoss(nn.Module):
             at: the level, at times (batch,).
             noise: white noise in the data's axes, (batch, *shape).
             condition: the network's condition, one row per example; None if it takes none.
+            given: the known end y of each example, where the denoiser's process has one.
 
         Returns:
             A signal, (batch, *shape); `process.basis` turns it into weighted errors of coefficients, whose squares have
@@ -188,4 +196,5 @@ class DenoisingLoss(nn.Module):
         """
         prediction = self.denoiser.prediction
         z_t, target = prediction.training_pair(at, x, noise)
-        return self.weighting.weighted_error(prediction, at, target - self.denoiser.output(z_t, at.t, condition))
+        output = self.denoiser.output(z_t, at.t, condition, given)
+        return self.weighting.weighted_error(prediction, at, target - output)

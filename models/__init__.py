@@ -1,7 +1,8 @@
 """What a generative model is made of: networks, denoisers, priors, decoders, reverse noise, exact oracles."""
 
+from .centred_denoiser import CentredDenoiser
 from .clipped_denoiser import ClippedDenoiser
-from .conditions import Condition, drop_labels
+from .conditions import Condition, drop_images, drop_labels, with_image
 from .decoders import Decoder, DiscretisedGaussianDecoder, GaussianDecoder
 from .denoiser import AbstractDenoiser, Denoiser
 from .ema import EMA
@@ -12,6 +13,7 @@ from .priors import (
     DegradedDataPrior,
     GaussianPrior,
     KernelDivergence,
+    KnownEndPrior,
     LowRankGaussianPrior,
     OraclePrior,
     Prior,
@@ -25,6 +27,7 @@ from .unet import UNet
 __all__ = [
     "EMA",
     "AbstractDenoiser",
+    "CentredDenoiser",
     "ClippedDenoiser",
     "Condition",
     "ConstantStd",
@@ -40,6 +43,7 @@ __all__ = [
     "GaussianPrior",
     "GreyLevels",
     "KernelDivergence",
+    "KnownEndPrior",
     "LowRankGaussianPrior",
     "MarginalStd",
     "MixtureOracle",
@@ -51,7 +55,9 @@ __all__ = [
     "ReverseStd",
     "StandardNormalPrior",
     "UNet",
+    "drop_images",
     "drop_labels",
     "ends_in_standard_normal",
     "fit_prior",
+    "with_image",
 ]

@@ -1,16 +1,20 @@
-"""Conditions: what belongs to a row and goes to the network with it, such as class labels.
+"""Conditions: what belongs to a row and goes to the network with it, such as class labels, or an image to start from.
 
 A condition is a tensor, or a dictionary of tensors, with one entry for each row of a batch along the first axis. It
 travels beside the latents, through denoiser, loss, sampler and guidance, and only the network reads it.
 
+The networks here read two kinds: labels, and images (or any signals) whose channels they see beside the latent's.
+Integers are labels, floating-point numbers an image; both at once are {"labels": ..., "image": ...}.
+
 Labels are integers 0 .. classes - 1, and `classes` itself stands for "no label". A network learns p(x) beside
 p(x | label) where some examples of a batch come without their label (Ho & Salimans, 2022): "no label" is then one more
-class, with its embedding.
+class, with its embedding. An image of zeros stands for "no image".
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple, cast
 
 import torch
 from jaxtyping import Bool, Float, Int, Shaped
@@ -20,7 +24,7 @@ from ..core.checks import check_instance, values_are_readable
 from ..core.randomness import uniform_noise
 
 Condition = Tensor | dict[str, Tensor]
-Batch = Tensor | Sequence[Tensor | dict[str, Tensor]]
+Batch = Tensor | Sequence[Tensor | dict[str, Tensor] | None]
 
 
 def select_rows(condition: Condition | None, rows: slice | Int[Tensor, " rows"]) -> Condition | None:
@@ -34,23 +38,27 @@ def select_rows(condition: Condition | None, rows: slice | Int[Tensor, " rows"])
 
 def batches_with_conditions(
     data: Shaped[Tensor, "count ..."] | Iterable[Batch], batch_size: int
-) -> Iterator[tuple[Tensor, Condition | None]]:
-    """Yield batches of data, each with its condition or None.
+) -> Iterator[tuple[Tensor, Condition | None, Tensor | None]]:
+    """Yield batches of data, each with its condition and its process's known end, or None.
 
     Args:
         data: all examples in one tensor, or batches of them, each alone or in a pair with its condition, as a
-            `DataLoader` of images and labels gives them.
+            `DataLoader` of images and labels gives them, or in a triple (x, condition or None, given) with known ends.
         batch_size: examples at a time, where `data` is one tensor.
 
     Raises:
-        TypeError: a batch is neither a tensor nor such a pair.
-        ValueError: a condition has another number of rows than its batch.
+        TypeError: a batch is neither a tensor nor such a pair or triple.
+        ValueError: a condition, or what is given, has another number of rows than its batch.
     """
     for batch in data.split(batch_size) if isinstance(data, Tensor) else data:
-        x, condition = batch if isinstance(batch, list | tuple) and len(batch) == 2 else (batch, None)
-        x = check_instance("a batch", x, Tensor, "or a pair of a tensor and its condition")
+        parts = tuple(batch) if isinstance(batch, list | tuple) else (batch,)
+        x, condition, given = cast(
+            "tuple[Any, ...]", (*parts, None, None)[:3] if len(parts) <= 3 else (batch, None, None)
+        )
+        x = check_instance("a batch", x, Tensor, "alone, with its condition, or with that and what is given")
         check_rows("a batch's condition", condition, len(x))
-        yield x, condition
+        check_rows("what a batch is given", given, len(x))
+        yield x, condition, given
 
 
 def check_rows(name: str, condition: Condition | None, count: int) -> None:
@@ -72,6 +80,67 @@ def check_rows(name: str, condition: Condition | None, count: int) -> None:
 
 def _rows(part: Tensor, rows: slice | Tensor) -> Tensor:
     return part[rows if isinstance(rows, slice) else rows.to(part.device)]
+
+
+class ConditionParts(NamedTuple):
+    """What a network that knows labels and images reads of a condition.
+
+    Attributes:
+        labels: class labels, (batch,); None if there are none.
+        image: an image to see beside the latent, (batch, channels, ...); None if there is none.
+    """
+
+    labels: Tensor | None
+    image: Tensor | None
+
+
+def condition_parts(condition: Condition | None) -> ConditionParts:
+    """Return labels and image of a condition.
+
+    Raises:
+        ValueError: a dictionary holds something else.
+    """
+    if isinstance(condition, dict):
+        other = sorted({*condition} - {*ConditionParts._fields})
+        if other:
+            msg = f"a condition's parts are 'labels' and 'image', got {', '.join(map(repr, other))}"
+            raise ValueError(msg)
+        return ConditionParts(condition.get("labels"), condition.get("image"))
+    if isinstance(condition, Tensor) and condition.is_floating_point() and condition.ndim > 1:
+        return ConditionParts(None, condition)
+    return ConditionParts(condition, None)
+
+
+def with_image(condition: Condition | None, image: Float[Tensor, "batch channels ..."]) -> Condition:
+    """Return a condition with an image added to it; its channels come after those of an image that is there already."""
+    labels, there = condition_parts(condition)
+    image = image if there is None else torch.cat([there, image.to(there)], dim=1)
+    return image if labels is None else {"labels": labels, "image": image}
+
+
+def checked_image(
+    image: Float[Tensor, "batch channels ..."] | None, channels: int, z: Float[Tensor, "batch ..."]
+) -> Float[Tensor, "batch channels ..."] | None:
+    """Return the image that a network made for so many channels of one sees beside latents z, in their dtype.
+
+    No image is one of zeros; None is returned for a network that takes none.
+
+    Raises:
+        ValueError: its shape is another, or the network takes none.
+    """
+    if image is None:
+        return z.new_zeros(len(z), channels, *z.shape[2:]) if channels else None
+    if not channels:
+        msg = (
+            f"this network was made without an image condition, but got one of shape {tuple(image.shape)}: make it with"
+            f" image_channels={image.shape[1] if image.ndim > 1 else 1}, or leave the image out"
+        )
+        raise ValueError(msg)
+    wanted = (len(z), channels, *z.shape[2:])
+    if tuple(image.shape) != wanted:
+        msg = f"the image condition must have shape {wanted}, (batch, image_channels, ...), got {tuple(image.shape)}"
+        raise ValueError(msg)
+    return image.to(z)
 
 
 class LabelEmbedding(nn.Module):
@@ -157,9 +226,24 @@ def drop_labels(
     Raises:
         ValueError: `probability` lies outside [0, 1].
     """
+    return torch.where(_dropped(labels, probability, generator), classes, labels)
+
+
+def drop_images(
+    image: Float[Tensor, "batch ..."], probability: float, *, generator: torch.Generator | None = None
+) -> Float[Tensor, "batch ..."]:
+    """Return images of which each is replaced by zeros, "no image", independently of the others.
+
+    Trained on them, one network serves p(x | image) and p(x), as with `drop_labels`; arguments and errors as there.
+    """
+    dropped = _dropped(image, probability, generator)
+    return image.masked_fill(dropped.reshape(-1, *(1,) * (image.ndim - 1)), 0.0)
+
+
+def _dropped(rows: Tensor, probability: float, generator: torch.Generator | None) -> Tensor:
+    """Draw which rows are left without their condition, (batch,)."""
     if not 0 <= probability <= 1:
-        msg = f"probability must lie in [0, 1], got {probability}: a tenth of the labels is usually dropped"
+        msg = f"probability must lie in [0, 1], got {probability}: a tenth of the conditions is usually dropped"
         raise ValueError(msg)
     # Uniform in [0, 1): 0 drops none, 1 all.
-    dropped = uniform_noise(labels.shape, device=labels.device, generator=generator) < probability
-    return torch.where(dropped, classes, labels)
+    return uniform_noise(rows.shape[:1], device=rows.device, generator=generator) < probability

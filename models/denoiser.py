@@ -14,7 +14,7 @@ from typing_extensions import override
 from ..core.checks import check_instance, check_signal
 from ..degradations import LinearGaussianProcess, Prediction, PredictX
 from ..degradations.process import Time
-from .conditions import Condition
+from .conditions import Condition, with_image
 from .ema import unwrap
 from .grey_levels import GreyLevels
 
@@ -23,17 +23,15 @@ class AbstractDenoiser(nn.Module, ABC):
     """An estimate x_hat(z_t, t) of the data behind a latent of one process. What losses and samplers work with.
 
     What belongs to a row of the batch travels with it: `condition` goes to the network, `given` is what the estimate is
-    conditioned on beside the latent, such as an observation.
+    conditioned on beside the latent: an observation, or the known end y of a process that has one.
 
     Args:
-        process: the forward process whose latents are denoised; one without a known end.
-
-    Raises:
-        ValueError: the process has a known end.
+        process: the forward process whose latents are denoised.
 
     Attributes:
-        prediction: what `output` stands for; here the data itself.
-        needs_given: whether `given` must be given.
+        prediction: what `output` stands for; here the data itself. Of a process with a known end it is a share of the
+            data and of z_t - beta_t y (see `CentredDenoiser`).
+        needs_given: whether `given` must be given; True for a process with a known end.
         grey_levels: levels and range of the data it was made for, where they are known.
     """
 
@@ -43,8 +41,8 @@ class AbstractDenoiser(nn.Module, ABC):
 
     def __init__(self, process: LinearGaussianProcess) -> None:
         super().__init__()
-        process.require_no_end("a denoiser")
         self.process = process
+        self.needs_given = self.needs_given or process.known_end
 
     @abstractmethod
     def forward(
@@ -60,7 +58,8 @@ class AbstractDenoiser(nn.Module, ABC):
             z_t: latents, (batch, *shape).
             t: times in [0, 1], a number, () or (batch,).
             condition: the network's condition, one row per latent; None if it takes none.
-            given: what the estimate is conditioned on in each row, for a denoiser with `needs_given`.
+            given: what the estimate is conditioned on in each row, for a denoiser with `needs_given`: an observation,
+                or the process's known end, (batch, *shape).
         """
 
     def output(
@@ -109,10 +108,13 @@ class Denoiser(AbstractDenoiser):
         prediction: what the network's output stands for.
         grey_levels: levels and range of the data that it is trained on. Samplers then refuse a prior of data in
             another range.
+        sees_given: whether the network sees the known end y too, as an image of its condition (see
+            `unmelt.models.with_image`). The process is the same either way.
 
     Raises:
         TypeError: the network does not take three arguments, or `prediction` is not a `Prediction`.
-        ValueError: `process` cannot convert `prediction` stably; the message names the ones that it can.
+        ValueError: `process` cannot convert `prediction` stably; the message names the ones that it can. Or the network
+            is to see a known end, and the process has none.
     """
 
     def __init__(
@@ -122,11 +124,19 @@ class Denoiser(AbstractDenoiser):
         *,
         prediction: Prediction,
         grey_levels: GreyLevels | None = None,
+        sees_given: bool = False,
     ) -> None:
         super().__init__(process)
         _check_network(network)
         check_instance("prediction", prediction, Prediction, "PredictX() for example")
         prediction.require_stable(process)
+        if sees_given and not process.known_end:
+            msg = (
+                f"{type(process).__name__} has no known end that its network could see: leave sees_given out, and pass"
+                " an image of your own as condition="
+            )
+            raise ValueError(msg)
+        self.sees_given = sees_given
         self.network = network
         self.prediction = prediction
         self.grey_levels = grey_levels
@@ -136,7 +146,8 @@ class Denoiser(AbstractDenoiser):
         network = unwrap(self.network)
         parameters = sum(parameter.numel() for parameter in network.parameters())
         what = f"{type(network).__name__} of {parameters:,} parameters"
-        return f"{type(self).__name__}({what}, {type(self.process).__name__}, {self.prediction})"
+        seen = ", sees_given=True" if self.sees_given else ""
+        return f"{type(self).__name__}({what}, {type(self.process).__name__}, {self.prediction}{seen})"
 
     @property
     def classes(self) -> int | None:
@@ -157,14 +168,15 @@ class Denoiser(AbstractDenoiser):
             z_t: latents, (batch, *shape).
             t: checked times, () or (batch,).
             condition: the network's condition, one row per latent; None if it takes none.
-            given: must be None: neither network nor process depends on it.
+            given: the process's known end, (batch, *shape), if it has one; else None.
 
         Raises:
-            ValueError: the network returns another shape than it was given, or something is `given`.
+            ValueError: the network returns another shape than it was given, or the known end is missing, or something
+                is given without one.
         """
-        if given is not None:
-            msg = "given is for a denoiser that depends on it, such as a guided one: leave it out, or pass condition="
-            raise ValueError(msg)
+        end = known_end(self.process, given, z_t.shape[0])
+        if end is not None and self.sees_given:
+            condition = with_image(condition, end.to(z_t.dtype))
         # Latents are computed in float32 or float64; networks, halved ones too, see them in their own precision.
         floating = (p for p in self.network.parameters() if p.is_floating_point())
         seen = z_t.to(next(floating, z_t).dtype)
@@ -203,17 +215,39 @@ def estimate(
         z_t: latents, (batch, *shape).
         t: times in [0, 1], a number, () or (batch,).
         condition: the network's condition, one row per latent; None if it takes none.
-        given: what the estimate is conditioned on in each row.
+        given: what the estimate is conditioned on in each row; the known end of a process that has one.
 
     Raises:
         TypeError: an argument is not floating-point.
-        ValueError: a shape is wrong, or a time outside [0, 1].
+        ValueError: a shape is wrong, a time outside [0, 1], or a known end is missing.
     """
     process = denoiser.process
     check_signal("z_t", z_t, process.shape)
     at = process.at(t, batch=z_t.shape[0])
     latent, output = denoiser.prediction.conversion(at)
-    return process.basis.combine((z_t, latent), (denoiser.output(z_t, at.t, condition, given), output))
+    centred, end = [(z_t, latent)], known_end(process, given, z_t.shape[0]) if process.known_end else None
+    if end is not None:
+        centred.append((end.to(z_t.dtype), -latent * at.beta))
+    return process.basis.combine(*centred, (denoiser.output(z_t, at.t, condition, given), output))
+
+
+def known_end(process: LinearGaussianProcess, given: Condition | None, count: int) -> Float[Tensor, "count ..."] | None:
+    """Return what is given of a process that ends in it, checked, on its device; None for one that does not.
+
+    Args:
+        process: the process.
+        given: the known end y, (count, *shape), or None.
+        count: number of latents.
+
+    Raises:
+        TypeError: y is not a floating-point tensor.
+        ValueError: it is missing or not wanted, or has another shape.
+    """
+    if isinstance(given, dict):
+        msg = f"given must be one tensor, the known end y of each latent, got a dictionary of {', '.join(given)}"
+        raise TypeError(msg)
+    process.check_given(given, count)
+    return None if given is None else given.to(process.device)
 
 
 def _check_network(network: nn.Module) -> None:

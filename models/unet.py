@@ -20,7 +20,7 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from ..core.checks import as_shape
-from .conditions import Condition, LabelEmbedding
+from .conditions import Condition, LabelEmbedding, checked_image, condition_parts
 
 Layer = TypeVar("Layer", bound=nn.Module)
 
@@ -48,6 +48,8 @@ class UNet(nn.Module):
         heads: attention heads.
         dropout: dropout rate inside residual blocks.
         classes: number of classes that images may be labelled with; None for a network without labels.
+        image_channels: channels of an image (or other signal) of the same size that is seen beside the latent: a
+            blurred one, say, or one with holes and its mask. None is seen as zeros.
         recompute: in training, keep what goes into each block instead of all that is in it, and compute the rest again
             in the backward pass: less memory, about a third more time, the same gradients.
 
@@ -68,11 +70,15 @@ class UNet(nn.Module):
         heads: int = 1,
         dropout: float = 0.1,
         classes: int | None = None,
+        image_channels: int = 0,
         recompute: bool = False,
     ) -> None:
         super().__init__()
         self.shape = _check_configuration(shape, channels, multipliers, patch, blocks, attention_levels, heads)
-        self.channels, self.recompute = channels, recompute
+        if image_channels < 0:
+            msg = f"image_channels must be at least 0, none, got {image_channels}"
+            raise ValueError(msg)
+        self.channels, self.image_channels, self.recompute = channels, image_channels, recompute
         conditioning, axes = 4 * channels, len(self.shape) - 1
         conv = _CONVOLUTIONS[axes]
         self.embed = nn.Sequential(nn.Linear(channels, conditioning), nn.SiLU(), nn.Linear(conditioning, conditioning))
@@ -85,7 +91,7 @@ class UNet(nn.Module):
         signals = self.shape[0] * patch**2
         self.to_patches = nn.PixelUnshuffle(patch) if patch > 1 else nn.Identity()
         self.to_pixels = nn.PixelShuffle(patch) if patch > 1 else nn.Identity()
-        self.first = conv(signals, width, 3, padding=1)
+        self.first = conv(signals + image_channels * patch**2, width, 3, padding=1)
         self.down, self.up = nn.ModuleList(), nn.ModuleList()
         skips = [width]
         for level, multiplier in enumerate(multipliers):
@@ -125,27 +131,29 @@ class UNet(nn.Module):
         Args:
             z: signals of `shape`, (batch, channels, ...).
             t: their times, (batch,).
-            condition: their labels, (batch,), integers 0 .. classes - 1, or `classes` for "no label"; None if none
-                has one.
+            condition: their labels, (batch,), integers 0 .. classes - 1, or `classes` for "no label"; or an image for
+                each, (batch, image_channels, ...); or {"labels": ..., "image": ...}; None if none has one.
 
         Raises:
             TypeError: the labels are not integers.
-            ValueError: the images have another shape than the network was made for, it was made without classes, the
-                labels are not one for each image, or one lies outside 0 .. classes (where values are readable;
-                elsewhere that image's output is NaN).
+            ValueError: the images have another shape than the network was made for, it was made without classes or
+                image channels, the labels are not one for each image, or one lies outside 0 .. classes (where values
+                are readable; elsewhere that image's output is NaN).
         """
         if tuple(z.shape[1:]) != self.shape:
             msg = f"this UNet was made for images of shape {self.shape}, got {tuple(z.shape[1:])}"
             raise ValueError(msg)
-        condition = functional.silu(self._embed(t, condition))
-        h = self.first(self.to_patches(z))
+        labels, image = condition_parts(condition)
+        image = checked_image(image, self.image_channels, z)
+        embedding = functional.silu(self._embed(t, labels))
+        h = self.first(self.to_patches(z if image is None else torch.cat([z, image], dim=1)))
         skips = [h]
         for layer in self.down:
-            h = self._run(layer, h, condition) if isinstance(layer, Stage) else layer(h)
+            h = self._run(layer, h, embedding) if isinstance(layer, Stage) else layer(h)
             skips.append(h)
-        h = self._run(self.middle, h, condition)
+        h = self._run(self.middle, h, embedding)
         for layer in self.up:
-            h = self._run(layer, h, condition, skips.pop()) if isinstance(layer, Stage) else layer(h)
+            h = self._run(layer, h, embedding, skips.pop()) if isinstance(layer, Stage) else layer(h)
         return self.to_pixels(self.last(h))
 
     def _run(self, stage: Stage, *inputs: Tensor) -> Tensor:
@@ -155,7 +163,7 @@ class UNet(nn.Module):
         # It draws the numbers of dropout again: they are not kept either.
         return cast("Tensor", checkpoint(stage, *inputs, use_reentrant=False))
 
-    def _embed(self, t: Tensor, labels: Condition | None) -> Tensor:
+    def _embed(self, t: Tensor, labels: Tensor | None) -> Tensor:
         """Return the embedding that conditions the blocks, (batch, conditioning), before its activation."""
         # In half precision neighbouring times would be one: only their sines and cosines are.
         time = self.embed(time_embedding(t, self.channels).to(next(self.first.parameters()).dtype))
@@ -163,8 +171,8 @@ class UNet(nn.Module):
             return time + self.embed_label(labels, len(t))
         if labels is not None:
             msg = (
-                "this UNet was made without classes, but got a condition: make it with UNet(..., classes=N), or"
-                " leave the condition out"
+                "this UNet was made without classes, but got labels for a condition: make it with UNet(..., classes=N),"
+                " or leave them out"
             )
             raise ValueError(msg)
         return time

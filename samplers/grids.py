@@ -186,6 +186,8 @@ class KarrasGrid(Grid):
 class EndGrid(Grid):
     """1, a time next to 0, and 0: for a solver that chooses its own steps in between.
 
+    Where a process is pinned to a known end at t = 1, a time next to that too: the flow begins after it.
+
     Attributes:
         first: the time next to 0; None takes the process's first level, or 0.001 where it has none.
 
@@ -205,7 +207,8 @@ class EndGrid(Grid):
     ) -> Float[Tensor, " times"]:
         check_ends(start, stop)
         first = self.first or (1 / process.levels if process.levels else _FIRST)
-        inner = [first] if stop < first < start else []
+        leaves = [start - _FIRST] if process.at(start).pinned else []
+        inner = [t for t in (*leaves, first) if stop < t < start]
         return torch.tensor([start, *inner, stop], dtype=torch.float64)
 
 

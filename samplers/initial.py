@@ -13,7 +13,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..core.checks import check_instance
-from ..models import AbstractDenoiser, Condition, Prior, StandardNormalPrior
+from ..models import AbstractDenoiser, Condition, Prior
+from ..models.priors.default import default_prior
 from .noise import GeneratorNoise, SeedNoise
 from .spectral import Draw
 
@@ -37,7 +38,7 @@ class InitialLatents:
 
     Args:
         denoiser: the sampler's denoiser.
-        prior: p(z_1); standard normal if None, unless the denoiser draws its own latents.
+        prior: p(z_1); standard normal if None, or that of a known end, unless the denoiser draws its own latents.
 
     Attributes:
         prior: the prior; None where the denoiser draws.
@@ -63,15 +64,22 @@ class InitialLatents:
             return
         if prior is not None:
             prior.require_fits(denoiser)
-        self.prior = prior or StandardNormalPrior(denoiser.process)
+        self.prior = prior or default_prior(denoiser.process)
 
     def sample(
         self, count: int, *, given: Condition | None, source: torch.Generator | SeedNoise | None
     ) -> Float[Tensor, "count ..."]:
-        """Draw latents, (count, *shape), from one generator or from one for each of them."""
+        """Draw latents, (count, *shape), from one generator or from one for each of them.
+
+        Those of a process with a known end are centred.
+        """
         if self.prior is None:
             noise = source if isinstance(source, SeedNoise) else GeneratorNoise(source)
             return cast("DrawsInitialLatents", self.denoiser).initial_latents(given, noise.stream(slice(None)))
+        # Checked by the sampler.
+        end = cast("Tensor | None", given) if self.denoiser.process.known_end else None
         if isinstance(source, SeedNoise):
-            return torch.cat([self.prior.sample(1, generator=each) for each in source.generators])
-        return self.prior.sample(count, generator=source)
+            rows = (None if end is None else end[k : k + 1] for k in range(count))
+            pairs = zip(rows, source.generators, strict=True)
+            return torch.cat([self.prior.given(row).sample(1, generator=each) for row, each in pairs])
+        return self.prior.given(end).sample(count, generator=source)

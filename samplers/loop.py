@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import operator
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from torch import Tensor
 from ..core.evaluation_mode import evaluating
 from ..core.precision import to_compute_dtype
 from ..models import AbstractDenoiser
+from ..models.centred_denoiser import moved_from_end
 from ..models.conditions import Condition, select_rows
 from .grids import check_ends
 from .initial import InitialLatents
@@ -41,7 +43,11 @@ _SHORTEST = 1e-3
 
 
 class SamplingLoop:
-    """A run of a sampler that is about to begin; arguments are those of `Sampler.run`, checked."""
+    """A run of a sampler that is about to begin; arguments are those of `Sampler.run`, checked.
+
+    Of a process with a known end it moves centred latents, those of the denoiser and the problem that it is given, and
+    adds what the end has of them wherever somebody sees them.
+    """
 
     def __init__(  # noqa: PLR0913  # as `Sampler.run`
         self,
@@ -88,7 +94,7 @@ class SamplingLoop:
                         # Of earlier states nothing is kept.
                         del self.states[:-1], self.times[:-1]
                 if keep_path:
-                    paths.append(torch.stack([state.signal.to(self.keep_on) for state in self.states]))
+                    paths.append(torch.stack(self._seen()))
                     guesses.append(torch.stack(predictions))
                 self._finish()
         path = Trajectory(self.grid.clone(), torch.cat(paths, 1), torch.cat(guesses, 1)) if keep_path else None
@@ -126,7 +132,9 @@ class SamplingLoop:
             where = f"step {number + 1} of {steps}, from t = {t:.6g} to {s:.6g}"
             state.begin_step()
             try:
-                stepper.advance(state, step._replace(to_zero=s == 0, denoises=s == 0 and self.problem.denoise_last))
+                last = s == 0
+                taken = step._replace(to_zero=last, denoises=last and self.problem.denoise_last)
+                (step.stepper or stepper).advance(state, taken)
             except NonFiniteRatesError as error:
                 self._stop(where, str(error))
             finally:
@@ -137,7 +145,8 @@ class SamplingLoop:
             self.times.append(s)
             bar.update()
             if self.callback is not None:
-                self.callback(StepInfo(number, steps, t, s, rows, state.calls, state.latent, state.prediction))
+                latent = functools.partial(self._uncentred, state.latent, s)
+                self.callback(StepInfo(number, steps, t, s, rows, state.calls, latent, state.prediction))
             yield state
             # Some steppers make predictions for callbacks and trajectories by a further call.
             self._count(state)
@@ -153,10 +162,23 @@ class SamplingLoop:
     def _first(self, rows: slice) -> Tensor:
         """Return the latents that a batch starts from."""
         if self.initial is not None:
-            return to_compute_dtype(self.initial[rows]).to(self.problem.process.device)
+            initial = to_compute_dtype(self.initial[rows]).to(self.problem.process.device)
+            return moved_from_end(self.denoiser, initial, self.grid[0], select_rows(self.given, rows))
         source = self.generator if self.seeds is None else SeedNoise(self.seeds.generators[rows])
         given = select_rows(self.given, rows)
         return self.start.sample(rows.stop - rows.start, given=given, source=source)
+
+    def _uncentred(self, latent: Spectral, t: float) -> Tensor:
+        """Return a state of the batch as others see it, a latent z_t of the process."""
+        if t == 0 and self.problem.denoise_last:
+            # An estimate of the data, which has no share of the end.
+            return latent.signal
+        given = select_rows(self.given, self.rows)
+        return moved_from_end(self.denoiser, latent.signal, t, given, back=True)
+
+    def _seen(self) -> list[Tensor]:
+        """Return all states that were kept, as others see them, where they are kept."""
+        return [self._uncentred(*each).to(self.keep_on) for each in zip(self.states, self.times, strict=True)]
 
     # ---- what is rescued ----------------------------------------------------------------------------------
 
@@ -167,12 +189,12 @@ class SamplingLoop:
         self.times: list[float] = []
 
     def _finish(self) -> None:
-        self.finished.append(self.states[-1].signal.to(self.keep_on))
+        self.finished.append(self._uncentred(self.states[-1], self.times[-1]).to(self.keep_on))
         self._begin(slice(self.rows.stop, self.rows.stop))
 
     def _partial(self) -> Partial:
         none = torch.empty(0, *self.problem.process.shape, device=self.keep_on)
-        states = [state.signal.to(self.keep_on) for state in self.states]
+        states = self._seen()
         # An accelerator goes on for a step or two before the news of a state that is not finite arrives.
         states = [state for state in states if bool(state.isfinite().all())]
         return Partial(

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..degradations import Level
+from .first_step import first_stepper
 from .stepper import PlannedStep, Problem, Stepper
 
 # Numbers in one table of coefficients: 32 MiB in float64, and on a CPU what its caches hold.
@@ -64,6 +65,18 @@ def planned(
         grid: falling times in the schedule dtype, (steps + 1,); all of the problem's or a part.
         dtype: dtype of the latents.
     """
+    leaves = first_stepper(stepper, problem.process.at(grid[:1]))
+    if leaves is not stepper:
+        # The run begins anew after it: what the network says of a known end is no estimate from a latent.
+        for step in _planned(leaves, problem, grid[:2], dtype):
+            yield step._replace(stepper=leaves)
+        grid = grid[1:]
+    if len(grid) > 1:
+        yield from _planned(stepper, problem, grid, dtype)
+
+
+def _planned(stepper: Stepper, problem: Problem, grid: Tensor, dtype: torch.dtype) -> Iterator[PlannedStep]:
+    """Yield the steps of a grid that one stepper takes."""
     steps, first = len(grid) - 1, stepper.first_remembered(problem, grid)
     full = min(first + stepper.history, steps)
     table = _CACHED_NUMBERS if grid.device.type == "cpu" else _TABLE_NUMBERS

@@ -103,12 +103,12 @@ class StepInfo:
     s: float
     rows: slice
     calls: int
-    _latent: Spectral = field(repr=False)
+    _latent: Callable[[], Tensor] = field(repr=False)
     _prediction: Callable[[], Spectral] = field(repr=False)
 
     def latent(self) -> Float[Tensor, "batch ..."]:
         """Return the latents at `s`, (batch, *shape)."""
-        return self._latent.signal
+        return self._latent()
 
     def prediction(self) -> Float[Tensor, "batch ..."]:
         """Return the estimate of the data that the step was made with, (batch, *shape)."""

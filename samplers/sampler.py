@@ -21,8 +21,11 @@ from ..core.precision import to_compute_dtype
 from ..degradations import Independent, LinearGaussianProcess
 from ..degradations.process import Time
 from ..models import AbstractDenoiser, Condition, Prior
+from ..models.centred_denoiser import centred, moved_from_end
 from ..models.conditions import check_rows
+from ..models.denoiser import known_end
 from ..models.off_levels import warn_off_levels
+from .first_step import first_stepper
 from .grids import Grid
 from .initial import InitialLatents
 from .loop import SamplingLoop, cut, seed_noise
@@ -42,8 +45,8 @@ class Sampler:
         denoiser: estimates the data from latents of its process.
         stepper: how each step is taken; `Posterior()` if None, ancestral sampling.
         grid: where the steps lie; the stepper's own if None, mostly `UniformGrid()`.
-        prior: distribution of the first latent; standard normal if None, where the process ends in it. A denoiser
-            guided by an observation draws it itself, and takes no prior.
+        prior: distribution of the first latent; if None standard normal, where the process ends in it, or what a known
+            end says. A denoiser guided by an observation draws it itself, and takes no prior.
         denoise_last: whether a run that ends at t = 0 returns the last estimate of the data, without the process's
             noise at t = 0 (the mean of the decoder p(x | z)); else it returns the latent z_0.
 
@@ -77,7 +80,9 @@ class Sampler:
         self._start = InitialLatents(denoiser, prior)
         self.denoise_last = denoise_last
         self.times = self.grid.times(self.process)
-        self._problem = Problem(self.process, denoiser.prediction, self.times, denoise_last)
+        # Latents are moved without the share of a known end, which is added again where they are seen.
+        self._centred = centred(denoiser)
+        self._problem = Problem(self._centred.process, denoiser.prediction, self.times, denoise_last)
         self.stepper.check(self._problem)
         warn_off_levels(
             denoiser,
@@ -114,7 +119,8 @@ class Sampler:
     @property
     def draws_noise(self) -> bool:
         """Whether steps add noise; where they do not, a sample is a function of its initial latent."""
-        return self.stepper.draws_noise(self._problem)
+        first = first_stepper(self.stepper, self._problem.process.at(self.times[0]))
+        return first.draws_noise(self._problem) or self.stepper.draws_noise(self._problem)
 
     def sample(  # noqa: PLR0913  # each is a choice of its own
         self,
@@ -137,7 +143,8 @@ class Sampler:
         Args:
             count: how many.
             condition: the network's condition, such as labels, (count, ...); None if it takes none.
-            given: what the denoiser is given of each sample, such as observations, (count, ...), if it needs any.
+            given: what the denoiser is given of each sample, (count, ...), if it needs any: an observation, or the
+                known end of its process.
             generator: source of randomness, torch's default if None; or one seed for each sample, which then is the
                 same whatever the batch it is drawn in (up to the rounding of the network's own sums).
             noise: source of the steps' noise, where it is to be another than the initial latents' (shared, say).
@@ -203,7 +210,7 @@ class Sampler:
             noise.require_count(count)
         seeds = None if generator is None or isinstance(generator, torch.Generator) else seed_noise(generator, count)
         loop = SamplingLoop(
-            self.denoiser,
+            self._centred,
             self.stepper,
             self._problem,
             self._start,
@@ -244,9 +251,11 @@ class Sampler:
         """
         check_count("count", count)
         self._check_given(given, count)
-        if generator is None or isinstance(generator, torch.Generator):
-            return self._start.sample(count, given=given, source=generator)
-        return self._start.sample(count, given=given, source=seed_noise(generator, count))
+        source = generator
+        if not (source is None or isinstance(source, torch.Generator)):
+            source = seed_noise(source, count)
+        latents = self._start.sample(count, given=given, source=source)
+        return moved_from_end(self._centred, latents, 1.0, given, back=True)
 
     @torch.no_grad()
     def step(
@@ -259,7 +268,7 @@ class Sampler:
         given: Condition | None = None,
         generator: torch.Generator | None = None,
     ) -> Float[Tensor, "batch ..."]:
-        """Take one step from latents at `t` to the earlier time `s`, as the first step of a run is taken.
+        """Take one step from latents at `t` to the earlier time `s`, as the first step of a run from there is taken.
 
         Args:
             z_t: latents, (batch, *shape).
@@ -274,16 +283,20 @@ class Sampler:
             ValueError: a shape is wrong, a time lies outside [0, 1], or s > t.
         """
         check_signal("z_t", z_t, self.process.shape)
-        at_s, at_t = self.process.ordered_levels(s, t, len(z_t))
-        z_t = to_compute_dtype(z_t)
+        at_s, at_t = self._problem.process.ordered_levels(s, t, len(z_t))
+        self._check_given(given, len(z_t))
+        z_t = moved_from_end(self._centred, to_compute_dtype(z_t), at_t.t, given)
         draw = GeneratorNoise(generator).stream(slice(None))
-        state = SamplerState(self.denoiser, Spectral(self.process.basis, signal=z_t), draw, condition, given)
-        tables = mapped(lambda table: table.to(z_t.dtype), self.stepper.coefficients(self._problem, at_t, at_s))
+        state = SamplerState(self._centred, Spectral(self.process.basis, signal=z_t), draw, condition, given)
+        stepper = first_stepper(self.stepper, at_t)
+        tables = mapped(lambda table: table.to(z_t.dtype), stepper.coefficients(self._problem, at_t, at_s))
         to_zero = values_are_readable(at_s.t) and bool((at_s.t == 0).all())
         # Switching modes would break a compiled graph, whose network is in the mode it is to be compiled in.
         with nullcontext() if torch.compiler.is_compiling() else evaluating(self.denoiser):
-            self.stepper.advance(state, PlannedStep(at_t.t, at_s.t, tables, to_zero, to_zero and self.denoise_last))
-        return state.latent.signal
+            stepper.advance(state, PlannedStep(at_t.t, at_s.t, tables, to_zero, to_zero and self.denoise_last))
+        if to_zero and self.denoise_last:
+            return state.latent.signal
+        return moved_from_end(self._centred, state.latent.signal, at_s.t, given, back=True)
 
     def _check_counts(self, count: int, batch_size: int | None) -> None:
         for name, number in (("count", count), ("batch_size", batch_size)):
@@ -292,6 +305,9 @@ class Sampler:
 
     def _check_given(self, given: Condition | None, count: int) -> None:
         check_rows("given", given, count)
+        if self.process.known_end:
+            known_end(self.process, given, count)
+            return
         if self.denoiser.needs_given == (given is not None):
             return
         name = type(self.denoiser).__name__

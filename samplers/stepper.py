@@ -90,6 +90,7 @@ class PlannedStep(NamedTuple):
         to_zero: whether s is known to be 0 for the whole batch.
         denoises: whether it is, and the estimate is to be returned there, so that what an ordinary step needs may be
             left out.
+        stepper: takes the step, where that is not the run's own stepper.
     """
 
     t: Float[Tensor, "*batch"]
@@ -97,6 +98,7 @@ class PlannedStep(NamedTuple):
     coefficients: Any
     to_zero: bool = False
     denoises: bool = False
+    stepper: Stepper | None = None
 
 
 class Stepper(ABC):

@@ -8,6 +8,8 @@ p(z_s | z_t) is the posterior with the data replaced by the denoiser's estimate,
 coupling says which posterior. It is the bound of Ho et al. (2020) and Kingma et al. (2021) for isotropic Markov
 processes, of Hoogeboom & Salimans (2023) per frequency, of Rissanen et al. (2023) for heat with `Independent` levels.
 Its limit of infinitely many steps, `steps=math.inf`, is an integral over time (Kingma et al., 2021).
+
+Of a process with a known end y it is a bound on -log p(x | y), of latents z_t - beta_t y (see `CentredDenoiser`).
 """
 
 from __future__ import annotations
@@ -28,10 +30,12 @@ from ...core.precision import schedule_dtype
 from ...core.randomness import white_noise
 from ...degradations import Coupling, LinearGaussianProcess, Markov, SpectralGaussian, Step
 from ...models import AbstractDenoiser
+from ...models.centred_denoiser import centred, tied_to
 from ...models.conditions import Batch, Condition, batches_with_conditions, check_rows, select_rows
 from ...models.decoders import Decoder, GaussianDecoder
 from ...models.off_levels import warn_off_levels
-from ...models.priors import Prior, StandardNormalPrior
+from ...models.priors import Prior
+from ...models.priors.default import default_prior
 from ...models.reverse_std import FittedStd, PosteriorStd, ReverseStd
 from .bound import Bound, mean_of
 from .finite_terms import check_continuum, check_grid
@@ -43,6 +47,18 @@ from .terms import Term, rate_term, step_term
 _ROWS = 64
 # What a fitted bound's state holds.
 _FITTED = ("reverse_std.times", "reverse_std.log_stddev", "decoder.stddev")
+
+
+class _Seeing(NamedTuple):
+    """What a denoiser is called with beside latents and times: one row for each example."""
+
+    condition: Condition | None
+    given: Tensor | None
+
+    def rows(self, rows: Tensor) -> _Seeing:
+        """Return those of some examples."""
+        given = self.given
+        return _Seeing(select_rows(self.condition, rows), None if given is None else given[rows.to(given.device)])
 
 
 class _Seen(NamedTuple):
@@ -70,7 +86,8 @@ class ELBO(nn.Module):
     Args:
         denoiser: the denoiser, which says what the process is; in evaluation mode when the bound is called, unless the
             bound is what it is trained by.
-        prior: distribution of the last latent; standard normal if None, where the process ends in it.
+        prior: distribution of the last latent; if None standard normal, where the process ends in it, or what a known
+            end says.
         decoder: distribution of the data given the first latent; `GaussianDecoder(process)` if None.
         coupling: correlation of the noises of neighbouring levels; `Markov()` if None.
         reverse_std: standard deviation of the reverse steps; the posterior's if None.
@@ -105,9 +122,9 @@ class ELBO(nn.Module):
     ) -> None:
         super().__init__()
         check_instance("denoiser", denoiser, AbstractDenoiser, "Denoiser(network, process, prediction=...) for example")
-        self.denoiser = denoiser
-        process = denoiser.process
-        self.prior = prior if prior is not None else StandardNormalPrior(process)
+        self.denoiser = centred(denoiser)
+        process = self.denoiser.process
+        self.prior = prior if prior is not None else default_prior(denoiser.process)
         self.decoder = decoder if decoder is not None else GaussianDecoder(process)
         self.coupling = coupling if coupling is not None else Markov()
         self.reverse_std = reverse_std if reverse_std is not None else PosteriorStd()
@@ -156,6 +173,7 @@ class ELBO(nn.Module):
         x: Shaped[Tensor, "batch ..."],
         *,
         condition: Condition | None = None,
+        given: Float[Tensor, "batch ..."] | None = None,
         generator: torch.Generator | None = None,
     ) -> Bound:
         """Return the bound for each example, in nats.
@@ -163,19 +181,21 @@ class ELBO(nn.Module):
         Args:
             x: data, (batch, *shape), floating-point; or integer levels where the decoder declares them.
             condition: the network's condition, one row per example; None if it takes none.
+            given: the known end y of each example, (batch, *shape), where the denoiser's process has one.
             generator: source of all randomness; torch's default if None.
 
         Raises:
             FloatingPointError: the denoiser returned NaN or infinity; the level is named.
             TypeError: `x` holds integers and the decoder declares no levels.
-            ValueError: a shape is wrong, or data lie outside the declared range.
+            ValueError: a shape is wrong, data lie outside the declared range, or a known end is missing or not wanted.
         """
         check_not_empty("x", x, "a bound")
         check_rows("condition", condition, len(x))
+        tied_to(self.denoiser, given, len(x))
         replicates = []
         for _ in range(self.summation.replicates):
             draws = self.term_sampler.draw(len(x), device=self.process.device, generator=generator)
-            replicates.append(self._replicate(x, condition, draws, generator, None))
+            replicates.append(self._replicate(x, _Seeing(condition, given), draws, generator, None))
         return mean_of(replicates, same_terms=isinstance(self.summation, FullSum))
 
     def update(self, found: Bound) -> None:
@@ -198,8 +218,9 @@ class ELBO(nn.Module):
         choice gives a lower bound. `fitted_state` stores both.
 
         Args:
-            data: all of the data in one tensor, (count, *shape), or batches of it one after the other, alone or in
-                pairs with their condition; data that the bound is then reported for should not be among them.
+            data: all of the data in one tensor, (count, *shape), or batches of it one after the other, alone, in
+                pairs with their condition, or in triples with that, or None, and their known ends; data that the
+                bound is then reported for should not be among them.
             batch_size: examples at a time, where `data` is one tensor.
             generator: source of all randomness; torch's default if None.
 
@@ -218,9 +239,9 @@ class ELBO(nn.Module):
         )
         draws = AllTerms(len(self.times) - 1).draw(1, device=device)
         with evaluating(self.denoiser):
-            for batch, condition in batches_with_conditions(data, batch_size):
+            for batch, condition, given in batches_with_conditions(data, batch_size):
                 for _ in range(self.summation.replicates if len(batch) else 0):
-                    self._replicate(batch, condition, draws, generator, seen)
+                    self._replicate(batch, _Seeing(condition, given), draws, generator, seen)
         if not seen.pairs:
             msg = "no data to fit standard deviations to: got no example"
             raise ValueError(msg)
@@ -267,7 +288,7 @@ class ELBO(nn.Module):
     def _replicate(
         self,
         x: Tensor,
-        condition: Condition | None,
+        seeing: _Seeing,
         draws: Draws,
         generator: torch.Generator | None,
         seen: _Seen | None,
@@ -282,9 +303,9 @@ class ELBO(nn.Module):
         last = process.at(1.0)
         q = SpectralGaussian(process.basis, last.alpha.to(u.dtype) * u, last.sigma)
         # Sums over many coefficients and levels: in the widest precision that the device has.
-        prior = process.to_schedule_dtype(self.prior.divergence(q, generator=generator))
-        reconstruction = process.to_schedule_dtype(self._reconstruction(x, condition, generator, seen))
-        terms, times = self._diffusion(u, condition, draws, generator, seen)
+        prior = process.to_schedule_dtype(self.prior.given(seeing.given).divergence(q, generator=generator))
+        reconstruction = process.to_schedule_dtype(self._reconstruction(x, seeing, generator, seen))
+        terms, times = self._diffusion(u, seeing, draws, generator, seen)
         weights = draws.weights.expand_as(terms) * (1 - self.first if self.times is None else 1)
         return Bound(
             prior=prior,
@@ -300,11 +321,11 @@ class ELBO(nn.Module):
         )
 
     def _reconstruction(
-        self, x: Tensor, condition: Condition | None, generator: torch.Generator | None, seen: _Seen | None
+        self, x: Tensor, seeing: _Seeing, generator: torch.Generator | None, seen: _Seen | None
     ) -> Tensor:
         at = self.process.at(self.first)
         t, noise = at.t, white_noise(x.shape, like=x, generator=generator)
-        estimate = self.denoiser(at.corrupt(x, noise), t, condition)
+        estimate = self.denoiser(at.corrupt(x, noise), t, *seeing)
         self._check_finite(estimate, t, len(estimate))
         if seen is not None:
             seen.pairs.append((x.cpu(), estimate.cpu()))
@@ -313,7 +334,7 @@ class ELBO(nn.Module):
     def _diffusion(
         self,
         u: Tensor,
-        condition: Condition | None,
+        seeing: _Seeing,
         draws: Draws,
         generator: torch.Generator | None,
         seen: _Seen | None,
@@ -331,7 +352,7 @@ class ELBO(nn.Module):
             rows = place.reshape(()) if alone else rearrange(place.expand(batch, -1), "b c -> (b c)")
             term = self._term(rows)
             t, examples = term.at_t.t, torch.arange(batch, device=u.device).repeat_interleave(fractions.shape[1])
-            error = self._error(u[examples], select_rows(condition, examples), term, batch, generator)
+            error = self._error(u[examples], seeing.rows(examples), term, batch, generator)
             if seen is not None:
                 seen.add(error, rows.expand(len(error)))
             squares = (term.scale.to(u.dtype) * error).square() + term.excess.to(u.dtype)
@@ -349,14 +370,12 @@ class ELBO(nn.Module):
         step = Step.between(process.at(grid[place - 1]), process.at(grid[place]), self.coupling)
         return step_term(step, self.reverse_std)
 
-    def _error(
-        self, u: Tensor, condition: Condition | None, term: Term, batch: int, generator: torch.Generator | None
-    ) -> Tensor:
+    def _error(self, u: Tensor, seeing: _Seeing, term: Term, batch: int, generator: torch.Generator | None) -> Tensor:
         """Return alpha u - alpha u_hat for fresh latents, (rows, *shape), alpha being the term's."""
         basis, at = self.process.basis, term.at_t
         noise = white_noise(u.shape, like=u, generator=generator)
         u_t = at.alpha.to(u.dtype) * u + at.sigma.to(u.dtype) * noise
-        output = self.denoiser.output(basis.inverse(u_t), at.t, condition)
+        output = self.denoiser.output(basis.inverse(u_t), at.t, *seeing)
         self._check_finite(output, at.t, batch)
         latent, factor = self.denoiser.prediction.conversion(at, term.log_alpha)
         estimate = latent.to(u.dtype) * u_t + factor.to(u.dtype) * basis.forward(output)

@@ -25,9 +25,11 @@ from typing_extensions import override
 from ...core.checks import check_count, check_instance, check_not_empty, check_signal
 from ...core.precision import to_compute_dtype
 from ...degradations import LinearGaussianProcess
-from ...models import Condition, Decoder, GaussianDecoder, Prior, StandardNormalPrior
+from ...models import Condition, Decoder, GaussianDecoder, Prior
+from ...models.centred_denoiser import centred, moved_from_end, tied_to
 from ...models.denoiser import AbstractDenoiser, HasJacobianDiagonal
 from ...models.off_levels import warn_off_levels
+from ...models.priors.default import default_prior
 from ...samplers.probability_flow import FlowCoefficients, FlowField, solve
 from .bound import Bound
 from .traces import ClosedFormTrace, HutchinsonTrace, Trace, TraceRule
@@ -62,7 +64,8 @@ class FlowLikelihood(nn.Module):
 
     Args:
         denoiser: the denoiser, which says what the process is; in evaluation mode when it is asked.
-        prior: distribution of the latents at t = 1; standard normal if None, where the process ends in it.
+        prior: distribution of the latents at t = 1; if None standard normal, where the process ends in it, or what a
+            known end says.
         decoder: distribution of the data given the latent at `first`; `GaussianDecoder(process)` if None.
         trace: how the trace of the denoiser's Jacobian is found; None takes the denoiser's closed form where it has
             one and `HutchinsonTrace()` elsewhere.
@@ -75,8 +78,8 @@ class FlowLikelihood(nn.Module):
 
     Raises:
         TypeError: an argument is of the wrong kind.
-        ValueError: a tolerance or `most_calls` is not positive, `first` lies outside [0, 1], or a part was made for
-            another process.
+        ValueError: a tolerance or `most_calls` is not positive, `first` lies outside [0, 1], a part was made for
+            another process, or the process is pinned to a known end.
     """
 
     def __init__(
@@ -93,8 +96,15 @@ class FlowLikelihood(nn.Module):
     ) -> None:
         super().__init__()
         check_instance("denoiser", denoiser, AbstractDenoiser, "Denoiser(network, process, prediction=...) for example")
-        self.denoiser, process = denoiser, denoiser.process
-        self.prior = prior if prior is not None else StandardNormalPrior(process)
+        self.denoiser = centred(denoiser)
+        process = self.denoiser.process
+        if process.at(1.0).pinned:
+            msg = (
+                f"the probability flow carries every latent of {type(denoiser.process).__name__} to the known signal y,"
+                " where they have no density: take ELBO, whose prior may be a point"
+            )
+            raise ValueError(msg)
+        self.prior = prior if prior is not None else default_prior(denoiser.process)
         self.decoder = decoder if decoder is not None else GaussianDecoder(process)
         check_instance("prior", self.prior, Prior, "StandardNormalPrior(process) for example")
         check_instance("decoder", self.decoder, Decoder, "GaussianDecoder(process) for example")
@@ -106,7 +116,7 @@ class FlowLikelihood(nn.Module):
                 msg = f"{name} must be a finite number > 0, such as 1e-5, got {tolerance}"
                 raise ValueError(msg)
         check_count("most_calls", most_calls)
-        closed = isinstance(denoiser, HasJacobianDiagonal)
+        closed = isinstance(self.denoiser, HasJacobianDiagonal)
         self.trace = trace if trace is not None else ClosedFormTrace() if closed else HutchinsonTrace()
         self.rtol, self.atol, self.most_calls = rtol, atol, most_calls
         self.first = _time("first", first)
@@ -133,6 +143,7 @@ class FlowLikelihood(nn.Module):
         x: Shaped[Tensor, "batch ..."],
         *,
         condition: Condition | None = None,
+        given: Float[Tensor, "batch ..."] | None = None,
         generator: torch.Generator | None = None,
     ) -> Bound:
         """Return an upper bound on -log p(x) of *data*, from the flow's density at one latent z_t of each example.
@@ -144,6 +155,7 @@ class FlowLikelihood(nn.Module):
         Args:
             x: data, (batch, *shape), floating-point; or integer levels where the decoder declares them.
             condition: the network's condition, one row per example; None if it takes none.
+            given: the known end y of each example, where the denoiser's process has one.
             generator: source of all randomness; torch's default if None.
 
         Returns:
@@ -154,10 +166,11 @@ class FlowLikelihood(nn.Module):
         """
         process = self.process
         x = self.decoder.prepare(x, generator=generator).to(process.device)
+        tied_to(self.denoiser, given, len(x))
         q = process.marginal(x, self.first)
         z = q.sample(generator=generator)
-        found = self.log_prob(z, condition=condition, generator=generator)
-        estimate = self.denoiser(z, self.first, condition)
+        found = self._log_prob(z, None, condition, given, generator)
+        estimate = self.denoiser(z, self.first, condition, given)
         reconstruction = self.decoder.negative_log_likelihood(x, estimate, self.first)
         prior = q.log_prob(z).to(found.log_prob) - found.log_prob
         nothing = prior.new_zeros(len(prior), 0)
@@ -174,15 +187,13 @@ class FlowLikelihood(nn.Module):
             grey_levels=self.decoder.grey_levels,
         )
 
-    # Off for callers in inference mode, who could not differentiate the denoiser.
-    @torch.inference_mode(mode=False)
-    @torch.no_grad()
     def log_prob(
         self,
         z: Float[Tensor, "batch ..."],
         *,
         t: float | None = None,
         condition: Condition | None = None,
+        given: Float[Tensor, "batch ..."] | None = None,
         generator: torch.Generator | None = None,
     ) -> LogLikelihood:
         """Return log-densities of the flow at latents `z` of time `t`.
@@ -191,35 +202,57 @@ class FlowLikelihood(nn.Module):
             z: latents, (batch, *shape), floating-point; the equation is solved in float64 if they are, else in float32.
             t: their time in [0, 1]; `first` if None.
             condition: the network's condition, one row per latent; None if it takes none.
+            given: the known end y of each latent, where the denoiser's process has one.
             generator: source of the trace's randomness; torch's default if None.
 
         Raises:
             TypeError: `z` is not floating-point, or the denoiser does not offer what the trace needs.
-            ValueError: a shape is wrong, `t` lies outside [0, 1] or where some coefficient has no noise, or what the
-                denoiser returns is not finite.
+            ValueError: a shape is wrong, `t` lies outside [0, 1] or where some coefficient has no noise, what the
+                denoiser returns is not finite, or a known end is missing or not wanted.
             RuntimeError: the tolerances cannot be met, or not within `most_calls`.
         """
+        z = moved_from_end(self.denoiser, z, self.first if t is None else t, given)
+        return self._log_prob(z, t, condition, given, generator)
+
+    # Off for callers in inference mode, who could not differentiate the denoiser.
+    @torch.inference_mode(mode=False)
+    @torch.no_grad()
+    def _log_prob(
+        self,
+        z: Tensor,
+        t: float | None,
+        condition: Condition | None,
+        given: Tensor | None,
+        generator: torch.Generator | None,
+    ) -> LogLikelihood:
+        """Return what `log_prob` does, for latents without the share of a known end."""
         u, start = self._begin(z, t)
-        rule = self.trace.rule(self.denoiser, u, condition, generator=generator)
-        field = _DensityField(self.denoiser, rule, self.most_calls)
+        denoiser = tied_to(self.denoiser, given, len(z))
+        rule = self.trace.rule(denoiser, u, condition, generator=generator)
+        field = _DensityField(denoiser, rule, self.most_calls)
         # An error in the log-density counts as it is, however large a sum of unlike terms has grown on the way.
         state = (u, u.new_zeros(self.trace.estimates, len(u)))
         u, growth = solve(field, state, start, 1.0, rtol=(self.rtol, 0.0), atol=self.atol)
         volume = self.process.to_schedule_dtype(growth) * u[0].numel()
-        at_end = self.prior.log_prob(self.process.basis.inverse(u))
+        at_end = self.prior.given(given).log_prob(self.process.basis.inverse(u))
         return LogLikelihood(at_end + volume.mean(0), self.trace.standard_error(volume), field.calls)
 
     # Off for callers in inference mode, who could not differentiate the denoiser.
     @torch.inference_mode(mode=False)
     @torch.no_grad()
     def encode(
-        self, z: Float[Tensor, "batch ..."], *, t: float | None = None, condition: Condition | None = None
+        self,
+        z: Float[Tensor, "batch ..."],
+        *,
+        t: float | None = None,
+        condition: Condition | None = None,
+        given: Float[Tensor, "batch ..."] | None = None,
     ) -> Float[Tensor, "batch ..."]:
         """Return the latents at t = 1, (batch, *shape), to which the flow carries `z`; arguments as in `log_prob`."""
-        u, start = self._begin(z, t)
-        field = FlowField(self.denoiser, self.most_calls, condition)
+        u, start = self._begin(moved_from_end(self.denoiser, z, self.first if t is None else t, given), t)
+        field = FlowField(self.denoiser, self.most_calls, condition, given)
         (u,) = solve(field, (u,), start, 1.0, rtol=self.rtol, atol=self.atol)
-        return self.process.basis.inverse(u)
+        return moved_from_end(self.denoiser, self.process.basis.inverse(u), 1.0, given, back=True)
 
     def _begin(self, z: Tensor, t: float | None) -> tuple[Tensor, float]:
         """Return the checked latents' spectrum, and the checked time."""

@@ -44,7 +44,7 @@ class Decoder(ConstantModule, ABC):
         if grey_levels is not None:
             declared = "GreyLevels(count=256, low=0.0, high=1.0) for example"
             check_instance("grey_levels", grey_levels, GreyLevels, declared)
-        self.process = process
+        self.process = process.centred()
         self.grey_levels = grey_levels
 
     def extra_repr(self) -> str:

@@ -20,7 +20,7 @@ from ...core.precision import to_compute_dtype
 from ...degradations import Level
 from ...degradations.process import Time
 from ..conditions import Condition
-from ..denoiser import AbstractDenoiser
+from ..denoiser import AbstractDenoiser, known_end
 
 # Components or rows of data are taken a few at a time, so that no tensor holds more numbers than this
 # (128 MB in float64).
@@ -31,6 +31,9 @@ class Oracle(AbstractDenoiser, ABC):
     """The posterior mean E[x | z_t] of data whose distribution is known, hence the best denoiser there is.
 
     A subclass writes mean, variance and density per coefficient, in the spectrum.
+
+    Of a process with a known end y the latents are centred first, z_t - beta_t y, and the distribution of the data is
+    that given y, whatever y is.
 
     Args:
         process: the forward process.
@@ -66,13 +69,13 @@ class Oracle(AbstractDenoiser, ABC):
             z_t: latents, (batch, *shape).
             t: times in [0, 1], a number, () or (batch,).
             condition: ignored: the data's distribution is one.
-            given: ignored.
+            given: the known end of a process that has one, (batch, *shape).
 
         Raises:
             TypeError: an argument is not floating-point.
             ValueError: a shape is wrong, or a time outside [0, 1].
         """
-        u_t, at = self._spectrum(z_t, t)
+        u_t, at = self._spectrum(z_t, t, given)
         return self.process.basis.inverse(self.spectral_mean(u_t, at).to(to_compute_dtype(z_t).dtype))
 
     def jacobian_diagonal(
@@ -94,18 +97,21 @@ class Oracle(AbstractDenoiser, ABC):
         self._require_noise(at, "the derivative of the posterior mean does not follow from its variance")
         return (at.log_alpha - 2 * at.log_sigma).exp() * self.spectral_variance(u_t, at)
 
-    def log_prob(self, z_t: Float[Tensor, "batch ..."], t: Time) -> Float[Tensor, " batch"]:
+    def log_prob(
+        self, z_t: Float[Tensor, "batch ..."], t: Time, given: Condition | None = None
+    ) -> Float[Tensor, " batch"]:
         """Return the exact log-density of the marginal p(z_t) at latents, in nats, (batch,).
 
         Args:
             z_t: latents, (batch, *shape).
             t: times in [0, 1], a number, () or (batch,).
+            given: the known end of a process that has one, (batch, *shape).
 
         Raises:
             TypeError: an argument is not floating-point.
             ValueError: a shape is wrong, a time outside [0, 1], or z_t has no density (where values are readable).
         """
-        return self.spectral_log_prob(*self._spectrum(z_t, t))
+        return self.spectral_log_prob(*self._spectrum(z_t, t, given))
 
     def _require_noise(self, at: Level, otherwise: str) -> None:
         if values_are_readable(at.log_sigma) and bool((at.log_sigma == -torch.inf).any()):
@@ -115,12 +121,15 @@ class Oracle(AbstractDenoiser, ABC):
             )
             raise ValueError(msg)
 
-    def _spectrum(self, z_t: Tensor, t: Time) -> tuple[Tensor, Level]:
-        """Return the latents' spectrum in the schedule dtype, and the coefficients at their times."""
+    def _spectrum(self, z_t: Tensor, t: Time, given: Condition | None = None) -> tuple[Tensor, Level]:
+        """Return the latents' spectrum in the schedule dtype, centred, and the coefficients at their times."""
         check_signal("z_t", z_t, self.process.shape)
         at = self.process.at(t, batch=len(z_t))
-        wide = self.process.to_schedule_dtype(z_t)
-        return self.process.basis.forward(wide), at
+        wide, basis = self.process.to_schedule_dtype, self.process.basis
+        # What is given without a known end is for denoisers around this one.
+        end = known_end(self.process, given, len(z_t)) if self.process.known_end else None
+        spectrum = basis.forward(wide(z_t))
+        return (spectrum if end is None else spectrum - at.beta * basis.forward(wide(end))), at
 
 
 def blocks(count: int, numbers: int) -> list[slice]:

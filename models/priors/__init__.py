@@ -4,6 +4,7 @@ from .base import Prior
 from .default import fit_prior
 from .degraded_data import DegradedDataPrior, KernelDivergence
 from .gaussian import GaussianPrior
+from .known_end import KnownEndPrior
 from .low_rank import LowRankGaussianPrior
 from .oracle import OraclePrior
 from .standard_normal import StandardNormalPrior, ends_in_standard_normal
@@ -12,6 +13,7 @@ __all__ = [
     "DegradedDataPrior",
     "GaussianPrior",
     "KernelDivergence",
+    "KnownEndPrior",
     "LowRankGaussianPrior",
     "OraclePrior",
     "Prior",

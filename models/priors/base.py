@@ -42,10 +42,13 @@ class Prior(ConstantModule, ABC):
     it may be learned, and densities and divergences have gradients by its parameters. Where the signal that is left at
     t = 1 is learned, fit the prior again.
 
+    Of a process with a known end y it is the distribution of z_1 - beta_1 y, that of the process `centred()`.
+
     Args:
         process: the forward process whose last level it stands for.
 
     Attributes:
+        process: that process, `centred()`.
         grey_levels: levels and range of the data it was fitted to; None where they are not known, or there are none.
     """
 
@@ -55,7 +58,12 @@ class Prior(ConstantModule, ABC):
     def __init__(self, process: LinearGaussianProcess) -> None:
         super().__init__()
         check_instance("process", process, LinearGaussianProcess, "such as HeatDissipation((3, 32, 32))")
-        self.process = process
+        self.process = process.centred()
+
+    def given(self, end: Float[Tensor, "count ..."] | None) -> Prior:
+        """Return this prior given the known end y of each latent, (count, *shape); the same for one that needs none."""
+        del end
+        return self
 
     @classmethod
     def from_state_dict(cls: type[SomePrior], process: LinearGaussianProcess, state: Mapping[str, Any]) -> SomePrior:
@@ -119,7 +127,7 @@ class Prior(ConstantModule, ABC):
         Raises:
             ValueError: it is not.
         """
-        denoiser.process.require_same(self.process, whose="the prior", where="the denoiser")
+        denoiser.process.centred().require_same(self.process, whose="the prior", where="the denoiser")
         ours, theirs = self.grey_levels, denoiser.grey_levels
         if ours is not None and theirs is not None and (ours.low, ours.high) != (theirs.low, theirs.high):
             msg = (

@@ -1,10 +1,11 @@
-"""The prior of a run that asks for none."""
+"""The prior of a run, or of a sampler, that is asked for none."""
 
 from __future__ import annotations
 
 from ...degradations import LinearGaussianProcess
 from .base import Prior
 from .blocks import Data
+from .known_end import KnownEndPrior
 from .low_rank import LowRankGaussianPrior
 from .standard_normal import StandardNormalPrior, ends_in_standard_normal
 
@@ -12,8 +13,21 @@ from .standard_normal import StandardNormalPrior, ends_in_standard_normal
 _MOST_DIRECTIONS = 256
 
 
+def default_prior(process: LinearGaussianProcess) -> Prior:
+    """Return the prior that needs no data: the standard normal one, or the known end's of a process that has one.
+
+    Raises:
+        ValueError: the process ends elsewhere.
+    """
+    if process.known_end and not ends_in_standard_normal(process):
+        return KnownEndPrior(process)
+    return StandardNormalPrior(process)
+
+
 def fit_prior(process: LinearGaussianProcess, data: Data) -> Prior:
     """Return the standard normal prior where the process ends in it, else a Gaussian fitted to degraded data.
+
+    A process with a known end has the prior of that, `KnownEndPrior`.
 
     Args:
         process: the forward process.
@@ -22,6 +36,6 @@ def fit_prior(process: LinearGaussianProcess, data: Data) -> Prior:
     Raises:
         TypeError, ValueError: as `LowRankGaussianPrior.fit`.
     """
-    if ends_in_standard_normal(process):
-        return StandardNormalPrior(process)
+    if process.known_end or ends_in_standard_normal(process):
+        return default_prior(process)
     return LowRankGaussianPrior.fit(process, data, most=_MOST_DIRECTIONS)

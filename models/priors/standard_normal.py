@@ -28,6 +28,12 @@ class StandardNormalPrior(Prior):
 
     def __init__(self, process: LinearGaussianProcess) -> None:
         super().__init__(process)
+        if process.known_end and not ends_in_standard_normal(process):
+            msg = (
+                f"{type(process).__name__} does not end in standard normal noise, but in a known signal y: take"
+                " KnownEndPrior(process), which samplers and bounds take by themselves, and pass given=y"
+            )
+            raise ValueError(msg)
         if not ends_in_standard_normal(process):
             left, off = _distance(process)
             msg = (

@@ -24,6 +24,7 @@ from typing_extensions import override
 from ...core.checks import check_instance, check_number, values_are_readable
 from ...degradations.process import Time
 from ...models import AbstractDenoiser, Condition, Denoiser
+from ...models.conditions import select_rows
 from ...models.denoiser import estimate
 
 
@@ -95,10 +96,11 @@ class ClassifierFreeGuidance(AbstractDenoiser):
     def _both(self, z_t: Tensor, t: Tensor, condition: Condition, given: Condition | None) -> tuple[Tensor, Tensor]:
         """Return the outputs without and with the condition."""
         classes = self.denoiser.classes
-        if classes is None or isinstance(condition, dict):
+        if classes is None or isinstance(condition, dict) or condition.is_floating_point():
             return self.denoiser.output(z_t, t, None, given), self.denoiser.output(z_t, t, condition, given)
         labels = torch.cat([torch.full_like(condition, classes), condition])
-        both = self.denoiser.output(torch.cat([z_t, z_t]), t.expand(len(z_t)).repeat(2), labels, given)
+        twice = torch.arange(len(z_t)).repeat(2)
+        both = self.denoiser.output(torch.cat([z_t, z_t]), t.expand(len(z_t))[twice], labels, select_rows(given, twice))
         y_none, y_condition = both.chunk(2)
         return y_none, y_condition
 

@@ -107,6 +107,7 @@ class ObservationGuidance(ConstantModule, AbstractDenoiser, ABC):
         check_instance("denoiser", denoiser, AbstractDenoiser, "Denoiser(network, process, prediction=...) for example")
         check_instance("observation", observation, LinearObservation, "LinearObservation.mask(...) for example")
         super().__init__(denoiser.process)
+        self.process.require_no_end(f"{type(self).__name__}, whose given is what was observed,")
         if denoiser.needs_given:
             msg = (
                 f"denoiser must be unconditional, but {type(denoiser).__name__} is itself given something of each row:"

@@ -11,6 +11,7 @@ from torch import Tensor
 from ...core.checks import check_instance, check_number, check_signal
 from ...core.evaluation_mode import evaluating
 from ...core.precision import to_compute_dtype
+from ...models.centred_denoiser import centred, moved_from_end
 from ...models.conditions import Condition, check_rows
 from ..noise import GeneratorNoise
 from ..sampler import Sampler
@@ -38,11 +39,12 @@ def encode(
         z: latents, (batch, *shape). Data may stand for latents at a time with hardly any noise.
         t: their time in [0, 1); the grid's last but one if None.
         condition: the network's condition, one row per latent; None if it takes none.
-        given: what the estimate is conditioned on in each row.
+        given: what the estimate is conditioned on in each row, or the known end of the process.
 
     Raises:
         TypeError: `z` is not floating-point, or the sampler steps otherwise.
-        ValueError: a shape is wrong, `t` lies outside [0, 1), or has no noise in some coefficient.
+        ValueError: a shape is wrong, `t` lies outside [0, 1), or has no noise in some coefficient, or the process is
+            pinned to a known end, which every latent would be carried to.
         RuntimeError: the tolerances cannot be met, or not within `most_calls`.
     """
     check_instance("sampler.stepper", sampler.stepper, Adaptive, "Sampler(denoiser, Adaptive()) for example")
@@ -60,7 +62,12 @@ def encode(
             f" {remedy}"
         )
         raise ValueError(msg)
-    latent = Spectral(process.basis, signal=to_compute_dtype(z).to(process.device))
-    state = SamplerState(sampler.denoiser, latent, GeneratorNoise().stream(slice(None)), condition, given)
+    if process.at(1.0).pinned:
+        msg = f"{type(process).__name__} ends in the known signal y whatever its latents: there is nothing to encode in"
+        raise ValueError(msg)
+    denoiser = centred(sampler.denoiser)
+    z = moved_from_end(denoiser, to_compute_dtype(z).to(process.device), start, given)
+    latent = Spectral(process.basis, signal=z)
+    state = SamplerState(denoiser, latent, GeneratorNoise().stream(slice(None)), condition, given)
     with evaluating(sampler.denoiser):
-        return stepper.solved(state, start, 1.0).signal
+        return moved_from_end(denoiser, stepper.solved(state, start, 1.0).signal, 1.0, given, back=True)

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 from dense_reference import close, matrix
-from support import SHAPE, SoftNetwork, draw, seeded
+from support import SHAPE, draw, seeded
 from zoo import KNOWN_ENDS, heat_rates
 
 from unmelt.degradations import (
@@ -25,7 +25,6 @@ from unmelt.degradations import (
     OrnsteinUhlenbeck,
     OUVESchedule,
     PowerBlur,
-    PredictX,
     RandomWalk,
     ResidualShift,
     ResidualShiftSchedule,
@@ -36,7 +35,6 @@ from unmelt.degradations import (
     WienerNoise,
     WithNoise,
 )
-from unmelt.models import Denoiser
 from unmelt.testing import check_process
 
 # Formulas are typed without care for cancellation.
@@ -290,12 +288,10 @@ class TestRefusals:
             lambda: WithNoise(bridge, LinearSchedule()),
             lambda: ChangedBasis(bridge, bridge.basis),
             lambda: ChannelGroups(bridge.basis, [bridge]),
-            lambda: Denoiser(SoftNetwork(), bridge, prediction=PredictX()),
         ):
             with pytest.raises(ValueError, match="cannot be made for BrownianBridge, whose latents depend on a known"):
                 make()
         assert not bridge.centred().known_end
-        Denoiser(SoftNetwork(), bridge.centred(), prediction=PredictX())
 
     def test_a_formula_needs_a_known_end(self):
         with pytest.raises(ValueError, match="IsotropicDiffusion has no known end"):

@@ -160,7 +160,7 @@ REFUSED = [
     *((lambda n=n: unet(classes=n), ValueError, f"classes must be at least 1, got {n}") for n in (0, -3)),
     (lambda: seen(None, shape=(1, 8, 16)), ValueError, r"made for images of shape \(1, 8, 8\), got \(1, 8, 16\)"),
     # conditions
-    (lambda: seen(LABELS, classes=None), ValueError, r"made without classes, but got a condition.*classes=N"),
+    (lambda: seen(LABELS, classes=None), ValueError, r"made without classes, but got labels.*classes=N"),
     *(
         (
             lambda n=n: seen(torch.tensor([0, n, 4])),
@@ -202,7 +202,7 @@ REFUSED = [
         ValueError,
         r"IsotropicDiffusion is continuous.*PredictPreviousLevel\(levels=200\)",
     ),
-    (lambda: plain()(X, 0.5, given=X), ValueError, "given is for a denoiser that depends on it.*condition="),
+    (lambda: plain()(X, 0.5, given=X), ValueError, "HeatDissipation has no known end.*leave given out"),
     *(
         (
             lambda shape=shape: plain(Says(torch.zeros(shape)))(X, 0.5),

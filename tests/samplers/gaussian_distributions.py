@@ -101,15 +101,23 @@ def estimates(oracle, latents, t):
     return Normal(oracle.mean + gain * (latents.mean - alpha * oracle.mean), gain * latents.stddev)
 
 
-def distribution(sampler, **run):
-    """The distribution of the latents at every time of a run, started in the exact marginal there, (times, *shape)."""
+def distribution(sampler, given=None, **run):
+    """The distribution of the latents at every time of a run, started in the exact marginal there, (times, *shape).
+
+    Of a process with a known end, `given` (1, *shape), that of the latents less the end's share.
+    """
     oracle, process = sampler.denoiser, sampler.process
     first = marginals(oracle, torch.full((1,), run.get("start", 1.0), dtype=torch.float64))
     start = process.basis.inverse(torch.cat([first.mean, first.mean + first.stddev]))
+    if given is not None:
+        start = start + process.end_share(given, run.get("start", 1.0))
     draws = (len(sampler.times) - 1) * (1 + getattr(sampler.stepper, "corrections", 0)) if sampler.draws_noise else 0
     noise = Impulses(2, impulse_pair(process.basis))
     initial = torch.cat([start, start[:1].expand(2 * draws, *process.shape)])
-    states = sampler.run(len(initial), initial=initial, noise=noise, **run).trajectory.states
+    ends = None if given is None else given.expand(initial.shape)
+    times, states, _ = sampler.run(len(initial), initial=initial, noise=noise, given=ends, **run).trajectory
+    if given is not None:
+        states = states - torch.stack([process.end_share(given, t) for t in times])
     assert noise.draws <= draws, "a draw for which there was no row"
     spectra = process.basis.forward(states.flatten(0, 1)).reshape(states.shape)
     mean = spectra[:, 0]
