@@ -1,6 +1,5 @@
 """What a generative model is made of: networks, denoisers, priors, decoders, reverse noise, exact oracles."""
 
-from .centred_denoiser import CentredDenoiser
 from .clipped_denoiser import ClippedDenoiser
 from .conditions import Condition, drop_images, drop_labels, with_image
 from .decoders import Decoder, DiscretisedGaussianDecoder, GaussianDecoder
@@ -22,18 +21,19 @@ from .priors import (
     fit_prior,
 )
 from .reverse_std import ConstantStd, FittedStd, ForwardStd, MarginalStd, PosteriorStd, ReverseStd
+from .transformers import DiT, PatchTransformer
 from .unet import UNet
 
 __all__ = [
     "EMA",
     "AbstractDenoiser",
-    "CentredDenoiser",
     "ClippedDenoiser",
     "Condition",
     "ConstantStd",
     "Decoder",
     "DegradedDataPrior",
     "Denoiser",
+    "DiT",
     "DiscretisedGaussianDecoder",
     "EmpiricalOracle",
     "FittedStd",
@@ -50,6 +50,7 @@ __all__ = [
     "OffLevelsWarning",
     "Oracle",
     "OraclePrior",
+    "PatchTransformer",
     "PosteriorStd",
     "Prior",
     "ReverseStd",

@@ -24,6 +24,7 @@ from unmelt.degradations import (
 )
 from unmelt.losses import LearnedLogVariance, Reduction, TimeDistribution, Weighting
 from unmelt.models import Prior, ReverseStd, UNet
+from unmelt.models.transformers.base import Transformer
 from unmelt.samplers import Churn, Follow, Grid, Stepper
 from unmelt.training import DataSet, RunConfig
 
@@ -34,6 +35,7 @@ PLACES = {
     DataSet: ([], "data"),
     LinearGaussianProcess: ([], "process"),
     UNet: ([], "network"),
+    Transformer: ([], "network"),
     Prediction: ([], "prediction"),
     Weighting: ([], "weighting"),
     TimeDistribution: ([], "times"),
