@@ -74,7 +74,7 @@ class Transformer(nn.Module):
             self.first = nn.Linear(seen, width)
         else:
             check_count("bottleneck", bottleneck)
-            self.first = nn.Sequential(nn.Linear(seen, bottleneck, bias=False), nn.Linear(bottleneck, width))
+            self.first = nn.Sequential(nn.Linear(seen, bottleneck), nn.Linear(bottleneck, width))
         self.embed = nn.Sequential(nn.Linear(_TIME_FEATURES, width), nn.SiLU(), nn.Linear(width, width))
         self.embed_label = None if classes is None else LabelEmbedding(classes, width)
         self.blocks = nn.ModuleList(blocks)
@@ -83,8 +83,7 @@ class Transformer(nn.Module):
             # Peebles & Xie (2023) start so.
             if isinstance(module, nn.Linear) and not name.endswith("modulation"):
                 nn.init.xavier_uniform_(module.weight)
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
+                nn.init.zeros_(module.bias)
         self.last = zeroed(nn.Linear(width, numbers))
         places = self.patches.coordinates()
         self.register_buffer("position", sinusoids(places, width), persistent=False)
