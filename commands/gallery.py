@@ -32,7 +32,10 @@ def run(arguments: Sequence[str]) -> None:
         raise ValueError(msg)
     check_free_file(out, force=options.force)
     page = build_gallery(
-        [load_run(folder, trust_code=options.trust_code) for folder in options.runs],
+        [
+            load_run(folder, trust_code=options.trust_code).require_nothing_known("unmelt gallery")
+            for folder in options.runs
+        ],
         count=options.count,
         seed=options.seed,
         steps=options.steps,

@@ -62,6 +62,7 @@ def run(arguments: Sequence[str]) -> None:
     loaded = load_run(
         options.run, trust_code=options.trust_code, ema_decay=options.ema_decay, checkpoint=options.checkpoint
     )
+    loaded.require_nothing_known("unmelt sample")
     place = device(options.device)
     loaded.denoiser.to(place)
     sampler = _sampler(loaded, options, place)

@@ -54,6 +54,8 @@ def run(arguments: Sequence[str]) -> None:
     made = [(text, part("--process", text, _MAKES_PROCESS)) for text in options.process]
     place = Path(options.images_of)
     loaded = load_run(place, trust_code=options.trust_code) if (place / "config.json").is_file() else None
+    if loaded is not None:
+        loaded.require_nothing_known("unmelt spectra")
     examples = _examples(options, loaded)
     if len(examples.shape) != 3:
         msg = f"spectra are those of images, (channels, height, width), got examples of shape {examples.shape}"

@@ -89,7 +89,7 @@ def evaluate_run(  # noqa: PLR0913  # each is a choice
     for name, count in (("images", images), ("fit_images", fit_images), ("batch_size", batch_size)):
         if count is not None:
             check_count(name, count)
-    loaded = load_run(folder, trust_code=trust_code)
+    loaded = load_run(folder, trust_code=trust_code).require_nothing_known("an evaluation")
     # Before an hour of computing, not after it.
     loaded.folder.check_writable()
     if loaded.denoiser.classes is not None and loaded.config.training.label_dropout == 0:

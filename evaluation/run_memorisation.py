@@ -55,7 +55,7 @@ def evaluate_memorisation(
         OSError: the folder cannot be written to.
     """
     check_count("samples", samples)
-    loaded = load_run(folder, trust_code=trust_code)
+    loaded = load_run(folder, trust_code=trust_code).require_nothing_known("an evaluation")
     loaded.folder.check_writable()
     data = loaded.data(place)
     result = loaded.sampler().run(

@@ -73,7 +73,7 @@ def evaluate_samples(  # noqa: PLR0913  # each is a choice of its own
     """
     check_count("samples", samples, LEAST, "for precision and recall")
     check_count("batch_size", batch_size)
-    loaded = load_run(folder, trust_code=trust_code)
+    loaded = load_run(folder, trust_code=trust_code).require_nothing_known("an evaluation")
     loaded.folder.check_writable()
     data = loaded.data(place)
     reference = Reference(data, gauge_for(data, network), samples, loaded.folder.path / LOOKS, batch_size, seed)

@@ -10,6 +10,7 @@ from ..losses import DenoisingLoss
 from ..models import AbstractDenoiser, ClippedDenoiser, Condition, Denoiser, GreyLevels, Prior
 from ..samplers import Sampler
 from ..samplers.guidance import ClassifierFreeGuidance
+from .known import image_channels
 from .run_config import RunConfig
 
 # Times between which a process must lose information, and at which a weighting is tried where there are no levels.
@@ -41,7 +42,13 @@ def build_denoiser(config: RunConfig, process: LinearGaussianProcess, grey_level
         ValueError: a setting is out of range, or the process cannot convert the prediction stably.
     """
     network = config.network(process.shape)
-    return Denoiser(network, process, prediction=config.prediction, grey_levels=grey_levels)
+    return Denoiser(
+        network,
+        process,
+        prediction=config.prediction,
+        grey_levels=grey_levels,
+        sees_given=process.known_end and image_channels(network) > 0,
+    )
 
 
 def build_loss(config: RunConfig, denoiser: Denoiser) -> DenoisingLoss:

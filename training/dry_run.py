@@ -48,7 +48,8 @@ def _seconds_per_step(trainer: Trainer) -> float:
         trainer.data.train, trainer.config.training, trainer.processes, trainer.accelerator.device, Progress(), None
     )
     for x, labels in passes:
-        trainer.updates.take(x, labels if trainer.denoiser.classes is not None else None)
+        condition = labels if trainer.denoiser.classes is not None else None
+        trainer.updates.take(x, *trainer.known.seen(condition, trainer.known.observe(x)))
         # All processes stop at the same step: the main one says when.
         now = time.perf_counter()
         times.append(now)

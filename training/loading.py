@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..core import resolve
+from ..core.checks import check_signal
 from ..core.configuration import write
 from ..core.notebook import embedded
 from ..degradations import DataSpectrum
@@ -27,6 +28,7 @@ from .folder.prior_file import read_prior
 from .folder.run_folder import RunFolder
 from .folder.spectrum_file import read_spectrum
 from .folder.weights import load_weights, read_average
+from .known import Known, Seen
 from .run_config import RunConfig
 
 # Characters of a line that a run is shown in.
@@ -163,16 +165,67 @@ class LoadedRun:
         count: int,
         *,
         condition: Condition | None = None,
+        observed: Float[Tensor, "count ..."] | None = None,
         generator: torch.Generator | Sequence[int] | None = None,
         batch_size: int | None = None,
     ) -> Float[Tensor, "count ..."]:
-        """Draw samples as the run's own pictures do; arguments and errors as in `Sampler.sample`."""
-        return self.sampler().sample(count, condition=condition, generator=generator, batch_size=batch_size)
+        """Draw samples as the run's own pictures do; arguments and errors as in `Sampler.sample`.
+
+        Args:
+            count: how many.
+            condition: the network's condition, such as labels.
+            observed: what is known of each, (count, *shape), of a run that was trained to start from it
+                (`run.known.observe(images)` makes it of images).
+            generator: source of randomness.
+            batch_size: most samples at a time.
+
+        Raises:
+            ValueError: nothing is observed, and the run needs it, or the other way round.
+        """
+        condition, given = self.seen(condition, observed)
+        return self.sampler().sample(
+            count, condition=condition, given=given, generator=generator, batch_size=batch_size
+        )
+
+    @cached_property
+    def known(self) -> Known:
+        """What the run knows of each image beside its class, and how it is observed; nothing for most runs."""
+        return Known(self.parts, self.denoiser)
+
+    def require_nothing_known(self, what: str) -> LoadedRun:
+        """Return this run, if it draws samples from nothing but a prior, for `what` cannot be done otherwise.
+
+        Raises:
+            ValueError: it starts from observations.
+        """
+        if self.known:
+            msg = (
+                f"{what} draws from a prior alone, and {self.folder.path} was trained to start from observations,"
+                f" {write(self.config.given)}: unmelt restore draws what one may have come from"
+            )
+            raise ValueError(msg)
+        return self
+
+    def seen(self, condition: Condition | None, observed: Float[Tensor, "count ..."] | None) -> Seen:
+        """Return what a sampler of this model is given: condition and known end, of a condition and what is observed.
+
+        Raises:
+            ValueError: nothing is observed, and the run needs it, or the other way round.
+        """
+        if bool(self.known) != (observed is not None):
+            msg = (
+                f"this run draws what an observation may have come from, {write(self.config.given)}: give what was"
+                " observed (unmelt restore; observed= in Python)"
+                if self.known
+                else "this run knows nothing of what it draws: leave out what was observed, or guide it by run.restore"
+            )
+            raise ValueError(msg)
+        return self.known.seen(condition, observed)
 
     def restore(  # noqa: PLR0913  # each is a choice of its own
         self,
         observed: Float[Tensor, "..."],
-        observation: LinearObservation,
+        observation: LinearObservation | None = None,
         count: int = 8,
         *,
         guidance: Callable[..., AbstractDenoiser] = CovarianceGuidance,
@@ -188,7 +241,8 @@ class LoadedRun:
 
         Args:
             observed: the observation y, of the shape of one image, in the data's range.
-            observation: how it was made of the image, such as `LinearObservation.blur(shape, 2.0, noise_std=0.02)`.
+            observation: how it was made of the image, such as `LinearObservation.blur(shape, 2.0, noise_std=0.02)`. A
+                run that was trained to start from observations knows that, and takes its own kind alone, None.
             count: how many.
             guidance: makes the guided denoiser, called as `guidance(denoiser, observation, variance=spectrum)`.
             stepper: how steps are taken; as in the run's own pictures if None.
@@ -205,6 +259,19 @@ class LoadedRun:
             ValueError: a shape or number is wrong, or the process allows no such sampler.
             RuntimeError: the guidance's equations were not solved in the iterations allowed.
         """
+        labels = None if condition is None else torch.full((count,), condition)
+        if self.known or observation is None:
+            if observation is not None:
+                msg = f"this run was trained on observations {write(self.config.given)}: leave another one out"
+                raise ValueError(msg)
+            check_signal("observed", observed[None], self.denoiser.process.shape)
+            seen = self.seen(labels, observed.expand(count, *observed.shape))
+            sampler = self.sampler(stepper, steps=steps, grid=grid)
+            drawn = sampler.sample(
+                count, **seen._asdict(), generator=generator, batch_size=batch_size, progress=progress
+            )
+            assert self.known.observation is not None
+            return Restoration(self.known.observation, observed, drawn)
         guided = guidance(self.denoiser, observation, variance=self.spectrum)
         parts = self._stepping(stepper, steps, grid)
         return restore(

@@ -11,6 +11,7 @@ from ..core.evaluation_mode import evaluating
 from ..models import Denoiser
 from ..samplers import Sampler
 from .data import Examples
+from .known import Known
 
 _IMAGES = 2
 # Share of the first step that is taken.
@@ -18,7 +19,7 @@ _SHORT = 1e-3
 
 
 @torch.no_grad()
-def rehearse(denoiser: Denoiser, sampler: Sampler, examples: Examples) -> None:
+def rehearse(denoiser: Denoiser, sampler: Sampler, examples: Examples, known: Known | None = None) -> None:
     """Call the network on two images, draw two latents from the prior, and take a short step and the last one.
 
     Nothing is changed by it: networks are in evaluation mode, and the state of random numbers is restored.
@@ -27,6 +28,7 @@ def rehearse(denoiser: Denoiser, sampler: Sampler, examples: Examples) -> None:
         denoiser: what is trained.
         sampler: what samples are drawn with.
         examples: what it is trained on.
+        known: what is known of each of them; nothing if None.
 
     Raises:
         ValueError: the network's output, or the prior's draw, has another shape than the latents.
@@ -38,14 +40,15 @@ def rehearse(denoiser: Denoiser, sampler: Sampler, examples: Examples) -> None:
     devices = [process.device] if process.device.type == "cuda" else []
     with torch.random.fork_rng(devices), evaluating(denoiser), evaluating(sampler.denoiser):
         x = examples.fetch(range(_IMAGES)).x.to(process.device)
-        denoiser(process.corrupt(x, torch.randn_like(x), 0.5), 0.5, labels)
-        z = sampler.initial_latents(_IMAGES)
+        condition, given = known.seen(labels, known.observe(x)) if known else (labels, None)
+        denoiser(process.corrupt(x, torch.randn_like(x), 0.5, given=given), 0.5, condition, given)
+        z = sampler.initial_latents(_IMAGES, given=given)
         if z.shape != expected:
             msg = f"{type(sampler.prior).__name__}.sample({_IMAGES}) must return shape {expected}, got {tuple(z.shape)}"
             raise ValueError(msg)
         # A short step first: one that follows the flow to the next time, by a network that is not trained, may not end.
         for t, s in ((times[0], torch.lerp(times[0], times[1], _SHORT)), times[-2:]):
-            z = sampler.step(z, t, s, condition=labels)
+            z = sampler.step(z, t, s, condition=condition, given=given)
             if z.shape != expected:
                 msg = f"a step of {sampler.stepper} must leave latents of shape {expected}, got {tuple(z.shape)}"
                 raise ValueError(msg)

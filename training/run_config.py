@@ -23,6 +23,7 @@ from ..degradations import LinearGaussianProcess, Prediction
 from ..losses import LearnedLogVariance, Reduction, SimpleWeighting, SumOverDimensions, TimeDistribution, Weighting
 from ..models import Prior, fit_prior
 from ..samplers import Grid, Posterior, Stepper
+from ..samplers.guidance import LinearObservation
 from .data import DataSet
 
 
@@ -152,6 +153,8 @@ class RunConfig:
         process: the forward process, from the shape of an image.
         network: the network, from the shape of an image; called as network(z_t, t, condition).
         prediction: what the network predicts.
+        given: what is known of each image, from the shape of one: how it is observed. A process with a known end ends
+            in that, and a network made with `image_channels` sees it beside the latent. None is nothing.
         weighting: how much errors count at each time.
         times: how training times are drawn; uniformly if None.
         reduction: how squared errors add up over an image.
@@ -174,6 +177,7 @@ class RunConfig:
     process: Callable[[Shape], LinearGaussianProcess]
     network: Callable[[Shape], nn.Module]
     prediction: Prediction
+    given: Callable[[Shape], LinearObservation] | None = None
     weighting: Weighting = field(default_factory=SimpleWeighting)
     times: TimeDistribution | None = None
     reduction: Reduction = field(default_factory=SumOverDimensions)

@@ -34,6 +34,7 @@ from .folder.run_start import begun, go_on
 from .folder.spectrum_file import spectrum_record
 from .folder.user_code import keep_code
 from .folder.weights import load_initial_weights
+from .known import Known, Seen
 from .loop.data_checks import check_batch, check_labels
 from .loop.divergence import Divergence
 from .loop.engine import accelerator_for, channels_last, flat_record
@@ -96,6 +97,7 @@ class Trainer:
         process = build_process(self.parts, data.train.shape).to(device)
         self.denoiser = build_denoiser(self.parts, process, data.train.grey_levels).to(device)
         check_labels(self.denoiser.classes, data.train, config)
+        self.known = Known(self.parts, self.denoiser)
         self._begun_with = self._initial_weights(init_from, resume=resume)
         self.averages = [EMA(self.denoiser, decay) for decay in config.training.ema_decays]
         self.ema = self.averages[0]
@@ -108,7 +110,7 @@ class Trainer:
         to_record(config)
         self._records_of_images = self._fitted_records()
         if not self._resumes:
-            rehearse(self.denoiser, self.sampler, data.train)
+            rehearse(self.denoiser, self.sampler, data.train, self.known)
             rehearse_optimizer(config.optimizer)
         self._make_loop(loss, device)
         set_seed(config.training.seed, device_specific=True)
@@ -130,7 +132,7 @@ class Trainer:
         self.progress = Progress()
         self.passes = Passes(data.train, config.training, self.processes, device, self.progress, self.run.manifest)
         judged = build_loss(replace(self.parts, log_variance=None), self.ema.model).to(device)
-        self.held_out = HeldOut(data.test, judged, batch_size=config.training.batch_size)
+        self.held_out = HeldOut(data.test, judged, known=self.known, batch_size=config.training.batch_size)
         self.divergence = Divergence(self.run, self.processes, self.optimizer, config.training)
         size = math.prod(self.denoiser.process.shape)
         self.window = Window(self.accelerator, dimensions=loss.reduction.weight(size) * size)
@@ -177,12 +179,36 @@ class Trainer:
         return self.run
 
     def draw(self, count: int, *, seed: int) -> Tensor:
-        """Return samples of the moving average as it is, all classes in turn where the network knows any."""
-        return self.sampler.sample(
-            count,
-            condition=classes_in_order(self.denoiser, count),
-            generator=torch.Generator().manual_seed(seed),
-        )
+        """Return samples of the moving average as it is, all classes in turn where the network knows any.
+
+        Where something is known of each, it is observed of held-out images, in turn.
+        """
+        condition, given = self.seen(count)
+        generator = torch.Generator().manual_seed(seed)
+        return self.sampler.sample(count, condition=condition, given=given, generator=generator)
+
+    def seen(self, count: int) -> Seen:
+        """Return what so many samples are drawn with: classes in turn, and what is known of held-out images in turn."""
+        labels = classes_in_order(self.denoiser, count)
+        if not self.known:
+            return Seen(labels, None)
+        y, own = self.observed(count)
+        return self.known.seen(labels if own is None or labels is None else own, y)
+
+    def observed(self, count: int) -> tuple[Tensor, Tensor | None]:
+        """Return what is known of so many held-out images, in turn, and their labels.
+
+        Raises:
+            ValueError: no image is held out, or nothing is known of images.
+        """
+        held_out, device = self.data.test, self.denoiser.process.device
+        if not len(held_out) or not self.known:
+            msg = "what is known of samples is observed of held-out images: hold some out, and say how, --given"
+            raise ValueError(msg)
+        fetched = held_out.fetch([number % len(held_out) for number in range(count)])
+        y = self.known.observe(fetched.x.to(device), generator=torch.Generator(device).manual_seed(0))
+        assert y is not None, "something is known"
+        return y, fetched.labels
 
     def _goes_on(self) -> bool:
         """Check a run that is to be resumed; tell whether it has a checkpoint to go on from."""
@@ -290,7 +316,7 @@ class Trainer:
             assert self.denoiser.classes is not None
             labels = drop_labels(labels, self.denoiser.classes, self.config.training.label_dropout)
         self.state.schedule.apply(self.optimizer, self.progress.step)
-        update = self.updates.take(x, labels)
+        update = self.updates.take(x, *self.known.seen(labels, self.known.observe(x)))
         if not update.taken:
             self.divergence.leave_out(update, self.progress, self.passes.indices())
             return False

@@ -22,6 +22,8 @@ PACKAGES = (
     "unmelt.degradations",
     "unmelt.models",
     "unmelt.losses",
+    # Before what it is in, as names are looked for in this order.
+    "unmelt.samplers.guidance",
     "unmelt.samplers",
     "torch.optim",
     "unmelt.training.data",

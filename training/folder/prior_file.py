@@ -85,7 +85,8 @@ def _check_returns(prior: Prior, state: Mapping[str, object]) -> None:
     try:
         again = type(prior).from_state_dict(prior.process, state)
         again.to(prior.process.device)
-        draws = [each.sample(2, generator=torch.Generator().manual_seed(0)) for each in (prior, again)]
+        end = torch.zeros(2, *prior.process.shape)
+        draws = [each.given(end).sample(2, generator=torch.Generator().manual_seed(0)) for each in (prior, again)]
     except (TypeError, ValueError) as error:
         why, draws = f"cannot be made ({error})", []
     if not draws or not torch.equal(*draws):

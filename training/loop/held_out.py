@@ -19,6 +19,7 @@ from ...models import Denoiser
 from ...samplers.noise import SeedNoise
 from ..data import Examples
 from ..data.examples import spread
+from ..known import Known
 
 # Images at most, and latents at least: with fewer, no quarter of the time axis would say much.
 _IMAGES, _LATENTS = 256, 32
@@ -41,6 +42,7 @@ class HeldOut:
     Args:
         examples: the held-out examples.
         loss: the training loss of the denoiser that is measured; its times, weighting and reduction count.
+        known: what is known of each example; nothing if None.
         batch_size: latents at a time.
 
     Raises:
@@ -49,9 +51,9 @@ class HeldOut:
             do not have, or batch_size < 1.
     """
 
-    def __init__(self, examples: Examples, loss: DenoisingLoss, *, batch_size: int) -> None:
+    def __init__(self, examples: Examples, loss: DenoisingLoss, *, batch_size: int, known: Known | None = None) -> None:
         check_count("batch_size", batch_size)
-        self._examples, self._loss, self._batch_size = examples, loss, batch_size
+        self._examples, self._loss, self._known, self._batch_size = examples, loss, known, batch_size
         basis = loss.denoiser.process.basis
         self._octave = basis.octaves() if isinstance(basis, LaplacianBasis) else None
         chosen = spread(len(examples), _IMAGES)
@@ -107,9 +109,13 @@ class HeldOut:
         """Return each latent's sum of squared weighted errors, and those of the octaves, (1 + octaves, latents)."""
         process, image = self._loss.denoiser.process, self._image[numbers]
         x = self._examples.scaled(self._stored[image].to(process.device))
-        condition = None if self._labels is None else self._labels[image].to(process.device)
-        noise = SeedNoise.of_seeds(numbers.tolist()).stream(slice(None))(x)
-        error = self._loss.weighted_error(x, process.at(self._times[numbers]), noise, condition)
+        labels = None if self._labels is None else self._labels[image].to(process.device)
+        draw = SeedNoise.of_seeds(numbers.tolist()).stream(slice(None))
+        noise = draw(x)
+        condition, given = labels, None
+        if self._known:
+            condition, given = self._known.seen(labels, self._known.observe(x, noise=draw(x)))
+        error = self._loss.weighted_error(x, process.at(self._times[numbers]), noise, condition, given)
         sums = [error.square().flatten(1).sum(1)]
         if self._octave is not None:
             squares, octave = process.basis(error).square(), self._octave.to(process.device)
@@ -121,7 +127,9 @@ class HeldOut:
 
 
 def _classes(loss: DenoisingLoss) -> int | None:
-    return loss.denoiser.classes if isinstance(loss.denoiser, Denoiser) else None
+    # Of a process with a known end the denoiser is inside another.
+    denoiser = getattr(loss.denoiser, "denoiser", loss.denoiser)
+    return denoiser.classes if isinstance(denoiser, Denoiser) else None
 
 
 def _check_examples(examples: Examples, loss: DenoisingLoss) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import nullcontext
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
 from ...losses.times import TimeSampler
+from ...models.conditions import Condition, select_rows
 from ...models.ema import stored_buffers
 from ..run_config import Training
 
@@ -57,16 +58,18 @@ class Updates:
         self._parameters, self._buffers = list(loss.parameters()), stored_buffers(loss)
         self.scaler: torch.amp.GradScaler | None = accelerator.scaler
 
-    def take(self, x: Tensor, labels: Tensor | None) -> Update:
-        """Take a step on examples (batch, *shape) and their labels, (batch,)."""
+    def take(self, x: Tensor, condition: Condition | None, given: Tensor | None = None) -> Update:
+        """Take a step on examples (batch, *shape), the network's conditions and the process's known ends."""
         losses, times = list[Tensor](), list[Tensor]()
         # Running statistics, and what times learn from losses: changed before it is known whether a step can be taken.
         before = [buffer.clone() for buffer in self._buffers]
-        for (part, given), last in self._parts(x, labels):
+        for rows, last in self._parts(len(x)):
+            part = self._in_format(x[rows])
             drawn = self._times.sample(len(part), device=part.device)
             # Processes add up their gradients once, with the last part.
             with nullcontext() if last else self._accelerator.no_sync(self._loss):
-                found = self._loss(part, condition=given, drawn=drawn)
+                seen = select_rows(condition, rows), None if given is None else given[rows]
+                found = self._loss(part, condition=seen[0], given=seen[1], drawn=drawn)
                 self._accelerator.backward(found.sum() / len(x))
             losses.append(found.detach())
             times.append(drawn)
@@ -77,13 +80,16 @@ class Updates:
         each = torch.cat(losses)
         return Update(each.mean(), norm, torch.cat(times), each, taken)
 
-    def _parts(self, x: Tensor, labels: Tensor | None) -> Iterator[tuple[tuple[Tensor, Tensor | None], bool]]:
+    def _parts(self, count: int) -> Iterator[tuple[slice, bool]]:
+        """Yield the rows of each part of a batch, and whether it is the last."""
+        size = -(-count // self._settings.accumulate)
+        for first in range(0, count, size):
+            yield slice(first, first + size), first + size >= count
+
+    def _in_format(self, x: Tensor) -> Tensor:
         if self._settings.channels_last and x.ndim == 4:
-            x = x.to(memory_format=torch.channels_last)
-        parts = x.chunk(self._settings.accumulate)
-        given: Any = [None] * len(parts) if labels is None else labels.chunk(len(parts))
-        for number, part in enumerate(parts, 1):
-            yield (part, given[number - 1]), number == len(parts)
+            return x.to(memory_format=torch.channels_last)
+        return x
 
     def _step(self) -> tuple[Tensor, bool]:
         """Clip and take the step, unless a gradient is not finite; all processes see the same one."""
