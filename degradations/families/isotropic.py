@@ -21,13 +21,14 @@ class IsotropicDiffusion(LinearGaussianProcess):
 
     Args:
         shape: shape of one signal, such as (3, 32, 32).
-        schedule: alpha(t) and sigma(t); `CosineSchedule()` if None.
+        schedule: alpha(t) and sigma(t); `CosineSchedule()` if None. The process has the levels of one that has any.
     """
 
     def __init__(self, shape: Sequence[int], schedule: Schedule | None = None) -> None:
         super().__init__(PixelBasis(shape))
         self.schedule = schedule or CosineSchedule()
         check_instance("schedule", self.schedule, Schedule, "CosineSchedule() for example")
+        self.levels = self.schedule.levels
 
     @override
     def extra_repr(self) -> str:

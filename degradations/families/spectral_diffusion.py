@@ -54,6 +54,7 @@ class SpectralDiffusion(LinearGaussianProcess):
         variance = broadcast_to("the noise's variance", variance, shape, "the basis's")
         self.schedule = schedule or CosineSchedule()
         check_instance("schedule", self.schedule, Schedule, "CosineSchedule() for example")
+        self.levels = self.schedule.levels
         self.register_constant("log_noise", variance.log().clone() / 2)
 
     @override

@@ -2,6 +2,7 @@
 
 from .base import Schedule
 from .blur import BlurSchedule, LogSpacedBlur, PowerBlur, SineBlur, TabulatedBlur, blur_pixels, repeated_blur
+from .discrete import DiscreteSchedule
 from .fitted_blur import EqualVarianceBlur, equal_variance_blur
 from .log_snr import Convention, Interpolating, LogSNRSchedule, VarianceExploding, VariancePreserving
 from .mean_reverting import OUVESchedule, ScaledNoise
@@ -15,6 +16,7 @@ __all__ = [
     "ConstantNoise",
     "Convention",
     "CosineSchedule",
+    "DiscreteSchedule",
     "EDMSchedule",
     "EqualVarianceBlur",
     "GeometricNoise",

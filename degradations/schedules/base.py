@@ -9,7 +9,13 @@ from torch import Tensor
 
 
 class Schedule(ABC):
-    """A scalar schedule. Times and results have one shape."""
+    """A scalar schedule. Times and results have one shape.
+
+    Attributes:
+        levels: number K of levels the schedule is defined on (level k is time k / K), or None where it is continuous.
+    """
+
+    levels: int | None = None
 
     @abstractmethod
     def log_alpha(self, t: Float[Tensor, "..."]) -> Float[Tensor, "..."]:

@@ -37,7 +37,8 @@ class ResidualShiftSchedule(Schedule):
     noise_min: float = 0.04
     eta_max: float = 0.99
     power: float = 0.3
-    levels: int = 15
+    # Frozen, so that the narrower type is safe.
+    levels: int = 15  # pyright: ignore[reportIncompatibleVariableOverride]
 
     def __post_init__(self) -> None:
         check_number("kappa", self.kappa, "(0, inf)", "a standard deviation in the data's units")

@@ -101,7 +101,7 @@ NO_SETTINGS = {
         EmpiricalOracle ExactTrace FlowLikelihood FullSum GaussianDecoder GaussianOracle HutchinsonTrace
         KernelDivergence MixtureOracle MonteCarlo OraclePrior Sampler""",
     "made of tensors; a value says how they are fitted or read": """
-        DataSpectrum EigenBasis FittedStd FrequencyWeighting MatrixBasis SpectrumEstimator
+        DataSpectrum DiscreteSchedule EigenBasis FittedStd FrequencyWeighting MatrixBasis SpectrumEstimator
         TabulatedBlur""",
     "given to a call of a sampler": "Blend GeneratorNoise InterpolatedNoise SeedNoise SharedNoise",
     "handed to a stepper": "PlannedStep Problem SamplerState Spectral",
