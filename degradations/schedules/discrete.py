@@ -8,8 +8,9 @@ Between two levels a share f of the later one's beta has been spent,
 
     alpha^2 = alpha_k^2 (1 - f beta_{k+1}),    sigma^2 = sigma_k^2 + f alpha_k^2 beta_{k+1},
 
-so that log alpha^2 falls, and is the table's own at every level. Both are sums of positive numbers or of logarithms: the
-first level keeps all digits of its noise, and a table that ends in beta = 1, without any signal, is as good as others.
+so that log alpha^2 falls, and is the table's own at every level. Both are sums of positive numbers or of logarithms:
+the first level keeps all digits of its noise, and a table that ends in beta = 1, without any signal, is as good as
+others.
 """
 
 from __future__ import annotations
@@ -26,14 +27,14 @@ from .base import Schedule
 
 
 class DiscreteSchedule(ConstantModule, Schedule):
-    """Variance preserving, from the beta of each level (Ho et al., 2020, eq. 2 and 4). A process with it has its levels.
+    """Variance preserving, from the beta of each level (Ho et al., 2020, eq. 2 and 4). Its levels are the process's.
 
-    Timestep i of code that counts from 0, such as diffusers', is level i + 1. Tables whose signal-to-noise ratio has been
-    rescaled to 0 at the end (Lin, Liu, Li & Yang, 2024, algorithm 1) end in a 1.
+    Timestep i of code that counts from 0, such as diffusers', is level i + 1. Tables whose signal-to-noise ratio has
+    been rescaled to 0 at the end (Lin, Liu, Li & Yang, 2024, algorithm 1) end in a 1.
 
     Args:
-        betas: beta_1 to beta_K, the share of its variance that a signal loses from level k - 1 to k, in (0, 1); the last
-            may be 1.
+        betas: beta_1 to beta_K, the share of its variance that a signal loses from level k - 1 to k, in (0, 1); the
+            last may be 1.
 
     Attributes:
         levels: K.
@@ -64,8 +65,8 @@ class DiscreteSchedule(ConstantModule, Schedule):
         early = table[:-1] == 1
         if bool(early.any()):
             msg = (
-                f"beta is 1 at level {int(early.nonzero()[0]) + 1} of {len(table)}, and no later level keeps any signal:"
-                " only the last may be 1; leave the later ones out"
+                f"beta is 1 at level {int(early.nonzero()[0]) + 1} of {len(table)}, and no later level keeps any"
+                " signal: only the last may be 1; leave the later ones out"
             )
             raise ValueError(msg)
         # Of levels 0 to K - 1, where the intervals begin.
