@@ -8,6 +8,7 @@ from .ema import EMA
 from .grey_levels import GreyLevels
 from .off_levels import OffLevelsWarning
 from .oracles import EmpiricalOracle, GaussianOracle, MixtureOracle, Oracle
+from .pretrained import DiffusersNetwork, LatentAutoencoder, SchedulerSettings, TimestepSpacing, load_diffusers
 from .priors import (
     DegradedDataPrior,
     GaussianPrior,
@@ -34,6 +35,7 @@ __all__ = [
     "DegradedDataPrior",
     "Denoiser",
     "DiT",
+    "DiffusersNetwork",
     "DiscretisedGaussianDecoder",
     "EmpiricalOracle",
     "FittedStd",
@@ -44,6 +46,7 @@ __all__ = [
     "GreyLevels",
     "KernelDivergence",
     "KnownEndPrior",
+    "LatentAutoencoder",
     "LowRankGaussianPrior",
     "MarginalStd",
     "MixtureOracle",
@@ -54,11 +57,14 @@ __all__ = [
     "PosteriorStd",
     "Prior",
     "ReverseStd",
+    "SchedulerSettings",
     "StandardNormalPrior",
+    "TimestepSpacing",
     "UNet",
     "drop_images",
     "drop_labels",
     "ends_in_standard_normal",
     "fit_prior",
+    "load_diffusers",
     "with_image",
 ]

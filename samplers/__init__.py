@@ -18,6 +18,7 @@ from .spectral import Spectral, combine
 from .state import SamplerState
 from .stepper import PlannedStep, Problem, Stepper
 from .steppers import Adaptive, Churn, Heun, Multistep, Posterior, PredictorCorrector
+from .timestep_grid import TimestepGrid
 from .trajectory_pictures import save_trajectory, trajectory_frames, trajectory_strip
 from .uses import (
     Blend,
@@ -69,6 +70,7 @@ __all__ = [
     "Start",
     "StepInfo",
     "Stepper",
+    "TimestepGrid",
     "Trajectory",
     "Tree",
     "UniformGrid",

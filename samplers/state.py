@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..degradations import PredictX
 from ..degradations.predictions import Conversion
-from ..models import AbstractDenoiser
+from ..models import AbstractDenoiser, ClippedDenoiser
 from ..models.conditions import Condition
 from .spectral import Draw, Spectral, combine
 
@@ -51,6 +51,22 @@ class SamplerState:
         if self._prediction is None:
             self.show(lambda: self._converted(latent, output, t))
         return output
+
+    def posterior_output(self, t: Float[Tensor, "*batch"]) -> tuple[Spectral, Spectral]:
+        """Return the batch's latents at `t` and the network's output for them, and count the call.
+
+        Where a denoiser clips its estimate and keeps the noise, they are the latents with that noise.
+        """
+        denoiser = self.denoiser
+        if not (isinstance(denoiser, ClippedDenoiser) and denoiser.keep_noise):
+            return self.latent, self.output(self.latent, t)
+        basis = self.latent.basis
+        self.calls += denoiser.network_calls(t, self.condition)
+        clipped, moved = denoiser.with_noise_kept(self.latent.signal, t, self.condition, self.given)
+        output = Spectral(basis, signal=clipped)
+        if self._prediction is None:
+            self.show(lambda: output)
+        return Spectral(basis, signal=moved), output
 
     def estimate(self, latent: Spectral, t: Float[Tensor, "*batch"], conversion: Conversion) -> Spectral:
         """Return the estimate of the data for latents at `t`, and count the call.

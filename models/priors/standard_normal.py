@@ -22,11 +22,16 @@ _TOLERANCE = 0.05
 class StandardNormalPrior(Prior):
     """N(0, I), for processes that end in pure noise of unit variance.
 
+    Args:
+        process: the process.
+        tolerance: how far alpha_1 may be from 0 and sigma_1 from 1. Stable Diffusion's schedule leaves alpha_1 = 0.068
+            and is sampled from white noise all the same: 0.1 allows that.
+
     Raises:
         ValueError: the process ends elsewhere; the message says where.
     """
 
-    def __init__(self, process: LinearGaussianProcess) -> None:
+    def __init__(self, process: LinearGaussianProcess, *, tolerance: float = _TOLERANCE) -> None:
         super().__init__(process)
         if process.known_end and not ends_in_standard_normal(process):
             msg = (
@@ -34,14 +39,15 @@ class StandardNormalPrior(Prior):
                 " KnownEndPrior(process), which samplers and bounds take by themselves, and pass given=y"
             )
             raise ValueError(msg)
-        if not ends_in_standard_normal(process):
-            left, off = _distance(process)
+        left, off = _distance(process)
+        if not max(left, off) <= tolerance:
             msg = (
                 f"{type(process).__name__} does not end in standard normal noise: at t = 1 alpha reaches {left:.3g} and"
                 f" sigma lies {off:.3g} away from 1; fit a prior to data degraded to t = 1: a Gaussian, with"
                 " LowRankGaussianPrior.fit(process, images), one independent in every coefficient, with"
                 " GaussianPrior.fit(process, images), or the degraded images themselves, with"
-                " DegradedDataPrior.fit(process, images)"
+                " DegradedDataPrior.fit(process, images); or, if the model is sampled from white noise all the same,"
+                " StandardNormalPrior(process, tolerance=0.1)"
             )
             raise ValueError(msg)
 

@@ -104,9 +104,9 @@ class Posterior(Stepper):
     @override
     def advance(self, state: SamplerState, step: PlannedStep) -> None:
         shares: PosteriorShares = step.coefficients
-        output = state.output(state.latent, step.t)
+        latent, output = state.posterior_output(step.t)
         noise = (shares.stddev[0], state.draw) if shares.stddev and not step.denoises else None
-        state.latent = combine((state.latent, shares.latent), (output, shares.output), noise=noise)
+        state.latent = combine((latent, shares.latent), (output, shares.output), noise=noise)
 
     def _stddev(self, step: Step, problem: Problem) -> Tensor:
         """Return the standard deviations of steps, 0 for those to the data, which fitted ones may know nothing of."""

@@ -97,15 +97,16 @@ NO_SETTINGS = {
         NonFiniteStateError OffLevelsWarning Partial PosteriorCoefficients SamplingInterrupted SamplingResult
         SamplingStats SpectralGaussian Splits Start Step StepInfo Trajectory Transition Tree UnreadableError""",
     "made of a trained network, or for one": """
-        ArrayExamples ClippedDenoiser ClosedFormTrace Denoiser DenoisingLoss DiscretisedGaussianDecoder ELBO EMA
-        EmpiricalOracle ExactTrace FlowLikelihood FullSum GaussianDecoder GaussianOracle HutchinsonTrace
-        KernelDivergence MixtureOracle MonteCarlo OraclePrior Sampler""",
+        ArrayExamples ClippedDenoiser ClosedFormTrace Denoiser DenoisingLoss DiffusersNetwork
+        DiscretisedGaussianDecoder ELBO EMA EmpiricalOracle
+        ExactTrace FlowLikelihood FullSum GaussianDecoder GaussianOracle HutchinsonTrace
+        KernelDivergence LatentAutoencoder MixtureOracle MonteCarlo OraclePrior Sampler SchedulerSettings""",
     "made of tensors; a value says how they are fitted or read": """
         DataSpectrum DiscreteSchedule EigenBasis FittedStd FrequencyWeighting MatrixBasis SpectrumEstimator
         TabulatedBlur""",
     "given to a call of a sampler": "Blend GeneratorNoise InterpolatedNoise SeedNoise SharedNoise",
     "handed to a stepper": "PlannedStep Problem SamplerState Spectral",
-    "typed inside of other settings": "Channels ConstantModule FittedPCA FittedSpectrum FromFile Later",
+    "typed inside of other settings": "Channels ConstantModule FittedPCA FittedSpectrum FromFile Later TimestepSpacing",
     "told by the data": "GreyLevels",
     "made of two bases that share a shape": "ProductBasis",
     "chosen by the stepper itself": "Variable",
