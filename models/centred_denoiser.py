@@ -41,7 +41,7 @@ class CentredDenoiser(AbstractDenoiser):
         condition: Condition | None = None,
         given: Condition | None = None,
     ) -> Float[Tensor, "batch ..."]:
-        t, given = self.process.as_times(t, batch=len(z_t)), self._given(given)
+        t, given = self.process.as_times(t, batch=z_t.shape[0]), self._given(given)
         return self.denoiser(self._uncentred(z_t, t, given), t, condition, given)
 
     @override
@@ -86,7 +86,7 @@ def moved_from_end(
     if not isinstance(denoiser, CentredDenoiser):
         return z
     process = denoiser.denoiser.process
-    end = known_end(process, given, len(z))
+    end = known_end(process, given, z.shape[0])
     if end is None:
         return z
     share = process.end_share(end.to(z.dtype), t).to(z.device)

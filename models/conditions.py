@@ -73,7 +73,7 @@ def check_rows(name: str, condition: Condition | None, count: int) -> None:
     check_instance(name, condition, (Tensor, dict), "with one entry for each row")
     for part in condition.values() if isinstance(condition, dict) else (condition,):
         check_instance(name, part, Tensor, "with one entry for each row")
-        if part.ndim == 0 or len(part) != count:
+        if part.ndim == 0 or part.shape[0] != count:
             msg = f"{name} must have one entry for each of {count} rows, got shape {tuple(part.shape)}"
             raise ValueError(msg)
 
@@ -129,14 +129,14 @@ def checked_image(
         ValueError: its shape is another, or the network takes none.
     """
     if image is None:
-        return z.new_zeros(len(z), channels, *z.shape[2:]) if channels else None
+        return z.new_zeros(z.shape[0], channels, *z.shape[2:]) if channels else None
     if not channels:
         msg = (
             f"this network was made without an image condition, but got one of shape {tuple(image.shape)}: make it with"
             f" image_channels={image.shape[1] if image.ndim > 1 else 1}, or leave the image out"
         )
         raise ValueError(msg)
-    wanted = (len(z), channels, *z.shape[2:])
+    wanted = (z.shape[0], channels, *z.shape[2:])
     if tuple(image.shape) != wanted:
         msg = f"the image condition must have shape {wanted}, (batch, image_channels, ...), got {tuple(image.shape)}"
         raise ValueError(msg)
@@ -195,7 +195,7 @@ def check_labels(labels: Int[Tensor, "..."], classes: int, *, batch: int | None 
     if labels.dtype not in (torch.int64, torch.int32):
         msg = f"labels must be integers, int64 or int32, got {labels.dtype}: labels.long() makes them so"
         raise TypeError(msg)
-    if labels.ndim != 1 or (batch is not None and len(labels) != batch):
+    if labels.ndim != 1 or (batch is not None and labels.shape[0] != batch):
         expected = "(batch,)" if batch is None else f"({batch},)"
         msg = f"labels must have shape {expected}, one for each example, got {tuple(labels.shape)}"
         raise ValueError(msg)

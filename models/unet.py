@@ -168,7 +168,7 @@ class UNet(nn.Module):
         # In half precision neighbouring times would be one: only their sines and cosines are.
         time = self.embed(time_embedding(t, self.channels).to(next(self.first.parameters()).dtype))
         if self.embed_label is not None:
-            return time + self.embed_label(labels, len(t))
+            return time + self.embed_label(labels, t.shape[0])
         if labels is not None:
             msg = (
                 "this UNet was made without classes, but got labels for a condition: make it with UNet(..., classes=N),"
@@ -218,7 +218,7 @@ class ResidualBlock(nn.Module):
 
     def forward(self, h: Float[Tensor, "batch inputs ..."], condition: Float[Tensor, "batch c"]) -> Tensor:
         """Return features (batch, outputs, ...)."""
-        shift = self.condition(condition).reshape(len(h), -1, *(1,) * (h.ndim - 2))
+        shift = self.condition(condition).reshape(h.shape[0], -1, *(1,) * (h.ndim - 2))
         return self.skip(h) + self.after(self.before(h) + shift)
 
 

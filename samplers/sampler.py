@@ -283,8 +283,8 @@ class Sampler:
             ValueError: a shape is wrong, a time lies outside [0, 1], or s > t.
         """
         check_signal("z_t", z_t, self.process.shape)
-        at_s, at_t = self._problem.process.ordered_levels(s, t, len(z_t))
-        self._check_given(given, len(z_t))
+        at_s, at_t = self._problem.process.ordered_levels(s, t, z_t.shape[0])
+        self._check_given(given, z_t.shape[0])
         z_t = moved_from_end(self._centred, to_compute_dtype(z_t), at_t.t, given)
         draw = GeneratorNoise(generator).stream(slice(None))
         state = SamplerState(self._centred, Spectral(self.process.basis, signal=z_t), draw, condition, given)

@@ -1,19 +1,14 @@
 """Deterministic steps on a saved diffusers model against DDIMScheduler on it, step by step and from noise to image."""
 
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 from diffusers import DDIMScheduler, DDPMScheduler
+from diffusers_models import SIZE, dit, saved, saved_pipeline, text_unet, unet
 from support import seeded
 
 from unmelt.degradations import BlurringDiffusion, Deterministic, Eta, Markov
 from unmelt.models import ClippedDenoiser, SchedulerSettings, StandardNormalPrior, TimestepSpacing, load_diffusers
 from unmelt.samplers import Multistep, Posterior, Sampler, TimestepGrid
-
-sys.path.append(str(Path(__file__).parents[1] / "models"))
-from diffusers_models import SIZE, dit, saved, saved_pipeline, text_unet, unet
 
 DDIM = Posterior(Deterministic())
 # Both work in single precision. They take products of a thousand numbers in it, and 1 - alpha^2 from 1, which costs
