@@ -48,8 +48,9 @@ def run(arguments: Sequence[str]) -> None:
 
 def summaries() -> dict[str, str]:
     """Return the names of the recipes that come along, with what each trains."""
-    files = sorted(path for path in _FOLDER.glob("*.py") if path.stem != "__init__")
-    texts = {path.stem: ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "" for path in files}
+    sources = {path.stem: ast.parse(path.read_text(encoding="utf-8")) for path in sorted(_FOLDER.glob("*.py"))}
+    # Some files there train nothing.
+    texts = {name: ast.get_docstring(source) or "" for name, source in sources.items() if _has_recipe(source)}
     return {name: _SHORT.split(text.partition("\n")[0])[0] for name, text in texts.items()}
 
 
@@ -87,3 +88,9 @@ def named(name: str, *, trust_code: bool) -> tuple[RunConfig, str | None]:
     except ValueError as error:
         msg = f"{name}: {error}"
         raise ValueError(msg) from error
+
+
+def _has_recipe(source: ast.Module) -> bool:
+    """Tell whether a file has a RECIPE at its top."""
+    assigned = (node.targets for node in source.body if isinstance(node, ast.Assign))
+    return any(isinstance(target, ast.Name) and target.id == "RECIPE" for targets in assigned for target in targets)
