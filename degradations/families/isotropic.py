@@ -28,7 +28,9 @@ class IsotropicDiffusion(LinearGaussianProcess):
         super().__init__(PixelBasis(shape))
         self.schedule = schedule or CosineSchedule()
         check_instance("schedule", self.schedule, Schedule, "CosineSchedule() for example")
-        self.levels = self.schedule.levels
+        # A subclass may have levels of its own.
+        if self.schedule.levels is not None:
+            self.levels = self.schedule.levels
 
     @override
     def extra_repr(self) -> str:

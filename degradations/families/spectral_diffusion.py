@@ -54,7 +54,9 @@ class SpectralDiffusion(LinearGaussianProcess):
         variance = broadcast_to("the noise's variance", variance, shape, "the basis's")
         self.schedule = schedule or CosineSchedule()
         check_instance("schedule", self.schedule, Schedule, "CosineSchedule() for example")
-        self.levels = self.schedule.levels
+        # A subclass may have levels of its own.
+        if self.schedule.levels is not None:
+            self.levels = self.schedule.levels
         self.register_constant("log_noise", variance.log().clone() / 2)
 
     @override

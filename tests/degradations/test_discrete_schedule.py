@@ -106,6 +106,7 @@ def test_its_tables_follow_the_process_and_keep_their_precision():
     assert "1000 levels, beta 0.0001 to 0.02" in repr(process)
     assert SpectralDiffusion.power_law((1, 4, 4), schedule=DiscreteSchedule(LINEAR)).levels == 1000
     assert IsotropicDiffusion((1,)).levels is None
+    assert type("Fifty", (IsotropicDiffusion,), {"levels": 50})((1,)).levels == 50
 
 
 def test_a_time_that_is_none_is_no_index():
