@@ -72,8 +72,12 @@ class LatentAutoencoder(nn.Module):
         kind = diffusers_package().AutoencoderKL
         saved = Saved(source, revision, local_files_only)
         config, folder = saved.find(kind, "config.json", ["vae"], "autoencoder")
-        if config.get("_class_name") != "AutoencoderKL":
-            msg = f"the autoencoder is a {config.get('_class_name')}, and AutoencoderKL is read"
+        if (found := config.get("_class_name")) != "AutoencoderKL":
+            if folder is None:
+                # A network saved alone, which has none.
+                msg = f"no autoencoder in {str(source)!r}: it has no folder vae, and the model itself is a {found}"
+                raise FileNotFoundError(msg)
+            msg = f"the autoencoder is a {found}, and AutoencoderKL is read"
             raise ValueError(msg)
         model = kind.from_pretrained(str(source), torch_dtype=dtype or torch.float32, **saved.arguments(folder))
         return cls(model, batch_size=batch_size).eval()

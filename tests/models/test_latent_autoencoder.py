@@ -74,6 +74,9 @@ def test_it_is_loaded_from_a_pipeline_or_alone(tmp_path):
     with pytest.raises(FileNotFoundError, match="no autoencoder in"):
         LatentAutoencoder.load(tmp_path)
     unet().save_pretrained(tmp_path)
+    with pytest.raises(FileNotFoundError, match="no folder vae, and the model itself is a UNet2DModel"):
+        LatentAutoencoder.load(tmp_path)
+    unet().save_pretrained(tmp_path / "vae")
     with pytest.raises(ValueError, match="the autoencoder is a UNet2DModel, and AutoencoderKL is read"):
         LatentAutoencoder.load(tmp_path)
 

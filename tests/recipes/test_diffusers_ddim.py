@@ -5,7 +5,7 @@ import re
 
 import pytest
 from diffusers import DDIMScheduler
-from diffusers_models import autoencoder, dit, saved, saved_pipeline
+from diffusers_models import autoencoder, dit, saved, saved_pipeline, unet
 from PIL import Image
 from small_runs import ROOT, run_python
 
@@ -60,6 +60,15 @@ def test_latents_are_decoded_and_labels_heeded(script, tmp_path, capsys, monkeyp
         sizes[label] = (tmp_path / label / "ddim.png").read_bytes()
     assert sizes["1"] != sizes["4"]
     assert table(capsys.readouterr().out).keys() == {("ddim", 2), ("ddim", 4)}
+
+
+def test_a_network_and_its_scheduler_in_one_folder_are_drawn(script, tmp_path, monkeypatch):
+    """As google/ddpm-cifar10-32 has them."""
+    unet().save_pretrained(tmp_path)
+    DDIMScheduler().save_pretrained(tmp_path)
+    monkeypatch.setattr(script, "SAMPLERS", {"ddim": script.SAMPLERS["ddim"]})
+    script.main([str(tmp_path), "--smoke", "--out", str(tmp_path / "out")])
+    assert (tmp_path / "out" / "ddim.png").is_file()
 
 
 def test_without_a_model_it_says_what_to_name(script, capsys):
