@@ -125,6 +125,7 @@ def test_all_laws_hold(betas):
     check_process(IsotropicDiffusion((1, 2, 2), DiscreteSchedule(betas)), max_examples=5)
 
 
+@pytest.mark.usefixtures("as_in_production")
 @refusals(
     (lambda: DiscreteSchedule([]), ValueError, r"at least one, got shape \(0,\)"),
     (lambda: DiscreteSchedule(torch.ones(2, 2) / 2), ValueError, r"in a row.*got shape \(2, 2\)"),

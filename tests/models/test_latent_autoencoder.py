@@ -100,6 +100,7 @@ def test_gradients_flow_through_it():
 SMALL = LatentAutoencoder(autoencoder())
 
 
+@pytest.mark.usefixtures("as_in_production")
 @refusals(
     (lambda: LatentAutoencoder(torch.nn.Linear(1, 1)), TypeError, "AutoencoderKL of diffusers, got Linear"),
     (lambda: LatentAutoencoder(autoencoder(), batch_size=0), ValueError, "batch_size must be at least 1"),

@@ -93,6 +93,7 @@ class TestNetwork:
             theirs = model(z, 499, text, added_cond_kwargs={"text_embeds": pooled, "time_ids": ids}).sample
             assert torch.equal(DiffusersNetwork(model)(z, torch.full((3,), 0.5), condition), theirs)
 
+    @pytest.mark.usefixtures("as_in_production")
     def test_labels_are_a_condition(self):
         network, z, labels = DiffusersNetwork(unet(num_class_embeds=4)), noise(), torch.tensor([0, 3, 1])
         with torch.no_grad():
