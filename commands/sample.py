@@ -95,6 +95,7 @@ def _parser() -> Parser:
     how.add_argument("--condition", help="classes, 3 or 0,1,2, over and over; all in turn if not given")
     how.add_argument("--guidance", type=float, help="weight of the condition: 1 is without guidance, 3 is usual")
     how.add_argument("--clip", action="store_true", help="clip the estimate to the data's range at each step")
+    how.add_argument("--clip-percentile", type=float, help="clip by dynamic thresholding with this percentile: 0.995")
     how.add_argument("--ema-decay", type=float, help="which moving average, where the run keeps several")
     how.add_argument("--checkpoint", help="an earlier checkpoint, step_00001000 or 1000")
     how.add_argument("--device", help="cuda, cpu, ...; an accelerator where there is one")
@@ -114,7 +115,7 @@ def _sampler(loaded: LoadedRun, options: Namespace, place: torch.device) -> Samp
         grid=None if options.grid is None else part("--grid", options.grid, Grid),
         guidance=options.guidance,
         prior=prior.to(place),
-        clip=options.clip,
+        clip=options.clip if options.clip_percentile is None else options.clip_percentile,
     )
 
 

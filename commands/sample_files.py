@@ -23,7 +23,7 @@ from ..training.building import class_columns
 ANIMATIONS = {".gif", ".mp4"}
 _SETTINGS = "samples.json"
 # What a folder of samples is told by, beside the run and the sampler.
-_TOLD = ("prior", "guidance", "clip", "ema_decay", "condition", "seed")
+_TOLD = ("prior", "guidance", "clip", "clip_percentile", "ema_decay", "condition", "seed")
 
 
 @dataclass(frozen=True)

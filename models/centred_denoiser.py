@@ -33,6 +33,11 @@ class CentredDenoiser(AbstractDenoiser):
         self.denoiser, self.prediction, self.grey_levels = denoiser, denoiser.prediction, denoiser.grey_levels
         self.end, self.needs_given = end, end is None
 
+    @property
+    @override
+    def classes(self) -> int | None:
+        return self.denoiser.classes
+
     @override
     def forward(
         self,

@@ -44,6 +44,11 @@ class AbstractDenoiser(nn.Module, ABC):
         self.process = process
         self.needs_given = self.needs_given or process.known_end
 
+    @property
+    def classes(self) -> int | None:
+        """Number of classes that its network is told as a condition; None if there are none, or nobody knows."""
+        return None
+
     @abstractmethod
     def forward(
         self,
@@ -150,6 +155,7 @@ class Denoiser(AbstractDenoiser):
         return f"{type(self).__name__}({what}, {type(self.process).__name__}, {self.prediction}{seen})"
 
     @property
+    @override
     def classes(self) -> int | None:
         """Number of classes that condition the network, its attribute `classes`; None if it is unconditional."""
         return getattr(unwrap(self.network), "classes", None)

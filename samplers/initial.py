@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ..core.checks import check_instance
 from ..models import AbstractDenoiser, Condition, Prior
+from ..models.clipped_denoiser import unclipped
 from ..models.priors.default import default_prior
 from .noise import GeneratorNoise, SeedNoise
 from .spectral import Draw
@@ -52,7 +53,8 @@ class InitialLatents:
     def __init__(self, denoiser: AbstractDenoiser, prior: Prior | None) -> None:
         if prior is not None:
             check_instance("prior", prior, Prior, "DegradedDataPrior.fit(process, images) for example")
-        self.denoiser = denoiser
+        # Clipping estimates does not change where runs start.
+        self.denoiser = denoiser = unclipped(denoiser)
         if isinstance(denoiser, DrawsInitialLatents):
             if prior is not None:
                 msg = (

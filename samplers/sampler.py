@@ -20,7 +20,7 @@ from ..core.evaluation_mode import evaluating
 from ..core.precision import to_compute_dtype
 from ..degradations import Independent, LinearGaussianProcess
 from ..degradations.process import Time
-from ..models import AbstractDenoiser, Condition, Prior
+from ..models import AbstractDenoiser, ClippedDenoiser, Condition, Prior
 from ..models.centred_denoiser import centred, moved_from_end
 from ..models.conditions import check_rows
 from ..models.denoiser import known_end
@@ -49,6 +49,9 @@ class Sampler:
             end says. A denoiser guided by an observation draws it itself, and takes no prior.
         denoise_last: whether a run that ends at t = 0 returns the last estimate of the data, without the process's
             noise at t = 0 (the mean of the decoder p(x | z)); else it returns the latent z_0.
+        clip: True clips the estimate of the data to the range of the denoiser's grey levels at each step; a number in
+            (0, 1), such as 0.995, does it by dynamic thresholding with that percentile. For another range, and for what
+            it means, see `ClippedDenoiser`, which the sampler's denoiser then is.
 
     Attributes:
         prior: the prior; None where the denoiser draws the first latents.
@@ -60,7 +63,8 @@ class Sampler:
     Raises:
         TypeError: an argument is of the wrong kind.
         ValueError: the process does not allow grid or stepper, the prior is one of another process or data range, the
-            process needs another prior than a standard normal, or the denoiser takes none.
+            process needs another prior than a standard normal, or the denoiser takes none; or what is to be clipped has
+            no known range, or none at all.
     """
 
     def __init__(
@@ -71,8 +75,11 @@ class Sampler:
         prior: Prior | None = None,
         *,
         denoise_last: bool = True,
+        clip: bool | float = False,
     ) -> None:
         check_instance("denoiser", denoiser, AbstractDenoiser, "Denoiser(network, process, prediction=...) for example")
+        if clip is not False:
+            denoiser = ClippedDenoiser(denoiser, percentile=None if clip is True else clip)
         self.denoiser, self.stepper = denoiser, stepper or Posterior()
         check_instance("stepper", self.stepper, Stepper, "Multistep(order=2) for example")
         self.grid = grid or self.stepper.default_grid()
@@ -96,7 +103,7 @@ class Sampler:
     def __repr__(self) -> str:
         """Show the process, stepper, grid and prior, or the denoiser that takes none, and what is between."""
         last = "" if self.denoise_last else ", denoise_last=False"
-        start = type(self.denoiser if self.prior is None else self.prior).__name__
+        start = type(self._start.denoiser if self.prior is None else self.prior).__name__
         parts = [type(self.process).__name__, self.stepper, self.grid, start]
         # Guidance and clipping, from the outside to the network's own denoiser.
         around = self.denoiser

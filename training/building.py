@@ -76,16 +76,23 @@ def build_loss(config: RunConfig, denoiser: Denoiser) -> DenoisingLoss:
 
 
 def build_sampler(
-    config: RunConfig, denoiser: Denoiser, prior: Prior, *, clip_to: tuple[float, float] | None = None
+    config: RunConfig,
+    denoiser: Denoiser,
+    prior: Prior,
+    *,
+    clip_to: tuple[float, float] | None = None,
+    percentile: float | None = None,
 ) -> Sampler:
     """Return the sampler that `config` describes, guided if it says so, its estimates clipped to a range if given.
+
+    With a percentile they are clipped by dynamic thresholding; see `ClippedDenoiser`.
 
     Raises:
         ValueError: a setting is out of range, the process allows no such sampler or grid, or guidance is asked of a
             network that was never without a label.
     """
     guided = _guided(config, denoiser)
-    used = guided if clip_to is None else ClippedDenoiser(guided, clip_to)
+    used = guided if clip_to is None else ClippedDenoiser(guided, clip_to, percentile=percentile)
     return Sampler(used, config.sampler, grid=config.grid, prior=prior)
 
 

@@ -129,7 +129,7 @@ class LoadedRun:
         grid: Grid | None = None,
         guidance: float | None = None,
         prior: Prior | None = None,
-        clip: bool = False,
+        clip: bool | float = False,
     ) -> Sampler:
         """Return a sampler of this model; what is not given is as in the run's own pictures.
 
@@ -139,7 +139,8 @@ class LoadedRun:
             grid: where the steps lie; another stepper has its own grid.
             guidance: scale of classifier-free guidance.
             prior: what samples start from.
-            clip: clip the estimate of the data to their range at each step; see `ClippedDenoiser`.
+            clip: True clips the estimate of the data to their range at each step; a number in (0, 1), such as 0.995,
+                does it by dynamic thresholding with that percentile; see `ClippedDenoiser`.
 
         Raises:
             ValueError: both steps and a grid are given, the process allows no such sampler, or nothing can be clipped.
@@ -147,8 +148,13 @@ class LoadedRun:
         parts = self._stepping(stepper, steps, grid)
         if guidance is not None:
             parts = replace(parts, pictures=replace(parts.pictures, guidance=guidance))
-        data_range = self.manifest.data_range if clip else None
-        return build_sampler(parts, self.denoiser, prior or self.prior, clip_to=data_range)
+        return build_sampler(
+            parts,
+            self.denoiser,
+            prior or self.prior,
+            clip_to=None if clip is False else self.manifest.data_range,
+            percentile=None if isinstance(clip, bool) else clip,
+        )
 
     def _stepping(self, stepper: Stepper | None, steps: int | None, grid: Grid | None) -> RunConfig:
         """Return the parts with another stepper or grid where one is given."""

@@ -57,6 +57,11 @@ class ClassifierFreeGuidance(AbstractDenoiser):
         self.denoiser, self.scale, self.interval = denoiser, scale, interval
         self.prediction, self.grey_levels = denoiser.prediction, denoiser.grey_levels
 
+    @property
+    @override
+    def classes(self) -> int | None:
+        return self.denoiser.classes
+
     @override
     def extra_repr(self) -> str:
         """Show the scale, and the times where it holds."""

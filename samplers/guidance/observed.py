@@ -127,6 +127,11 @@ class ObservationGuidance(ConstantModule, AbstractDenoiser, ABC):
         self.spectrum = variance if isinstance(variance, DataSpectrum) else None
         self.register_constant("variance", variance_table(self.process, variance))
 
+    @property
+    @override
+    def classes(self) -> int | None:
+        return self.denoiser.classes
+
     @override
     def network_calls(self, t: Float[Tensor, "*batch"], condition: Condition | None = None) -> int:
         return self.denoiser.network_calls(t, condition)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ...core.checks import check_count, check_signal
 from ...models import Condition
+from ...models.clipped_denoiser import unclipped
 from ..sampler import Sampler
 from .observations import LinearObservation
 from .observed import ObservationGuidance
@@ -108,7 +109,7 @@ def restore(
         ValueError: it has another shape or is not finite, count < 1, or the sampler's denoiser takes no observation.
         RuntimeError: the guidance's equations were not solved in the iterations allowed.
     """
-    guided = sampler.denoiser
+    guided = unclipped(sampler.denoiser)
     if not isinstance(guided, ObservationGuidance):
         msg = (
             f"the sampler's denoiser must be guided by an observation, got {type(guided).__name__}: wrap it, as in"

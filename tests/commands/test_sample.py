@@ -113,6 +113,7 @@ def test_an_animation_shows_every_step(sample):
         ["--ema-decay", "0.9"],
         ["--checkpoint", "15"],
         ["--clip"],
+        ["--clip-percentile", "0.5"],
         ["--condition", "3"],
     ],
 )
@@ -200,4 +201,5 @@ def test_a_sampler_and_a_run_tell_of_guidance_and_clipping(folder):
     told = repr(run.sampler(guidance=3.0, clip=True))
     assert "ClassifierFreeGuidance(scale=3)" in told
     assert "ClippedDenoiser(data_range=(0.0, 1.0))" in told
+    assert "ClippedDenoiser(data_range=(0.0, 1.0), percentile=0.9)" in repr(run.sampler(clip=0.9))
     assert "Guidance" not in repr(run.sampler())
