@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from numbers import Integral
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -197,6 +197,20 @@ def check_signal(name: str, tensor: Tensor, shape: Shape) -> None:
         hint = f"; add the batch axis with {name}[None]" if tuple(tensor.shape) == shape else ""
         msg = f"{name} must have shape (batch, {', '.join(map(str, shape))}), got {tuple(tensor.shape)}{hint}"
         raise ValueError(msg)
+
+
+def check_mask(name: str, mask: object) -> Tensor:
+    """Return a mask, checked to be boolean: a picture's 0 and 255 would multiply, and a float's polarity is a guess.
+
+    Raises:
+        TypeError: it is not a boolean tensor.
+    """
+    check_instance(name, mask, Tensor, "torch.from_numpy(mask != 0) for example")
+    mask = cast("Tensor", mask)
+    if mask.dtype != torch.bool:
+        msg = f"{name} must be boolean, True where a number is seen, got {mask.dtype}: pass {name} != 0"
+        raise TypeError(msg)
+    return mask
 
 
 def check_times(name: str, t: Tensor, batch: int | None = None) -> Tensor:

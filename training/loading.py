@@ -20,7 +20,7 @@ from ..core.notebook import embedded
 from ..degradations import DataSpectrum
 from ..models import EMA, AbstractDenoiser, Condition, Denoiser, Prior
 from ..samplers import Grid, Sampler, Stepper, UniformGrid
-from ..samplers.guidance import CovarianceGuidance, LinearObservation, Restoration, restore
+from ..samplers.guidance import CovarianceGuidance, Observation, Restoration, restore
 from .building import build_denoiser, build_process, build_sampler
 from .data import Splits
 from .folder.manifest import Manifest
@@ -231,7 +231,7 @@ class LoadedRun:
     def restore(  # noqa: PLR0913  # each is a choice of its own
         self,
         observed: Float[Tensor, "..."],
-        observation: LinearObservation | None = None,
+        observation: Observation | None = None,
         count: int = 8,
         *,
         guidance: Callable[..., AbstractDenoiser] = CovarianceGuidance,
@@ -246,7 +246,7 @@ class LoadedRun:
         """Draw images that an observation may have come from; `run.restore(y, observation).mean` is the best guess.
 
         Args:
-            observed: the observation y, of the shape of one image, in the data's range.
+            observed: the observation y of one image, in the data's units.
             observation: how it was made of the image, such as `LinearObservation.blur(shape, 2.0, noise_std=0.02)`. A
                 run that was trained to start from observations knows that, and takes its own kind alone, None.
             count: how many.

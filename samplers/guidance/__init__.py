@@ -4,7 +4,9 @@ from .classifier_free import ClassifierFreeGuidance
 from .conditional_latents import conditional_latents
 from .covariance import CovarianceGuidance
 from .diffusion_posterior import DiffusionPosteriorSampling
-from .observations import LinearObservation
+from .linear_observation import LinearObservation
+from .observation import Observation
+from .operator_observation import OperatorObservation
 from .pseudo_inverse import PseudoInverseGuidance
 from .restoration import Restoration, RestorationErrors, restore
 
@@ -13,6 +15,8 @@ __all__ = [
     "CovarianceGuidance",
     "DiffusionPosteriorSampling",
     "LinearObservation",
+    "Observation",
+    "OperatorObservation",
     "PseudoInverseGuidance",
     "Restoration",
     "RestorationErrors",

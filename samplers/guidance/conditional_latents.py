@@ -21,14 +21,14 @@ from ...degradations import DataSpectrum, Level, LinearGaussianProcess
 from ...degradations.process import Time
 from ..noise import GeneratorNoise
 from ..spectral import Draw
-from .conditioning import solve, variance_table
-from .observations import LinearObservation
+from .conditioning import require_same_shape, solve, variance_table
+from .observation import Observation
 
 
 @torch.no_grad()
 def conditional_latents(
     process: LinearGaussianProcess,
-    observation: LinearObservation,
+    observation: Observation,
     y: Float[Tensor, "batch ..."],
     spectrum: DataSpectrum,
     *,
@@ -43,8 +43,8 @@ def conditional_latents(
 
     Args:
         process: the forward process.
-        observation: what was observed, and how exactly, on the process's device.
-        y: the observations, (batch, *shape).
+        observation: what was observed, and how exactly, on the process's device; `seen_where` takes masks by the row.
+        y: the observations, (batch, *observed_shape).
         spectrum: mean and variance of the data's coefficients, in the process's basis.
         t: times of the latents, a number, () or (batch,); 1 is where samplers start.
         generator: source of randomness; torch's default if None.
@@ -59,7 +59,9 @@ def conditional_latents(
         RuntimeError: the equations were not solved in the iterations allowed.
     """
     check_instance("spectrum", spectrum, DataSpectrum, "estimate_spectrum(process.basis, data) makes one")
-    check_signal("y", y, process.shape)
+    check_instance("observation", observation, Observation, "LinearObservation.mask(...) for example")
+    require_same_shape(process, observation)
+    check_signal("y", y, observation.observed_shape)
     variance_table(process, spectrum)
     observation = observation.in_basis(process.basis) or observation
     if iterations is not None:
@@ -71,7 +73,7 @@ def conditional_latents(
 @torch.no_grad()
 def latents_given(
     at: Level,
-    observation: LinearObservation,
+    observation: Observation,
     y: Float[Tensor, "batch ..."],
     spectrum: DataSpectrum,
     draw: Draw,
@@ -82,8 +84,9 @@ def latents_given(
     process = at.process
     basis, wide = process.basis, process.to_schedule_dtype(y)
     variance = process.to_schedule_dtype(spectrum.variance)
-    x = process.to_schedule_dtype(spectrum.mean) + variance.sqrt() * draw(wide)
-    noise = draw(wide)
+    like = wide.new_empty((len(y), *process.shape))
+    x = process.to_schedule_dtype(spectrum.mean) + variance.sqrt() * draw(like)
+    noise = draw(like)
     seen = observation.coefficients(observation(basis.inverse(x)) + observation.noise_std * draw(wide))
     dtype = to_compute_dtype(y).dtype
     solution = solve(

@@ -22,8 +22,8 @@ from ...core.checks import check_count
 from ...degradations import DataSpectrum, Level
 from ...models import AbstractDenoiser, Condition
 from .conditioning import solve
-from .observations import LinearObservation
-from .observed import ObservationGuidance, Spread
+from .observation import Observation
+from .observed import ObservationGuidance, Observed, Spread
 
 
 class CovarianceGuidance(ObservationGuidance):
@@ -37,8 +37,8 @@ class CovarianceGuidance(ObservationGuidance):
         observation: what was observed, and how exactly; it is moved to the process's device.
         variance: the data's variance v >= 0 per coefficient of the process's basis, in squared data units: a spectrum
             (`estimate_spectrum(process.basis, data)`), a tensor that broadcasts to the shape, or one number.
-        iterations: how many conjugate gradient iterations are allowed at each time, where the observation is diagonal
-            in another basis than the process; ten per coefficient, and 1000 at least, if None.
+        iterations: how many conjugate gradient iterations are allowed at each time, where the observation is not
+            diagonal in the process's basis; ten per coefficient, and 1000 at least, if None.
 
     Raises:
         TypeError: an argument is of the wrong kind.
@@ -49,7 +49,7 @@ class CovarianceGuidance(ObservationGuidance):
     def __init__(
         self,
         denoiser: AbstractDenoiser,
-        observation: LinearObservation,
+        observation: Observation,
         *,
         variance: DataSpectrum | Float[Tensor, "..."] | float,
         iterations: int | None = None,
@@ -60,18 +60,18 @@ class CovarianceGuidance(ObservationGuidance):
         self.iterations = iterations
 
     @override
-    def _correction(self, z_t: Tensor, at: Level, condition: Condition | None, y: Tensor) -> tuple[Tensor, Tensor]:
+    def _correction(self, z_t: Tensor, at: Level, condition: Condition | None, seen: Observed) -> tuple[Tensor, Tensor]:
         estimate = self.denoiser(z_t, at.t, condition)
         spread = self.spread(at, dtype=z_t.dtype)
-        return estimate, spread.variance.sqrt() * self._solve(estimate, y, spread)
+        return estimate, spread.variance.sqrt() * self._solve(estimate, seen, spread)
 
-    def _solve(self, estimate: Tensor, y: Tensor, spread: Spread) -> Tensor:
+    def _solve(self, estimate: Tensor, seen: Observed, spread: Spread) -> Tensor:
         """Return the spectrum of C_t^(1/2) H^T S^-1 (y - H x_hat); see `solve`."""
         return solve(
             self.process.basis,
-            self.observation,
-            y,
-            self._residual(estimate, y),
+            seen.observation,
+            seen.y,
+            self._residual(estimate, seen),
             spread.variance,
             dtype=estimate.dtype,
             iterations=self.iterations,

@@ -35,8 +35,8 @@ from typing_extensions import override
 from ...core.checks import check_number
 from ...degradations import DataSpectrum, Level
 from ...models import AbstractDenoiser, Condition
-from .observations import LinearObservation
-from .observed import ObservationGuidance, recording
+from .observation import Observation
+from .observed import ObservationGuidance, Observed, recording
 
 
 class DiffusionPosteriorSampling(ObservationGuidance):
@@ -63,7 +63,7 @@ class DiffusionPosteriorSampling(ObservationGuidance):
     def __init__(
         self,
         denoiser: AbstractDenoiser,
-        observation: LinearObservation,
+        observation: Observation,
         *,
         strength: float,
         variance: DataSpectrum | Float[Tensor, "..."] | float,
@@ -73,19 +73,18 @@ class DiffusionPosteriorSampling(ObservationGuidance):
         self.strength = strength
 
     @override
-    def _correction(self, z_t: Tensor, at: Level, condition: Condition | None, y: Tensor) -> tuple[Tensor, Tensor]:
+    def _correction(self, z_t: Tensor, at: Level, condition: Condition | None, seen: Observed) -> tuple[Tensor, Tensor]:
         with recording():
             z_t, estimate = self._recorded_estimate(z_t, at, condition)
             with torch.no_grad():
-                weight = self._weight(estimate.detach(), y)
+                weight = self._weight(estimate.detach(), seen)
             spread = self.spread(at, dtype=z_t.dtype)
             pulled = self._through_latent(weight, estimate, z_t, spread)
             return estimate.detach(), torch.where(spread.blind, spread.variance * weight, pulled)
 
-    def _weight(self, estimate: Tensor, y: Tensor) -> Tensor:
+    def _weight(self, estimate: Tensor, seen: Observed) -> Tensor:
         """Return V^T of -zeta times the gradient of |y - H x_hat| by x_hat, 0 where the residual is 0."""
-        residual = self._residual(estimate, y)
-        norm = residual.flatten(1).norm(dim=1).reshape(-1, *(1,) * len(self.process.shape))
+        residual = self._residual(estimate, seen)
+        norm = residual.flatten(1).norm(dim=1).reshape(-1, *(1,) * (residual.ndim - 1))
         direction = torch.where(norm == 0, 0.0, residual / norm)
-        pull = self.observation.basis.inverse(self.observation.gain * direction)
-        return self.strength * self.process.basis.forward(pull)
+        return self.strength * self.process.basis.forward(seen.observation.back_project(direction))

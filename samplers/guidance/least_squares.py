@@ -22,13 +22,13 @@ def damped_least_squares(
     forward: Operator,
     adjoint: Operator,
     right: Float[Tensor, "batch ..."],
-    damping: Float[Tensor, "..."],
+    damping: Float[Tensor, " rows"],
     *,
-    size: Float[Tensor, "..."],
+    size: Float[Tensor, " rows"],
     tolerance: float,
     iterations: int,
 ) -> Float[Tensor, "batch ..."]:
-    """Return (G G^T + d)^+ G r, (batch, ...).
+    """Return (G G^T + d)^+ G r, (batch, ...), which may be of another shape than r.
 
     A row is done when the gradient G (r - G^T w) - d w is at most `tolerance` |G| |r| long. Directions that G shrinks
     to less than the tolerance's square root of |G| are then not resolved further than the damping resolves them.
@@ -38,7 +38,7 @@ def damped_least_squares(
         forward: the product with G^T.
         adjoint: the product with G.
         right: r, (batch, ...).
-        damping: d >= 0, (batch or 1, 1, ..., 1), a number for each row.
+        damping: d >= 0, a number for each row, or one.
         size: an upper bound of the norm |G|, likewise.
         tolerance: relative; at least eps^(3/4) is taken, eps being the precision of `right` (2e-12 in float64), to
             which rounding lets the iteration come.
@@ -59,10 +59,10 @@ def damped_least_squares(
         image = forward(direction)
         curvature = _square(image) + damping * _square(direction)
         step = torch.where(active, power / curvature, 0.0)
-        w, residual = w + step * direction, residual - step * image
-        gradient = adjoint(residual) - damping * w
+        w, residual = w + _each(step, w) * direction, residual - _each(step, image) * image
+        gradient = adjoint(residual) - _each(damping, w) * w
         before, power = power, _square(gradient)
-        direction = gradient + torch.where(active, power / before, 0.0) * direction
+        direction = gradient + _each(torch.where(active, power / before, 0.0), w) * direction
     if not bool((power > goal).any()):
         return w
     worst = (power / goal).max().sqrt().item()
@@ -75,5 +75,10 @@ def damped_least_squares(
 
 
 def _square(values: Tensor) -> Tensor:
-    """Return the squared norm of each row, (batch, 1, ..., 1)."""
-    return values.flatten(1).square().sum(1).reshape(-1, *(1,) * (values.ndim - 1))
+    """Return the squared norm of each row, (batch,)."""
+    return values.flatten(1).square().sum(1)
+
+
+def _each(numbers: Tensor, values: Tensor) -> Tensor:
+    """Return a number for each row, or one for all, broadcastable to the rows' values."""
+    return numbers.reshape(-1, *(1,) * (values.ndim - 1))

@@ -34,14 +34,14 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Generator
 from contextlib import contextmanager
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 from typing_extensions import override
 
-from ...core.checks import check_instance, check_signal
+from ...core.checks import check_instance, check_mask, check_signal
 from ...core.constants import ConstantModule
 from ...core.precision import to_compute_dtype
 from ...degradations import DataSpectrum, Level
@@ -50,8 +50,8 @@ from ...models import AbstractDenoiser, Condition
 from ...models.priors.standard_normal import ends_in_standard_normal
 from ..spectral import Draw
 from .conditional_latents import latents_given
-from .conditioning import variance_table
-from .observations import LinearObservation
+from .conditioning import require_same_shape, variance_table
+from .observation import Observation
 
 
 class Spread(NamedTuple):
@@ -68,12 +68,25 @@ class Spread(NamedTuple):
     blind: Bool[Tensor, "..."]
 
 
+class Observed(NamedTuple):
+    """What a batch was given: observations, and how each row was observed.
+
+    Attributes:
+        observation: H and s, of all rows or by the row.
+        y: the observations, (batch, *observed_shape).
+    """
+
+    observation: Observation
+    y: Float[Tensor, "batch ..."]
+
+
 class ObservationGuidance(ConstantModule, AbstractDenoiser, ABC):
     """A denoiser that estimates E[x | z_t, y] from an unconditional one and observations, which it is given by the row.
 
     It predicts the data itself, whatever the denoiser predicts, and works with every sampler:
-    `Sampler(guided).sample(len(y), given=y)`. It draws what such a run starts from, p(z_1 | y), so the sampler takes no
-    prior.
+    `Sampler(guided).sample(len(y), given=y)`, or `given={"observed": y, "visible": mask}` where each row has a mask of
+    its own, boolean and of y's shape: what is False there is unknown, and not read. It draws what such a run starts
+    from, p(z_1 | y), so the sampler takes no prior.
 
     Args:
         denoiser: the unconditional denoiser.
@@ -100,26 +113,21 @@ class ObservationGuidance(ConstantModule, AbstractDenoiser, ABC):
     def __init__(
         self,
         denoiser: AbstractDenoiser,
-        observation: LinearObservation,
+        observation: Observation,
         *,
         variance: DataSpectrum | Float[Tensor, "..."] | float,
     ) -> None:
         check_instance("denoiser", denoiser, AbstractDenoiser, "Denoiser(network, process, prediction=...) for example")
-        check_instance("observation", observation, LinearObservation, "LinearObservation.mask(...) for example")
+        check_instance("observation", observation, Observation, "LinearObservation.mask(...) for example")
         super().__init__(denoiser.process)
         self.process.require_no_end(f"{type(self).__name__}, whose given is what was observed,")
         if denoiser.needs_given:
             msg = (
                 f"denoiser must be unconditional, but {type(denoiser).__name__} is itself given something of each row:"
-                " put all that was observed into one LinearObservation(basis, gain, noise_std=...)"
+                " put all that was observed into one observation"
             )
             raise ValueError(msg)
-        if observation.basis.shape != self.process.shape:
-            msg = (
-                f"the observation is one of signals of shape {observation.basis.shape}, but the denoiser's process has"
-                f" shape {self.process.shape}: build both for one shape"
-            )
-            raise ValueError(msg)
+        require_same_shape(self.process, observation)
         # As modules do, the observation moves itself.
         observation = observation.to(self.process.device)
         self.denoiser, self.observation = denoiser, observation.in_basis(self.process.basis) or observation
@@ -137,7 +145,7 @@ class ObservationGuidance(ConstantModule, AbstractDenoiser, ABC):
         return self.denoiser.network_calls(t, condition)
 
     @abstractmethod
-    def _correction(self, z_t: Tensor, at: Level, condition: Condition | None, y: Tensor) -> tuple[Tensor, Tensor]:
+    def _correction(self, z_t: Tensor, at: Level, condition: Condition | None, seen: Observed) -> tuple[Tensor, Tensor]:
         """Return x_hat, and the spectrum V^T (x_hat_guided - x_hat) in the schedule dtype, (batch, *shape)."""
 
     @override
@@ -154,23 +162,23 @@ class ObservationGuidance(ConstantModule, AbstractDenoiser, ABC):
             z_t: latents, (batch, *shape).
             t: times in [0, 1], a number, () or (batch,).
             condition: the network's condition, one row per latent; None if it takes none.
-            given: y, the observations, (batch, *shape).
+            given: y, the observations, (batch, *observed_shape), with masks or without.
 
         Raises:
             TypeError: an argument is not floating-point.
             ValueError: a shape is wrong, a time outside [0, 1], or there are more or fewer latents than observations.
         """
         check_signal("z_t", z_t, self.process.shape)
-        y = self._observations(given)
-        if len(z_t) != len(y):
+        seen = self._observed(given)
+        if len(z_t) != len(seen.y):
             msg = (
-                f"given holds {len(y)} observations, but there are {len(z_t)} latents: give each latent its own row"
-                " (y.expand(count, ...) for many samples of one observation)"
+                f"given holds {len(seen.y)} observations, but there are {len(z_t)} latents: give each latent its own"
+                " row (y.expand(count, ...) for many samples of one observation)"
             )
             raise ValueError(msg)
         z_t = to_compute_dtype(z_t)
         at = self.process.at(t, batch=len(z_t))
-        estimate, correction = self._correction(z_t, at, condition, y)
+        estimate, correction = self._correction(z_t, at, condition, seen)
         wide = self.process.to_schedule_dtype(estimate)
         return (wide + self.process.basis.inverse(correction)).to(z_t.dtype)
 
@@ -178,7 +186,7 @@ class ObservationGuidance(ConstantModule, AbstractDenoiser, ABC):
         """Draw what runs start from, z_1 given y, (batch, *shape), in float32 as priors do.
 
         Args:
-            given: y, the observations, (batch, *shape).
+            given: y, the observations, (batch, *observed_shape), with masks or without.
             draw: makes white noise like a tensor, one row for each observation.
 
         Raises:
@@ -186,13 +194,13 @@ class ObservationGuidance(ConstantModule, AbstractDenoiser, ABC):
             ValueError: its shape is wrong, or the process does not end in noise alone and the data's mean is not known.
             RuntimeError: the equations were not solved in the iterations allowed.
         """
-        y = self._observations(given)
+        observation, y = self._observed(given)
         process = self.process
         if self.spectrum is not None:
             at = process.at(1.0, batch=len(y))
-            return latents_given(at, self.observation, y, self.spectrum, draw, iterations=self.iterations).float()
+            return latents_given(at, observation, y, self.spectrum, draw, iterations=self.iterations).float()
         if ends_in_standard_normal(process):
-            return draw(torch.empty(y.shape, device=process.device))
+            return draw(torch.empty((len(y), *process.shape), device=process.device))
         msg = (
             f"{type(process).__name__} leaves some of the data at t = 1 (alpha up to"
             f" {process.alpha(1.0).max().item():.3g}), so the start of a run given y depends on the data's mean as well"
@@ -216,17 +224,30 @@ class ObservationGuidance(ConstantModule, AbstractDenoiser, ABC):
         blind = 2 * at.log_alpha + log_variance <= math.log(torch.finfo(dtype).eps) + 2 * at.log_sigma
         return Spread(posterior, (2 * at.log_sigma - at.log_alpha).exp(), blind)
 
-    def _observations(self, given: Condition | None) -> Tensor:
-        """Return y, checked, on the process's device."""
-        check_instance("given", given, Tensor, "the observations y, one row for each latent")
-        y = cast("Tensor", given)
-        check_signal("given", y, self.process.shape)
-        return y.to(self.process.device)
+    def _observed(self, given: Condition | None) -> Observed:
+        """Return what was observed, checked, on the process's device."""
+        remedy = 'the observations y, one row for each latent, or {"observed": y, "visible": mask} with a mask for each'
+        if not isinstance(given, dict):
+            y = check_instance("given", given, Tensor, remedy)
+            check_signal("given", y, self.observation.observed_shape)
+            return Observed(self.observation, y.to(self.process.device))
+        if given.keys() != {"observed", "visible"}:
+            msg = f"given must be {remedy}; got a dictionary of {', '.join(given) or 'nothing'}"
+            raise ValueError(msg)
+        seen = self._observed(given["observed"])
+        visible = check_mask("visible", given["visible"])
+        if visible.shape != seen.y.shape:
+            msg = (
+                f"visible must have the shape of the observations {tuple(seen.y.shape)}, got {tuple(visible.shape)}:"
+                " visible.expand_as(y)"
+            )
+            raise ValueError(msg)
+        return Observed(self.observation.seen_where(visible.to(self.process.device)), seen.y)
 
-    def _residual(self, estimate: Tensor, y: Tensor) -> Tensor:
-        """Return W^T (y - H x_hat) in the schedule dtype, 0 where nothing is observed."""
+    def _residual(self, estimate: Tensor, seen: Observed) -> Tensor:
+        """Return y - H x_hat in the observation's coordinates and the schedule dtype, 0 where nothing is observed."""
         wide = self.process.to_schedule_dtype
-        return self.observation.residual(wide(y), wide(estimate))
+        return seen.observation.residual(wide(seen.y), wide(estimate))
 
     def _through_latent(self, weight: Tensor, estimate: Tensor, z_t: Tensor, spread: Spread) -> Tensor:
         """Return (sigma_t^2 / alpha_t) V^T J^T V weight, by a vector-Jacobian product, wrong in blind coefficients.

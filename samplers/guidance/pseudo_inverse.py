@@ -20,8 +20,8 @@ from typing_extensions import override
 from ...degradations import DataSpectrum, Level
 from ...models import AbstractDenoiser, Condition
 from .covariance import CovarianceGuidance
-from .observations import LinearObservation
-from .observed import recording
+from .observation import Observation
+from .observed import Observed, recording
 
 
 class PseudoInverseGuidance(CovarianceGuidance):
@@ -45,7 +45,7 @@ class PseudoInverseGuidance(CovarianceGuidance):
     def __init__(
         self,
         denoiser: AbstractDenoiser,
-        observation: LinearObservation,
+        observation: Observation,
         *,
         variance: DataSpectrum | Float[Tensor, "..."] | float,
         iterations: int | None = None,
@@ -53,13 +53,13 @@ class PseudoInverseGuidance(CovarianceGuidance):
         super().__init__(denoiser, observation, variance=variance, iterations=iterations)
 
     @override
-    def _correction(self, z_t: Tensor, at: Level, condition: Condition | None, y: Tensor) -> tuple[Tensor, Tensor]:
+    def _correction(self, z_t: Tensor, at: Level, condition: Condition | None, seen: Observed) -> tuple[Tensor, Tensor]:
         with recording():
             z_t, estimate = self._recorded_estimate(z_t, at, condition)
             spread = self.spread(at, dtype=z_t.dtype)
             stddev = spread.variance.sqrt()
             with torch.no_grad():
-                solution = self._solve(estimate.detach(), y, spread)
+                solution = self._solve(estimate.detach(), seen, spread)
             eps = torch.finfo(solution.dtype).eps
             known = spread.variance <= eps * spread.variance.flatten(1).amax(1).reshape(-1, *(1,) * (z_t.ndim - 1))
             # Nothing is asked of coefficients that the model knows: the solution's rounding there is not divided.

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
-from ...core.checks import check_count, check_signal
+from ...core.checks import check_count, check_mask, check_signal
 from ...models import Condition
 from ...models.clipped_denoiser import unclipped
 from ..sampler import Sampler
-from .observations import LinearObservation
+from .observation import Observation
 from .observed import ObservationGuidance
 
 
@@ -36,11 +36,11 @@ class Restoration:
 
     Attributes:
         observation: how y was made, and how exactly.
-        observed: y, (*shape).
+        observed: y, (*observed_shape).
         samples: signals that y may have come from, in the data's range, not clipped, (count, *shape).
     """
 
-    observation: LinearObservation
+    observation: Observation
     observed: Float[Tensor, "..."]
     samples: Float[Tensor, "count ..."]
 
@@ -53,7 +53,7 @@ class Restoration:
     def std(self) -> Float[Tensor, "..."]:
         """The samples' standard deviation in each place, (*shape): how little y tells of it. NaN for one sample."""
         if len(self.samples) == 1:
-            return torch.full_like(self.observed, torch.nan)
+            return torch.full_like(self.samples[0], torch.nan)
         return self.samples.std(0)
 
     @property
@@ -62,9 +62,9 @@ class Restoration:
 
         Much more says that y was not observed so, or is of nothing that the denoiser knows.
         """
-        seen = self.observation.gain != 0
-        left = self.observation.residual(self.observed.expand_as(self.samples), self.samples)[:, seen]
-        return left.square().mean().sqrt().item()
+        y = self.observed.expand(len(self.samples), *self.observed.shape)
+        left = self.observation.residual(y, self.samples)
+        return self.observation.mean_square(left).mean().sqrt().item()
 
     def errors(self, original: Float[Tensor, "..."]) -> RestorationErrors:
         """Return how far samples are from the signal that was observed, (*shape).
@@ -73,14 +73,14 @@ class Restoration:
             TypeError: it is not floating-point.
             ValueError: it has another shape.
         """
-        check_signal("original", original[None], tuple(self.observed.shape))
+        check_signal("original", original[None], tuple(self.samples.shape[1:]))
         away = (self.samples - original.to(self.samples)).square().mean().sqrt().item()
         return RestorationErrors(away, (self.mean - original.to(self.samples)).square().mean().sqrt().item())
 
     def __repr__(self) -> str:
         """Show how many samples there are, and how far they lie apart."""
         apart = self.std.square().mean().sqrt().item()
-        return f"Restoration({len(self.samples)} samples of shape {tuple(self.observed.shape)}, std {apart:.3g})"
+        return f"Restoration({len(self.samples)} samples of shape {tuple(self.samples.shape[1:])}, std {apart:.3g})"
 
 
 def restore(
@@ -88,6 +88,7 @@ def restore(
     observed: Float[Tensor, "..."],
     count: int = 8,
     *,
+    visible: Bool[Tensor, "..."] | None = None,
     condition: int | None = None,
     generator: torch.Generator | Sequence[int] | None = None,
     batch_size: int | None = None,
@@ -97,15 +98,16 @@ def restore(
 
     Args:
         sampler: a sampler of a denoiser guided by observations, such as `CovarianceGuidance`.
-        observed: the observation y, (*shape), without a batch axis.
+        observed: the observation y, (*observed_shape), without a batch axis.
         count: how many samples.
+        visible: True where y is known of this one, broadcastable to its shape; everywhere if None.
         condition: class of the signal, for a network that knows classes.
         generator: source of randomness, torch's default if None; or a seed for each sample.
         batch_size: most samples at a time; all at once if None.
         progress: show a progress bar (needs tqdm).
 
     Raises:
-        TypeError: `observed` is not floating-point.
+        TypeError: `observed` is not floating-point, or `visible` not boolean.
         ValueError: it has another shape or is not finite, count < 1, or the sampler's denoiser takes no observation.
         RuntimeError: the guidance's equations were not solved in the iterations allowed.
     """
@@ -118,14 +120,19 @@ def restore(
         raise ValueError(msg)  # noqa: TRY004  # a sampler of the right kind, with a denoiser that does not fit
     check_count("count", count)
     y = observed[None]
-    check_signal("observed", y, sampler.process.shape)
+    observation = guided.observation
+    check_signal("observed", y, observation.observed_shape)
+    given: Condition = y.expand(count, *observed.shape)
+    if visible is not None:
+        observation = observation.seen_where(check_mask("visible", visible)[None])
+        given = {"observed": given, "visible": visible.expand(observed.shape).expand_as(given)}
     labels: Condition | None = None if condition is None else torch.full((count,), condition)
     samples = sampler.sample(
         count,
         condition=labels,
-        given=y.expand(count, *observed.shape),
+        given=given,
         generator=generator,
         batch_size=batch_size,
         progress=progress,
     )
-    return Restoration(guided.observation, observed, samples)
+    return Restoration(observation, observed, samples)

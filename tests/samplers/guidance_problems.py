@@ -13,7 +13,7 @@ from unmelt.degradations import (
     RectifiedFlowSchedule,
 )
 from unmelt.models import GaussianOracle
-from unmelt.samplers.guidance import LinearObservation
+from unmelt.samplers.guidance import LinearObservation, OperatorObservation
 
 SHAPE = (2, 4, 4)
 LEFT = torch.tensor([True, True, False, False])
@@ -31,6 +31,35 @@ OBSERVATIONS = {
     "mask": lambda shape, s: LinearObservation.mask(shape, LEFT[: shape[-1]], noise_std=s),
     "blocks": lambda shape, s: LinearObservation.block_means(shape, 2, noise_std=s),
 }
+
+
+def projections(shape, s):
+    """Random projections, half as many as there are numbers in a signal."""
+    n = torch.Size(shape).numel()
+    rows = torch.randn((n // 2, n), generator=seeded(8), dtype=torch.float64) / n**0.5
+    return OperatorObservation(
+        shape,
+        lambda x: x.flatten(1) @ rows.to(x).T,
+        lambda y: (y @ rows.to(y)).unflatten(1, shape),
+        noise_std=s,
+    )
+
+
+# Of no symmetry, with a negative weight, slanted.
+MOTION = torch.tensor([[0.6, 0.3], [-0.1, 0.2]], dtype=torch.float64)
+# Diagonal in no basis.
+OPERATORS = {
+    "motion": lambda shape, s: OperatorObservation.convolution(shape, MOTION, noise_std=s),
+    "small": lambda shape, s: OperatorObservation.block_means(shape, 2, noise_std=s),
+    "projections": projections,
+}
+EVERY_OBSERVATION = OBSERVATIONS | OPERATORS
+
+
+def dense_of(observation):
+    """H, (numbers in y, numbers in x): what becomes of unit vectors."""
+    n = torch.Size(observation.shape).numel()
+    return observation(torch.eye(n, dtype=torch.float64).reshape(n, *observation.shape)).flatten(1).T
 
 
 class Given:
@@ -60,13 +89,16 @@ class Problem:
         self.x = self.oracle.sample(batch, generator=seeded(3))
         self.y = observation.observe(self.x, generator=seeded(4))
         self.dense = Dense(process)
-        w = matrix(observation.basis)
-        self.h = w @ torch.diag(observation.gain.flatten()) @ w.T
+        if isinstance(observation, LinearObservation):
+            w = matrix(observation.basis)
+            self.h = w @ torch.diag(observation.gain.flatten()) @ w.T
+        else:
+            self.h = dense_of(observation)
         self.m, self.p = self.dense.v @ self.mean.flatten(), self.dense.operator(self.variance.flatten())
 
     @classmethod
     def named(cls, process, observation, noise_std=0.1):
-        return cls(PROCESSES[process](SHAPE), OBSERVATIONS[observation](SHAPE, noise_std))
+        return cls(PROCESSES[process](SHAPE), EVERY_OBSERVATION[observation](SHAPE, noise_std))
 
     @property
     def spectrum(self):
@@ -81,11 +113,14 @@ class Problem:
         chosen = {"variance": self.variance, "denoiser": self.oracle} | changed
         return Given(kind(observation=self.observation, **chosen), y)
 
-    def given_latent(self, z, t):
-        """The distribution of x given z_t and y, by conditioning the joint normal of all three; `z` None is y alone."""
-        n = len(self.m)
-        seen, values = [self.h], [self.y.flatten(1)]
-        noise = [self.observation.noise_std**2 * torch.eye(n, dtype=torch.float64)]
+    def given_latent(self, z, t, visible=slice(None)):
+        """The distribution of x given z_t and y, by conditioning the joint normal of all three; `z` None is y alone.
+
+        Of y only the numbers that are `visible` are used.
+        """
+        h = self.h[visible]
+        seen, values = [h], [self.y.flatten(1)[:, visible]]
+        noise = [self.observation.noise_std**2 * torch.eye(len(h), dtype=torch.float64)]
         if z is not None:
             seen.append(self.dense.degradation(t))
             values.append(z.flatten(1))
@@ -106,7 +141,7 @@ def small_problem(process, observation):
         "blurring": lambda: BlurringDiffusion(SMALL, blur_sigma_max=1.0, schedule=CosineSchedule(-6.0, 6.0)),
         "isotropic": lambda: IsotropicDiffusion(SMALL, CosineSchedule(-6.0, 6.0)),
     }
-    return Problem(made[process](), OBSERVATIONS[observation](SMALL, 0.3))
+    return Problem(made[process](), EVERY_OBSERVATION[observation](SMALL, 0.3))
 
 
 def limit_of_samples(problem):

@@ -6,7 +6,17 @@ import math
 import pytest
 import torch
 from dense_reference import vectors
-from guidance_problems import LEFT, OBSERVATIONS, PROCESSES, SHAPE, Given, Problem, limit_of_samples, small_problem
+from guidance_problems import (
+    EVERY_OBSERVATION,
+    LEFT,
+    OBSERVATIONS,
+    PROCESSES,
+    SHAPE,
+    Given,
+    Problem,
+    limit_of_samples,
+    small_problem,
+)
 from sampler_support import made, seeded
 from support import refusals
 from torch import nn
@@ -46,7 +56,7 @@ from unmelt.testing.strategies import random_images
 
 
 @pytest.mark.parametrize("t", [0.0, 0.05, 0.3, 0.6, 0.95, 1.0])
-@pytest.mark.parametrize("observation", OBSERVATIONS)
+@pytest.mark.parametrize("observation", EVERY_OBSERVATION)
 @pytest.mark.parametrize("process", PROCESSES)
 @pytest.mark.parametrize("kind", [CovarianceGuidance, PseudoInverseGuidance])
 def test_the_estimate_is_the_mean_given_latent_and_observation(kind, process, observation, t):
@@ -79,7 +89,7 @@ def test_an_observation_in_the_process_s_own_basis_needs_no_equations(kind, proc
 
 
 @pytest.mark.parametrize("t", [0.0, 0.3, 1.0])
-@pytest.mark.parametrize("observation", ["mask", "blocks"])
+@pytest.mark.parametrize("observation", ["mask", "blocks", "small", "projections"])
 @pytest.mark.parametrize("process", PROCESSES)
 @pytest.mark.parametrize("kind", [CovarianceGuidance, PseudoInverseGuidance])
 def test_without_noise_what_is_observed_is_reproduced(kind, process, observation, t):
@@ -254,7 +264,7 @@ def test_the_jacobian_is_the_denoiser_s_own():
 
 
 @pytest.mark.parametrize("t", [0.05, 0.4, 1.0])
-@pytest.mark.parametrize("observation", OBSERVATIONS)
+@pytest.mark.parametrize("observation", EVERY_OBSERVATION)
 @pytest.mark.parametrize("process", PROCESSES)
 def test_diffusion_posterior_sampling_is_its_formula(process, observation, t):
     problem, strength = Problem.named(process, observation), 7.0
@@ -262,12 +272,13 @@ def test_diffusion_posterior_sampling_is_its_formula(process, observation, t):
     estimate = problem.oracle(z, t).flatten(1)
     residual = problem.y.flatten(1) - estimate @ problem.h.T
     # y's noise outside of what is observed is no residual.
-    residual = residual @ (problem.h @ torch.linalg.pinv(problem.h, rtol=1e-12, hermitian=True))
+    if observation in OBSERVATIONS:
+        residual = residual @ (problem.h @ torch.linalg.pinv(problem.h, rtol=1e-12, hermitian=True))
     alpha, sigma = vectors(problem.process, t)
     # sigma^2 / alpha J of the Wiener filter, alpha divided out before it can vanish.
     variance = problem.variance.flatten()
     carried = problem.dense.operator(variance * sigma**2 / (alpha**2 * variance + sigma**2))
-    pull = residual @ problem.h.T / residual.norm(dim=1, keepdim=True)
+    pull = residual @ problem.h / residual.norm(dim=1, keepdim=True)
     expected = estimate + strength * pull @ carried.T
     found = problem.guided(DiffusionPosteriorSampling, strength=strength)(z, t).flatten(1)
     # A gradient's rounding, 2e-16 times up to seven, amplified by at most 7e7.
@@ -322,6 +333,66 @@ def test_it_pulls_samples_to_the_observation_and_is_overconfident():
     assert spreads[-1] < 0.8 * exact < spreads[0]
 
 
+# ---- a mask for each row -----------------------------------------------------------------------------------------
+
+
+def masks(y):
+    """Half, a tenth and nothing of three observations hidden."""
+    return torch.rand(y.shape, generator=seeded(6)) > torch.tensor([0.5, 0.1, 0.0]).reshape(-1, *(1,) * (y.ndim - 1))
+
+
+WHOLE = {"whole": lambda shape, s: LinearObservation.mask(shape, torch.tensor(True), noise_std=s)}
+
+
+@pytest.mark.parametrize("t", [0.3, 1.0])
+@pytest.mark.parametrize("observation", WHOLE | EVERY_OBSERVATION)
+@pytest.mark.parametrize("process", ["heat", "isotropic"])
+@pytest.mark.parametrize("kind", [CovarianceGuidance, PseudoInverseGuidance])
+def test_each_row_is_restored_with_its_own_mask(kind, process, observation, t):
+    problem = Problem(PROCESSES[process](SHAPE), (WHOLE | EVERY_OBSERVATION)[observation](SHAPE, 0.1))
+    z, visible = problem.latents(t), masks(problem.y)
+    given = {"observed": torch.where(visible, problem.y, math.nan), "visible": visible}
+    found = problem.guided(kind, y=given)(z, t)
+    for row, seen in enumerate(visible.flatten(1)):
+        expected = problem.given_latent(z, t, seen).mean[row]
+        # As above.
+        torch.testing.assert_close(
+            found[row].flatten(), expected, rtol=0, atol=1e-9 if kind is CovarianceGuidance else 1e-7
+        )
+
+
+def test_a_mask_for_each_row_of_pixels_needs_no_equations(monkeypatch):
+    problem = Problem(PROCESSES["isotropic"](SHAPE), WHOLE["whole"](SHAPE, 0.1))
+    monkeypatch.setattr("unmelt.samplers.guidance.conditioning.damped_least_squares", None)
+    given = {"observed": problem.y, "visible": masks(problem.y)}
+    assert problem.guided(CovarianceGuidance, y=given)(problem.latents(0.5), 0.5).isfinite().all()
+
+
+def test_gradients_of_diffusion_posterior_sampling_leave_out_what_a_row_does_not_see():
+    problem = Problem.named("isotropic", "motion")
+    z, visible = problem.latents(0.4), masks(problem.y)
+    given = {"observed": torch.where(visible, problem.y, math.nan), "visible": visible}
+    found = problem.guided(DiffusionPosteriorSampling, strength=7.0, y=given)(z, 0.4).flatten(1)
+    estimate = problem.oracle(z, 0.4).flatten(1)
+    residual = torch.where(visible.flatten(1), problem.y.flatten(1) - estimate @ problem.h.T, 0.0)
+    spread = problem.guided(CovarianceGuidance).spread(0.4).variance.flatten()
+    pull = residual @ problem.h / residual.norm(dim=1, keepdim=True)
+    expected = estimate + 7.0 * pull @ problem.dense.operator(spread).T
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
+
+
+def test_masks_travel_with_their_rows():
+    problem = Problem.named("heat", "small")
+    given = {"observed": problem.y.float(), "visible": masks(problem.y)}
+    sampler = made(problem.guided(CovarianceGuidance, variance=problem.spectrum).denoiser, steps=3)
+    whole = sampler.sample(3, given=given, generator=[1, 2, 3])
+    # Three steps in single precision, of residuals divided by s^2 = 0.01.
+    batches = sampler.sample(3, given=given, generator=[1, 2, 3], batch_size=2)
+    torch.testing.assert_close(batches, whole, rtol=0, atol=1e-4)
+    other = sampler.sample(3, given=given | {"visible": given["visible"].flip(0)}, generator=[1, 2, 3])
+    assert (other - whole)[0].abs().max() > 0.01
+
+
 # ---- samples of the posterior ----------------------------------------------------------------------------------
 
 
@@ -332,7 +403,7 @@ def normal_of_samples(guided, problem, coupling, steps):
     the estimate. It starts from the exact distribution of z_1 given y.
     """
     process, n = problem.process, len(problem.m)
-    rows = Given(guided.denoiser, guided.y[:1].expand(n + 1, *process.shape))
+    rows = Given(guided.denoiser, guided.y[:1].expand(n + 1, *guided.y.shape[1:]))
     probes = torch.cat([torch.zeros(1, n), torch.eye(n)]).double().reshape(n + 1, *process.shape)
     given = problem.given_latent(None, None)
     a, covariance = problem.dense.degradation(1.0), problem.dense.covariance(1.0)
@@ -360,6 +431,9 @@ def normal_of_samples(guided, problem, coupling, steps):
         (CovarianceGuidance, "heat", "blocks", Deterministic()),
         (CovarianceGuidance, "isotropic", "blur", Markov()),
         (PseudoInverseGuidance, "heat", "blur", Deterministic()),
+        (CovarianceGuidance, "heat", "motion", Markov()),
+        (CovarianceGuidance, "isotropic", "projections", Deterministic()),
+        (PseudoInverseGuidance, "blurring", "small", Deterministic()),
     ],
     ids=str,
 )
@@ -538,6 +612,10 @@ def guided(problem=HEAT_MASK, kind=CovarianceGuidance, **settings):
     return lambda: problem.guided(kind, **settings)
 
 
+def guided_by(**given):
+    return lambda: HEAT_MASK.guided(CovarianceGuidance, y={"observed": HEAT_MASK.y, **given})(HEAT_MASK.x, 0.3)
+
+
 @pytest.mark.usefixtures("as_in_production")
 @refusals(
     (
@@ -571,7 +649,7 @@ def guided(problem=HEAT_MASK, kind=CovarianceGuidance, **settings):
     (
         lambda: CovarianceGuidance(HEAT_MASK.oracle, HEAT_MASK.process, variance=1.0),
         TypeError,
-        "observation must be a LinearObservation",
+        "observation must be an Observation, LinearObservation.mask",
     ),
     (guided(variance="1"), TypeError, "variance must be"),
     *(
@@ -590,6 +668,22 @@ def guided(problem=HEAT_MASK, kind=CovarianceGuidance, **settings):
         "not solved in 2 iterations.*allow more iterations.*noise",
     ),
     (guided(iterations=0), ValueError, "iterations must be at least 1, got 0"),
+    # A mask out of a picture.
+    *(
+        (
+            guided_by(visible=torch.full(HEAT_MASK.y.shape, 255).to(dtype)),
+            TypeError,
+            f"visible must be boolean, True where a number is seen, got {dtype}: pass visible != 0",
+        )
+        for dtype in (torch.uint8, torch.float32)
+    ),
+    (
+        guided_by(visible=torch.ones(3, 1, 4, 4) > 0),
+        ValueError,
+        r"visible must have the shape of the observations \(3, 2, 4, 4\), got \(3, 1, 4, 4\): visible.expand_as\(y\)",
+    ),
+    (guided_by(mask=HEAT_MASK.y > 0), ValueError, "with a mask for each; got a dictionary of observed, mask"),
+    (lambda: guided(y=None)()(HEAT_MASK.x, 0.3), TypeError, "given must be a Tensor, the observations y.*got None"),
 )
 def test_it_is_refused(call, error, words):
     with pytest.raises(error, match=words):

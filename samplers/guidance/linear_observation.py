@@ -5,7 +5,8 @@ r"""Linear observations of a signal: blurred, coarsened or partly hidden, and no
 W being orthonormal, h one number per coefficient, n white noise and s its standard deviation. So y has the shape of
 x, H is its own adjoint, and in coefficients W^T y = h W^T x + s n. A coefficient with h = 0 is not observed: there y
 holds noise alone, and nothing here reads it. A mask is such an H in the basis of pixels, with h of 0 and 1; a blur is
-one in the cosine basis; the means of blocks are one in the Haar basis. Every process makes one at every time.
+one in the cosine basis; the means of blocks are one in the Haar basis. Every process makes one at every time. What is
+of another kind, motion blur say, is an `OperatorObservation`.
 """
 
 from __future__ import annotations
@@ -15,10 +16,10 @@ from collections.abc import Sequence
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
+from typing_extensions import override
 
-from ...core.checks import as_shape, broadcast_to, check_count, check_instance, check_number, check_signal
-from ...core.constants import ConstantModule
-from ...core.precision import schedule_dtype, to_compute_dtype
+from ...core.checks import as_shape, broadcast_to, check_count, check_instance, check_mask, check_number, check_signal
+from ...core.precision import schedule_dtype
 from ...core.randomness import white_noise
 from ...degradations import (
     Basis,
@@ -28,37 +29,55 @@ from ...degradations import (
     PixelBasis,
 )
 from ...degradations.process import Time
+from .masked_observation import MaskedObservation
+from .observation import Observation
+
+# White where a picture of a mask is read as numbers.
+_WHITE = 255
 
 
-class LinearObservation(ConstantModule):
+class LinearObservation(Observation):
     """y = W diag(h) W^T x + s n: what is seen of a signal.
 
     Args:
         basis: the basis W, any of the library's.
-        gain: h, finite, broadcastable to the basis's shape; 0 is a coefficient that is not observed.
+        gain: h, finite, broadcastable to the basis's shape, floating-point or boolean; 0 is a coefficient that is not
+            observed.
         noise_std: standard deviation s >= 0 of the observation's noise, in the data's units; 0 observes exactly.
 
     Raises:
-        TypeError: `basis` is not a `Basis`, or `gain` not a real tensor.
-        ValueError: `gain` is not finite or does not fit the shape, or `noise_std` is negative or not finite.
+        TypeError: `basis` is not a `Basis`, or `gain` not a real tensor, or one of integers.
+        ValueError: `gain` is not finite or does not fit the shape, or looks like a mask of 0 and 255; or `noise_std` is
+            negative or not finite.
     """
 
     gain: Tensor
 
-    def __init__(self, basis: Basis, gain: Float[Tensor, "..."], *, noise_std: float) -> None:
-        super().__init__()
+    def __init__(self, basis: Basis, gain: Float[Tensor, "..."] | Bool[Tensor, "..."], *, noise_std: float) -> None:
         check_instance("basis", basis, Basis, "PixelBasis(shape) for example")
+        super().__init__(basis.shape, basis.shape, noise_std=noise_std)
         check_instance("gain", gain, Tensor, "torch.ones(shape) for example")
         if gain.is_complex():
-            msg = f"gain must be real, got {gain.dtype}: H is symmetric, and a one-sided kernel has to be centred"
+            msg = (
+                f"gain must be real, got {gain.dtype}: H is symmetric here; OperatorObservation.convolution takes a"
+                " one-sided kernel"
+            )
+            raise TypeError(msg)
+        if not (gain.is_floating_point() or gain.dtype == torch.bool):
+            msg = (
+                f"gain must be a floating-point tensor, or a boolean one, got {gain.dtype}: of a mask pass mask != 0,"
+                " of numbers gain.double()"
+            )
             raise TypeError(msg)
         if not bool(gain.isfinite().all()):
             msg = f"gain must be finite numbers, 0 where nothing is observed, got {gain[~gain.isfinite()][0].item()}"
             raise ValueError(msg)
-        check_number("noise_std", noise_std, "[0, inf)", "a standard deviation in the data's units")
+        if bool((gain == _WHITE).any()) and bool(((gain == 0) | (gain == _WHITE)).all()):
+            msg = f"gain holds 0 and {_WHITE} alone, as a mask does that was read from a picture: pass mask != 0"
+            raise ValueError(msg)
         device = next(basis.buffers(), gain).device
         table = broadcast_to("gain", gain.detach().to(device, schedule_dtype(device)), basis.shape, "the basis's")
-        self.basis, self.noise_std = basis, noise_std
+        self.basis = basis
         self.register_constant("gain", table.clone())
 
     @classmethod
@@ -131,7 +150,7 @@ class LinearObservation(ConstantModule):
         if size != 2**scales or any(axis % size for axis in shape[1:]):
             msg = (
                 f"size must be a power of two (2, 4, 8, ...) that divides all axes of {tuple(shape)} but the first, a"
-                f" block's side in pixels, got {size}"
+                f" block's side in pixels, got {size}: OperatorObservation.block_means takes any that divides them"
             )
             raise ValueError(msg)
         basis = HaarBasis(shape, scales=scales)
@@ -150,74 +169,51 @@ class LinearObservation(ConstantModule):
             TypeError: `visible` is not a boolean tensor.
             ValueError: `visible` does not fit the shape, or `noise_std` is not allowed.
         """
-        check_instance("visible", visible, Tensor, "torch.from_numpy(mask != 0) for example")
-        if visible.dtype != torch.bool:
-            msg = f"visible must be boolean, True where a pixel is seen, got {visible.dtype}: pass visible != 0"
-            raise TypeError(msg)
+        check_mask("visible", visible)
         visible = broadcast_to("visible", visible, as_shape(shape), "the signal's")
-        return cls(PixelBasis(shape), visible.float(), noise_std=noise_std)
+        return cls(PixelBasis(shape), visible, noise_std=noise_std)
 
+    @override
     def in_basis(self, basis: Basis) -> LinearObservation | None:
         """Return the same observation written in another basis, or None where it is not diagonal there.
 
-        A blur of all colours alike, say, is one of luminance and of differences of colours alike. In a basis V the
-        matrix V^T H V is applied to ones, which gives its diagonal if it is one, and to noise, which tells. What is
-        left of gains of 0 after rounding, at most eps^(3/4) of the largest, becomes 0 again.
+        A blur of all colours alike, say, is one of luminance and of differences of colours alike.
 
         Raises:
             ValueError: the basis is one of another shape.
         """
-        if basis.shape != self.basis.shape:
-            msg = f"basis must be one of signals of shape {self.basis.shape}, got one of {basis.shape}"
-            raise ValueError(msg)
-        if self.basis.agrees_with(basis):
-            return self
-        ones = torch.ones_like(self.gain)
-        probes = torch.stack([ones, white_noise(ones.shape, like=ones, generator=torch.Generator().manual_seed(0))])
-        diagonal, mixed = basis.forward(self(basis.inverse(probes)))
-        rounding = torch.finfo(ones.dtype).eps ** 0.75 * self.gain.abs().max()
-        if bool(((mixed - diagonal * probes[1]).abs() > rounding * probes[1].abs().max()).any()):
-            return None
-        gain = torch.where(diagonal.abs() <= rounding, 0.0, diagonal)
-        return LinearObservation(basis, gain, noise_std=self.noise_std)
+        return self if self.basis.agrees_with(basis) else written_in(self, basis)
 
+    @override
     def extra_repr(self) -> str:
         """Show how much is observed, and how exactly."""
         seen = int((self.gain != 0).sum())
         return f"observed={seen} of {self.gain.numel()}, noise_std={self.noise_std:g}"
 
+    @override
     def forward(self, x: Float[Tensor, "batch ..."]) -> Float[Tensor, "batch ..."]:
-        """Return H x, without noise, (batch, *shape); H is symmetric, so this is its adjoint too.
+        return self.basis.inverse(self.project(x))
 
-        Args:
-            x: signals, (batch, *shape).
+    @override
+    def adjoint(self, y: Float[Tensor, "batch ..."]) -> Float[Tensor, "batch ..."]:
+        """Return H y: H is symmetric."""
+        return self.forward(y)
 
-        Raises:
-            TypeError: `x` is not floating-point.
-            ValueError: `x` has another shape.
-        """
-        u = self.basis.forward(x)
-        return self.basis.inverse(self.gain.to(u) * u)
+    @property
+    @override
+    def diagonal(self) -> tuple[Basis, Tensor]:
+        return self.basis, self.gain
 
-    def observe(
-        self, x: Float[Tensor, "batch ..."], *, generator: torch.Generator | None = None
-    ) -> Float[Tensor, "batch ..."]:
-        """Draw observations y = H x + s n, (batch, *shape); without noise nothing is drawn.
+    @property
+    @override
+    def largest(self) -> Tensor:
+        return self.gain.abs().max()
 
-        Args:
-            x: signals, (batch, *shape).
-            generator: source of randomness; torch's default if None.
+    @override
+    def seen_where(self, visible: Bool[Tensor, "rows ..."]) -> MaskedObservation:
+        return MaskedObservation(self, visible)
 
-        Raises:
-            TypeError: `x` is not floating-point.
-            ValueError: `x` has another shape.
-        """
-        y = self.forward(x)
-        if self.noise_std == 0:
-            return y
-        # Noise that is white in the data's axes is white in every orthonormal basis.
-        return y + self.noise_std * white_noise(y.shape, like=y, generator=generator)
-
+    @override
     def coefficients(self, y: Float[Tensor, "batch ..."]) -> Float[Tensor, "batch ..."]:
         """Return W^T y, (batch, *shape), with 0 in place of what is not observed.
 
@@ -225,6 +221,21 @@ class LinearObservation(ConstantModule):
         """
         return torch.where(self.gain == 0, 0.0, self.basis.forward(y))
 
+    @override
+    def project(self, x: Float[Tensor, "batch ..."]) -> Float[Tensor, "batch ..."]:
+        u = self.basis.forward(x)
+        return self.gain.to(u) * u
+
+    @override
+    def back_project(self, coefficients: Float[Tensor, "batch ..."]) -> Float[Tensor, "batch ..."]:
+        return self.basis.inverse(self.gain.to(coefficients) * coefficients)
+
+    @override
+    def mean_square(self, coefficients: Float[Tensor, "batch ..."]) -> Float[Tensor, " batch"]:
+        seen = self.gain != 0
+        return torch.where(seen, coefficients, 0.0).flatten(1).square().sum(1) / seen.sum().clamp(min=1)
+
+    @override
     def filled(self, y: Float[Tensor, "batch ..."], x: Float[Tensor, "batch ..."]) -> Float[Tensor, "batch ..."]:
         """Return y with what was not observed taken from signals x, (batch, *shape): a hole filled with a guess, say.
 
@@ -236,18 +247,28 @@ class LinearObservation(ConstantModule):
         check_signal("x", x, self.basis.shape)
         return self.basis.inverse(torch.where(self.gain == 0, self.basis.forward(x), self.coefficients(y)))
 
-    def residual(self, y: Float[Tensor, "batch ..."], x: Float[Tensor, "batch ..."]) -> Float[Tensor, "batch ..."]:
-        """Return the coefficients W^T (y - H x), (batch, *shape), 0 where nothing is observed, in the finer precision.
 
-        Args:
-            y: observations, (batch, *shape).
-            x: signals, (batch, *shape).
+def written_in(observation: Observation, basis: Basis) -> LinearObservation | None:
+    """Return an observation written in a basis, or None where it is not diagonal there.
 
-        Raises:
-            TypeError: an argument is not floating-point.
-            ValueError: a shape is wrong.
-        """
-        check_signal("y", y, self.basis.shape)
-        check_signal("x", x, self.basis.shape)
-        dtype = torch.promote_types(to_compute_dtype(y).dtype, to_compute_dtype(x).dtype)
-        return self.coefficients(y.to(dtype)) - self.gain.to(dtype) * self.basis.forward(x.to(dtype))
+    In a basis V the matrix V^T H V is applied to ones, which gives its diagonal if it is one, and to noise, which
+    tells. What is left of gains of 0 after rounding, at most eps^(3/4) of the largest, becomes 0 again.
+
+    Raises:
+        ValueError: the basis is one of another shape.
+    """
+    shape = observation.shape
+    if basis.shape != shape:
+        msg = f"basis must be one of signals of shape {shape}, got one of {basis.shape}"
+        raise ValueError(msg)
+    if observation.observed_shape != shape:
+        return None
+    device = next(observation.buffers(), next(basis.buffers(), torch.empty(0))).device
+    ones = torch.ones(shape, dtype=schedule_dtype(device), device=device)
+    probes = torch.stack([ones, white_noise(ones.shape, like=ones, generator=torch.Generator().manual_seed(0))])
+    diagonal, mixed = basis.forward(observation(basis.inverse(probes)))
+    rounding = torch.finfo(ones.dtype).eps ** 0.75 * observation.largest
+    if bool(((mixed - diagonal * probes[1]).abs() > rounding * probes[1].abs().max()).any()):
+        return None
+    gain = torch.where(diagonal.abs() <= rounding, 0.0, diagonal)
+    return LinearObservation(basis, gain, noise_std=observation.noise_std)
