@@ -251,15 +251,33 @@ def test_ends_of_interpolated_seeds_are_the_samples_of_their_observations(proces
 
 
 @pytest.mark.parametrize("t", [0.0, 0.4, 1.0])
-@pytest.mark.parametrize("observation", ["mask", "blur"])
+@pytest.mark.parametrize("observation", ["mask", "blur", "motion", "projections"])
 def test_latents_to_start_from_are_distributed_as_given_the_observation(observation, t):
     """Mean and covariance of 8000 draws for one observation, within six standard errors."""
     problem, count = small_problem("heat", observation), 8000
-    many = problem.y[:1].expand(count, *SMALL)
+    many = problem.y[:1].expand(count, *problem.y.shape[1:])
     found = conditional_latents(problem.process, problem.observation, many, problem.spectrum, t=t, generator=seeded(6))
     posterior, a = problem.given_latent(None, None), problem.dense.degradation(t)
     mean, covariance = a @ posterior.mean[0], a @ posterior.covariance @ a.T + problem.dense.covariance(t)
     require_normal(found.flatten(1), mean, covariance)
+
+
+def test_latents_to_start_from_do_not_know_what_is_not_visible():
+    """As above, of what a motion blur leaves of a third of its pixels."""
+    problem, count = small_problem("heat", "motion"), 8000
+    visible = torch.arange(8).reshape(SMALL) % 3 > 0
+    many = torch.where(visible, problem.y[:1], math.nan).expand(count, *SMALL)
+    seen = problem.observation.seen_where(visible[None])
+    found = conditional_latents(problem.process, seen, many, problem.spectrum, t=0.4, generator=seeded(6))
+    posterior, a = problem.given_latent(None, None, visible.flatten()), problem.dense.degradation(0.4)
+    covariance = a @ posterior.covariance @ a.T + problem.dense.covariance(0.4)
+    require_normal(found.flatten(1), a @ posterior.mean[0], covariance)
+    # In a run, by the row.
+    sampler = made(guided(problem), steps=2)
+    given = {"observed": many.float(), "visible": visible.expand(count, *SMALL)}
+    first, a = sampler.initial_latents(count, given=given, generator=seeded(3)), problem.dense.degradation(1.0)
+    covariance = a @ posterior.covariance @ a.T + problem.dense.covariance(1.0)
+    require_normal(first.flatten(1).double(), a @ posterior.mean[0], covariance)
 
 
 def test_starting_latents_are_repeatable_and_checked(as_in_production):
@@ -278,6 +296,10 @@ def test_starting_latents_are_repeatable_and_checked(as_in_production):
         conditional_latents(*arguments[:3], problem.variance)
     with pytest.raises(ValueError, match="y must have shape"):
         conditional_latents(*arguments[:2], problem.y[0], spectrum)
+    with pytest.raises(TypeError, match="observation must be an Observation"):
+        conditional_latents(problem.process, problem.process, problem.y, spectrum)
+    with pytest.raises(ValueError, match="observation is one of signals of shape"):
+        conditional_latents(problem.process, LinearObservation.blur(SMALL, 1.0, noise_std=0.1), problem.y, spectrum)
 
 
 def test_the_default_iterations_grow_with_the_size():

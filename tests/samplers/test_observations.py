@@ -124,6 +124,15 @@ def test_a_mask_hides_pixels_and_what_they_hold_is_never_read():
     assert torch.equal(observation.residual(y, x), torch.where(visible, y - x, 0.0))
 
 
+def test_a_boolean_gain_is_a_mask():
+    visible = torch.tensor([True, False, True, True])
+    x, observation = random_images(SHAPE), LinearObservation(PixelBasis(SHAPE), visible, noise_std=0.1)
+    assert torch.equal(observation(x), LinearObservation.mask(SHAPE, visible, noise_std=0.1)(x))
+    # A gain of 255 among others is a gain.
+    gain = torch.tensor([255.0, 1.0, 0.0, 2.0])
+    assert torch.equal(LinearObservation(PixelBasis(SHAPE), gain, noise_std=0.1)(x), gain * x)
+
+
 def test_residuals_are_the_coefficients_of_the_misfit_where_something_is_observed():
     basis = CosineBasis(SHAPE)
     gain = torch.linspace(0, 1, 16, dtype=torch.float64).reshape(4, 4)
@@ -212,6 +221,21 @@ BLUR = LinearObservation.blur(SHAPE, 1.0, noise_std=0.1)
     (lambda: LinearObservation(PIXELS, 1j * ONE, noise_std=0.1), TypeError, "gain must be real, got torch.complex"),
     # A mask out of a PNG, which would multiply pixels by 255.
     (
+        lambda: LinearObservation(PIXELS, torch.full(SHAPE, 255, dtype=torch.uint8), noise_std=0.1),
+        TypeError,
+        "gain must be a floating-point tensor, or a boolean one, got torch.uint8: of a mask pass mask != 0",
+    ),
+    (
+        lambda: LinearObservation(PIXELS, 255.0 * (torch.arange(4) > 1), noise_std=0.1),
+        ValueError,
+        "gain holds 0 and 255 alone, as a mask does that was read from a picture: pass mask != 0",
+    ),
+    (
+        lambda: LinearObservation.mask(SHAPE, 255.0 * (torch.arange(4) > 1), noise_std=0.1),
+        TypeError,
+        "visible must be boolean.*got torch.float32: pass visible != 0",
+    ),
+    (
         lambda: LinearObservation.mask(SHAPE, torch.full(SHAPE, 255, dtype=torch.uint8), noise_std=0.1),
         TypeError,
         "visible must be boolean.*got torch.uint8: pass visible != 0",
@@ -233,7 +257,11 @@ BLUR = LinearObservation.blur(SHAPE, 1.0, noise_std=0.1)
         (lambda n=n, shape=shape: LinearObservation.block_means(shape, n, noise_std=0.1), ValueError, words)
         for n, shape, words in (
             (1, SHAPE, "size must be at least 2.*got 1"),
-            (3, (2, 6, 6), r"size must be a power of two \(2, 4, 8, ...\).*got 3"),
+            (
+                3,
+                (2, 6, 6),
+                r"size must be a power of two \(2, 4, 8, ...\).*got 3: OperatorObservation.block_means takes",
+            ),
             (8, SHAPE, r"divides all axes of \(2, 4, 4\) but the first.*got 8"),
         )
     ),

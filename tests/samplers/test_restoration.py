@@ -15,7 +15,7 @@ def sampler_of(problem, stepper=None, steps=20):
     return made(guided, stepper or Multistep(), steps)
 
 
-@pytest.mark.parametrize("observation", ["blur", "mask", "blocks"])
+@pytest.mark.parametrize("observation", ["blur", "mask", "blocks", "motion", "small", "projections"])
 @pytest.mark.parametrize("process", ["heat", "isotropic"])
 def test_mean_and_std_are_the_posterior_s(process, observation):
     problem, count = small_problem(process, observation), 2000
@@ -61,6 +61,29 @@ def test_errors_are_root_mean_squares():
         found.errors(original[..., :1])
     assert repr(found) == f"Restoration(5 samples of shape (2, 4, 4), std {found.std.square().mean().sqrt():.3g})"
     assert restore(sampler_of(problem, steps=2), problem.y[0], 1).std.isnan().all()
+
+
+@pytest.mark.parametrize("observation", ["motion", "projections", "mask"])
+def test_one_sampler_restores_each_image_with_its_own_mask(observation):
+    problem = Problem.named("heat", observation)
+    sampler, y = sampler_of(problem), problem.y[0]
+    visible = torch.rand(y.shape, generator=seeded(1)) > 0.4
+    hidden = torch.where(visible, y, torch.nan)
+    found = restore(sampler, hidden, 30, visible=visible, generator=seeded())
+    whole = restore(sampler, y, 30, generator=seeded())
+    left = problem.y[0].flatten() - found.samples.double().flatten(1) @ problem.h.T
+    if observation == "mask":
+        visible = visible & (problem.observation.gain != 0)
+    assert found.misfit == pytest.approx(left[:, visible.flatten()].square().mean().sqrt().item(), rel=1e-5)
+    # About the noise, 0.1, of a few dozen numbers.
+    assert found.misfit == pytest.approx(0.1, rel=0.6)
+    # What is seen less of is known less well.
+    assert found.std.square().mean() > 1.1 * whole.std.square().mean()
+    assert found.samples.shape[1:] == (2, 4, 4)
+    assert "shape (2, 4, 4)" in repr(found)
+    assert found.errors(problem.x[0]).sample > 0
+    with pytest.raises(TypeError, match="visible must be boolean.*got torch.uint8: pass visible != 0"):
+        restore(sampler, hidden, 2, visible=255 * visible.to(torch.uint8))
 
 
 def test_holes_are_filled_with_what_is_given():
