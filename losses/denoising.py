@@ -29,6 +29,13 @@ of `unmelt.losses.weightings.base` lists. For one step of a grid, s < t, the unw
 |---|---|---|
 | previous level, heat | independent, reverse standard deviation delta | 2 r delta^2 |
 | epsilon | Markov | 2 r / expm1(l_s - l_t), per coefficient |
+
+Where numbers of x are missing, the sum runs over the others, and n counts them. In the basis of pixels (isotropic
+diffusion, `PixelMask`) a number has its own coefficient, target and weight: of what is missing nothing enters the loss,
+and what is not is weighed as ever. In other bases each coefficient is made of all pixels. There x is completed before
+it is degraded, and the error of the completed pixels is left out before it is weighed, which is an approximation: the
+latents, and through them the targets of pixels that are known, hold some of what was filled in. The network sees the
+completed x degraded in either case; which pixels are true it learns from a mask among its conditions.
 """
 
 from __future__ import annotations
@@ -36,14 +43,22 @@ from __future__ import annotations
 from types import NoneType
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from typing_extensions import override
 
-from ..core.checks import check_instance, check_not_empty, check_signal
-from ..core.precision import to_compute_dtype
+from ..core.checks import (
+    broadcast_to,
+    check_instance,
+    check_mask,
+    check_not_empty,
+    check_number,
+    check_signal,
+    values_are_readable,
+)
+from ..core.precision import schedule_dtype, to_compute_dtype
 from ..core.randomness import white_noise
-from ..degradations import Level
+from ..degradations import Level, PixelBasis
 from ..degradations.process import Time
 from ..models import AbstractDenoiser
 from ..models.centred_denoiser import centred, tied_to
@@ -118,6 +133,8 @@ class DenoisingLoss(nn.Module):
         given: Float[Tensor, "batch ..."] | None = None,
         t: Time | None = None,
         drawn: Time | None = None,
+        visible: Bool[Tensor, "..."] | None = None,
+        fill: Float[Tensor, "..."] | float | None = None,
         generator: torch.Generator | None = None,
     ) -> Float[Tensor, " batch"]:
         """Return the loss of each example, (batch,).
@@ -133,13 +150,19 @@ class DenoisingLoss(nn.Module):
             t: times in [0, 1], a number, () or (batch,); drawn from `times` if None.
             drawn: times that the caller has drawn from `times` (`loss.times.sample`), so that it knows them; treated as
                 those that are drawn here.
+            visible: True where a number of x is known, broadcastable to it; where it is missing x may hold anything,
+                NaN too, and neither the loss nor its gradient depends on that. All are known if None.
+            fill: what stands for missing numbers before x is degraded: a number, or a tensor that broadcasts to x (the
+                mean of the data, say). 0 in the basis of pixels; in others, where the loss is an approximation (see
+                above), it has to be given.
             generator: source of the times' and the noise's randomness; torch's default if None.
 
         Raises:
-            TypeError: `x` or `given` is not floating-point.
-            ValueError: `x` holds no example, a known end is missing or not wanted, `t` and `drawn` are both given, a
-                shape is wrong, a time lies outside [0, 1], or the weight of its error is not finite at a time (where
-                values are readable; elsewhere the loss is not).
+            TypeError: `x` or `given` is not floating-point, or `visible` not boolean.
+            ValueError: `x` holds no example, or one of which nothing is visible (where values are readable; elsewhere
+                its loss is NaN); `fill` is missing, not wanted or not finite; a known end is missing or not wanted; `t`
+                and `drawn` are both given; a shape is wrong, a time lies outside [0, 1], or the weight of its error is
+                not finite at a time (where values are readable; elsewhere the loss is not).
         """
         process = self.denoiser.process
         check_signal("x", x, process.shape)
@@ -158,9 +181,13 @@ class DenoisingLoss(nn.Module):
             raise ValueError(msg)
         at = process.at(times, batch=len(x)).expand(len(x))
         x = to_compute_dtype(x)
+        if visible is not None:
+            visible = broadcast_to("visible", check_mask("visible", visible), tuple(x.shape), "the data's")
+        x = self._completed(x, visible, fill)
         noise = white_noise(x.shape, like=x, generator=generator)
-        error = self.weighted_error(x, at, noise, condition, given)
-        loss = self.reduction.weight(error[0].numel()) * error.square().flatten(1).sum(1)
+        error = self.weighted_error(x, at, noise, condition, given, visible)
+        weight = self.reduction.weight(error[0].numel()) if visible is None else self._weight_of(visible).to(error)
+        loss = weight * error.square().flatten(1).sum(1)
         objective = loss if self.log_variance is None else self.log_variance.scaled(loss, at)
         if t is not None:
             return objective
@@ -177,6 +204,7 @@ class DenoisingLoss(nn.Module):
         noise: Float[Tensor, "batch ..."],
         condition: Condition | None = None,
         given: Float[Tensor, "batch ..."] | None = None,
+        visible: Bool[Tensor, "batch ..."] | None = None,
     ) -> Float[Tensor, "batch ..."]:
         """Return the network's error at a level, weighted: the sum of its squares is the loss, up to the reduction.
 
@@ -186,6 +214,7 @@ class DenoisingLoss(nn.Module):
             noise: white noise in the data's axes, (batch, *shape).
             condition: the network's condition, one row per example; None if it takes none.
             given: the known end y of each example, where the denoiser's process has one.
+            visible: True where the error counts, (batch, *shape); everywhere if None.
 
         Returns:
             A signal, (batch, *shape); `process.basis` turns it into weighted errors of coefficients, whose squares have
@@ -197,4 +226,41 @@ class DenoisingLoss(nn.Module):
         prediction = self.denoiser.prediction
         z_t, target = prediction.training_pair(at, x, noise)
         output = self.denoiser.output(z_t, at.t, condition, given)
-        return self.weighting.weighted_error(prediction, at, target - output)
+        error = target - output if visible is None else torch.where(visible, target - output, 0.0)
+        return self.weighting.weighted_error(prediction, at, error)
+
+    def _completed(
+        self, x: Tensor, visible: Tensor | None, fill: Float[Tensor, "..."] | float | None
+    ) -> Float[Tensor, "batch ..."]:
+        """Return x with what is missing filled."""
+        if visible is None:
+            if fill is not None:
+                msg = (
+                    "fill stands for numbers that are missing: give visible=, which of them are known, or leave it out"
+                )
+                raise ValueError(msg)
+            return x
+        process = self.denoiser.process
+        if fill is None:
+            if not isinstance(process.basis, PixelBasis):
+                msg = (
+                    f"{type(process).__name__} is diagonal in {type(process.basis).__name__}, where each coefficient is"
+                    " made of all pixels, so that missing ones have to be something: give fill=, the data's mean for"
+                    " example; the loss is then an approximation"
+                )
+                raise ValueError(msg)
+            fill = 0.0
+        if isinstance(fill, Tensor):
+            fill = broadcast_to("fill", fill.to(x), tuple(x.shape), "the data's")
+        else:
+            check_number("fill", fill, "(-inf, inf)", "what stands for missing numbers, in the data's units")
+        return torch.where(visible, x, fill)
+
+    def _weight_of(self, visible: Bool[Tensor, "batch ..."]) -> Float[Tensor, " batch"]:
+        """Return the reduction's weight of examples of which this much is visible."""
+        count = visible.flatten(1).sum(1)
+        if values_are_readable(count) and not bool(count.all()):
+            msg = f"nothing of example {int(count.argmin())} is visible: leave it out of the batch"
+            raise ValueError(msg)
+        weight = self.reduction.weight(count.to(schedule_dtype(count.device)))
+        return torch.where(count == 0, torch.nan, weight)

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeVar
+
+from torch import Tensor
+
+Count = TypeVar("Count", float, Tensor)
 
 
 @dataclass(frozen=True)
 class Reduction:
     """How squared errors add up over the n coefficients of one example: their sum times `weight(n)`."""
 
-    def weight(self, coefficients: int) -> float:
-        """Return w for signals of this many coefficients."""
-        del coefficients
-        return 1.0
+    def weight(self, coefficients: Count) -> Count:
+        """Return w for signals of this many coefficients; of a tensor of numbers, for each of them."""
+        return 0.0 * coefficients + 1.0
 
 
 @dataclass(frozen=True)
@@ -24,6 +28,6 @@ class SumOverDimensions(Reduction):
 class MeanOverDimensions(Reduction):
     """w = 1 / n: mean squared error, as DDPM and most code after it trains."""
 
-    def weight(self, coefficients: int) -> float:
+    def weight(self, coefficients: Count) -> Count:
         """Return 1 / n."""
         return 1.0 / coefficients

@@ -185,7 +185,7 @@ HEAT = Problem.named("heat", "mask")
     (
         lambda: CovarianceGuidance(guided(HEAT), HEAT.observation, variance=HEAT.spectrum),
         ValueError,
-        "denoiser must be unconditional, but CovarianceGuidance is itself given.*one LinearObservation",
+        "denoiser must be unconditional, but CovarianceGuidance is itself given.*one observation",
     ),
     (
         lambda: made(guided(HEAT), steps=2).initial_latents(2),

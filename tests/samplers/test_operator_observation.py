@@ -162,6 +162,12 @@ def test_what_is_not_visible_is_not_read(name):
     torch.testing.assert_close(forth, back, rtol=1e-12, atol=1e-12)
     square = expected.flatten(1).square().sum(1) / really.flatten(1).sum(1)
     torch.testing.assert_close(masked.mean_square(expected), square, rtol=1e-14, atol=0)
+    if name == "mask":
+        basis, gain = masked.diagonal
+        assert basis is observation.basis
+        torch.testing.assert_close(gain * x, masked(x), rtol=0, atol=0)
+    else:
+        assert masked.diagonal is None
     filled = torch.where(really, y, observation(x))
     torch.testing.assert_close(masked.filled(hidden, x), filled, rtol=0, atol=1e-14)
 
