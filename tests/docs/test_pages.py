@@ -332,6 +332,10 @@ class TestRestoration:
         # The brightness is that of the photograph, to far less than photographs differ by.
         gap = names["samples"].mean((2, 3, 4)) - names["photographs"][0].mean()
         assert gap.abs().max() < 0.01
+        assert names["projections"].observed_shape == (300,)
+        # Motion and dead pixels are undone, to the noise.
+        left = names["motion"].seen_where(names["visible"]).residual(names["moved"], names["masked"])
+        assert 0.01 < left[names["visible"]].std() < 0.04
 
     @pytest.mark.parametrize(("name", "rows", "columns"), [("restorations", 3, 6), ("guidances", 5, 4)])
     def test_its_tables_are_filled(self, name, rows, columns):
