@@ -13,7 +13,7 @@ from .parsing import Parser, part
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ..samplers.guidance import LinearObservation, Restoration
+    from ..samplers.guidance import Observation, Restoration
     from ..training import LoadedRun
 
 _EXAMPLES = """IMAGE may be of any kind and size: its central part of the run's shape is cut out and resized.
@@ -124,7 +124,7 @@ def _check_run(loaded: LoadedRun, options: Namespace) -> None:
     _ = loaded.spectrum
 
 
-def _degraded(loaded: LoadedRun, options: Namespace) -> tuple[LinearObservation, Tensor]:
+def _degraded(loaded: LoadedRun, options: Namespace) -> tuple[Observation, Tensor]:
     """Return how the image was observed, and the image, at the run's size; say what was done to it."""
     from ..training.data.single_picture import read_picture  # noqa: PLC0415
 
@@ -136,12 +136,18 @@ def _degraded(loaded: LoadedRun, options: Namespace) -> tuple[LinearObservation,
         print(f"{options.image}: {', '.join(told)}")  # noqa: T201
     if options.mask and not options.degrade and any("resized" in words for words in told):
         print("  so pixels beside a hole mix with what IMAGE holds in it; a larger hole in the mask leaves them out")  # noqa: T201
-    return observation, image.repeat_interleave(small, 1).repeat_interleave(small, 2)
+    # Means of blocks of a power of two are shown at full size.
+    return observation, image if image.shape == observation.observed_shape else _enlarged(image, small)
 
 
-def _observation(loaded: LoadedRun, options: Namespace) -> LinearObservation:
+def _enlarged(image: Tensor, times: int) -> Tensor:
+    """Return an image with each pixel repeated so many times along height and width."""
+    return image.repeat_interleave(times, 1).repeat_interleave(times, 2)
+
+
+def _observation(loaded: LoadedRun, options: Namespace) -> Observation:
     from ..core.checks import check_number  # noqa: PLC0415
-    from ..samplers.guidance import LinearObservation  # noqa: PLC0415
+    from ..samplers.guidance import LinearObservation, OperatorObservation  # noqa: PLC0415
     from ..training.data.single_picture import read_mask  # noqa: PLC0415
 
     check_number("--noise", options.noise, "[0, inf)", "black to white being 1")
@@ -154,6 +160,8 @@ def _observation(loaded: LoadedRun, options: Namespace) -> LinearObservation:
     try:
         if options.blur is not None:
             return LinearObservation.blur(shape, options.blur, noise_std=noise_std)
+        if options.shrink.bit_count() != 1:
+            return OperatorObservation.block_means(shape, options.shrink, noise_std=noise_std)
         # A coefficient of a block of N x N pixels is N times its mean.
         return LinearObservation.block_means(shape, options.shrink, noise_std=options.shrink * noise_std)
     except ValueError as error:
@@ -177,8 +185,9 @@ def _tell(loaded: LoadedRun, options: Namespace, found: Restoration, original: T
             f" {'' if options.guidance == 'covariance' else '--guidance covariance, '}a larger --noise or more --steps"
         )
         raise FloatingPointError(msg)
-    # A coefficient of a block of N x N pixels is N times its mean.
-    fit = found.misfit / wide / (options.shrink or 1)
+    # A coefficient of a block of N x N pixels that is shown at full size is N times its mean.
+    full_size = found.observed.shape == samples.shape[1:]
+    fit = found.misfit / wide / ((options.shrink or 1) if full_size else 1)
     print(f"samples fit the observation to {fit:.3g} (its noise is {options.noise:g})")  # noqa: T201
     if fit > max(_BAD_FIT * options.noise, _LEVEL):
         print("  much worse than its noise: IMAGE was degraded otherwise, or is unlike the run's images")  # noqa: T201
@@ -187,7 +196,8 @@ def _tell(loaded: LoadedRun, options: Namespace, found: Restoration, original: T
     spectrum, errors = loaded.spectrum, found.errors(original)
     # What is not known counts as what it is on average.
     average = spectrum.basis.inverse(spectrum.mean[None]).to(original)
-    away = (found.observation.filled(found.observed[None], average)[0] - original).square().mean().sqrt().item()
+    known = found.observation.filled(found.observed[None], average)[0]
+    away = ((known if full_size else _enlarged(known, options.shrink)) - original).square().mean().sqrt().item()
     kinds = {"observed": away, "a sample": errors.sample, f"mean of {len(samples)}": errors.mean}
     words = ", ".join(f"{name} {error / wide:.3g}" for name, error in kinds.items())
     print(f"root mean square error, black to white being 1: {words}")  # noqa: T201

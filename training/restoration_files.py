@@ -64,7 +64,7 @@ def write_restoration(
     """
     low, high = data_range
     y = found.observed[None]
-    shown = found.observation.filled(y, torch.full_like(y, (low + high) / 2))[0]
+    shown = found.observation.filled(y, torch.full_like(found.samples[:1], (low + high) / 2).to(y))[0]
     pictures = {} if original is None else {"original": original}
     pictures |= {"observed": shown, "mean": found.mean}
     numbers = {} if original is None else {"original": original}

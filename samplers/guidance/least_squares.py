@@ -22,9 +22,9 @@ def damped_least_squares(
     forward: Operator,
     adjoint: Operator,
     right: Float[Tensor, "batch ..."],
-    damping: Float[Tensor, " rows"],
+    damping: Float[Tensor, "..."],
     *,
-    size: Float[Tensor, " rows"],
+    size: Float[Tensor, "..."],
     tolerance: float,
     iterations: int,
 ) -> Float[Tensor, "batch ..."]:

@@ -11,7 +11,7 @@ from PIL import Image
 from small_runs import contents, images, small_run, train
 
 from unmelt.commands import main
-from unmelt.training import load_run
+from unmelt.training import ArrayExamples, Splits, load_run
 
 FILES = {"mean.png", "observed.png", "overview.png", "result.npz", "std.png"}
 
@@ -89,6 +89,29 @@ def test_a_small_image_is_the_means_of_blocks(trained, work):
     assert np.allclose(found["observed"][0], expected.repeat(2, 0).repeat(2, 1), atol=1e-6)
     means = found["samples"].reshape(2, 2, 2, 2, 2).mean((2, 4))
     assert np.abs(means - expected).max() < 0.006
+
+
+def test_blocks_may_be_of_any_size(tmp_path, work, capsys):
+    """A third of six pixels: what is observed is the small image itself."""
+    values = torch.randint(0, 256, (28, 1, 6, 6), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    config = small_run(tmp_path / "sixes", steps=1)
+    train(config, Splits(ArrayExamples(values[:22]), ArrayExamples(values[22:])))
+    AcceleratorState._reset_state(reset_partial_state=True)
+    run = ["restore", str(config.folder), "small.png", "--shrink", "3", "--noise", "0.001", "--count", "2"]
+    main([*run, "--out", "out"])
+    found, expected = restored(work / "out"), np.array([[0, 51], [102, 255]]) / 255
+    assert np.allclose(found["observed"][0], expected, atol=1e-6)
+    assert np.abs(found["samples"].reshape(2, 2, 3, 2, 3).mean((2, 4)) - expected).max() < 0.006
+    assert pixels("out/observed.png").shape == (2, 2)
+    capsys.readouterr()
+    whole = np.array([[0, 51], [102, 255]], dtype=np.uint8).repeat(3, 0).repeat(3, 1)
+    Image.fromarray(whole).save("whole.png")
+    main([run[0], run[1], "whole.png", *run[3:], "--degrade", "--out", "again"])
+    told = capsys.readouterr().out
+    # Of an image of blocks the small one is all, but for its noise of 0.001, in four numbers.
+    fit, observed = (float(re.search(words, told)[1]) for words in (r"to (\S+) \(its", r"observed (\S+),"))
+    assert 0.0001 < fit < 0.004
+    assert 0.0001 < observed < 0.004
 
 
 def test_the_noise_is_a_share_of_the_way_from_black_to_white(tmp_path, work):
@@ -170,7 +193,7 @@ def test_only_the_folder_is_needed(trained, work, monkeypatch, capsys):
         (["--blur", "1", "--shrink", "2"], "error: argument --shrink: not allowed with argument --blur"),
         (["--blur", "-1"], "error: --blur: width must be finite and at least 0"),
         (["--blur", "1", "--noise", "-1"], "error: --noise must be finite and at least 0"),
-        (["--shrink", "3"], "error: --shrink: size must be a power of two"),
+        (["--shrink", "3"], r"error: --shrink: size must divide all axes of \(1, 4, 4\) but the first"),
         (["--shrink", "0"], "error: --shrink: size must be at least 2"),
         (["--mask", "none.png"], "error: none.png cannot be read"),
         (["--blur", "1", "--count", "0"], "error: argument --count: must be a number from 1, got 0"),
