@@ -67,7 +67,7 @@ def damped_least_squares(
         return w
     worst = (power / goal).max().sqrt().item()
     msg = (
-        f"the equations for an observation in another basis than the process's were not solved in {iterations}"
+        f"the equations for an observation that is not diagonal in the process's basis were not solved in {iterations}"
         f" iterations (the error is {worst:.3g} times the one wanted): allow more iterations, or state the"
         " observation's noise, since those without noise, or with very little, take the most"
     )
