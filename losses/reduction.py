@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeVar
-
-from torch import Tensor
-
-Count = TypeVar("Count", float, Tensor)
+from typing import Any
 
 
 @dataclass(frozen=True)
 class Reduction:
     """How squared errors add up over the n coefficients of one example: their sum times `weight(n)`."""
 
-    def weight(self, coefficients: Count) -> Count:
-        """Return w for signals of this many coefficients; of a tensor of numbers, for each of them."""
+    def weight(self, coefficients: Any) -> Any:
+        """Return w for signals of this many coefficients, a float; of a tensor of numbers, one for each of them."""
         return 0.0 * coefficients + 1.0
 
 
@@ -28,6 +24,6 @@ class SumOverDimensions(Reduction):
 class MeanOverDimensions(Reduction):
     """w = 1 / n: mean squared error, as DDPM and most code after it trains."""
 
-    def weight(self, coefficients: Count) -> Count:
+    def weight(self, coefficients: Any) -> Any:
         """Return 1 / n."""
         return 1.0 / coefficients
