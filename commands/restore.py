@@ -47,12 +47,13 @@ def run(arguments: Sequence[str]) -> None:
     loaded = load_run(options.run, trust_code=options.trust_code)
     _check_run(loaded, options)
     observation, image = _degraded(loaded, options)
+    noise = observation.noise_std / (loaded.manifest.data_range[1] - loaded.manifest.data_range[0])
     generator = torch.Generator().manual_seed(options.seed)
     y = observation.observe(image[None], generator=generator)[0] if options.degrade else image
     try:
         found = loaded.restore(
             y,
-            observation,
+            None if loaded.known else observation,
             options.count,
             guidance=getattr(guidance, _METHODS[options.guidance]),
             stepper=stepper,
@@ -65,7 +66,7 @@ def run(arguments: Sequence[str]) -> None:
     except RuntimeError as error:
         raise ValueError(error) from error
     original = image if options.degrade else None
-    _tell(loaded, options, found, original)
+    _tell(loaded, options, found, original, noise=options.noise if not loaded.known else noise)
     with whole_folder(out, replaced=earlier) as folder:
         write_restoration(folder, found, loaded.manifest.data_range, original=original)
         names = ", ".join(sorted(path.name for path in folder.iterdir() if not path.name.startswith("sample_")))
@@ -76,9 +77,8 @@ def _parser() -> Parser:
     parser = Parser("restore", __doc__ or "", _EXAMPLES)
     parser.add_run()
     parser.add_argument("image", type=Path, metavar="IMAGE", help="the degraded image (or a whole one, see --degrade)")
-    kinds = parser.add_argument_group("what was done to the image, one of these").add_mutually_exclusive_group(
-        required=True
-    )
+    # Of a run that was trained to start from observations, none.
+    kinds = parser.add_argument_group("what was done to the image, one of these").add_mutually_exclusive_group()
     kinds.add_argument("--mask", type=Path, help="parts are missing: a picture, white where IMAGE is known")
     kinds.add_argument("--blur", type=float, metavar="WIDTH", help="a Gaussian blur of so many of the run's pixels")
     kinds.add_argument("--shrink", type=int, metavar="N", help="IMAGE is N times smaller than the run's: block means")
@@ -113,6 +113,14 @@ def _check_run(loaded: LoadedRun, options: Namespace) -> None:
     if len(shape) != 3 or shape[0] not in {1, 3}:
         msg = f"{options.run} is of data of shape {shape}, not of grey or colour images: load_run(...).restore takes it"
         raise ValueError(msg)
+    named = [name for name in ("mask", "blur", "shrink") if getattr(options, name) is not None]
+    if loaded.known and (named or options.guidance != "covariance"):
+        flag = f"--{named[0]}" if named else "--guidance"
+        msg = f"{flag}: {options.run} was trained on {_given(loaded)}, and restores nothing else: leave it out"
+        raise ValueError(msg)
+    if not loaded.known and not named:
+        msg = "say what was done to the image: --mask FILE, --blur WIDTH or --shrink N"
+        raise ValueError(msg)
     if options.condition is not None and not 0 <= options.condition < (classes or 0):
         known = f"knows classes 0 to {classes - 1}" if classes else "knows no classes: leave it out"
         msg = f"--condition {options.condition}: {options.run} {known}"
@@ -122,6 +130,12 @@ def _check_run(loaded: LoadedRun, options: Namespace) -> None:
         raise ValueError(msg)
     # Read first, since without it nothing can be done.
     _ = loaded.spectrum
+
+
+def _given(loaded: LoadedRun) -> str:
+    from ..core.configuration import write  # noqa: PLC0415
+
+    return write(loaded.config.given)
 
 
 def _degraded(loaded: LoadedRun, options: Namespace) -> tuple[Observation, Tensor]:
@@ -146,6 +160,8 @@ def _enlarged(image: Tensor, times: int) -> Tensor:
 
 
 def _observation(loaded: LoadedRun, options: Namespace) -> Observation:
+    if loaded.known.observation is not None:
+        return loaded.known.observation
     from ..core.checks import check_number  # noqa: PLC0415
     from ..samplers.guidance import LinearObservation, OperatorObservation  # noqa: PLC0415
     from ..training.data.single_picture import read_mask  # noqa: PLC0415
@@ -170,7 +186,7 @@ def _observation(loaded: LoadedRun, options: Namespace) -> Observation:
         raise ValueError(msg) from error
 
 
-def _tell(loaded: LoadedRun, options: Namespace, found: Restoration, original: Tensor | None) -> None:
+def _tell(loaded: LoadedRun, options: Namespace, found: Restoration, original: Tensor | None, *, noise: float) -> None:
     """Say how well samples fit what was observed, and how far they are from the original, if it is known.
 
     Raises:
@@ -188,8 +204,8 @@ def _tell(loaded: LoadedRun, options: Namespace, found: Restoration, original: T
     # A coefficient of a block of N x N pixels that is shown at full size is N times its mean.
     full_size = found.observed.shape == samples.shape[1:]
     fit = found.misfit / wide / ((options.shrink or 1) if full_size else 1)
-    print(f"samples fit the observation to {fit:.3g} (its noise is {options.noise:g})")  # noqa: T201
-    if fit > max(_BAD_FIT * options.noise, _LEVEL):
+    print(f"samples fit the observation to {fit:.3g} (its noise is {noise:.3g})")  # noqa: T201
+    if fit > max(_BAD_FIT * noise, _LEVEL):
         print("  much worse than its noise: IMAGE was degraded otherwise, or is unlike the run's images")  # noqa: T201
     if original is None:
         return

@@ -35,7 +35,7 @@ from unmelt.training import LoadedRun, PhotoCrops, RunConfig, Trainer, Training,
 ROOT = Path(__file__).parents[2]
 RANGE = (-1.0, 1.0)
 CALLS = (5, 20, 50)
-NETWORK = {
+NETWORK: dict[str, Any] = {
     "patch": 2,
     "channels": 32,
     "multipliers": (1, 2),
@@ -130,14 +130,14 @@ def measured(samples: Tensor, x: Tensor, y: Tensor, observation: LinearObservati
     width = RANGE[1] - RANGE[0]
     features = [torch.cat([*features_of([each], network, RANGE)]) for each in (own, true)]
     powers = [power_spectrum(each, bands=octaves) for each in (own, true)]
+    ssim: Callable[..., Any] = structural_similarity
     similar = [
-        structural_similarity(a.numpy(), b.numpy(), channel_axis=0, data_range=width)
-        for a, b in zip(own, true, strict=True)
+        float(ssim(a.numpy(), b.numpy(), channel_axis=0, data_range=width)) for a, b in zip(own, true, strict=True)
     ]
     left = observation.residual(y, samples)[:, observation.gain != 0]
     return Figures(
         psnr=psnr(own, true),
-        ssim=float(sum(similar) / len(similar)),
+        ssim=sum(similar) / len(similar),
         features=(features[0] - features[1]).norm(dim=1).mean().item(),
         octave_power=(powers[0].power / powers[1].power).tolist(),
         misfit=left.square().mean().sqrt().item() / max(observation.noise_std, 1e-9),

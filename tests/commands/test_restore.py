@@ -11,6 +11,10 @@ from PIL import Image
 from small_runs import contents, images, small_run, train
 
 from unmelt.commands import main
+from unmelt.core import later
+from unmelt.degradations import HeatBridge, PredictX
+from unmelt.samplers import Posterior, UniformGrid
+from unmelt.samplers.guidance import LinearObservation
 from unmelt.training import ArrayExamples, Splits, load_run
 
 FILES = {"mean.png", "observed.png", "overview.png", "result.npz", "std.png"}
@@ -68,6 +72,46 @@ def test_it_writes_samples_mean_and_std(trained, work, kind, capsys):
     error = np.sqrt(((found["mean"] - found["original"]) ** 2).mean())
     assert f"mean of 3 {error:.3g}\n" in told
     assert "wrote a/b: mean.png, observed.png, original.png, overview.png, result.npz, std.png and 3 samples" in told
+
+
+@pytest.fixture(scope="module")
+def starts_from_blur(tmp_path_factory):
+    """A bridge of two steps, from blurred images."""
+    config = small_run(
+        tmp_path_factory.mktemp("runs"),
+        steps=2,
+        process=later(HeatBridge),
+        prediction=PredictX(),
+        given=later(LinearObservation.blur, width=1.0, noise_std=0.1),
+        sampler=Posterior(),
+        grid=UniformGrid(3),
+    )
+    train(config, images())
+    AcceleratorState._reset_state(reset_partial_state=True)
+    return config.folder
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_run_that_starts_from_observations_knows_what_was_done(starts_from_blur, work, whole, capsys):
+    degraded = ["--degrade"] if whole else []
+    main(["restore", str(starts_from_blur), "image.png", *degraded, "--count", "2", "--seed", "3", "--out", "out"])
+    found, run = restored(work / "out"), load_run(starts_from_blur)
+    image = torch.from_numpy(np.arange(16).reshape(1, 4, 4) / 15).float()
+    generator = torch.Generator().manual_seed(3)
+    y = run.known.observation.observe(image[None], generator=generator)[0] if whole else image
+    assert np.allclose(found["observed"], y, atol=1e-6)
+    assert np.allclose(found["samples"], run.restore(y, count=2, generator=generator).samples, atol=1e-5)
+    assert "(its noise is 0.1)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("flags", "flag"), [(["--blur", "1"], "--blur"), (["--guidance", "pseudo-inverse"], "--guidance")]
+)
+def test_a_run_that_starts_from_observations_takes_no_other(starts_from_blur, work, flags, flag, capsys):
+    with pytest.raises(SystemExit):
+        main(["restore", str(starts_from_blur), "image.png", *flags])
+    assert f"error: {flag}: {starts_from_blur} was trained on LinearObservation.blur(" in capsys.readouterr().err
+    assert not (work / "image_restored").exists()
 
 
 def test_known_pixels_are_kept_and_holes_are_grey(trained, work):
@@ -189,7 +233,7 @@ def test_only_the_folder_is_needed(trained, work, monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "error: one of the arguments --mask --blur --shrink is required"),
+        ([], "error: say what was done to the image: --mask FILE, --blur WIDTH or --shrink N"),
         (["--blur", "1", "--shrink", "2"], "error: argument --shrink: not allowed with argument --blur"),
         (["--blur", "-1"], "error: --blur: width must be finite and at least 0"),
         (["--blur", "1", "--noise", "-1"], "error: --noise must be finite and at least 0"),
