@@ -104,13 +104,10 @@ def test_a_run_that_starts_from_observations_knows_what_was_done(starts_from_blu
     assert "(its noise is 0.1)" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(
-    ("flags", "flag"), [(["--blur", "1"], "--blur"), (["--guidance", "pseudo-inverse"], "--guidance")]
-)
-def test_a_run_that_starts_from_observations_takes_no_other(starts_from_blur, work, flags, flag, capsys):
-    with pytest.raises(SystemExit):
-        main(["restore", str(starts_from_blur), "image.png", *flags])
-    assert f"error: {flag}: {starts_from_blur} was trained on LinearObservation.blur(" in capsys.readouterr().err
+@pytest.mark.parametrize(("flag", "value"), [("--blur", "1"), ("--guidance", "pseudo-inverse")])
+def test_a_run_that_starts_from_observations_takes_no_other(starts_from_blur, work, flag, value):
+    with pytest.raises(SystemExit, match=rf"error: {flag}: .* was trained on LinearObservation.blur\("):
+        main(["restore", str(starts_from_blur), "image.png", flag, value])
     assert not (work / "image_restored").exists()
 
 

@@ -70,6 +70,11 @@ def recipe(name="digits_heat"):
     return names["RECIPE"]
 
 
+def test_the_code_of_bring_your_own_network_runs_from_top_to_bottom():
+    names, _ = run((DOCS / "bring_your_own_network.md").read_text(), "bring_your_own_network.md")
+    assert names["samples"].shape == names["y"].shape == (8, 1, 16, 16)
+
+
 class TestWriteYourOwn:
     @pytest.mark.parametrize("examples", [1, pytest.param(30, marks=pytest.mark.full)])
     def test_its_code_runs_from_top_to_bottom(self, examples, monkeypatch):
