@@ -147,19 +147,21 @@ def _adam() -> Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]:
 class RunConfig:
     """A training run.
 
+    Process, network and observation are made from the shape of an image. Where `given` observes y, a process with a
+    known end ends in that, and a network made with `image_channels` sees it beside the latent.
+
     Attributes:
         name: name of the run; it becomes the folder ROOT/NAME.
         data: where the examples come from.
         process: the forward process, from the shape of an image.
-        network: the network, from the shape of an image; called as network(z_t, t, condition).
+        network: the network: called as network(z_t, t, condition).
         prediction: what the network predicts.
-        given: what is known of each image, from the shape of one: how it is observed. A process with a known end ends
-            in that, and a network made with `image_channels` sees it beside the latent. None is nothing.
+        given: how y is observed of an image; nothing if None.
         weighting: how much errors count at each time.
         times: how training times are drawn; uniformly if None.
         reduction: how squared errors add up over an image.
         log_variance: learned scale of the loss at each time; none if None.
-        prior: what samples start from, from the process and the training images.
+        prior: what samples start from, fitted to the images.
         sampler: how steps are taken.
         grid: where the steps lie; the sampler's own if None.
         optimizer: the optimizer, from the parameters.

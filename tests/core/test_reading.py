@@ -550,7 +550,7 @@ class TestChoices:
         assert len(names) == len(set(names))
 
     def test_where_any_module_will_do_are_those_of_no_other_kind(self):
-        assert [*Reader().choices(Callable[[Shape], nn.Module])] == ["UNet"]
+        assert [*Reader().choices(Callable[[Shape], nn.Module])] == ["DiT", "PatchTransformer", "UNet"]
         assert "AdamW" in Reader().choices(Optimizer)
 
     def test_a_protocol_asks_for_methods(self):

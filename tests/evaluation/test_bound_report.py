@@ -166,7 +166,7 @@ def test_a_denoiser_in_training_mode_is_evaluated_without_dropout_and_left_as_it
 @pytest.mark.usefixtures("as_in_production")
 def test_what_is_no_data_is_told():
     bound, x = problem()
-    with pytest.raises(TypeError, match="a batch must be a Tensor, or a pair of a tensor and its condition"):
+    with pytest.raises(TypeError, match="a batch must be a Tensor, alone, with its condition, or with that and"):
         evaluate_bound(bound, ["x"], progress=False)
     with pytest.raises(ValueError, match="batch_size must be at least 1, got 0"):
         evaluate_bound(bound, x, batch_size=0, progress=False)

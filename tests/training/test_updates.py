@@ -86,9 +86,9 @@ class TestSkips:
         trainer = begin(config, splits)
         take, seen = trainer.updates.take, []
 
-        def watched(x, labels):
+        def watched(x, labels, given):
             before = {name: value.clone() for name, value in trainer.loss.state_dict().items()}
-            update = take(x, labels)
+            update = take(x, labels, given)
             if not update.taken:
                 seen.append(update)
                 assert_identical(dict(trainer.loss.state_dict()), before)
