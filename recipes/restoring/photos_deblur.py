@@ -1,4 +1,4 @@
-"""Deblur crops of photographs by a bridge, by conditional diffusion, and by guidance: half an hour on a CPU core.
+"""Deblur crops of photographs by a bridge, by conditional diffusion, and by guidance: an hour of a CPU core.
 
     python recipes/restoring/photos_deblur.py
 

@@ -6,7 +6,7 @@ the task; the third has never seen it, and serves every other task as well.
 
 import argparse
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -193,7 +193,7 @@ def compare(task: Task, arguments: list[str] | None = None) -> dict[str, Any]:
             print(way, calls, figures, flush=True)
     blank = measured(y, x, y, observation, network)
     options.out.mkdir(parents=True, exist_ok=True)
-    shown = torch.stack(rows, dim=1)[: options.rows]
+    shown = torch.stack(rows, dim=1)[:: max(1, len(x) // options.rows)][: options.rows]
     save_png(options.out / f"{task.name}.png", grid(shown.flatten(0, 1), RANGE, columns=len(rows)))
     record = {
         "task": task.title,
@@ -214,7 +214,7 @@ def compare(task: Task, arguments: list[str] | None = None) -> dict[str, Any]:
 
 def _options(task: Task, arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=f"Restore photographs that were {task.title}, by three ways.")
-    parser.add_argument("--steps", type=int, default=1000, help="training steps of each model")
+    parser.add_argument("--steps", type=int, default=3000, help="training steps of each model")
     parser.add_argument("--batch", type=int, default=32, help="images in a training step")
     parser.add_argument("--images", type=int, default=64, help="held-out crops that are restored")
     parser.add_argument("--rows", type=int, default=6, help="of them that are shown")
@@ -222,10 +222,3 @@ def _options(task: Task, arguments: list[str] | None) -> argparse.Namespace:
     out = ROOT / "benchmarks" / "results" / "restoring"
     parser.add_argument("--out", type=Path, default=out, help="folder of figures and picture")
     return parser.parse_args(arguments)
-
-
-def columns() -> Iterator[str]:
-    """Yield what the columns of the picture are."""
-    yield from ("original", "observed")
-    for way in ("heat bridge", "Brownian bridge", "conditional diffusion", "guidance"):
-        yield from (f"{way}, one sample", f"{way}, mean of {SEVERAL}")
