@@ -119,7 +119,7 @@ def with_image(condition: Condition | None, image: Float[Tensor, "batch channels
 
 
 def checked_image(
-    image: Float[Tensor, "batch channels ..."] | None, channels: int, z: Float[Tensor, "batch ..."]
+    image: Float[Tensor, "..."] | None, channels: int, z: Float[Tensor, "batch ..."]
 ) -> Float[Tensor, "batch channels ..."] | None:
     """Return the image that a network made for so many channels of one sees beside latents z, in their dtype.
 

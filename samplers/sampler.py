@@ -75,11 +75,11 @@ class Sampler:
         prior: Prior | None = None,
         *,
         denoise_last: bool = True,
-        clip: bool | float = False,
+        clip: bool | int | float = False,  # noqa: PYI041  # checked at run time, where an int is no float
     ) -> None:
         check_instance("denoiser", denoiser, AbstractDenoiser, "Denoiser(network, process, prediction=...) for example")
         if clip is not False:
-            denoiser = ClippedDenoiser(denoiser, percentile=None if clip is True else clip)
+            denoiser = ClippedDenoiser(denoiser, percentile=None if clip is True else float(clip))
         self.denoiser, self.stepper = denoiser, stepper or Posterior()
         check_instance("stepper", self.stepper, Stepper, "Multistep(order=2) for example")
         self.grid = grid or self.stepper.default_grid()
