@@ -48,7 +48,8 @@ class ClippedDenoiser(AbstractDenoiser):
     Raises:
         TypeError: `denoiser` is none.
         ValueError: no range is given or known, or it is not one; the percentile lies outside (0, 1); or its network
-            predicts the previous level, from which x_hat follows only roughly.
+            predicts the previous level, from which x_hat follows only roughly; or noise is to be kept of a process with
+            a known end.
     """
 
     def __init__(
@@ -76,6 +77,12 @@ class ClippedDenoiser(AbstractDenoiser):
                 " its samples as they are, or train one that predicts the data, PredictX()"
             )
             raise ValueError(msg)  # noqa: TRY004  # it is not its type that is wrong
+        if keep_noise and denoiser.process.known_end:
+            msg = (
+                f"keep_noise is for processes without a known end, and {type(denoiser.process).__name__} has one: leave"
+                " it out"
+            )
+            raise ValueError(msg)
         self.denoiser, self.data_range, self.keep_noise, self.percentile = denoiser, to, keep_noise, percentile
         self.needs_given, self.grey_levels = denoiser.needs_given, denoiser.grey_levels
 

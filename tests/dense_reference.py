@@ -119,11 +119,18 @@ class Pair:
 
 
 class Dense:
-    """One process as matrices."""
+    """One process as matrices, and the known end of each signal, (batch, n), where it has one."""
 
-    def __init__(self, process) -> None:
-        self.process = process
+    def __init__(self, process, end: Tensor | None = None) -> None:
+        self.process, self.end = process, end
         self.v = matrix(process.basis)
+
+    def share(self, t: float) -> Tensor | float:
+        """What z_t has of the known end."""
+        if self.end is None:
+            return 0.0
+        beta = self.process.log_beta(torch.tensor([t], dtype=torch.float64)).exp()
+        return self.end @ self.operator(beta.expand(1, *self.process.shape).reshape(-1)).T
 
     def operator(self, diagonal: Tensor) -> Tensor:
         return self.v @ torch.diag(diagonal) @ self.v.T
@@ -135,11 +142,12 @@ class Dense:
         return self.operator(vectors(self.process, t)[1] ** 2)
 
     def marginal(self, x: Tensor, t: float) -> Gaussian:
-        return Gaussian(x @ self.degradation(t).T, self.covariance(t))
+        return Gaussian(x @ self.degradation(t).T + self.share(t), self.covariance(t))
 
     def transition(self, z_s: Tensor, s: float, t: float) -> Gaussian:
         factor, variance = self._diagonals(s, t, lambda pair: (pair.factor, pair.step_variance))
-        return Gaussian(z_s @ self.operator(factor).T, self.operator(variance))
+        mean = (z_s - self.share(s)) @ self.operator(factor).T + self.share(t)
+        return Gaussian(mean, self.operator(variance))
 
     def cross_covariance(self, s: float, t: float, coupling) -> Tensor:
         """Cov(z_s, z_t | x) of the noises."""
@@ -148,7 +156,8 @@ class Dense:
     def posterior(self, z_t: Tensor, x: Tensor, s: float, t: float, coupling) -> Gaussian:
         """Condition the joint normal of (z_s, z_t) given x on z_t, which is one that the process can reach."""
         gain, data, variance = self._diagonals(s, t, lambda pair: pair.conditioned(coupling))
-        return Gaussian(z_t @ self.operator(gain).T + x @ self.operator(data).T, self.operator(variance))
+        mean = (z_t - self.share(t)) @ self.operator(gain).T + x @ self.operator(data).T + self.share(s)
+        return Gaussian(mean, self.operator(variance))
 
     def _diagonals(self, s: float, t: float, formula) -> list[Tensor]:
         """What a formula makes of each coefficient's pair, each result (n,)."""
@@ -187,26 +196,27 @@ def rounding(dtype, scale=1.0):
     return max(1e-11, 64 * torch.finfo(dtype).eps) * max(scale, 1.0)
 
 
-def require_reference(process, coupling, s, t, x, noise, dtype=torch.float64):
+def require_reference(process, coupling, s, t, x, noise, dtype=torch.float64, given=None):
     """Marginal, transition and posterior are the reference's.
 
     The latent is one that the process can reach: what the posterior is given another is nobody's business where the
     latent has no noise. Coefficients of logarithms up to 5000 are good to 1e-12.
     """
-    dense = Dense(process)
-    z_t = process.corrupt(x, noise, t)
+    dense = Dense(process, None if given is None else given.flatten(1))
+    end = {} if given is None else {"given": given.to(dtype)}
+    z_t = process.corrupt(x, noise, t, given=given)
     sizes = [max(1.0, vectors(process, time)[1].max().item()) for time in (s, t)]
     with_x, with_z = x.to(dtype), z_t.to(dtype)
 
-    q, expected = process.marginal(with_x, t), dense.marginal(x.flatten(1), t)
+    q, expected = process.marginal(with_x, t, **end), dense.marginal(x.flatten(1), t)
     close(q.mean.flatten(1), expected.mean, rounding(dtype, 4))
     close(covariance_of(q), expected.covariance.expand(2, -1, -1), rounding(dtype, sizes[1] ** 2))
 
-    q, expected = process.transition(with_x, s, t), dense.transition(x.flatten(1), s, t)
+    q, expected = process.transition(with_x, s, t, **end), dense.transition(x.flatten(1), s, t)
     close(q.mean.flatten(1), expected.mean, rounding(dtype, 4 * expected.mean.abs().max().item()))
     close(covariance_of(q), expected.covariance.expand(2, -1, -1), rounding(dtype, sizes[1] ** 2))
 
-    q = process.posterior(with_z, with_x, s, t, coupling)
+    q = process.posterior(with_z, with_x, s, t, coupling, **end)
     expected = dense.posterior(z_t.flatten(1), x.flatten(1), s, t, coupling)
     # The share of the latent may be large where noise shrinks, and is multiplied by a latent of size sigma_t.
     latent = process.posterior_coefficients(s, t, coupling).latent.max().item()

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from dense_reference import close, matrix
+from dense_reference import close, matrix, require_reference
 from support import SHAPE, draw, seeded
 from zoo import KNOWN_ENDS, heat_rates
 
@@ -16,6 +16,7 @@ from unmelt.degradations import (
     CosineSchedule,
     DiffusionBridge,
     EDMSchedule,
+    Eta,
     HeatBridge,
     HeatDissipation,
     Independent,
@@ -55,6 +56,16 @@ PINNED = {
 
 def numbers(coefficient):
     return coefficient[0].expand(SHAPE)
+
+
+@pytest.mark.parametrize("coupling", [Markov(), Independent(), Eta(0.5)], ids=str)
+@pytest.mark.parametrize("name", KNOWN_ENDS)
+def test_distributions_are_those_of_dense_matrices(name, coupling):
+    process = KNOWN_ENDS[name]
+    for s, t in ((0.0, 0.3), (0.3, 0.3), (0.2, 0.7), (0.5, 1.0), (0.0, 1.0)):
+        x, noise, y = (draw(SHAPE, seed=k) for k in range(3))
+        for dtype in (torch.float64, torch.float32):
+            require_reference(process, coupling, s, t, x, noise, dtype, given=y)
 
 
 class TestEnds:

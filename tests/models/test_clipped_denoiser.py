@@ -170,6 +170,9 @@ def test_what_cannot_be_clipped_is_refused():
         ClippedDenoiser(denoiser())
     with pytest.raises(TypeError, match="denoiser"):
         ClippedDenoiser(Far(), (0.0, 1.0))
+    bridge = Denoiser(Far(), BrownianBridge(SHAPE), prediction=PredictX())
+    with pytest.raises(ValueError, match="keep_noise is for processes without a known end, and BrownianBridge has one"):
+        ClippedDenoiser(bridge, (0.0, 1.0), keep_noise=True)
     process = HeatDissipation(SHAPE, levels=4)
     previous = Denoiser(Far(), process, prediction=PredictPreviousLevel())
     with pytest.raises(ValueError, match="predicts the previous level has no estimate .* PredictX"):
