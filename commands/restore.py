@@ -23,6 +23,7 @@ examples:
   unmelt restore runs/faces small.png --shrink 4 --count 16 --noise 0.01
   unmelt restore runs/faces photo.jpg --blur 2 --degrade     try it on an image that is whole"""
 _METHODS = {"covariance": "CovarianceGuidance", "pseudo-inverse": "PseudoInverseGuidance"}
+_NOISE = 0.02
 # Samples at a time, and how far from the data's range one may come, in widths of it.
 _AT_ONCE, _FARTHEST = 64, 10.0
 # Samples fit badly from so many times the noise on, though never below a level of eight bits.
@@ -84,7 +85,7 @@ def _parser() -> Parser:
     kinds.add_argument("--shrink", type=int, metavar="N", help="IMAGE is N times smaller than the run's: block means")
     given = parser.add_argument_group("how exact it is")
     noise = "standard deviation of IMAGE's noise, black to white being 1 (0.02)"
-    given.add_argument("--noise", type=float, default=0.02, metavar="STD", help=noise)
+    given.add_argument("--noise", type=float, default=_NOISE, metavar="STD", help=noise)
     given.add_argument("--degrade", action="store_true", help="IMAGE is whole: degrade it first, and tell the errors")
     drawn = parser.add_argument_group("how samples are drawn")
     drawn.add_argument("--count", type=_positive, default=8, help="number of samples (8)")
@@ -114,8 +115,8 @@ def _check_run(loaded: LoadedRun, options: Namespace) -> None:
         msg = f"{options.run} is of data of shape {shape}, not of grey or colour images: load_run(...).restore takes it"
         raise ValueError(msg)
     named = [name for name in ("mask", "blur", "shrink") if getattr(options, name) is not None]
-    if loaded.known and (named or options.guidance != "covariance"):
-        flag = f"--{named[0]}" if named else "--guidance"
+    if loaded.known and (named or options.guidance != "covariance" or options.noise != _NOISE):
+        flag = f"--{named[0]}" if named else "--noise" if options.noise != _NOISE else "--guidance"
         msg = f"{flag}: {options.run} was trained on {_given(loaded)}, and restores nothing else: leave it out"
         raise ValueError(msg)
     if not loaded.known and not named:

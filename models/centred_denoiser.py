@@ -9,7 +9,7 @@ from typing_extensions import override
 from ..core.checks import check_instance
 from ..degradations.process import Time
 from .conditions import Condition
-from .denoiser import AbstractDenoiser, known_end
+from .denoiser import AbstractDenoiser, check_end, known_end
 
 
 class CentredDenoiser(AbstractDenoiser):
@@ -107,7 +107,7 @@ def tied_to(denoiser: AbstractDenoiser, given: Tensor | None, count: int) -> Abs
     if not isinstance(denoiser, CentredDenoiser):
         denoiser.process.check_given(given, count)
         return denoiser
-    return CentredDenoiser(denoiser.denoiser, known_end(denoiser.denoiser.process, given, count))
+    return CentredDenoiser(denoiser.denoiser, check_end(denoiser.denoiser, given, count))
 
 
 def centred(denoiser: AbstractDenoiser) -> AbstractDenoiser:

@@ -235,7 +235,12 @@ def drop_images(
     """Return images of which each is replaced by zeros, "no image", independently of the others.
 
     Trained on them, one network serves p(x | image) and p(x), as with `drop_labels`; arguments and errors as there.
+    Of a condition with labels too, drop the image in it: {"labels": labels, "image": drop_images(image, 0.1)}.
+
+    Raises:
+        TypeError: `image` is no tensor.
     """
+    check_instance("image", image, Tensor, "the image of a condition, condition['image'], and not all of it")
     dropped = _dropped(image, probability, generator)
     return image.masked_fill(dropped.reshape(-1, *(1,) * (image.ndim - 1)), 0.0)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from abc import ABC, abstractmethod
 from typing import Protocol, runtime_checkable
 
@@ -11,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from typing_extensions import override
 
-from ..core.checks import check_instance, check_signal
+from ..core.checks import check_instance, check_signal, values_are_readable
 from ..degradations import LinearGaussianProcess, Prediction, PredictX
 from ..degradations.process import Time
 from .conditions import Condition, with_image
@@ -254,6 +255,40 @@ def known_end(process: LinearGaussianProcess, given: Condition | None, count: in
         raise TypeError(msg)
     process.check_given(given, count)
     return None if given is None else given.to(process.device)
+
+
+def check_end(denoiser: AbstractDenoiser, given: Condition | None, count: int) -> Float[Tensor, "count ..."] | None:
+    """Check at the door what is given of a denoiser's process, its numbers too, and return it as `known_end` does.
+
+    Raises:
+        TypeError, ValueError: as `known_end` and `check_units`.
+    """
+    end = known_end(denoiser.process, given, count)
+    if end is not None:
+        check_units("given", end, denoiser.grey_levels)
+    return end
+
+
+def check_units(name: str, y: Float[Tensor, "..."], levels: GreyLevels | None) -> None:
+    """Check that an observation of data is finite and in their units, where values are readable.
+
+    It may leave the data's range, by noise or by ringing; one that leaves it by more than its width is in other units.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if not values_are_readable(y) or not y.numel():
+        return
+    low, high = y.min().item(), y.max().item()
+    if not -math.inf < low <= high < math.inf:
+        msg = f"{name} must be finite numbers, got NaN or infinity: fill what is missing, and mark it in a condition"
+        raise ValueError(msg)
+    if levels is not None and (low < 2 * levels.low - levels.high or high > 2 * levels.high - levels.low):
+        msg = (
+            f"{name} lies in [{low:.4g}, {high:.4g}], the data that the denoiser is made for in [{levels.low:g},"
+            f" {levels.high:g}]: scale it as they are"
+        )
+        raise ValueError(msg)
 
 
 def _check_network(network: nn.Module) -> None:

@@ -23,7 +23,7 @@ from ..degradations.process import Time
 from ..models import AbstractDenoiser, ClippedDenoiser, Condition, Prior
 from ..models.centred_denoiser import centred, moved_from_end
 from ..models.conditions import check_rows
-from ..models.denoiser import known_end
+from ..models.denoiser import check_end
 from ..models.off_levels import warn_off_levels
 from .first_step import first_stepper
 from .grids import Grid
@@ -313,7 +313,7 @@ class Sampler:
     def _check_given(self, given: Condition | None, count: int) -> None:
         check_rows("given", given, count)
         if self.process.known_end:
-            known_end(self.process, given, count)
+            check_end(self.denoiser, given, count)
             return
         if self.denoiser.needs_given == (given is not None):
             return

@@ -19,6 +19,7 @@ from ..core.configuration import write
 from ..core.notebook import embedded
 from ..degradations import DataSpectrum
 from ..models import EMA, AbstractDenoiser, Condition, Denoiser, Prior
+from ..models.denoiser import check_units
 from ..samplers import Grid, Sampler, Stepper, UniformGrid
 from ..samplers.guidance import CovarianceGuidance, Observation, Restoration, restore
 from .building import build_denoiser, build_process, build_sampler
@@ -226,6 +227,9 @@ class LoadedRun:
                 else "this run knows nothing of what it draws: leave out what was observed, or guide it by run.restore"
             )
             raise ValueError(msg)
+        if observed is not None:
+            check_signal("observed", observed, self.denoiser.process.shape)
+            check_units("observed", observed, self.denoiser.grey_levels)
         return self.known.seen(condition, observed)
 
     def restore(  # noqa: PLR0913  # each is a choice of its own

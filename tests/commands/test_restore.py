@@ -104,7 +104,7 @@ def test_a_run_that_starts_from_observations_knows_what_was_done(starts_from_blu
     assert "(its noise is 0.1)" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(("flag", "value"), [("--blur", "1"), ("--guidance", "pseudo-inverse")])
+@pytest.mark.parametrize(("flag", "value"), [("--blur", "1"), ("--guidance", "pseudo-inverse"), ("--noise", "0.1")])
 def test_a_run_that_starts_from_observations_takes_no_other(starts_from_blur, work, flag, value):
     with pytest.raises(SystemExit, match=rf"error: {flag}: .* was trained on LinearObservation.blur\("):
         main(["restore", str(starts_from_blur), "image.png", flag, value])

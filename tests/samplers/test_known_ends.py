@@ -26,7 +26,8 @@ from unmelt.degradations import (
     SchrodingerBridge,
     TowardsMean,
 )
-from unmelt.models import Denoiser, GaussianOracle, KnownEndPrior, StandardNormalPrior
+from unmelt.losses import DenoisingLoss
+from unmelt.models import Denoiser, GaussianOracle, GreyLevels, KnownEndPrior, StandardNormalPrior
 from unmelt.samplers import Adaptive, Heun, Multistep, Posterior, Sampler, encode
 
 pytestmark = pytest.mark.usefixtures("as_in_production")
@@ -282,6 +283,29 @@ class TestRefusals:
             lambda: sampler.denoiser(ends(2), 0.5, None, given),
         ):
             with pytest.raises(error, match=words):
+                call()
+
+    @pytest.mark.parametrize(
+        ("change", "words"),
+        [
+            (
+                lambda y: 127 * y + 127,
+                r"given lies in \[.*, the data that the denoiser .* in \[-1, 1\]: scale",
+            ),
+            (lambda y: torch.where(y > 0, y, math.nan), "given must be finite numbers, got NaN"),
+        ],
+    )
+    def test_a_known_end_in_other_units(self, change, words):
+        levels = GreyLevels(256, -1.0, 1.0)
+        denoiser = Denoiser(Network(), PINNED["heat bridge"], prediction=PredictX(), grey_levels=levels)
+        y = ends(2).clamp(-1.5, 1.5)
+        Sampler(denoiser).sample(2, given=y)
+        for call in (
+            lambda: Sampler(denoiser).sample(2, given=change(y)),
+            lambda: Sampler(denoiser).step(y, 0.5, 0.2, given=change(y)),
+            lambda: DenoisingLoss(denoiser)(y, given=change(y)),
+        ):
+            with pytest.raises(ValueError, match=words):
                 call()
 
     def test_a_known_end_where_there_is_none(self):

@@ -122,6 +122,11 @@ class TestRefusals:
         run = load_run(trained(tmp_path, kind).run.path)
         with pytest.raises(ValueError, match=r"draws what an observation may have come from, LinearObservation.blur"):
             run.sample(2)
+        y = torch.rand(2, 1, 4, 4)
+        with pytest.raises(ValueError, match=r"observed lies in .* made for in \[0, 1\]: scale it as they are"):
+            run.sample(2, observed=255 * y)
+        with pytest.raises(TypeError, match="observed must be a real floating-point tensor"):
+            run.sample(2, observed=(255 * y).byte())
         with pytest.raises(ValueError, match="leave another one out"):
             run.restore(torch.zeros(1, 4, 4), LinearObservation.blur((1, 4, 4), 2.0, noise_std=0.1))
         with pytest.raises(ValueError, match="trained to start from observations"):
