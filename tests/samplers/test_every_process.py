@@ -107,7 +107,7 @@ def distances(stepper, name, steps):
 
 # Where alpha^2 rises in proportion to 1 - t, and estimates of the data like its root, the first step's error is of
 # first order whatever the method is.
-ROOT_AT_ONE = ("sigmoid",)
+ROOT_AT_ONE = ("sigmoid", "discrete to no signal")
 
 
 @crossed(ONE_STEP | MULTISTEP | NOISY_MULTISTEP, NOISY)
@@ -127,8 +127,9 @@ def test_latents_tend_to_the_marginals(stepper, name):
 
 
 # By how much more the flow spreads an error: from noise of 50, relative to which it is kept small; from latents with
-# 0.01 of noise that say all there is to know of a signal of size 1.
-SPREAD = {"geometric": 10, "pixelation": 10, "mask": 100}
+# 0.01 of noise that say all there is to know of a signal of size 1; and over kinks between the levels of a table, which
+# the solver's estimate of its error does not see.
+SPREAD = {"geometric": 10, "pixelation": 10, "mask": 100, "discrete": 2, "discrete to no signal": 2}
 # Many short stretches with kinks between them take thousands of calls to pass with less.
 TOLERANCE = {"ordered": 1e-4}
 
