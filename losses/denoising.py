@@ -61,7 +61,7 @@ from ..core.randomness import white_noise
 from ..degradations import Level, PixelBasis
 from ..degradations.process import Time
 from ..models import AbstractDenoiser
-from ..models.centred_denoiser import centred, tied_to
+from ..models.centred_denoiser import centred, check_tied
 from ..models.conditions import Condition, check_rows
 from .reduction import Reduction, SumOverDimensions
 from .times import TimeDistribution, default_times
@@ -168,7 +168,7 @@ class DenoisingLoss(nn.Module):
         check_signal("x", x, process.shape)
         check_not_empty("x", x, "a loss")
         check_rows("condition", condition, len(x))
-        tied_to(self.denoiser, given, len(x))
+        check_tied(self.denoiser, given, len(x))
         if t is None:
             times = self.times.sample(len(x), device=x.device, generator=generator) if drawn is None else drawn
         elif drawn is None:

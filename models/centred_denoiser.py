@@ -98,16 +98,23 @@ def moved_from_end(
     return z + share if back else z - share
 
 
+def check_tied(denoiser: AbstractDenoiser, given: Tensor | None, count: int) -> Tensor | None:
+    """Check the known ends that a centred denoiser is given, and return them; others are to be given none.
+
+    Raises:
+        TypeError, ValueError: as `check_end`, for the denoiser inside.
+    """
+    return check_end(denoiser.denoiser if isinstance(denoiser, CentredDenoiser) else denoiser, given, count)
+
+
 def tied_to(denoiser: AbstractDenoiser, given: Tensor | None, count: int) -> AbstractDenoiser:
     """Return a centred denoiser that has been given the known end of each of so many latents; others as they are.
 
     Raises:
-        TypeError, ValueError: as `LinearGaussianProcess.check_given`, for the process of the denoiser inside.
+        TypeError, ValueError: as `check_tied`.
     """
-    if not isinstance(denoiser, CentredDenoiser):
-        denoiser.process.check_given(given, count)
-        return denoiser
-    return CentredDenoiser(denoiser.denoiser, check_end(denoiser.denoiser, given, count))
+    end = check_tied(denoiser, given, count)
+    return CentredDenoiser(denoiser.denoiser, end) if isinstance(denoiser, CentredDenoiser) else denoiser
 
 
 def centred(denoiser: AbstractDenoiser) -> AbstractDenoiser:

@@ -30,7 +30,7 @@ from ...core.precision import schedule_dtype
 from ...core.randomness import white_noise
 from ...degradations import Coupling, LinearGaussianProcess, Markov, SpectralGaussian, Step
 from ...models import AbstractDenoiser
-from ...models.centred_denoiser import centred, tied_to
+from ...models.centred_denoiser import centred, check_tied
 from ...models.conditions import Batch, Condition, batches_with_conditions, check_rows, select_rows
 from ...models.decoders import Decoder, GaussianDecoder
 from ...models.off_levels import warn_off_levels
@@ -191,7 +191,7 @@ class ELBO(nn.Module):
         """
         check_not_empty("x", x, "a bound")
         check_rows("condition", condition, len(x))
-        tied_to(self.denoiser, given, len(x))
+        check_tied(self.denoiser, given, len(x))
         replicates = []
         for _ in range(self.summation.replicates):
             draws = self.term_sampler.draw(len(x), device=self.process.device, generator=generator)

@@ -26,7 +26,7 @@ from ...core.checks import check_count, check_instance, check_not_empty, check_s
 from ...core.precision import to_compute_dtype
 from ...degradations import LinearGaussianProcess
 from ...models import Condition, Decoder, GaussianDecoder, Prior
-from ...models.centred_denoiser import centred, moved_from_end, tied_to
+from ...models.centred_denoiser import centred, check_tied, moved_from_end, tied_to
 from ...models.denoiser import AbstractDenoiser, HasJacobianDiagonal
 from ...models.off_levels import warn_off_levels
 from ...models.priors.default import default_prior
@@ -166,7 +166,7 @@ class FlowLikelihood(nn.Module):
         """
         process = self.process
         x = self.decoder.prepare(x, generator=generator).to(process.device)
-        tied_to(self.denoiser, given, len(x))
+        check_tied(self.denoiser, given, len(x))
         q = process.marginal(x, self.first)
         z = q.sample(generator=generator)
         found = self._log_prob(z, None, condition, given, generator)

@@ -114,7 +114,7 @@ def test_clipped_steps_are_theirs(kind, width, to_one, tmp_path):
     if to_one:
         agree(ran(denoiser, grid, z), theirs)
         assert theirs[-1].abs().max() == pytest.approx(width)
-    # Their other way, the noise made anew from the clipped estimate.
+    # With use_clipped_model_output=True, the noise that follows from the clipped estimate.
     anew = ClippedDenoiser(denoiser.denoiser, denoiser.data_range)
     other = walked(unet(), scheduler, 10, z, use_clipped_model_output=True)
     agree(stepped(anew, grid, z), other)
