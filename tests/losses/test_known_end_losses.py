@@ -148,6 +148,12 @@ class TestBound:
         found, other = (bound(X, given=y, generator=seeded(4)) for y in (Y, -Y))
         close(found.total, other.total, 1e-6)
 
+    def test_each_example_s_latents_are_shown_with_its_own_end(self):
+        seeing = denoiser(ENDS["heat bridge"], sees_given=True)
+        ELBO(seeing, first=0.1, steps=3)(X, given=Y)
+        for z, _, seen in seeing.network.seen:
+            assert torch.equal(seen, Y.repeat_interleave(len(z) // 3, dim=0))
+
     def test_the_prior_of_a_point_costs_nothing(self):
         for name in ("Brownian bridge", "heat bridge"):
             bound = ELBO(gaussian(ENDS[name]), first=0.02, steps=5)
@@ -237,6 +243,9 @@ class TestPriors:
         expected = -(residual.square() + (2 * math.pi * at.sigma.square()).log()).flatten(1).sum(1) / 2
         close(prior.log_prob(z), expected, 1e-9)
         many = KnownEndPrior(process).given(Y[:1]).sample(4000, generator=seeded(2)).double()
+        # Five standard errors of each coefficient's mean.
+        away = process.basis.forward(many).mean(0) - (at.alpha * process.basis.forward(Y[:1]))[0]
+        assert bool((away.abs() < 5 * (at.sigma / math.sqrt(4000)).expand(1, *SHAPE)[0]).all())
         found, expected = process.basis.forward(many).var(0).mean(), at.sigma.square().expand(1, *SHAPE).mean()
         assert abs(found / expected - 1) < 4 * math.sqrt(2 / many.numel())
 
