@@ -60,11 +60,20 @@ def check_instance(name: str, value: object, kind: type[Kind] | tuple[type[Kind]
     """
     if not isinstance(value, kind):
         kinds = kind if isinstance(kind, tuple) else (kind,)
-        got = f"the class {value.__name__} itself" if isinstance(value, type) else f"{value!r:.60}"
+        got = f"the class {value.__name__} itself" if isinstance(value, type) else _told(value)
         wanted = " or ".join(f"{'an' if k.__name__[0] in 'aeiouAEIOU' else 'a'} {k.__name__}" for k in kinds)
         msg = f"{name} must be {wanted}, {remedy}; got {got}"
         raise TypeError(msg)
     return value
+
+
+def _told(value: object) -> str:
+    """Return what was passed in, in words: of arrays their kind and shape, not their numbers."""
+    if isinstance(value, dict):
+        inside = cast("dict[object, object]", value)
+        return f"a dict with {', '.join(map(repr, inside))}"[:60] if inside else "an empty dict"
+    kind, shape = type(value), getattr(value, "shape", None)
+    return f"{value!r:.60}" if shape is None else f"a {kind.__module__}.{kind.__name__} of shape {tuple(shape)}"
 
 
 def check_whole(name: str, value: object) -> None:

@@ -24,6 +24,12 @@ class Centred(LinearGaussianProcess):
         super().__init__(process.basis)
         self.process, self.levels = process, process.levels
 
+    @property
+    @override
+    def called(self) -> str:
+        """The process that it was made of: users have made that one, and libraries this one."""
+        return self.process.called
+
     @override
     def log_alpha(self, t: Time) -> Float[Tensor, "..."]:
         return self.process.batched_log_alpha(t)

@@ -103,7 +103,7 @@ class RandomWalk(Coupling):
         shrinking = at_s.log_sigma - at_t.log_sigma
         if values_are_readable(shrinking) and bool((shrinking > 0).any()):
             msg = (
-                f"RandomWalk needs noise that never shrinks, and {type(at_s.process).__name__}'s does, by a factor of"
+                f"RandomWalk needs noise that never shrinks, and {at_s.process.called}'s does, by a factor of"
                 f" {shrinking.max().exp().item():.4g}: take Markov() or Independent()"
             )
             raise ValueError(msg)

@@ -94,7 +94,7 @@ def draw_process(
             _draw_slices(shown, process, x, low_and_high)
         else:
             draw_forward(list(shown.subplots(1, _COLUMNS)), process, x, low_and_high)
-    figure.suptitle(title or f"{type(process).__name__}, {tuple(x.shape)}", fontsize=10)
+    figure.suptitle(title or f"{process.called}, {tuple(x.shape)}", fontsize=10)
     _draw_maps(maps, process)
     return figure
 
@@ -106,7 +106,7 @@ def draw_example(process: LinearGaussianProcess) -> str | None:
     example = pattern(process.shape)
     low = range_for(process)[0]
     x = low + (1 - low) * example if len(process.shape) > 2 else example
-    return shown(draw_process(process, x), f"{type(process).__name__} on a built-in example of shape {process.shape}")
+    return shown(draw_process(process, x), f"{process.called} on a built-in example of shape {process.shape}")
 
 
 def range_for(process: LinearGaussianProcess) -> tuple[float, float]:

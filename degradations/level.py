@@ -44,7 +44,7 @@ class Level:
 
     def __repr__(self) -> str:
         """Show the process's name and the times."""
-        return f"Level({type(self.process).__name__}, t={self.t.tolist()})"
+        return f"Level({self.process.called}, t={self.t.tolist()})"
 
     @property
     def alpha(self) -> Float[Tensor, "..."]:

@@ -142,7 +142,7 @@ class Prediction(ABC):
             return
         stable = [str(p).replace("levels=None", "") for p in _alternatives(process) if p.gain(process) <= LARGEST_GAIN]
         msg = (
-            f"{type(self).__name__} cannot be converted stably by {type(process).__name__}: an error in it grows "
+            f"{type(self).__name__} cannot be converted stably by {process.called}: an error in it grows "
             f"{gain:.3g} times on its way to the data (at most {LARGEST_GAIN:.3g} is accepted), because alpha"
             f" vanishes or the noise does; use {' or '.join(stable)}"
         )
@@ -263,7 +263,7 @@ class PredictPreviousLevel(Prediction):
         levels = self.levels or process.levels
         if levels is None:
             msg = (
-                f"PredictPreviousLevel needs to know the levels, and {type(process).__name__} is continuous: give it "
+                f"PredictPreviousLevel needs to know the levels, and {process.called} is continuous: give it "
                 "a number, such as PredictPreviousLevel(levels=200), set the class's own (levels = 200), or predict x"
                 " (in a recipe: --prediction PredictX)"
             )
@@ -314,8 +314,8 @@ class PredictPreviousLevel(Prediction):
 
 
 def _alternatives(process: LinearGaussianProcess) -> list[Prediction]:
-    levels = PredictPreviousLevel() if process.levels else PredictPreviousLevel(levels=1)
-    return [PredictX(), PredictEpsilon(), PredictV(), PredictScore(), levels]
+    levels: list[Prediction] = [PredictPreviousLevel()] if process.levels else []
+    return [PredictX(), PredictEpsilon(), PredictV(), PredictScore(), *levels]
 
 
 def _largest(conversion: Conversion) -> float:

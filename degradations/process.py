@@ -103,6 +103,11 @@ class LinearGaussianProcess(ConstantModule, ABC):
         return self.basis.shape
 
     @property
+    def called(self) -> str:
+        """What messages call it: its class."""
+        return type(self).__name__
+
+    @property
     def device(self) -> torch.device:
         """The device that the process's tables are on."""
         return self.device_marker.device
@@ -282,8 +287,8 @@ class LinearGaussianProcess(ConstantModule, ABC):
         """
         if not self.agrees_with(other):
             msg = (
-                f"{whose} was made for another process ({type(other).__name__} of shape {other.shape}) than {where}"
-                f" ({type(self).__name__} of shape {self.shape}), or with other settings: build both from one process"
+                f"{whose} was made for another process ({other.called} of shape {other.shape}) than {where}"
+                f" ({self.called} of shape {self.shape}), or with other settings: build both from one process"
             )
             raise ValueError(msg)
 

@@ -179,7 +179,7 @@ def run_bounds(loaded: LoadedRun, data: Splits, steps: int | None = None) -> dic
     """
     denoiser, process, config = loaded.denoiser, loaded.denoiser.process, loaded.parts
     if steps is not None and process.levels is not None:
-        msg = f"steps={steps} are for processes without levels, and {type(process).__name__} has {process.levels}"
+        msg = f"steps={steps} are for processes without levels, and {process.called} has {process.levels}"
         raise ValueError(msg)
     own = config.grid.steps if isinstance(config.grid, UniformGrid) else None
     grid = None if process.levels else steps or own or _STEPS

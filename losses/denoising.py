@@ -113,7 +113,7 @@ class DenoisingLoss(nn.Module):
 
     def __repr__(self) -> str:
         """Show the settings in a line, without the network that torch would list."""
-        of = f"{type(self.denoiser).__name__} of {type(self.denoiser.process).__name__}"
+        of = f"{type(self.denoiser).__name__} of {self.denoiser.process.called}"
         return f"DenoisingLoss({of}, {self.extra_repr()})"
 
     @override
@@ -244,7 +244,7 @@ class DenoisingLoss(nn.Module):
         if fill is None:
             if not isinstance(process.basis, PixelBasis):
                 msg = (
-                    f"{type(process).__name__} is diagonal in {type(process.basis).__name__}, where each coefficient is"
+                    f"{process.called} is diagonal in {type(process.basis).__name__}, where each coefficient is"
                     " made of all pixels, so that missing ones have to be something: give fill=, the data's mean for"
                     " example; the loss is then an approximation"
                 )

@@ -62,15 +62,18 @@ class ClippedDenoiser(AbstractDenoiser):
     ) -> None:
         check_instance("denoiser", denoiser, AbstractDenoiser, "Denoiser(network, process, prediction=...) for example")
         super().__init__(denoiser.process)
+        if percentile is not None:
+            check_number("percentile", percentile, "(0, 1)", "0.995 is usual; None clips each number by itself")
         to = data_range or (denoiser.grey_levels.range if denoiser.grey_levels else None)
         if to is None:
-            msg = "the range to clip to is not known: give data_range=(low, high)"
+            msg = (
+                "the range to clip to is not known: clip by ClippedDenoiser(denoiser, data_range=(low, high)), or give"
+                " the denoiser the grey_levels of its data"
+            )
             raise ValueError(msg)
         if not -math.inf < to[0] < to[1] < math.inf:
             msg = f"data_range must be two finite numbers (low, high) with low < high, got {to}"
             raise ValueError(msg)
-        if percentile is not None:
-            check_number("percentile", percentile, "(0, 1)", "0.995 is usual; None clips each number by itself")
         if isinstance(denoiser.prediction, PredictPreviousLevel):
             msg = (
                 "a network that predicts the previous level has no estimate of the data that could be clipped: leave"
@@ -79,8 +82,7 @@ class ClippedDenoiser(AbstractDenoiser):
             raise ValueError(msg)  # noqa: TRY004  # it is not its type that is wrong
         if keep_noise and denoiser.process.known_end:
             msg = (
-                f"keep_noise is for processes without a known end, and {type(denoiser.process).__name__} has one: leave"
-                " it out"
+                f"keep_noise is for processes without a known end, and {denoiser.process.called} has one: leave it out"
             )
             raise ValueError(msg)
         self.denoiser, self.data_range, self.keep_noise, self.percentile = denoiser, to, keep_noise, percentile

@@ -4,7 +4,8 @@ A condition is a tensor, or a dictionary of tensors, with one entry for each row
 travels beside the latents, through denoiser, loss, sampler and guidance, and only the network reads it.
 
 The networks here read two kinds: labels, and images (or any signals) whose channels they see beside the latent's.
-Integers are labels, floating-point numbers an image; both at once are {"labels": ..., "image": ...}.
+Integers, (batch,), are labels; floating-point numbers or booleans (a mask) with more axes an image; both at once
+are {"labels": ..., "image": ...}.
 
 Labels are integers 0 .. classes - 1, and `classes` itself stands for "no label". A network learns p(x) beside
 p(x | label) where some examples of a batch come without their label (Ho & Salimans, 2022): "no label" is then one more
@@ -98,6 +99,7 @@ def condition_parts(condition: Condition | None) -> ConditionParts:
     """Return labels and image of a condition.
 
     Raises:
+        TypeError: an image is one of integers.
         ValueError: a dictionary holds something else.
     """
     if isinstance(condition, dict):
@@ -105,10 +107,37 @@ def condition_parts(condition: Condition | None) -> ConditionParts:
         if other:
             msg = f"a condition's parts are 'labels' and 'image', got {', '.join(map(repr, other))}"
             raise ValueError(msg)
-        return ConditionParts(condition.get("labels"), condition.get("image"))
-    if isinstance(condition, Tensor) and condition.is_floating_point() and condition.ndim > 1:
-        return ConditionParts(None, condition)
-    return ConditionParts(condition, None)
+        parts = ConditionParts(condition.get("labels"), condition.get("image"))
+    elif condition is not None and condition.ndim > 1:
+        parts = ConditionParts(None, condition)
+    else:
+        parts = ConditionParts(condition, None)
+    if parts.image is not None and not (parts.image.is_floating_point() or parts.image.dtype == torch.bool):
+        msg = (
+            f"an image condition must be floating-point, in the units that the network is trained on, got"
+            f" {parts.image.dtype} of shape {tuple(parts.image.shape)}: image / 127.5 - 1 for example (labels have one"
+            " axis, (batch,))"
+        )
+        raise TypeError(msg)
+    return parts
+
+
+def without(condition: Condition | None, part: str | None) -> Condition | None:
+    """Return what is left of a condition without its "labels", or its "image"; nothing without all of it, None.
+
+    Raises:
+        TypeError, ValueError: as `condition_parts`.
+    """
+    if part is None or condition is None:
+        return None
+    kept = {name: value for name, value in condition_parts(condition)._asdict().items() if name != part}
+    left = {name: value for name, value in kept.items() if value is not None}
+    return left or None
+
+
+def image_channels(network: object) -> int:
+    """Return how many channels of images a network sees, its attribute `image_channels`; 0 without one."""
+    return getattr(network, "image_channels", 0)
 
 
 def with_image(condition: Condition | None, image: Float[Tensor, "batch channels ..."]) -> Condition:

@@ -15,7 +15,7 @@ from typing_extensions import override
 from ..core.checks import check_instance, check_signal, values_are_readable
 from ..degradations import LinearGaussianProcess, Prediction, PredictX
 from ..degradations.process import Time
-from .conditions import Condition, with_image
+from .conditions import Condition, image_channels, with_image
 from .ema import unwrap
 from .grey_levels import GreyLevels
 
@@ -115,12 +115,14 @@ class Denoiser(AbstractDenoiser):
         grey_levels: levels and range of the data that it is trained on. Samplers then refuse a prior of data in
             another range.
         sees_given: whether the network sees the known end y too, as an image of its condition (see
-            `unmelt.models.with_image`). The process is the same either way.
+            `unmelt.models.with_image`). The process is the same either way. None is False, for networks that see no
+            images; for others, those with `image_channels`, it has to be said.
 
     Raises:
         TypeError: the network does not take three arguments, or `prediction` is not a `Prediction`.
         ValueError: `process` cannot convert `prediction` stably; the message names the ones that it can. Or the network
-            is to see a known end, and the process has none.
+            is to see a known end, and the process has none; or the process has one and the network sees images, and
+            it is not said whether that is one of them.
     """
 
     def __init__(
@@ -130,7 +132,7 @@ class Denoiser(AbstractDenoiser):
         *,
         prediction: Prediction,
         grey_levels: GreyLevels | None = None,
-        sees_given: bool = False,
+        sees_given: bool | None = None,
     ) -> None:
         super().__init__(process)
         _check_network(network)
@@ -138,11 +140,17 @@ class Denoiser(AbstractDenoiser):
         prediction.require_stable(process)
         if sees_given and not process.known_end:
             msg = (
-                f"{type(process).__name__} has no known end that its network could see: leave sees_given out, and pass"
+                f"{process.called} has no known end that its network could see: leave sees_given out, and pass"
                 " an image of your own as condition="
             )
             raise ValueError(msg)
-        self.sees_given = sees_given
+        if sees_given is None and process.known_end and image_channels(unwrap(network)):
+            msg = (
+                f"{process.called} ends in a known signal y, and {type(unwrap(network)).__name__} sees images: say"
+                " sees_given=True if y is what it sees, or sees_given=False if its images are a condition of their own"
+            )
+            raise ValueError(msg)
+        self.sees_given = bool(sees_given)
         self.network = network
         self.prediction = prediction
         self.grey_levels = grey_levels
@@ -153,7 +161,7 @@ class Denoiser(AbstractDenoiser):
         parameters = sum(parameter.numel() for parameter in network.parameters())
         what = f"{type(network).__name__} of {parameters:,} parameters"
         seen = ", sees_given=True" if self.sees_given else ""
-        return f"{type(self).__name__}({what}, {type(self.process).__name__}, {self.prediction}{seen})"
+        return f"{type(self).__name__}({what}, {self.process.called}, {self.prediction}{seen})"
 
     @property
     @override

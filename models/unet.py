@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
-from ..core.checks import as_shape
+from ..core.checks import as_shape, check_whole
 from .conditions import Condition, LabelEmbedding, checked_image, condition_parts
 
 Layer = TypeVar("Layer", bound=nn.Module)
@@ -303,6 +303,8 @@ def _check_configuration(
     if len(size) - 1 not in _CONVOLUTIONS:
         msg = f"UNet works on signals, images and volumes, shape = (channels, ...) with one to three more, got {size}"
         raise ValueError(msg)
+    for name, number in (("channels", channels), ("patch", patch), ("blocks", blocks), ("heads", heads)):
+        check_whole(name, number)
     if channels < 2 or channels % 2 or blocks < 1 or not multipliers or min(multipliers) < 1:
         msg = (
             "UNet needs an even number of channels, at least one block and multipliers of at least 1, got "

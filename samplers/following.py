@@ -79,7 +79,7 @@ def require_both(problem: Problem) -> None:
     if bool(weak.any()) or bool((at.log_sigma == -torch.inf).any()):
         what = "too little signal" if bool(weak.any()) else "no noise"
         msg = (
-            f"{type(process).__name__} has {what} in some coefficients on this grid, and following the noise divides"
+            f"{process.called} has {what} in some coefficients on this grid, and following the noise divides"
             " by it: take Follow.DATA, or Follow.EITHER"
         )
         raise ValueError(msg)

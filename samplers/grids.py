@@ -260,7 +260,7 @@ def _times_of(
     span = (ends[1] - ends[0]).item()
     if not span > 1e-12 * (1 + ends.abs().max().item()):
         msg = (
-            f"the log-SNR of {type(process).__name__}, within the band that the grid looks at, does not change between"
+            f"the log-SNR of {process.called}, within the band that the grid looks at, does not change between"
             f" t = {stop} and {start}: take UniformGrid(steps)"
         )
         raise ValueError(msg)
@@ -272,7 +272,7 @@ def _times_of(
     if not bool((grid.diff() < 0).all()):
         msg = (
             f"{steps} such steps cannot be distinguished between t = {stop} and {start}, where the log-SNR of"
-            f" {type(process).__name__} stands still or jumps: take fewer, or UniformGrid(steps)"
+            f" {process.called} stands still or jumps: take fewer, or UniformGrid(steps)"
         )
         raise ValueError(msg)
     return grid

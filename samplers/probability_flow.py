@@ -111,9 +111,7 @@ class FlowField:
         rates = self.rates(state[0], t, coefficients)
         if not all(bool(part.isfinite().all()) for part in rates):
             finite = all(bool(c.isfinite().all()) for c in coefficients)
-            culprit = (
-                f"{type(self.denoiser).__name__} returns" if finite else f"the rates of {type(process).__name__} are"
-            )
+            culprit = f"{type(self.denoiser).__name__} returns" if finite else f"the rates of {process.called} are"
             remedy = "look at its network and at the latents" if finite else "start at another time, such as first=1e-3"
             msg = f"{culprit} infinite or NaN at t = {t.item():.6g}: {remedy}"
             raise NonFiniteRatesError(msg)

@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..core.checks import check_count, check_instance, check_signal, values_are_readable
+from ..core.checks import check_count, check_instance, check_number, check_signal, values_are_readable
 from ..core.evaluation_mode import evaluating
 from ..core.precision import to_compute_dtype
 from ..degradations import Independent, LinearGaussianProcess
@@ -78,8 +78,10 @@ class Sampler:
         clip: bool | int | float = False,  # noqa: PYI041  # checked at run time, where an int is no float
     ) -> None:
         check_instance("denoiser", denoiser, AbstractDenoiser, "Denoiser(network, process, prediction=...) for example")
+        if not isinstance(clip, bool):
+            check_number("clip", clip, "(0, 1)", "a percentile, 0.995 is usual; True clips each number by itself")
         if clip is not False:
-            denoiser = ClippedDenoiser(denoiser, percentile=None if clip is True else float(clip))
+            denoiser = ClippedDenoiser(denoiser, percentile=None if clip is True else clip)
         self.denoiser, self.stepper = denoiser, stepper or Posterior()
         check_instance("stepper", self.stepper, Stepper, "Multistep(order=2) for example")
         self.grid = grid or self.stepper.default_grid()
@@ -104,7 +106,7 @@ class Sampler:
         """Show the process, stepper, grid and prior, or the denoiser that takes none, and what is between."""
         last = "" if self.denoise_last else ", denoise_last=False"
         start = type(self._start.denoiser if self.prior is None else self.prior).__name__
-        parts = [type(self.process).__name__, self.stepper, self.grid, start]
+        parts = [self.process.called, self.stepper, self.grid, start]
         # Guidance and clipping, from the outside to the network's own denoiser.
         around = self.denoiser
         while isinstance(inner := getattr(around, "denoiser", None), AbstractDenoiser):
@@ -126,7 +128,11 @@ class Sampler:
     @property
     def draws_noise(self) -> bool:
         """Whether steps add noise; where they do not, a sample is a function of its initial latent."""
-        first = first_stepper(self.stepper, self._problem.process.at(self.times[0]))
+        return self.draws_noise_from(1.0)
+
+    def draws_noise_from(self, start: float) -> bool:
+        """Return whether steps of a run from a time add noise; the one that leaves a known end does in any case."""
+        first = first_stepper(self.stepper, self._problem.process.at(start))
         return first.draws_noise(self._problem) or self.stepper.draws_noise(self._problem)
 
     def sample(  # noqa: PLR0913  # each is a choice of its own
@@ -223,7 +229,7 @@ class Sampler:
             self._start,
             count=count,
             grid=cut(self.times, start, stop),
-            initial=self._checked_initial(initial, count, start),
+            initial=self._checked_initial(initial, count, start, given),
             condition=condition,
             given=given,
             generator=generator if isinstance(generator, torch.Generator) else None,
@@ -311,10 +317,10 @@ class Sampler:
                 check_count(name, number)
 
     def _check_given(self, given: Condition | None, count: int) -> None:
-        check_rows("given", given, count)
         if self.process.known_end:
             check_end(self.denoiser, given, count)
             return
+        check_rows("given", given, count)
         if self.denoiser.needs_given == (given is not None):
             return
         name = type(self.denoiser).__name__
@@ -325,7 +331,9 @@ class Sampler:
         )
         raise ValueError(msg)
 
-    def _checked_initial(self, initial: Tensor | None, count: int, start: float) -> Tensor | None:
+    def _checked_initial(
+        self, initial: Tensor | None, count: int, start: float, given: Condition | None
+    ) -> Tensor | None:
         if initial is None:
             if start < 1:
                 example = (
@@ -341,7 +349,25 @@ class Sampler:
                 " (one latent for all: initial.expand(count, ...))"
             )
             raise ValueError(msg)
+        if isinstance(given, Tensor) and self.process.known_end and self.process.at(start).pinned:
+            self._check_pinned(initial, start, given)
         return initial
+
+    def _check_pinned(self, initial: Tensor, start: float, given: Tensor) -> None:
+        """Check that latents at a time where the process is nothing but its known end are that."""
+        if not values_are_readable(initial):
+            return
+        at, share = self.process.at(start), self.process.end_share(given.to(initial.device), start)
+        empty = (at.log_alpha == -torch.inf) & (at.log_sigma == -torch.inf)
+        off = (self.process.basis.forward(initial - share) * empty).abs().max().item()
+        # Basis changes of a million numbers round by some twenty units of the last place.
+        unit = max(torch.finfo(initial.dtype).eps, torch.finfo(given.dtype).eps)
+        if not off <= 64 * unit * max(1.0, given.abs().max().item()):
+            msg = (
+                f"at t = {start:g} a latent of {self.process.called} is its known end, whatever the data are, and"
+                f" initial is off it by up to {off:.3g}: leave initial out, given=y says where to start"
+            )
+            raise ValueError(msg)
 
 
 def _other_than_independent(stepper: Stepper) -> tuple[str, ...]:

@@ -74,7 +74,7 @@ class Problem:
         """
         if not self.has_noise:
             msg = (
-                f"{what} needs noise, but {type(self.process).__name__} is deterministic, sigma = 0: take Multistep(),"
+                f"{what} needs noise, but {self.process.called} is deterministic, sigma = 0: take Multistep(),"
                 " or Posterior(coupling=Deterministic()), or give the process noise"
             )
             raise ValueError(msg)

@@ -77,7 +77,7 @@ class TimestepGrid(Grid):
         levels, steps = process.levels, self.steps
         if levels is None:
             msg = (
-                f"timesteps are levels, and {type(process).__name__} is continuous: take UniformGrid({steps}), or a"
+                f"timesteps are levels, and {process.called} is continuous: take UniformGrid({steps}), or a"
                 " process of DiscreteSchedule(betas)"
             )
             raise ValueError(msg)

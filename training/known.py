@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..core.checks import check_instance
 from ..models import Condition, Denoiser, with_image
+from ..models.conditions import image_channels
 from ..samplers.guidance import LinearObservation
 from .run_config import RunConfig
 
@@ -96,8 +97,3 @@ class Known:
         if y is None or self._is_end:
             return Seen(condition, y)
         return Seen(with_image(condition, y), None)
-
-
-def image_channels(network: object) -> int:
-    """Return how many channels of images a network sees, its attribute `image_channels`; 0 without one."""
-    return getattr(network, "image_channels", 0)

@@ -55,7 +55,7 @@ class DiffusionBridge(LinearGaussianProcess):
     def __init__(self, process: LinearGaussianProcess) -> None:
         check_instance("process", process, LinearGaussianProcess, _BASE)
         super().__init__(process.basis)
-        name = type(process).__name__
+        name = process.called
         if process.known_end:
             msg = f"{name} has a known end already: take the process that it was made of"
             raise ValueError(msg)

@@ -43,7 +43,7 @@ class TowardsMean(LinearGaussianProcess):
         check_instance("process", process, LinearGaussianProcess, _BASE)
         super().__init__(process.basis)
         if process.known_end:
-            msg = f"{type(process).__name__} has a known end already: take the process that it was made of"
+            msg = f"{process.called} has a known end already: take the process that it was made of"
             raise ValueError(msg)
         largest = process.at(0.0).alpha.max().item()
         if largest > 1:

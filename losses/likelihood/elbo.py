@@ -158,7 +158,7 @@ class ELBO(nn.Module):
 
     def __repr__(self) -> str:
         """Show the settings in a line, without the network that torch would list."""
-        of = f"{type(self.denoiser).__name__} of {type(self.process).__name__}"
+        of = f"{type(self.denoiser).__name__} of {self.process.called}"
         return f"ELBO({of}, {self.extra_repr()}, {type(self.prior).__name__}, {type(self.decoder).__name__})"
 
     def extra_repr(self) -> str:

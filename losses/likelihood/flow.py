@@ -100,7 +100,7 @@ class FlowLikelihood(nn.Module):
         process = self.denoiser.process
         if process.at(1.0).pinned:
             msg = (
-                f"the probability flow carries every latent of {type(denoiser.process).__name__} to the known signal y,"
+                f"the probability flow carries every latent of {denoiser.process.called} to the known signal y,"
                 " where they have no density: take ELBO, whose prior may be a point"
             )
             raise ValueError(msg)
@@ -130,7 +130,7 @@ class FlowLikelihood(nn.Module):
 
     def __repr__(self) -> str:
         """Show the settings in a line, without the network that torch would list."""
-        of = f"{type(self.denoiser).__name__} of {type(self.process).__name__}"
+        of = f"{type(self.denoiser).__name__} of {self.process.called}"
         return f"FlowLikelihood({of}, {self.extra_repr()})"
 
     @override
@@ -266,7 +266,7 @@ class FlowLikelihood(nn.Module):
             noisy = bool((process.at(1.0).log_sigma > -torch.inf).all())
             remedy = "ask at a later time, such as first=1e-3" if noisy else "take a process with noise at t = 1"
             msg = (
-                f"{type(process).__name__} has no noise in some coefficient at t = {start}, where the flow has no"
+                f"{process.called} has no noise in some coefficient at t = {start}, where the flow has no"
                 f" density: {remedy}"
             )
             raise ValueError(msg)

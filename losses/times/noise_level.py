@@ -72,7 +72,7 @@ class NoiseLevelSampler(TimeSampler):
         # Rounding makes a constant log-SNR waver by a few units in the last place.
         if self.highest - self.lowest <= 1e-12 * (1 + abs(self.lowest)):
             msg = (
-                f"the mean log-SNR of {type(process).__name__} is constant, {-2 * self.lowest:.6g}, so its value tells"
+                f"the mean log-SNR of {process.called} is constant, {-2 * self.lowest:.6g}, so its value tells"
                 " no time: use UniformTimes()"
             )
             raise ValueError(msg)
@@ -115,7 +115,7 @@ class NoiseLevelSampler(TimeSampler):
             if math.isfinite(y):
                 return t, y
         msg = (
-            f"the mean log-SNR of {type(self.process).__name__} is infinite not only at t = {end:g} but next to it too:"
+            f"the mean log-SNR of {self.process.called} is infinite not only at t = {end:g} but next to it too:"
             " where a coefficient has no noise, or no signal, it tells no times apart, and they would never be drawn;"
             " use UniformTimes()"
         )
@@ -139,7 +139,7 @@ class LogSNRTimes(NoiseLevelTimes):
         if found.first > 0 or found.last < 1:
             where = "at t = 0, without noise" if found.first > 0 else "at t = 1, without signal"
             msg = (
-                f"the mean log-SNR of {type(process).__name__} is infinite {where}, and no distribution is uniform over"
+                f"the mean log-SNR of {process.called} is infinite {where}, and no distribution is uniform over"
                 " an infinite range: bound the schedule, as CosineSchedule(log_snr_min=-10.0, log_snr_max=10.0) does,"
                 " or use LogNormalTimes()"
             )
@@ -187,7 +187,7 @@ class LogNormalTimes(NoiseLevelTimes):
         found = super().sampler(process, levels)
         if self.covered(found.lowest, found.highest) == 0:
             msg = (
-                f"y = mean of log(sigma / alpha) of {type(process).__name__} goes from {found.lowest:.4g} to"
+                f"y = mean of log(sigma / alpha) of {process.called} goes from {found.lowest:.4g} to"
                 f" {found.highest:.4g}, where a normal distribution of mean {self.mean} and standard deviation"
                 f" {self.std} has nothing: choose a mean between these, or UniformTimes()"
             )

@@ -67,7 +67,7 @@ class LevelTimes(TimeDistribution, TimeSampler):
     def sampler(self, process: LinearGaussianProcess, levels: int | None) -> LevelTimes:
         if self.levels is None and levels is None:
             msg = (
-                f"LevelTimes() takes its levels from the process, and {type(process).__name__} has none: give a number,"
+                f"LevelTimes() takes its levels from the process, and {process.called} has none: give a number,"
                 " such as LevelTimes(100), or use UniformTimes()"
             )
             raise ValueError(msg)

@@ -112,7 +112,7 @@ class Weighting(ABC):
         """
         if bool((process.at(_MIDDLE).log_sigma == -torch.inf).any()):
             msg = (
-                f"{type(self).__name__} weighs errors of the noise, and {type(process).__name__} has none (sigma = 0 in"
+                f"{type(self).__name__} weighs errors of the noise, and {process.called} has none (sigma = 0 in"
                 f" some coefficient at t = {_MIDDLE}): use SimpleWeighting() or"
                 " SimpleWeighting(in_terms_of=PredictX()), or a process with sigma > 0"
             )
@@ -155,7 +155,7 @@ class Weighting(ABC):
         time = times[index[0]].item() if len(scale) == len(times) else times[0].item()
         msg = (
             f"{type(self).__name__} multiplies the error of {type(prediction).__name__} by {scale[index].item():.3g} at"
-            f" t = {time:.6g}, coefficient {index[1:]} of {type(at.process).__name__}: signal or noise vanishes there,"
+            f" t = {time:.6g}, coefficient {index[1:]} of {at.process.called}: signal or noise vanishes there,"
             f" or the log-SNR falls infinitely fast, and {most:.3g} is the most whose square is a number of the error's"
             " dtype. Draw times away from that end, or use another prediction or a bounded weighting, such as"
             " SimpleWeighting() or MinSNRWeighting()"

@@ -116,7 +116,7 @@ class Oracle(AbstractDenoiser, ABC):
     def _require_noise(self, at: Level, otherwise: str) -> None:
         if values_are_readable(at.log_sigma) and bool((at.log_sigma == -torch.inf).any()):
             msg = (
-                f"{type(self.process).__name__} has no noise in some coefficient at this time, where {otherwise}: ask"
+                f"{self.process.called} has no noise in some coefficient at this time, where {otherwise}: ask"
                 " at a time with sigma > 0, or of a process with noise"
             )
             raise ValueError(msg)

@@ -109,7 +109,7 @@ class MixtureOracle(Oracle):
         log_variance = torch.logaddexp(2 * log_alpha + self.variances[block].log(), 2 * log_sigma)
         if values_are_readable(log_variance) and bool((log_variance == -torch.inf).any()):
             msg = (
-                f"a component has neither variance nor noise of {type(self.process).__name__} in a coefficient at this"
+                f"a component has neither variance nor noise of {self.process.called} in a coefficient at this"
                 " time, where it has no density: ask at a time with sigma > 0, or give every component a variance"
             )
             raise ValueError(msg)

@@ -183,7 +183,7 @@ class LowRankGaussianPrior(Prior):
     def _require_density(self, verb: str) -> None:
         if not self._has_density:
             msg = (
-                f"{verb} needs a density, but {type(self.process).__name__} has no noise in some coefficient at t = 1:"
+                f"{verb} needs a density, but {self.process.called} has no noise in some coefficient at t = 1:"
                 " give the process noise (WithNoise)"
             )
             raise ValueError(msg)
@@ -225,7 +225,7 @@ def _check_tables(process: LinearGaussianProcess, tables: PrincipalParts) -> Non
     inside = bool(((indices >= 0) & (indices < count)).all())
     if not inside or len(indices.unique()) != active:
         msg = (
-            f"indices must be different numbers of the {count} coefficients of {type(process).__name__}{process.shape}"
+            f"indices must be different numbers of the {count} coefficients of {process.called}{process.shape}"
             ": the tables were fitted to another process"
         )
         raise ValueError(msg)

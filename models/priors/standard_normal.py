@@ -35,14 +35,14 @@ class StandardNormalPrior(Prior):
         super().__init__(process)
         if process.known_end and not ends_in_standard_normal(process):
             msg = (
-                f"{type(process).__name__} does not end in standard normal noise, but in a known signal y: take"
+                f"{process.called} does not end in standard normal noise, but in a known signal y: take"
                 " KnownEndPrior(process), which samplers and bounds take by themselves, and pass given=y"
             )
             raise ValueError(msg)
         left, off = _distance(process)
         if not max(left, off) <= tolerance:
             msg = (
-                f"{type(process).__name__} does not end in standard normal noise: at t = 1 alpha reaches {left:.3g} and"
+                f"{process.called} does not end in standard normal noise: at t = 1 alpha reaches {left:.3g} and"
                 f" sigma lies {off:.3g} away from 1; fit a prior to data degraded to t = 1: a Gaussian, with"
                 " LowRankGaussianPrior.fit(process, images), one independent in every coefficient, with"
                 " GaussianPrior.fit(process, images), or the degraded images themselves, with"

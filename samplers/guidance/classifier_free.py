@@ -24,7 +24,7 @@ from typing_extensions import override
 from ...core.checks import check_instance, check_number, values_are_readable
 from ...degradations.process import Time
 from ...models import AbstractDenoiser, Condition, Denoiser
-from ...models.conditions import select_rows
+from ...models.conditions import ConditionParts, select_rows, without
 from ...models.denoiser import estimate
 
 
@@ -41,20 +41,33 @@ class ClassifierFreeGuidance(AbstractDenoiser):
         scale: guidance scale, 1 + w of Ho & Salimans (2022); 0 ignores conditions, 1 is the conditional denoiser.
         interval: times (low, high] in which guidance acts; beside them the scale is 1. In the middle alone, guidance
             costs less variety (Kynkaanniemi et al., 2024, who give noise levels instead of times). None is all times.
+        leave_out: which part of a condition is exaggerated, "labels" or "image", as it was left out in training; the
+            other part is kept on both sides. None is the whole condition. A known end is no condition: it is kept.
 
     Raises:
         TypeError: `denoiser` is not a `Denoiser`.
-        ValueError: the scale is negative or not finite, or the interval is not one within [0, 1].
+        ValueError: the scale is negative or not finite, the interval is not one within [0, 1], or there is no such part
+            of a condition.
     """
 
-    def __init__(self, denoiser: Denoiser, scale: float, *, interval: tuple[float, float] | None = None) -> None:
+    def __init__(
+        self,
+        denoiser: Denoiser,
+        scale: float,
+        *,
+        interval: tuple[float, float] | None = None,
+        leave_out: str | None = None,
+    ) -> None:
         check_instance("denoiser", denoiser, Denoiser, "Denoiser(UNet(shape, classes=10), ...) for example")
         super().__init__(denoiser.process)
         check_number("scale", scale, "[0, inf)", "1 is without guidance, 3 is usual")
         if interval is not None and not 0 <= interval[0] < interval[1] <= 1:
             msg = f"interval must be (low, high) with 0 <= low < high <= 1, got {interval}: None is all times"
             raise ValueError(msg)
-        self.denoiser, self.scale, self.interval = denoiser, scale, interval
+        if leave_out not in {None, *ConditionParts._fields}:
+            msg = f"leave_out must be 'labels' or 'image', or None for the whole condition, got {leave_out!r}"
+            raise ValueError(msg)
+        self.denoiser, self.scale, self.interval, self.leave_out = denoiser, scale, interval, leave_out
         self.prediction, self.grey_levels = denoiser.prediction, denoiser.grey_levels
 
     @property
@@ -65,7 +78,8 @@ class ClassifierFreeGuidance(AbstractDenoiser):
     @override
     def extra_repr(self) -> str:
         """Show the scale, and the times where it holds."""
-        return f"scale={self.scale:g}" + ("" if self.interval is None else f", interval={self.interval}")
+        interval = "" if self.interval is None else f", interval={self.interval}"
+        return f"scale={self.scale:g}{interval}" + ("" if self.leave_out is None else f", leave_out={self.leave_out!r}")
 
     @override
     def forward(
@@ -86,7 +100,7 @@ class ClassifierFreeGuidance(AbstractDenoiser):
         given: Condition | None = None,
     ) -> Float[Tensor, "batch ..."]:
         if condition is None or (self.scale == 0 and self.interval is None):
-            return self.denoiser.output(z_t, t, None, given)
+            return self.denoiser.output(z_t, t, without(condition, self.leave_out), given)
         if self.scale == 1 or self._nothing_inside(t):
             return self.denoiser.output(z_t, t, condition, given)
         y_none, y_condition = self._both(z_t, t, condition, given)
@@ -101,8 +115,9 @@ class ClassifierFreeGuidance(AbstractDenoiser):
     def _both(self, z_t: Tensor, t: Tensor, condition: Condition, given: Condition | None) -> tuple[Tensor, Tensor]:
         """Return the outputs without and with the condition."""
         classes = self.denoiser.classes
-        if classes is None or isinstance(condition, dict) or condition.is_floating_point():
-            return self.denoiser.output(z_t, t, None, given), self.denoiser.output(z_t, t, condition, given)
+        if classes is None or isinstance(condition, dict) or condition.is_floating_point() or self.leave_out == "image":
+            less = without(condition, self.leave_out)
+            return self.denoiser.output(z_t, t, less, given), self.denoiser.output(z_t, t, condition, given)
         labels = torch.cat([torch.full_like(condition, classes), condition])
         twice = torch.arange(len(z_t)).repeat(2)
         both = self.denoiser.output(torch.cat([z_t, z_t]), t.expand(len(z_t))[twice], labels, select_rows(given, twice))

@@ -102,7 +102,7 @@ class LinearObservation(Observation):
         sigma = process.sigma(times)
         if noise_std is None and not bool((sigma == sigma.flatten()[0]).all()):
             msg = (
-                f"the noise of {type(process).__name__} differs between coefficients at this time, from"
+                f"the noise of {process.called} differs between coefficients at this time, from"
                 f" {sigma.min().item():.3g} to {sigma.max().item():.3g}, but an observation's is one number: give"
                 " noise_std"
             )

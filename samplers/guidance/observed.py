@@ -202,7 +202,7 @@ class ObservationGuidance(ConstantModule, AbstractDenoiser, ABC):
         if ends_in_standard_normal(process):
             return draw(torch.empty((len(y), *process.shape), device=process.device))
         msg = (
-            f"{type(process).__name__} leaves some of the data at t = 1 (alpha up to"
+            f"{process.called} leaves some of the data at t = 1 (alpha up to"
             f" {process.alpha(1.0).max().item():.3g}), so the start of a run given y depends on the data's mean as well"
             " as on its variance: give variance=estimate_spectrum(process.basis, images), which has both, or latents of"
             " your own as initial="

@@ -42,6 +42,10 @@ class Generation:
     predictions: Float[Tensor, "count ..."]
     parents: Int[Tensor, " count"]
 
+    def __repr__(self) -> str:
+        """Show time and shape, not numbers."""
+        return f"Generation(t = {self.time:g}, states {tuple(self.states.shape)})"
+
 
 @dataclass(frozen=True)
 class Tree:
@@ -108,13 +112,14 @@ def branch(
             children as times, each at least 1.
     """
     check_instance("sampler", sampler, Sampler, "Sampler(denoiser) for example")
-    if not sampler.draws_noise:
+    ends = _checked([float(t) for t in times], list(children))
+    # The last branching decides: with a known end the first step from there draws noise, and no other may.
+    if not sampler.draws_noise_from(ends[-2]):
         msg = (
-            f"the steps of {sampler.stepper} add no noise, so that all children of a state would be the"
-            " same: take steps that draw some, such as Posterior(Markov()) or Multistep(eta=1)"
+            f"the steps of {sampler.stepper} from t = {ends[-2]:g} add no noise, so that all children of a state would"
+            " be the same: take steps that draw some, such as Posterior(Markov()) or Multistep(eta=1)"
         )
         raise ValueError(msg)
-    ends = _checked([float(t) for t in times], list(children))
     if initial is not None and len(initial) != 1:
         msg = f"initial must be the one latent that the tree grows from, (1, *shape), got {len(initial)}"
         raise ValueError(msg)

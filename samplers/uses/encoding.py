@@ -47,6 +47,7 @@ def encode(
             pinned to a known end, which every latent would be carried to.
         RuntimeError: the tolerances cannot be met, or not within `most_calls`.
     """
+    check_instance("sampler", sampler, Sampler, "Sampler(denoiser, Adaptive()) for example")
     check_instance("sampler.stepper", sampler.stepper, Adaptive, "Sampler(denoiser, Adaptive()) for example")
     process, stepper = sampler.process, cast("Adaptive", sampler.stepper)
     check_signal("z", z, process.shape)
@@ -58,12 +59,11 @@ def encode(
         noisy = bool((process.at(1.0).log_sigma > -torch.inf).all())
         remedy = "encode at a later time, such as t=1e-3" if noisy else "take a process with noise at t = 1"
         msg = (
-            f"{type(process).__name__} has no noise in some coefficient at t = {start}, where the flow is not defined:"
-            f" {remedy}"
+            f"{process.called} has no noise in some coefficient at t = {start}, where the flow is not defined: {remedy}"
         )
         raise ValueError(msg)
     if process.at(1.0).pinned:
-        msg = f"{type(process).__name__} ends in the known signal y whatever its latents: there is nothing to encode in"
+        msg = f"{process.called} ends in the known signal y whatever its latents: there is nothing to encode in"
         raise ValueError(msg)
     denoiser = centred(sampler.denoiser)
     z = moved_from_end(denoiser, to_compute_dtype(z).to(process.device), start, given)

@@ -95,7 +95,8 @@ def interpolate(  # noqa: PLR0913  # each is a choice
 
     Raises:
         TypeError: a state is not floating-point.
-        ValueError: points < 2, a state has another shape, or the steps add noise and there are no seeds.
+        ValueError: points < 2, a state has another shape, the steps add noise and there are no seeds, or the process is
+            pinned to its known end at `start`.
     """
     shape = sampler.process.shape
     for name, state in (("first", first), ("second", second)):
@@ -104,9 +105,16 @@ def interpolate(  # noqa: PLR0913  # each is a choice
             msg = f"{name} must be one initial state, of the process's shape {shape}, got {tuple(state.shape)}"
             raise ValueError(msg)
         check_signal(name, state[None], shape)
+    if sampler.process.at(start).pinned:
+        msg = (
+            f"at t = {start:g} a latent of {sampler.process.called} is its known end, and no state lies between two:"
+            " interpolate_seeds goes from one noise to another, and sampler.sample(points, given=ends, noise=...) from"
+            " one known end to another"
+        )
+        raise ValueError(msg)
     noise: Noise | None = None
     if seeds is None:
-        if sampler.draws_noise:
+        if sampler.draws_noise_from(start):
             msg = (
                 "the sampler's steps add noise, which lies between the noises of two ends: give seeds=(0, 1), or the"
                 " same twice for noise that all samples share, or take a sampler without (coupling=Deterministic())"
@@ -151,7 +159,7 @@ def interpolate_seeds(
         first: seed of the sample at weight 0.
         second: seed of the sample at weight 1.
         points: how many samples, the ends included, at least 2.
-        blend: the way between the initial states, as in `interpolate`.
+        blend: the way between the initial states, as in `interpolate`; none is gone where a known end is all they are.
         condition: the network's condition, (points, ...); None if it takes none.
         given: what the denoiser is given of each sample, if it needs any.
         batch_size: most samples at a time; all at once if None.
@@ -167,14 +175,18 @@ def interpolate_seeds(
         msg = f"first and second must be two seeds, got {first} twice: there is nothing between them"
         raise ValueError(msg)
     check_rows("given", given, points)
-    a, b = torch.Generator().manual_seed(first), torch.Generator().manual_seed(second)
-    # A seed's generator makes the first latent and then goes on to the steps' noise, as in `Sampler.sample`.
-    ends = [
-        sampler.initial_latents(1, given=select_rows(given, row), generator=generator)[0]
-        for generator, row in ((a, slice(1)), (b, slice(points - 1, points)))
-    ]
-    initial = (blend or _natural_blend(sampler, 1.0)).between(ends[0], ends[1], weights)
-    noise = _NoiseBetween(a, b, weights)
+    chosen = blend or _natural_blend(sampler, 1.0)
+    # What is given belongs to a point, whose states at both ends are drawn for it.
+    rows = [slice(None)] if given is None else [slice(k, k + 1) for k in range(points)]
+    between: list[Tensor] = []
+    generators: list[torch.Generator] = []
+    for row in rows:
+        # A seed's generator makes the first latent and then goes on to the steps' noise, as in `Sampler.sample`.
+        generators = [torch.Generator().manual_seed(seed) for seed in (first, second)]
+        mine = select_rows(given, row)
+        a, b = (sampler.initial_latents(1, given=mine, generator=generator)[0] for generator in generators)
+        between.append(chosen.between(a, b, weights[row]))
+    initial, noise = torch.cat(between), _NoiseBetween(generators[0], generators[1], weights)
     return sampler.sample(points, condition=condition, given=given, initial=initial, noise=noise, batch_size=batch_size)
 
 

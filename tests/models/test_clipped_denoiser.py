@@ -162,11 +162,15 @@ def test_what_cannot_be_clipped_is_refused():
         ):
             ClippedDenoiser(denoiser(), data_range)
     # The percentile of a number that only looks like True.
-    with pytest.raises(ValueError, match=r"percentile must lie in \(0, 1\).*got 1"):
-        Sampler(denoiser(grey_levels=GreyLevels(256, -1.0, 1.0)), clip=1)
+    with pytest.raises(ValueError, match=r"clip must lie in \(0, 1\).*got 1"):
+        Sampler(denoiser(), clip=1)
+    with pytest.raises(TypeError, match="clip must be a number, got 'a'"):
+        Sampler(denoiser(), clip="a")
     with pytest.raises(ValueError, match=r"the range to clip to is not known"):
         Sampler(denoiser(), clip=True)
-    with pytest.raises(ValueError, match=r"the range to clip to is not known: give data_range"):
+    with pytest.raises(
+        ValueError, match=r"the range to clip to is not known: clip by ClippedDenoiser.*or give the denoiser"
+    ):
         ClippedDenoiser(denoiser())
     with pytest.raises(TypeError, match="denoiser"):
         ClippedDenoiser(Far(), (0.0, 1.0))

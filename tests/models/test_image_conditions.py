@@ -102,6 +102,14 @@ class TestParts:
         # Numbers by the row, which labels must not be, are left for the network to refuse.
         assert condition_parts(labels.float()).image is None
 
+    def test_images_of_integers_are_in_no_units(self):
+        for integers in (Z.byte(), Z.long(), {"image": Z.byte()}):
+            with pytest.raises(TypeError, match=r"image condition must be floating-point, .* shape \(3, 1, 8, 8\)"):
+                made(image_channels=1, classes=4)(Z, T, integers)
+        # A mask is 0 and 1 in any units.
+        mask, network = Z[:, :1] > 0, made(image_channels=1)
+        assert torch.equal(network(Z, T, mask), network(Z, T, mask.float()))
+
     def test_an_image_is_added_to_what_is_there(self):
         labels, other = torch.tensor([1, 2, 3]), draw(3, 2, 8, 8, seed=1)
         assert with_image(None, Z) is Z
@@ -138,6 +146,22 @@ class TestWithEverythingElse:
         whole = sampler.sample(3, condition=image, generator=[1, 2, 3])
         parts = sampler.sample(3, condition=image, generator=[1, 2, 3], batch_size=2)
         torch.testing.assert_close(whole, parts, rtol=1e-3, atol=1e-4)
+
+    @pytest.mark.parametrize("part", ["labels", "image"])
+    @pytest.mark.parametrize("scale", [0.0, 3.0])
+    def test_guidance_by_one_part_keeps_the_other(self, part, scale):
+        denoiser = Denoiser(made(image_channels=1, classes=4), IsotropicDiffusion(SHAPE), prediction=PredictX())
+        whole = {"labels": torch.tensor([0, 1, 4]), "image": draw(3, 1, 8, 8, seed=1)}
+        left = {name: value for name, value in whole.items() if name != part}
+        guided = ClassifierFreeGuidance(denoiser, scale, leave_out=part)
+        with_all, without = denoiser(Z, 0.5, whole), denoiser(Z, 0.5, left)
+        torch.testing.assert_close(guided(Z, 0.5, whole), without + scale * (with_all - without), rtol=1e-4, atol=1e-4)
+        # Of what is kept alone nothing is exaggerated.
+        torch.testing.assert_close(guided(Z, 0.5, left), without, rtol=1e-4, atol=1e-4)
+        assert guided.network_calls(T, whole) == (1 if scale == 0 else 2)
+        assert f"leave_out='{part}'" in repr(Sampler(guided))
+        with pytest.raises(ValueError, match="leave_out must be 'labels' or 'image', or None .*, got 'mask'"):
+            ClassifierFreeGuidance(denoiser, 2.0, leave_out="mask")
 
     def test_a_known_end_that_is_seen_is_one_more_image(self):
         process = HeatBridge(SHAPE, blur=PowerBlur(2.0))

@@ -26,9 +26,20 @@ from unmelt.degradations import (
     SchrodingerBridge,
     TowardsMean,
 )
-from unmelt.losses import DenoisingLoss
-from unmelt.models import Denoiser, GaussianOracle, GreyLevels, KnownEndPrior, StandardNormalPrior
-from unmelt.samplers import Adaptive, Heun, Multistep, Posterior, Sampler, encode
+from unmelt.losses import ELBO, DenoisingLoss
+from unmelt.models import Denoiser, GaussianOracle, GreyLevels, KnownEndPrior, StandardNormalPrior, UNet
+from unmelt.samplers import (
+    Adaptive,
+    Heun,
+    Multistep,
+    Posterior,
+    Sampler,
+    UniformGrid,
+    branch,
+    encode,
+    interpolate,
+    interpolate_seeds,
+)
 
 pytestmark = pytest.mark.usefixtures("as_in_production")
 
@@ -327,11 +338,87 @@ class TestRefusals:
         sampler = Sampler(gaussian_oracle(PINNED["heat bridge"]), Adaptive())
         with pytest.raises(ValueError, match="ends in the known signal y whatever its latents"):
             encode(sampler, ends(2), given=ends(2), t=0.2)
+        with pytest.raises(TypeError, match="sampler must be a Sampler"):
+            encode(sampler.denoiser, ends(2))
+
+    @pytest.mark.parametrize("name", EVERY)
+    def test_latents_that_are_not_the_end_where_they_can_be_nothing_else(self, name):
+        process, y = EVERY[name], ends(2)
+        sampler = made(gaussian_oracle(process), Posterior(), 4)
+        share = process.end_share(y, 1.0)
+        assert bool(sampler.sample(2, given=y, initial=share).isfinite().all())
+        assert bool(sampler.sample(2, given=y.float(), initial=share.float()).isfinite().all())
+        with (
+            pytest.raises(ValueError, match=f"a latent of {type(process).__name__} is its known end.*leave initial out")
+            if name in PINNED
+            else pytest.MonkeyPatch.context()
+        ):
+            sampler.sample(2, given=y, initial=share.flip(0))
+        # Below t = 1 it may be anything.
+        assert bool(sampler.sample(2, given=y, initial=share.flip(0), start=0.5).isfinite().all())
+
+    @pytest.mark.parametrize("given", [{"y": ends(2)}, ends(2).numpy()], ids=["dictionary", "array"])
+    def test_messages_show_no_numbers_of_arrays(self, given):
+        process = PINNED["heat bridge"]
+        with pytest.raises(TypeError, match="a dict with 'y'|numpy.ndarray of shape|dictionary of y") as refused:
+            process.marginal(ends(2), 0.5, given=given)
+        assert "0." not in str(refused.value)
+
+    def test_messages_name_the_user_s_own_process(self):
+        process = PINNED["Brownian bridge"]
+        assert process.centred().called == "BrownianBridge"
+        with pytest.raises(ValueError, match="BrownianBridge's does"):
+            made(gaussian_oracle(process), Posterior(RandomWalk()), 4).sample(2, given=ends(2))
+        with pytest.raises(ValueError, match="^BrownianBridge has no noise at t = 0"):
+            ELBO(gaussian_oracle(process), prior=KnownEndPrior(process), decoder=None, steps=math.inf)
+
+    def test_a_network_that_sees_images_is_told_whether_the_end_is_one(self):
+        network = UNet(SHAPE, channels=4, multipliers=(1, 2), attention_levels=(), image_channels=1)
+        with pytest.raises(ValueError, match="UNet sees images: say sees_given=True if y is what it sees"):
+            Denoiser(network, PINNED["heat bridge"], prediction=PredictX())
+        assert not Denoiser(network, IsotropicDiffusion(SHAPE), prediction=PredictX()).sees_given
+        assert not Denoiser(network, PINNED["heat bridge"], prediction=PredictX(), sees_given=False).sees_given
 
     def test_a_random_walk_coupling_needs_noise_that_grows(self):
         sampler = made(gaussian_oracle(PINNED["heat bridge"]), Posterior(RandomWalk()), 4)
         with pytest.raises(ValueError, match="RandomWalk needs noise that never shrinks"):
             sampler.sample(2, given=ends(2))
+
+
+class TestUses:
+    @pytest.mark.parametrize("name", EVERY)
+    def test_noise_alone_moves_between_seeds(self, name):
+        # What this network sees depends on the end, which is as far from it as data.
+        y, denoiser = ends(3), Denoiser(Network(), EVERY[name], prediction=PredictX())
+        sampler = Sampler(denoiser, Posterior(), UniformGrid(4))
+        found = interpolate_seeds(sampler, 3, 17, points=3, given=y)
+        of_seeds = sampler.sample(2, given=y[[0, 2]], generator=[3, 17])
+        close(found[[0, 2]], of_seeds.double(), 1e-5)
+        # Each point starts from its own end: half of the way is a function of the y in the middle.
+        other = y.clone()
+        other[1] = -y[1]
+        moved = interpolate_seeds(sampler, 3, 17, points=3, given=other)
+        close(moved[[0, 2]], found[[0, 2]].double(), 1e-6)
+        assert (moved[1] - found[1]).abs().max() > 0.01
+
+    def test_states_are_interpolated_where_there_are_any(self):
+        bridge, y = made(gaussian_oracle(PINNED["heat bridge"]), DDIM, 4), ends(3)
+        with pytest.raises(ValueError, match="at t = 1 a latent of HeatBridge is its known end.*interpolate_seeds"):
+            interpolate(bridge, y[0], y[0], points=3, given=y)
+        # Below t = 1 the steps draw no noise, and need no seeds.
+        found = interpolate(bridge, y[0], y[1], points=3, given=y, start=0.5)
+        initial = torch.stack([y[0], (y[0] + y[1]) / 2, y[1]])
+        close(found, bridge.sample(3, initial=initial, given=y, start=0.5), 1e-12)
+
+    def test_a_tree_needs_noise_at_its_last_branching(self):
+        sampler, y = made(gaussian_oracle(PINNED["heat bridge"]), DDIM, 4), ends(1)
+        tree = branch(sampler, times=[1.0], children=[3], given=y)
+        assert len(tree.samples.unique(dim=0)) == 3
+        assert repr(tree).count("states (3, 1, 4, 4)") == 1
+        assert len(repr(tree)) < 200
+        for times in ([0.5], [1.0, 0.5]):
+            with pytest.raises(ValueError, match=r"from t = 0.5 add no noise, so that all children"):
+                branch(sampler, times=times, children=[2] * len(times), given=y)
 
 
 def test_what_is_encoded_is_drawn_again():
