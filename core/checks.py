@@ -72,8 +72,10 @@ def _told(value: object) -> str:
     if isinstance(value, dict):
         inside = cast("dict[object, object]", value)
         return f"a dict with {', '.join(map(repr, inside))}"[:60] if inside else "an empty dict"
-    kind, shape = type(value), getattr(value, "shape", None)
-    return f"{value!r:.60}" if shape is None else f"a {kind.__module__}.{kind.__name__} of shape {tuple(shape)}"
+    if not (hasattr(value, "shape") and hasattr(value, "dtype")):
+        return f"{value!r:.60}"
+    kind, shape = type(value), cast("Tensor", value).shape
+    return f"a {kind.__module__}.{kind.__name__} of shape {tuple(shape)}"
 
 
 def check_whole(name: str, value: object) -> None:

@@ -108,7 +108,7 @@ def condition_parts(condition: Condition | None) -> ConditionParts:
             msg = f"a condition's parts are 'labels' and 'image', got {', '.join(map(repr, other))}"
             raise ValueError(msg)
         parts = ConditionParts(condition.get("labels"), condition.get("image"))
-    elif condition is not None and condition.ndim > 1:
+    elif isinstance(condition, Tensor) and condition.ndim > (1 if condition.is_floating_point() else 2):
         parts = ConditionParts(None, condition)
     else:
         parts = ConditionParts(condition, None)

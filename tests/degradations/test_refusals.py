@@ -282,12 +282,12 @@ def still():
     (
         lambda: SpectralDiffusion(SHAPE, torch.ones(())),
         TypeError,
-        "noise must be a NoiseSpectrum, PowerLaw.*got tensor",
+        "noise must be a NoiseSpectrum, PowerLaw.*got a torch.Tensor",
     ),
     (
         lambda: SpectralDiffusion(SHAPE, EqualSNR(X)),
         TypeError,
-        "spectrum must be a DataSpectrum, estimate_spectrum.*got tensor",
+        "spectrum must be a DataSpectrum, estimate_spectrum.*got a torch.Tensor",
     ),
     (
         lambda: SpectralDiffusion(SHAPE, FlippedSNR(FittedSpectrum())),

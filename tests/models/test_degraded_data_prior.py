@@ -307,7 +307,7 @@ class TestAtTheReleasedScale:
         prior = DegradedDataPrior.fit(process, self.images(process, 300, seed=1), stddev=0.01)
         z = prior.sample(8, generator=seeded())
         expected = self.exact(prior.degraded.double(), z)
-        monkeypatch.setattr("unmelt.degradations.process.schedule_dtype", lambda device: torch.float32)
+        monkeypatch.setattr("unmelt.degradations.coefficients.schedule_dtype", lambda device: torch.float32)
         single = DegradedDataPrior.fit(process, self.images(process, 300, seed=1), stddev=0.01)
         found = single.log_prob(z)
         assert found.dtype == torch.float32
