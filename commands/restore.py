@@ -146,6 +146,8 @@ def _degraded(loaded: LoadedRun, options: Namespace) -> tuple[Observation, Tenso
     observation = _observation(loaded, options)
     channels, height, width = loaded.manifest.shape
     small = 1 if options.shrink is None or options.degrade else options.shrink
+    if loaded.known and not options.degrade:
+        small = _times_smaller(loaded, options.image)
     image, told = read_picture(options.image, (channels, height // small, width // small), loaded.manifest.data_range)
     if told:
         print(f"{options.image}: {', '.join(told)}")  # noqa: T201
@@ -153,6 +155,43 @@ def _degraded(loaded: LoadedRun, options: Namespace) -> tuple[Observation, Tenso
         print("  so pixels beside a hole mix with what IMAGE holds in it; a larger hole in the mask leaves them out")  # noqa: T201
     # Means of blocks of a power of two are shown at full size.
     return observation, image if image.shape == observation.observed_shape else _enlarged(image, small)
+
+
+def _times_smaller(loaded: LoadedRun, path: Path) -> int:
+    """Return how often a picture is to be repeated for a run that was trained on means of blocks; 1 for others.
+
+    Raises:
+        ValueError: it is one of a size that the run has never seen.
+    """
+    from ..training.data.single_picture import size_of_picture  # noqa: PLC0415
+
+    observation = loaded.known.observation
+    assert observation is not None
+    height, width = loaded.manifest.shape[1:]
+    size = size_of_picture(path)
+    blocks = [n for n in range(2, min(height, width) + 1) if height % n == width % n == 0 and _keeps(observation, n)]
+    if not blocks or size == (height, width):
+        return 1
+    fitting = [n for n in blocks if size == (height // n, width // n)]
+    if not fitting:
+        n = min(blocks)
+        msg = (
+            f"{path} is of {size[0]} x {size[1]} pixels, and this run enlarges {height // n} x {width // n} to"
+            f" {height} x {width}: give it at one of these sizes, or --degrade a whole image"
+        )
+        raise ValueError(msg)
+    return fitting[0]
+
+
+def _keeps(observation: Observation, times: int) -> bool:
+    """Tell whether an observation leaves images of constant blocks as they are, and others not: whether it is means."""
+    import torch  # noqa: PLC0415
+
+    channels, height, width = observation.shape
+    generator = torch.Generator().manual_seed(0)
+    blocks = _enlarged(torch.rand(channels, height // times, width // times, generator=generator), times)[None]
+    pixels = torch.rand(blocks.shape, generator=generator)
+    return torch.allclose(observation(blocks), blocks, atol=1e-5) and not torch.allclose(observation(pixels), pixels)
 
 
 def _enlarged(image: Tensor, times: int) -> Tensor:

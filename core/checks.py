@@ -23,7 +23,12 @@ Kind = TypeVar("Kind")
 
 def values_are_readable(tensor: Tensor) -> bool:
     """Tell whether reading `tensor`'s values costs no wait and breaks no graph, and there is one value to read."""
-    return not torch.compiler.is_compiling() and tensor.device.type == "cpu" and not _is_mapped(tensor)
+    return tensor.device.type == "cpu" and values_exist(tensor)
+
+
+def values_exist(tensor: Tensor) -> bool:
+    """Tell whether there is one value to read, be it after a wait for the device: outside of graphs and maps."""
+    return not torch.compiler.is_compiling() and not _is_mapped(tensor)
 
 
 def _is_mapped(tensor: Tensor) -> bool:

@@ -40,16 +40,12 @@ class SpectralCoefficients(ConstantModule, ABC):
         levels: number K of levels (level k is time k / K), or None where time is continuous.
     """
 
-    device_marker: Tensor
-
     levels: int | None = None
 
     def __init__(self, basis: Basis) -> None:
         super().__init__()
         check_instance("basis", basis, Basis, "super().__init__(CosineBasis(shape)) for example")
         self.basis = basis
-        # Tells the device of a process without other tables.
-        self.register_constant("device_marker", torch.zeros(()))
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -74,7 +70,7 @@ class SpectralCoefficients(ConstantModule, ABC):
     @property
     def device(self) -> torch.device:
         """The device that the process's tables are on."""
-        return self.device_marker.device
+        return self.basis.device
 
     @override
     def extra_repr(self) -> str:

@@ -19,7 +19,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..core.checks import check_falling, values_are_readable
+from ..core.checks import check_falling, values_exist
 from ..core.rates import nudged_inside
 
 if TYPE_CHECKING:
@@ -71,10 +71,10 @@ class Level:
     def pinned(self) -> bool:
         """Whether some coefficient has neither signal nor noise here, as where a bridge ends in what is known.
 
-        False where values are not readable.
+        Read whatever the device, and False within a graph that is being compiled: what is asked before a run's steps.
         """
         empty = (self.log_alpha == -torch.inf) & (self.log_sigma == -torch.inf)
-        return values_are_readable(empty) and bool(empty.any())
+        return values_exist(empty) and bool(empty.any())
 
     def constant(self, value: float) -> Float[Tensor, "..."]:
         """Return one number for all examples and coefficients, (1, ..., 1), in the coefficients' dtype."""

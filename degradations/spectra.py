@@ -90,7 +90,7 @@ class SpectrumEstimator:
         check_signal("x", x, self.basis.shape)
         if len(x) == 0:
             return
-        device = next(self.basis.buffers(), x).device
+        device = self.basis.device
         found = Moments.of(self.basis.forward(x.to(device, schedule_dtype(device))))
         self._moments = found if self._moments is None else self._moments + found
 

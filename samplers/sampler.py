@@ -93,6 +93,7 @@ class Sampler:
         self._centred = centred(denoiser)
         self._problem = Problem(self._centred.process, denoiser.prediction, self.times, denoise_last)
         self.stepper.check(self._problem)
+        self._leaves_end = self._problem.process.at(1.0).pinned
         warn_off_levels(
             denoiser,
             self.times,
@@ -301,7 +302,8 @@ class Sampler:
         z_t = moved_from_end(self._centred, to_compute_dtype(z_t), at_t.t, given)
         draw = GeneratorNoise(generator).stream(slice(None))
         state = SamplerState(self._centred, Spectral(self.process.basis, signal=z_t), draw, condition, given)
-        stepper = first_stepper(self.stepper, at_t)
+        # Reading whether this is such a level would make a device wait, where none is.
+        stepper = first_stepper(self.stepper, at_t) if self._leaves_end else self.stepper
         tables = mapped(lambda table: table.to(z_t.dtype), stepper.coefficients(self._problem, at_t, at_s))
         to_zero = values_are_readable(at_s.t) and bool((at_s.t == 0).all())
         # Switching modes would break a compiled graph, whose network is in the mode it is to be compiled in.

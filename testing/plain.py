@@ -37,8 +37,9 @@ class Plain(NamedTuple):
 
     @property
     def log_snr(self) -> Float[Tensor, "..."]:
-        """l_t per coefficient, (*shape)."""
-        return 2 * minus(self.log_alpha, self.log_sigma)
+        """l_t per coefficient, (*shape); minus infinity where no signal is left, though there be no noise either."""
+        empty = self.log_alpha == -torch.inf
+        return torch.where(empty, -torch.inf, 2 * minus(self.log_alpha, self.log_sigma))
 
 
 def as_time(process: LinearGaussianProcess, *times: float) -> Float[Tensor, "..."]:

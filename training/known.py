@@ -89,7 +89,7 @@ class Known:
         if self.observation is None:
             return None
         if noise is not None:
-            return self.observation(x) + self.observation.noise_std * noise
+            return self.observation.with_noise(self.observation(x), noise)
         return self.observation.observe(x, generator=generator)
 
     def seen(self, condition: Condition | None, y: Float[Tensor, "batch ..."] | None) -> Seen:

@@ -27,9 +27,18 @@ class Basis(ConstantModule, ABC):
         shape: shape of one signal, without batch axis, such as (3, 32, 32).
     """
 
+    device_marker: Tensor
+
     def __init__(self, shape: Sequence[int]) -> None:
         super().__init__()
         self.shape = as_shape(shape)
+        # Tells the device of a basis without other tables, and of every process in it.
+        self.register_constant("device_marker", torch.zeros(()))
+
+    @property
+    def device(self) -> torch.device:
+        """The device that it computes on."""
+        return self.device_marker.device
 
     @override
     def extra_repr(self) -> str:

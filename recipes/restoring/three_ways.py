@@ -28,7 +28,7 @@ from unmelt.degradations import (
 )
 from unmelt.evaluation import EfficientNetFeatures, features_of, octaves, power_spectrum
 from unmelt.models import UNet
-from unmelt.samplers import Posterior, Sampler, UniformGrid
+from unmelt.samplers import Grid, LogSNRGrid, Posterior, Sampler, UniformGrid
 from unmelt.samplers.guidance import CovarianceGuidance, LinearObservation
 from unmelt.training import LoadedRun, PhotoCrops, RunConfig, Trainer, Training, load_run
 
@@ -114,14 +114,15 @@ def trained(config: RunConfig) -> LoadedRun:
     return load_run(config.folder)
 
 
-def restored(run: LoadedRun, task: Task, y: Tensor, *, calls: int, seed: int) -> Tensor:
-    """Return a sample for each observation, (count, *shape)."""
+def restored(run: LoadedRun, task: Task, y: Tensor, grid_of: Callable[[int], Grid], *, calls: int, seed: int) -> Tensor:
+    """Return a sample for each observation, (count, *shape), by so many steps of a grid."""
     generator = torch.Generator().manual_seed(seed)
     if run.known:
         condition, given = run.seen(None, y)
-        return run.sampler(steps=calls).sample(len(y), condition=condition, given=given, generator=generator)
+        sampler = run.sampler(grid=grid_of(calls))
+        return sampler.sample(len(y), condition=condition, given=given, generator=generator)
     guided = CovarianceGuidance(run.denoiser, task.observation(run.manifest.shape), variance=run.spectrum)
-    return Sampler(guided, Posterior(), UniformGrid(calls)).sample(len(y), given=y, generator=generator)
+    return Sampler(guided, Posterior(), grid_of(calls)).sample(len(y), given=y, generator=generator)
 
 
 def measured(samples: Tensor, x: Tensor, y: Tensor, observation: LinearObservation, network: Any) -> Figures:
@@ -179,18 +180,22 @@ def compare(task: Task, arguments: list[str] | None = None) -> dict[str, Any]:
     observation, network = task.observation(first.manifest.shape), EfficientNetFeatures()
     y = observation.observe(x, generator=torch.Generator().manual_seed(0))
     rows, found = [x, y], dict[str, dict[str, Figures]]()
-    for way, run in runs.items():
-        found[way] = {}
+    # A bridge's coefficients come back each on its own clock: where they are few steps, it matters where these lie.
+    steps: list[tuple[str, LoadedRun, Callable[[int], Grid]]]
+    steps = [(way, run, UniformGrid) for way, run in runs.items()]
+    steps += [(f"{way}, equal log-SNR", runs[way], LogSNRGrid) for way in ("heat bridge", "Brownian bridge")]
+    for name, run, grid_of in steps:
+        found[name] = {}
         for calls in CALLS:
-            samples = restored(run, task, y, calls=calls, seed=1)
+            samples = restored(run, task, y, grid_of, calls=calls, seed=1)
             figures = measured(samples, x, y, observation, network)
             if calls == 20:
-                several = [samples, *(restored(run, task, y, calls=calls, seed=k) for k in range(2, SEVERAL + 1))]
-                mean = torch.stack(several).mean(0).clamp(*RANGE)
+                more = [restored(run, task, y, grid_of, calls=calls, seed=k) for k in range(2, SEVERAL + 1)]
+                mean = torch.stack([samples, *more]).mean(0).clamp(*RANGE)
                 figures = figures._replace(psnr_of_mean=psnr(mean, x))
-                rows += [samples, mean]
-            found[way][str(calls)] = figures
-            print(way, calls, figures, flush=True)
+                rows += [samples, mean] if name in runs else []
+            found[name][str(calls)] = figures
+            print(name, calls, figures, flush=True)
     blank = measured(y, x, y, observation, network)
     options.out.mkdir(parents=True, exist_ok=True)
     shown = torch.stack(rows, dim=1)[:: max(1, len(x) // options.rows)][: options.rows]

@@ -3,10 +3,10 @@ r"""Linear observations of a signal: blurred, coarsened or partly hidden, and no
     y = H x + s n,    H = W diag(h) W^T,
 
 W being orthonormal, h one number per coefficient, n white noise and s its standard deviation. So y has the shape of
-x, H is its own adjoint, and in coefficients W^T y = h W^T x + s n. A coefficient with h = 0 is not observed: there y
-holds noise alone, and nothing here reads it. A mask is such an H in the basis of pixels, with h of 0 and 1; a blur is
-one in the cosine basis; the means of blocks are one in the Haar basis. Every process makes one at every time. What is
-of another kind, motion blur say, is an `OperatorObservation`.
+x, H is its own adjoint, and in coefficients W^T y = h W^T x + s n. A coefficient with h = 0 is not observed: there y is
+0, without noise, and nothing that guides reads it. A mask is such an H in the basis of pixels, with h of 0 and 1; a
+blur is one in the cosine basis; the means of blocks are one in the Haar basis. Every process makes one at every time.
+What is of another kind, motion blur say, is an `OperatorObservation`.
 """
 
 from __future__ import annotations
@@ -79,6 +79,7 @@ class LinearObservation(Observation):
         table = broadcast_to("gain", gain.detach().to(device, schedule_dtype(device)), basis.shape, "the basis's")
         self.basis = basis
         self.register_constant("gain", table.clone())
+        self._hides = bool((table == 0).any())
 
     @classmethod
     def of_process(
@@ -130,8 +131,8 @@ class LinearObservation(Observation):
     def block_means(cls, shape: Sequence[int], size: int, *, noise_std: float) -> LinearObservation:
         """Return downsampling by `size`: every block of so many pixels along each axis but the first gives its mean.
 
-        Here y has the shape of x, every pixel holding its block's mean (`repeat_interleave` of the small image); what
-        noise adds to the pixels of a block beyond their mean is not observed. An orthonormal coefficient is
+        Here y has the shape of x, every pixel holding its block's mean, noise and all (`repeat_interleave` of the small
+        image). An orthonormal coefficient is
         size^(d / 2) times the mean, d being the number of coarsened axes: noise of standard deviation q on the small
         image is `noise_std` = size^(d / 2) q.
 
@@ -193,6 +194,14 @@ class LinearObservation(Observation):
     @override
     def forward(self, x: Float[Tensor, "batch ..."]) -> Float[Tensor, "batch ..."]:
         return self.basis.inverse(self.project(x))
+
+    @override
+    def with_noise(
+        self, y: Float[Tensor, "batch ..."], noise: Float[Tensor, "batch ..."]
+    ) -> Float[Tensor, "batch ..."]:
+        if self._hides:
+            noise = self.basis.inverse(self.coefficients(noise))
+        return super().with_noise(y, noise)
 
     @override
     def adjoint(self, y: Float[Tensor, "batch ..."]) -> Float[Tensor, "batch ..."]:

@@ -100,8 +100,14 @@ class Observation(ConstantModule, ABC):
         y = self.forward(x)
         if self.noise_std == 0:
             return y
+        return self.with_noise(y, white_noise(y.shape, like=y, generator=generator))
+
+    def with_noise(
+        self, y: Float[Tensor, "batch ..."], noise: Float[Tensor, "batch ..."]
+    ) -> Float[Tensor, "batch ..."]:
+        """Return exact observations y with s times white `noise`, both (batch, *observed_shape)."""
         # Noise that is white in the data's axes is white in every orthonormal basis.
-        return y + self.noise_std * white_noise(y.shape, like=y, generator=generator)
+        return y + self.noise_std * noise
 
     def coefficients(self, y: Float[Tensor, "batch ..."]) -> Float[Tensor, "batch ..."]:
         """Return y in the coordinates that equations see, with 0 in place of what is not observed."""

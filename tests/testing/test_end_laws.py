@@ -3,6 +3,7 @@
 import pytest
 import torch
 from wrong_known_ends import WRONG
+from zoo import KNOWN_ENDS
 
 from unmelt.degradations import BrownianBridge
 from unmelt.testing import BrokenLaw, check_process
@@ -28,3 +29,10 @@ def test_a_formula_of_another_share_is_told():
         check_process(BrownianBridge((1, 3, 4)), beta=lambda t: t**2, max_examples=4)
     held = check_process(BrownianBridge((1, 3, 4)), beta=lambda t: torch.tensor(t), max_examples=4)
     assert held[-1] == "beta is the given formula"
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name == "heat bridge" else pytest.mark.full) for name in KNOWN_ENDS]
+)
+def test_every_process_with_a_known_end_keeps_all_laws_as_users_check_them(name):
+    assert len(check_process(KNOWN_ENDS[name])) == len(LAWS) + len(END_LAWS)

@@ -45,6 +45,20 @@ def read_picture(
     return low + (high - low) * torch.from_numpy(fractions.copy()), _told(found, shape)
 
 
+def size_of_picture(path: Path) -> tuple[int, int]:
+    """Return height and width of a picture as it lies in its file, upright.
+
+    Raises:
+        FileNotFoundError, OSError: there is no such file, or it cannot be read.
+        ValueError: it is no picture.
+    """
+    try:
+        return header(_contents(path)).size
+    except ValueError as error:
+        msg = f"{path} {error}"
+        raise ValueError(msg) from error
+
+
 def read_mask(path: Path, size: tuple[int, int], picture: Path) -> Bool[Tensor, "height width"]:
     """Return a mask, True where it is white (lighter than half).
 
