@@ -76,7 +76,7 @@ def _made(make: Any, values: Tensor) -> LinearGaussianProcess:
         process, _ = resolve(make, sizes := tuple(values.shape))
         made = process(sizes)
         # What is wrong with its tables may show only now.
-        made.corrupt(values[None], values[None], 0.5)
+        made.corrupt(values[None], values[None], 0.5, given=values[None] if made.known_end else None)
     except Exception as error:
         # A class of the user's may fail in any way.
         raise ValueError(why(error)) from error

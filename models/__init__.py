@@ -1,5 +1,6 @@
 """What a generative model is made of: networks, denoisers, priors, decoders, reverse noise, exact oracles."""
 
+from .centred_denoiser import CentredDenoiser
 from .clipped_denoiser import ClippedDenoiser
 from .conditions import Condition, drop_images, drop_labels, with_image
 from .decoders import Decoder, DiscretisedGaussianDecoder, GaussianDecoder
@@ -28,6 +29,7 @@ from .unet import UNet
 __all__ = [
     "EMA",
     "AbstractDenoiser",
+    "CentredDenoiser",
     "ClippedDenoiser",
     "Condition",
     "ConstantStd",

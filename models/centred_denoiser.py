@@ -21,7 +21,8 @@ class CentredDenoiser(AbstractDenoiser):
 
     Args:
         denoiser: a denoiser of a process with a known end.
-        end: y, (batch, *shape), for one that is to be given nothing any more.
+        end: y, (batch, *shape) or one for all, (1, *shape), for one that is to be given nothing any more: a denoiser of
+            a process without an end, which guidance by observations takes, too.
 
     Raises:
         TypeError: `denoiser` is none.
@@ -46,7 +47,7 @@ class CentredDenoiser(AbstractDenoiser):
         condition: Condition | None = None,
         given: Condition | None = None,
     ) -> Float[Tensor, "batch ..."]:
-        t, given = self.process.as_times(t, batch=z_t.shape[0]), self._given(given)
+        t, given = self.process.as_times(t, batch=z_t.shape[0]), self._given(given, z_t.shape[0])
         return self.denoiser(self._uncentred(z_t, t, given), t, condition, given)
 
     @override
@@ -57,15 +58,17 @@ class CentredDenoiser(AbstractDenoiser):
         condition: Condition | None = None,
         given: Condition | None = None,
     ) -> Float[Tensor, "batch ..."]:
-        given = self._given(given)
+        given = self._given(given, z_t.shape[0])
         return self.denoiser.output(self._uncentred(z_t, t, given), t, condition, given)
 
     @override
     def network_calls(self, t: Float[Tensor, "*batch"], condition: Condition | None = None) -> int:
         return self.denoiser.network_calls(t, condition)
 
-    def _given(self, given: Condition | None) -> Condition | None:
-        return self.end if given is None else given
+    def _given(self, given: Condition | None, count: int) -> Condition | None:
+        if given is not None or self.end is None:
+            return given
+        return self.end.expand(count, *self.end.shape[1:]) if len(self.end) == 1 else self.end
 
     def _uncentred(self, z: Tensor, t: Tensor, given: Condition | None) -> Tensor:
         return moved_from_end(self, z, t, given, back=True)

@@ -61,6 +61,9 @@ class ClippedDenoiser(AbstractDenoiser):
         percentile: float | None = None,
     ) -> None:
         check_instance("denoiser", denoiser, AbstractDenoiser, "Denoiser(network, process, prediction=...) for example")
+        if isinstance(denoiser, ClippedDenoiser):
+            msg = f"denoiser is clipped already, to {denoiser.data_range}: clip it once"
+            raise TypeError(msg)
         super().__init__(denoiser.process)
         if percentile is not None:
             check_number("percentile", percentile, "(0, 1)", "0.995 is usual; None clips each number by itself")
@@ -71,7 +74,8 @@ class ClippedDenoiser(AbstractDenoiser):
                 " the denoiser the grey_levels of its data"
             )
             raise ValueError(msg)
-        if not -math.inf < to[0] < to[1] < math.inf:
+        check_instance("data_range", to, (tuple, list), "(low, high)")
+        if len(to) != 2 or not -math.inf < to[0] < to[1] < math.inf:
             msg = f"data_range must be two finite numbers (low, high) with low < high, got {to}"
             raise ValueError(msg)
         if isinstance(denoiser.prediction, PredictPreviousLevel):

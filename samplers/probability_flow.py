@@ -26,6 +26,9 @@ from ..degradations import LinearGaussianProcess, Prediction
 from ..models import AbstractDenoiser
 from ..models.conditions import Condition
 
+# Of likelihoods; samplers that solve the flow take theirs from a grid.
+_ELSEWHERE = "start at another time, such as first=1e-3 (a sampler's grid: EndGrid(first=1e-3))"
+
 
 class NonFiniteRatesError(ValueError):
     """A rate of change became infinite or NaN; the message says whose, and when."""
@@ -112,7 +115,7 @@ class FlowField:
         if not all(bool(part.isfinite().all()) for part in rates):
             finite = all(bool(c.isfinite().all()) for c in coefficients)
             culprit = f"{type(self.denoiser).__name__} returns" if finite else f"the rates of {process.called} are"
-            remedy = "look at its network and at the latents" if finite else "start at another time, such as first=1e-3"
+            remedy = "look at its network and at the latents" if finite else _ELSEWHERE
             msg = f"{culprit} infinite or NaN at t = {t.item():.6g}: {remedy}"
             raise NonFiniteRatesError(msg)
         return rates

@@ -12,7 +12,8 @@ and timestep k is time (k + 1) / K here. A step of theirs goes floor(K / steps) 
 is, and to the end if that is below 0: data, or level 1 where `set_alpha_to_one=False`. For leading timesteps, and
 trailing ones where steps divide K, that is the next timestep, and a run along this grid is theirs. Elsewhere they take
 what they have for a latent of the next timestep, a few levels away: their own steps are `pairs`, one by one, and the
-grid is the timesteps without that mistake.
+grid is the timesteps without that mistake. One more step is in `pairs` alone: leading timesteps without offset that end
+at level 1 have a last step from there to itself, which moves a latent only where its estimate is clipped.
 """
 
 from __future__ import annotations
@@ -107,7 +108,7 @@ class TimestepGrid(Grid):
     def pairs(self, process: LinearGaussianProcess) -> list[tuple[float, float]]:
         """Return the times (t, s) of each of their steps, for `Sampler.step`; errors as in `timesteps`.
 
-        Where timesteps are not evenly spaced s is not the next t.
+        Where timesteps are not evenly spaced s is not the next t; the last s may be the last t.
         """
         timesteps, levels = self.timesteps(process).tolist(), process.levels or 1
         ends = [k - levels // self.steps for k in timesteps]
@@ -122,6 +123,6 @@ class TimestepGrid(Grid):
     ) -> Float[Tensor, " times"]:
         check_ends(start, stop)
         found = [t for t, _ in self.pairs(process)]
-        # A step from level 1 to itself changes nothing.
+        # A grid has no step from level 1 to itself.
         found += [self.last(process)] if found[-1] > self.last(process) else []
         return torch.tensor([start, *(t for t in found if stop < t < start), stop], dtype=torch.float64)

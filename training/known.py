@@ -54,6 +54,12 @@ class Known:
                     " image: --given 'LinearObservation.blur(width=2.0, noise_std=0.02)' for example"
                 )
                 raise ValueError(msg)
+            if channels:
+                msg = (
+                    f"the network sees images of {channels} channels, and the run does not say what they are: --given"
+                    " 'LinearObservation.blur(width=2.0, noise_std=0.02)' for example, or leave image_channels out"
+                )
+                raise ValueError(msg)
             return
         made = config.given(process.shape)
         example = "LinearObservation.blur(width=2.0, noise_std=0.02) for example"

@@ -270,6 +270,12 @@ class LoadedRun:
             RuntimeError: the guidance's equations were not solved in the iterations allowed.
         """
         labels = None if condition is None else torch.full((count,), condition)
+        if self.known and observed.ndim != len(self.denoiser.process.shape):
+            msg = (
+                f"observed must be the observation of one image, {self.denoiser.process.shape}, got"
+                f" {tuple(observed.shape)}: of several draw run.sample(len(observed), observed=observed)"
+            )
+            raise ValueError(msg)
         if self.known or observation is None:
             if observation is not None:
                 msg = f"this run was trained on observations {write(self.config.given)}: leave another one out"

@@ -20,7 +20,7 @@ class ResidualShiftSchedule(Schedule):
 
     sqrt(eta) of level k is geometric in ((k - 1) / (K - 1))^power, from noise of `noise_min` to eta = `eta_max`; level
     0 is the data, and below level 1 sqrt(eta) grows linearly. Source: Yue, Wang & Loy (2023), ResShift, section 2.2,
-    and the released settings for real images.
+    and the released settings for real images, whose largest sqrt(eta) is 0.99.
 
     Attributes:
         kappa: noise over the shift, in the data's units.
@@ -35,7 +35,7 @@ class ResidualShiftSchedule(Schedule):
 
     kappa: float = 2.0
     noise_min: float = 0.04
-    eta_max: float = 0.99
+    eta_max: float = 0.99**2
     power: float = 0.3
     # Frozen, so that the narrower type is safe.
     levels: int = 15  # pyright: ignore[reportIncompatibleVariableOverride]

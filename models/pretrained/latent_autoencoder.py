@@ -20,9 +20,12 @@ from typing_extensions import override
 from ...core.checks import Shape, as_shape, check_count, check_floating
 from ...core.precision import to_compute_dtype
 from ...core.randomness import white_noise
+from ..denoiser import check_units
+from ..grey_levels import GreyLevels
 from .saved_parts import Saved, diffusers_package
 
 _FORM = "(channels, height, width)"
+_UNITS = GreyLevels(256, -1.0, 1.0)
 
 
 class LatentAutoencoder(nn.Module):
@@ -113,7 +116,7 @@ class LatentAutoencoder(nn.Module):
 
         Raises:
             TypeError: they are not floating-point.
-            ValueError: their shape is wrong, as in `shape_of`.
+            ValueError: their shape is wrong, as in `shape_of`, or they are NaN or in other units.
         """
         mean, _ = self._moments(images)
         return self._scaled(mean)
@@ -158,6 +161,7 @@ class LatentAutoencoder(nn.Module):
             msg = f"images must have shape (batch, channels, height, width), got {tuple(images.shape)}"
             raise ValueError(msg)
         self.shape_of(images.shape[1:])
+        check_units("images", images, _UNITS)
 
         def moments(part: Tensor) -> tuple[Tensor, Tensor]:
             q = self._model.encode(part, return_dict=False)[0]

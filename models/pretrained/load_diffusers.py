@@ -66,8 +66,8 @@ def load_diffusers(
     denoiser = Denoiser(network, process, prediction=settings.prediction).eval()
     if settings.thresholding and clip is not False:
         msg = (
-            "the scheduler clips each estimate to quantiles of its own (thresholding=True), which unmelt does not: pass"
-            " clip=False to leave estimates as they are"
+            "the scheduler clips each estimate by dynamic thresholding: pass clip=False, and clip what is returned by"
+            " ClippedDenoiser(denoiser, (-1, 1), percentile=0.995), or leave estimates as they are"
         )
         raise ValueError(msg)
     wanted = settings.clip_range is not None if clip is None else clip

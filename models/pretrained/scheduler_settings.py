@@ -44,7 +44,7 @@ class SchedulerSettings:
         schedule: its table of betas; timestep i is level i + 1.
         prediction: what the network's output stands for.
         clip_range: range that estimates of the data are clipped to; None where they are not.
-        thresholding: whether estimates are clipped to a range of their own instead, which unmelt does not.
+        thresholding: whether estimates are clipped by dynamic thresholding instead, `ClippedDenoiser(percentile=)`.
         keeps_noise: whether clipping leaves the network's noise as it is, as diffusers' DDIM does and DDPM does not.
         spacing: which timesteps few steps take.
         offset: number added to leading timesteps.

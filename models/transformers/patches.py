@@ -10,7 +10,7 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 
-from ...core.checks import as_shape
+from ...core.checks import as_shape, check_whole
 
 _LONGEST_PERIOD = 10_000.0
 
@@ -30,6 +30,8 @@ class Patches:
     def __init__(self, shape: Sequence[int], patch: int | Sequence[int]) -> None:
         self.shape = as_shape(shape)
         sizes = self.shape[1:]
+        for side in (patch,) if not isinstance(patch, Sequence) else patch:
+            check_whole("patch", side)
         self.sides = (patch,) * len(sizes) if isinstance(patch, int) else tuple(patch)
         if not sizes or len(self.sides) != len(sizes) or min(self.sides) < 1:
             msg = (

@@ -23,8 +23,8 @@ from typing_extensions import override
 
 from ...core.checks import check_instance, check_number, values_are_readable
 from ...degradations.process import Time
-from ...models import AbstractDenoiser, Condition, Denoiser
-from ...models.conditions import ConditionParts, select_rows, without
+from ...models import AbstractDenoiser, ClippedDenoiser, Condition, Denoiser
+from ...models.conditions import ConditionParts, check_rows, select_rows, without
 from ...models.denoiser import estimate
 
 
@@ -43,9 +43,11 @@ class ClassifierFreeGuidance(AbstractDenoiser):
             costs less variety (Kynkaanniemi et al., 2024, who give noise levels instead of times). None is all times.
         leave_out: which part of a condition is exaggerated, "labels" or "image", as it was left out in training; the
             other part is kept on both sides. None is the whole condition. A known end is no condition: it is kept.
+        empty: the condition that stands for none, one for all rows, (1, ...), of a network that always takes one, such
+            as the text states of an empty prompt. None leaves the condition out.
 
     Raises:
-        TypeError: `denoiser` is not a `Denoiser`.
+        TypeError: `denoiser` is not a `Denoiser`, a clipped one say: clip the guided denoiser instead.
         ValueError: the scale is negative or not finite, the interval is not one within [0, 1], or there is no such part
             of a condition.
     """
@@ -57,8 +59,17 @@ class ClassifierFreeGuidance(AbstractDenoiser):
         *,
         interval: tuple[float, float] | None = None,
         leave_out: str | None = None,
+        empty: Condition | None = None,
     ) -> None:
+        if isinstance(denoiser, ClippedDenoiser):
+            msg = (
+                "guidance goes inside of clipping, not around it: clip the guided denoiser,"
+                " ClippedDenoiser(ClassifierFreeGuidance(denoiser, scale), data_range), and load one of diffusers with"
+                " clip=False"
+            )
+            raise TypeError(msg)
         check_instance("denoiser", denoiser, Denoiser, "Denoiser(UNet(shape, classes=10), ...) for example")
+        check_rows("empty", empty, 1)
         super().__init__(denoiser.process)
         check_number("scale", scale, "[0, inf)", "1 is without guidance, 3 is usual")
         if interval is not None and not 0 <= interval[0] < interval[1] <= 1:
@@ -67,7 +78,8 @@ class ClassifierFreeGuidance(AbstractDenoiser):
         if leave_out not in {None, *ConditionParts._fields}:
             msg = f"leave_out must be 'labels' or 'image', or None for the whole condition, got {leave_out!r}"
             raise ValueError(msg)
-        self.denoiser, self.scale, self.interval, self.leave_out = denoiser, scale, interval, leave_out
+        self.denoiser, self.scale, self.interval = denoiser, scale, interval
+        self.leave_out, self.empty = leave_out, empty
         self.prediction, self.grey_levels = denoiser.prediction, denoiser.grey_levels
 
     @property
@@ -100,7 +112,7 @@ class ClassifierFreeGuidance(AbstractDenoiser):
         given: Condition | None = None,
     ) -> Float[Tensor, "batch ..."]:
         if condition is None or (self.scale == 0 and self.interval is None):
-            return self.denoiser.output(z_t, t, without(condition, self.leave_out), given)
+            return self.denoiser.output(z_t, t, self._less(condition, len(z_t)), given)
         if self.scale == 1 or self._nothing_inside(t):
             return self.denoiser.output(z_t, t, condition, given)
         y_none, y_condition = self._both(z_t, t, condition, given)
@@ -115,14 +127,21 @@ class ClassifierFreeGuidance(AbstractDenoiser):
     def _both(self, z_t: Tensor, t: Tensor, condition: Condition, given: Condition | None) -> tuple[Tensor, Tensor]:
         """Return the outputs without and with the condition."""
         classes = self.denoiser.classes
-        if classes is None or isinstance(condition, dict) or condition.is_floating_point() or self.leave_out == "image":
-            less = without(condition, self.leave_out)
+        own = self.leave_out == "image" or self.empty is not None
+        if own or classes is None or isinstance(condition, dict) or condition.is_floating_point():
+            less = self._less(condition, len(z_t))
             return self.denoiser.output(z_t, t, less, given), self.denoiser.output(z_t, t, condition, given)
         labels = torch.cat([torch.full_like(condition, classes), condition])
         twice = torch.arange(len(z_t)).repeat(2)
         both = self.denoiser.output(torch.cat([z_t, z_t]), t.expand(len(z_t))[twice], labels, select_rows(given, twice))
         y_none, y_condition = both.chunk(2)
         return y_none, y_condition
+
+    def _less(self, condition: Condition | None, count: int) -> Condition | None:
+        """Return what is not exaggerated of a condition, for so many rows."""
+        if self.empty is not None:
+            return select_rows(self.empty, torch.zeros(count, dtype=torch.int64))
+        return without(condition, self.leave_out)
 
     def _nothing_inside(self, t: Tensor) -> bool:
         """Tell whether it is known that no time lies in the interval."""

@@ -41,7 +41,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from typing_extensions import override
 
-from ...core.checks import check_instance, check_mask, check_signal
+from ...core.checks import check_instance, check_mask, check_signal, values_are_readable
 from ...core.constants import ConstantModule
 from ...core.precision import to_compute_dtype
 from ...degradations import DataSpectrum, Level
@@ -120,7 +120,12 @@ class ObservationGuidance(ConstantModule, AbstractDenoiser, ABC):
         check_instance("denoiser", denoiser, AbstractDenoiser, "Denoiser(network, process, prediction=...) for example")
         check_instance("observation", observation, Observation, "LinearObservation.mask(...) for example")
         super().__init__(denoiser.process)
-        self.process.require_no_end(f"{type(self).__name__}, whose given is what was observed,")
+        if self.process.known_end:
+            msg = (
+                f"{type(self).__name__} cannot be made for {self.process.called}, whose latents depend on a known"
+                " signal y: what a guided run is given is what was observed. Guide CentredDenoiser(denoiser, end=y)"
+            )
+            raise ValueError(msg)
         if denoiser.needs_given:
             msg = (
                 f"denoiser must be unconditional, but {type(denoiser).__name__} is itself given something of each row:"
@@ -191,10 +196,14 @@ class ObservationGuidance(ConstantModule, AbstractDenoiser, ABC):
 
         Raises:
             TypeError: `given` is not floating-point.
-            ValueError: its shape is wrong, or the process does not end in noise alone and the data's mean is not known.
+            ValueError: its shape is wrong or it is not finite, or the process does not end in noise alone and the
+                data's mean is not known.
             RuntimeError: the equations were not solved in the iterations allowed.
         """
         observation, y = self._observed(given)
+        if values_are_readable(y) and not bool(observation.coefficients(y).isfinite().all()):
+            msg = "given must be finite where something is observed, got NaN or infinity: hide such pixels by a mask"
+            raise ValueError(msg)
         process = self.process
         if self.spectrum is not None:
             at = process.at(1.0, batch=len(y))

@@ -82,6 +82,13 @@ class TestCommand:
         assert capsys.readouterr().out == told
         assert Image.open(out).size[0] > 500
 
+    @pytest.mark.parametrize("image", [True, False])
+    def test_it_draws_a_process_with_a_known_end(self, folder, capsys, image):
+        Image.new("RGB", (30, 20), "orange").save("orange.png")
+        main(["draw", "BrownianBridge", *(["--image", "orange.png"] if image else [])])
+        assert "wrote BrownianBridge.png: BrownianBridge on " in capsys.readouterr().out
+        assert (folder / "BrownianBridge.png").is_file()
+
     @pytest.mark.parametrize(
         ("name", "refused", "drawn"),
         [

@@ -104,6 +104,29 @@ def test_a_run_that_starts_from_observations_knows_what_was_done(starts_from_blu
     assert "(its noise is 0.1)" in capsys.readouterr().out
 
 
+def test_a_run_that_enlarges_takes_a_small_image_as_it_is(tmp_path, work, capsys):
+    config = small_run(
+        tmp_path / "runs",
+        steps=2,
+        process=later(HeatBridge),
+        prediction=PredictX(),
+        given=later(LinearObservation.block_means, size=2, noise_std=0.1),
+        sampler=Posterior(),
+        grid=UniformGrid(3),
+    )
+    train(config, images())
+    AcceleratorState._reset_state(reset_partial_state=True)
+    main(["restore", str(config.folder), "small.png", "--count", "2", "--out", "out"])
+    small = np.array([[0, 51], [102, 255]]) / 255
+    assert np.allclose(restored(work / "out")["observed"][0], small.repeat(2, 0).repeat(2, 1), atol=1e-6)
+    assert "resized" not in capsys.readouterr().out
+    # An image of the run's size is what was observed; of other sizes nobody knows which pixels are a block.
+    main(["restore", str(config.folder), "image.png", "--count", "2", "--out", "whole"])
+    Image.fromarray(np.zeros((3, 3), dtype=np.uint8)).save("odd.png")
+    with pytest.raises(SystemExit, match=r"odd.png is of 3 x 3 pixels, and this run enlarges 2 x 2 to 4 x 4"):
+        main(["restore", str(config.folder), "odd.png"])
+
+
 @pytest.mark.parametrize(("flag", "value"), [("--blur", "1"), ("--guidance", "pseudo-inverse"), ("--noise", "0.1")])
 def test_a_run_that_starts_from_observations_takes_no_other(starts_from_blur, work, flag, value):
     with pytest.raises(SystemExit, match=rf"error: {flag}: .* was trained on LinearObservation.blur\("):

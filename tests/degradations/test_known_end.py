@@ -220,7 +220,7 @@ class TestMeans:
 
     def test_the_schedule_of_residual_shift_is_the_released_one(self):
         schedule = ResidualShiftSchedule()
-        first, last = 0.04 / 2, math.sqrt(0.99)
+        first, last = 0.04 / 2, 0.99
         for k in range(1, 16):
             root = first * (last / first) ** (((k - 1) / 14) ** 0.3)
             sigma = schedule.log_sigma(torch.tensor(k / 15, dtype=torch.float64)).exp().item()

@@ -161,6 +161,11 @@ def test_what_cannot_be_clipped_is_refused():
             ValueError, match=r"data_range must be two finite numbers \(low, high\) with low < high, got"
         ):
             ClippedDenoiser(denoiser(), data_range)
+    for data_range in ((0.0, 1.0, 2.0), 1.0):
+        with pytest.raises((TypeError, ValueError), match=r"data_range must be .*\(low, high\)"):
+            ClippedDenoiser(denoiser(), data_range)
+    with pytest.raises(TypeError, match=r"clipped already, to \(0.0, 1.0\)"):
+        Sampler(ClippedDenoiser(denoiser(), (0.0, 1.0)), clip=True)
     # The percentile of a number that only looks like True.
     with pytest.raises(ValueError, match=r"clip must lie in \(0, 1\).*got 1"):
         Sampler(denoiser(), clip=1)

@@ -116,6 +116,8 @@ SMALL = LatentAutoencoder(autoencoder())
         ValueError,
         r"\(batch, channels, height, width\), got",
     ),
+    (lambda: SMALL.encode(127 * images() + 127), ValueError, r"images lies in \[.*in \[-1, 1\]: scale"),
+    (lambda: SMALL.encode(images() * torch.nan), ValueError, "images must be finite numbers"),
     (lambda: SMALL.decode(torch.zeros(1, 3, 8, 8)), ValueError, r"\(batch, 4, height, width\), got \(1, 3, 8, 8\)"),
 )
 def test_what_does_not_fit_is_refused(call, error, words):

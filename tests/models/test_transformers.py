@@ -230,6 +230,11 @@ class TestRefusals:
         with pytest.raises(ValueError, match=words):
             call()
 
+    def test_sides_are_whole_numbers(self):
+        for patch in (2.0, (2, 2.0)):
+            with pytest.raises(TypeError, match="patch must be an integer, got 2.0"):
+                DiT((1, 8, 8), patch=patch)
+
     def test_positions_are_not_trained_and_not_stored(self):
         network = PatchTransformer((1, 8, 12), **SMALL)
         assert not {"position", "turns"} & network.state_dict().keys()

@@ -20,7 +20,7 @@ from unmelt.degradations import (
     PredictV,
     PredictX,
 )
-from unmelt.models import Denoiser, GaussianOracle, MixtureOracle, OraclePrior, UNet
+from unmelt.models import ClippedDenoiser, Denoiser, GaussianOracle, MixtureOracle, OraclePrior, UNet
 from unmelt.samplers import Posterior, Sampler, UniformGrid
 from unmelt.samplers.guidance import ClassifierFreeGuidance
 
@@ -211,6 +211,23 @@ class TestNetworks:
         torch.testing.assert_close(guided(z, 0.5, {"shift": shift}), z + 3 * shift.reshape(-1, 1, 1, 1))
         torch.testing.assert_close(guided(z, 0.5), z)
         assert guided.network_calls(TIMES, {"shift": shift}) == 2
+
+    def test_a_network_that_always_takes_a_condition_is_told_which_is_none(self):
+        class Always(nn.Module):
+            def forward(self, z, t, condition):
+                return z + condition["text"].sum((1, 2)).reshape(-1, 1, 1, 1)
+
+        denoiser = Denoiser(Always(), isotropic(), prediction=PredictX())
+        z, text = torch.randn(2, *SHAPE, generator=seeded()), torch.randn(2, 3, 4, generator=seeded())
+        empty = {"text": torch.full((1, 3, 4), 0.1)}
+        of = text.sum((1, 2)).reshape(-1, 1, 1, 1)
+        for scale in (0.0, 1.0, 3.0):
+            guided = ClassifierFreeGuidance(denoiser, scale, empty=empty)
+            torch.testing.assert_close(guided(z, 0.5, {"text": text}), z + 1.2 + scale * (of - 1.2))
+        with pytest.raises(ValueError, match="empty must have one entry for each of 1 rows"):
+            ClassifierFreeGuidance(denoiser, 2.0, empty={"text": text})
+        with pytest.raises(TypeError, match="guidance goes inside of clipping.*clip=False"):
+            ClassifierFreeGuidance(ClippedDenoiser(denoiser, (-1.0, 1.0)), 2.0)
 
 
 class TestCost:

@@ -11,6 +11,7 @@ from sampler_support import made
 from unmelt.degradations import (
     BlurringDiffusion,
     BrownianBridge,
+    DataSpectrum,
     Deterministic,
     DiffusionBridge,
     Eta,
@@ -27,10 +28,19 @@ from unmelt.degradations import (
     TowardsMean,
 )
 from unmelt.losses import ELBO, DenoisingLoss
-from unmelt.models import Denoiser, GaussianOracle, GreyLevels, KnownEndPrior, StandardNormalPrior, UNet
+from unmelt.models import (
+    CentredDenoiser,
+    Denoiser,
+    GaussianOracle,
+    GreyLevels,
+    KnownEndPrior,
+    StandardNormalPrior,
+    UNet,
+)
 from unmelt.samplers import (
     Adaptive,
     Heun,
+    LogSNRGrid,
     Multistep,
     Posterior,
     Sampler,
@@ -40,6 +50,7 @@ from unmelt.samplers import (
     interpolate,
     interpolate_seeds,
 )
+from unmelt.samplers.guidance import CovarianceGuidance, LinearObservation
 
 pytestmark = pytest.mark.usefixtures("as_in_production")
 
@@ -419,6 +430,31 @@ class TestUses:
         for times in ([0.5], [1.0, 0.5]):
             with pytest.raises(ValueError, match=r"from t = 0.5 add no noise, so that all children"):
                 branch(sampler, times=times, children=[2] * len(times), given=y)
+
+
+@pytest.mark.parametrize("name", ["heat bridge", "Ornstein-Uhlenbeck"])
+def test_observations_guide_a_denoiser_that_is_tied_to_its_end(name):
+    process, end = EVERY[name], ends(1)
+    generator = torch.Generator().manual_seed(3)
+    variance = 0.1 + torch.rand(SHAPE, generator=generator, dtype=torch.float64)
+    oracle = GaussianOracle(process, torch.zeros(SHAPE), variance)
+    observation = LinearObservation(process.basis, torch.linspace(0, 1, 16).reshape(SHAPE), noise_std=0.2)
+    with pytest.raises(ValueError, match=r"cannot be made for .* Guide CentredDenoiser\(denoiser, end=y\)"):
+        CovarianceGuidance(oracle, observation, variance=variance)
+    spectrum = DataSpectrum(process.basis, torch.zeros(SHAPE), variance, count=100)
+    guided = CovarianceGuidance(CentredDenoiser(oracle, end=end), observation, variance=spectrum)
+    z, y, at = ends(3), ends(3).flip(0), process.at(0.4)
+    # z is centred here: precisions of data, latent and observation add up.
+    data, latent, seen = 1 / variance, (at.alpha / at.sigma) ** 2, (observation.gain / 0.2) ** 2
+    of_latent = latent / at.alpha * process.basis.forward(z)
+    of_observed = observation.gain / 0.2**2 * process.basis.forward(y)
+    expected = (of_latent + of_observed) / (data + latent + seen)
+    close(process.basis.forward(guided(z, 0.4, None, y)), expected, 1e-9)
+    samples = Sampler(guided, Posterior(), LogSNRGrid(20)).sample(500, given=y[:1].expand(500, *SHAPE), batch_size=300)
+    means = process.basis.forward(samples.double()).mean(0)
+    exact = (observation.gain / 0.2**2 * process.basis.forward(y[:1])[0]) / (data + seen)
+    # Standard errors of 500 samples, whose widths 20 steps of first order have to a fifth.
+    assert bool(((means - exact).abs() < 5 * ((data + seen) * 500) ** -0.5).all())
 
 
 def test_what_is_encoded_is_drawn_again():

@@ -125,6 +125,11 @@ class TestRefusals:
         [
             ("bridge", {"given": None}, "ends in a known signal y, and the run does not say how.*--given"),
             ("", {"process": later(IsotropicDiffusion), "network": later(UNet, **SMALL)}, "the network sees no image"),
+            (
+                "",
+                {"network": later(UNet, **SMALL, image_channels=1), "given": None},
+                "sees images of 1 channels, and the run does not say what they are: --given",
+            ),
             ("bridge", {"network": later(UNet, **SMALL, image_channels=2)}, "sees images of 2 channels.*has 1"),
         ],
     )
@@ -152,6 +157,13 @@ class TestRefusals:
         with pytest.raises(ValueError, match="trained to start from observations"):
             run.require_nothing_known("this")
         assert run.known
+
+    def test_several_observations_at_once(self, tmp_path):
+        run = load_run(trained(tmp_path, "bridge").run.path)
+        with pytest.raises(
+            ValueError, match=r"of one image, \(1, 4, 4\), got \(3, 1, 4, 4\): .*run.sample"
+        ):
+            run.restore(torch.rand(3, 1, 4, 4))
 
     def test_observations_of_a_run_that_knows_nothing(self, tmp_path):
         run = load_run(train(small_run(tmp_path), images()).run.path)
