@@ -160,9 +160,7 @@ class TestRefusals:
 
     def test_several_observations_at_once(self, tmp_path):
         run = load_run(trained(tmp_path, "bridge").run.path)
-        with pytest.raises(
-            ValueError, match=r"of one image, \(1, 4, 4\), got \(3, 1, 4, 4\): .*run.sample"
-        ):
+        with pytest.raises(ValueError, match=r"of one image, \(1, 4, 4\), got \(3, 1, 4, 4\): .*run.sample"):
             run.restore(torch.rand(3, 1, 4, 4))
 
     def test_observations_of_a_run_that_knows_nothing(self, tmp_path):
