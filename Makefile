@@ -35,11 +35,11 @@ demo: $(READY) ## Train heat dissipation on 28x28 digits on the CPU (a few minut
 test: $(READY) ## Prove the mathematics: the fast tests, on two cores in a few minutes
 	@# Two processes of one thread each: threads that wait for each other's turn would cost more than they do.
 	@# The floors that all others stand on run with the shapes in their signatures checked on every call.
-	@OMP_NUM_THREADS=1 UNMELT_CHECK_SHAPES=1 $(BIN)/pytest -n 2 tests/core tests/degradations tests/models
-	@OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --ignore tests/core --ignore tests/degradations --ignore tests/models
+	@OMP_NUM_THREADS=1 UNMELT_CHECK_SHAPES=1 $(BIN)/pytest -n 2 --dist worksteal tests/core tests/degradations tests/models
+	@OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal --ignore tests/core --ignore tests/degradations --ignore tests/models
 
 test-full: $(READY) ## The rest: all processes by all laws, compiled code, subprocesses, the wheel (five minutes more)
-	@OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m "full and not slow"
+	@OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal -m "full and not slow"
 
 test-all: test test-full ## All of both
 

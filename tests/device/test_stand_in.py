@@ -7,8 +7,20 @@ from pathlib import Path
 import pytest
 
 
-@pytest.mark.parametrize("precision", ["double", pytest.param("single", marks=pytest.mark.full)])
-@pytest.mark.parametrize("part", ["processes", "training", "samplers", "bounds"])
+CASES = [
+    ("processes", "double"),
+    ("training", "double"),
+    ("samplers", "double"),
+    ("bounds", "double"),
+    pytest.param("processes", "single", marks=pytest.mark.full),
+    pytest.param("bounds", "single", marks=pytest.mark.full),
+    # Half a minute each.
+    pytest.param("training", "single", marks=pytest.mark.slow),
+    pytest.param("samplers", "single", marks=pytest.mark.slow),
+]
+
+
+@pytest.mark.parametrize(("part", "precision"), CASES)
 def test_a_device_gives_the_cpu_s_numbers_and_is_never_waited_for(part, precision):
     """In a process of its own: a device is registered for all of one."""
     script = Path(__file__).with_name("on_stand_in.py")

@@ -10,6 +10,9 @@ from unmelt.testing import BrokenLaw, check_process
 from unmelt.testing.check import END_LAWS, LAWS
 
 
+_MARKS = {"heat bridge": (), "Schroedinger bridge": pytest.mark.slow}
+
+
 def test_every_law_has_its_mistake():
     assert set(WRONG) == {law.name for law in END_LAWS}
     names = tuple(law.name for law in (*LAWS, *END_LAWS))
@@ -32,7 +35,9 @@ def test_a_formula_of_another_share_is_told():
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=() if name == "heat bridge" else pytest.mark.full) for name in KNOWN_ENDS]
+    "name",
+    # A Schroedinger bridge is a bridge of Brownian motion, too, and takes a quarter of a minute.
+    [pytest.param(name, marks=_MARKS.get(name, pytest.mark.full)) for name in KNOWN_ENDS],
 )
 def test_every_process_with_a_known_end_keeps_all_laws_as_users_check_them(name):
     assert len(check_process(KNOWN_ENDS[name])) == len(LAWS) + len(END_LAWS)
