@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-
 CASES = [
     ("processes", "double"),
     ("training", "double"),

@@ -9,7 +9,6 @@ from unmelt.degradations import BrownianBridge
 from unmelt.testing import BrokenLaw, check_process
 from unmelt.testing.check import END_LAWS, LAWS
 
-
 _MARKS = {"heat bridge": (), "Schroedinger bridge": pytest.mark.slow}
 
 
