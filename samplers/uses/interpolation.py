@@ -159,7 +159,7 @@ def interpolate_seeds(
         first: seed of the sample at weight 0.
         second: seed of the sample at weight 1.
         points: how many samples, the ends included, at least 2.
-        blend: the way between the initial states, as in `interpolate`; none is gone where a known end is all they are.
+        blend: the way between the initial states, as in `interpolate`; of no effect where both are one known end.
         condition: the network's condition, (points, ...); None if it takes none.
         given: what the denoiser is given of each sample, if it needs any.
         batch_size: most samples at a time; all at once if None.
