@@ -152,6 +152,7 @@ def test_guided_runs_start_where_they_would_without_clipping():
     assert restore(free, 5 * x[0], 4, generator=range(4)).samples.abs().max() > 2
 
 
+@pytest.mark.usefixtures("as_in_production")
 def test_what_cannot_be_clipped_is_refused():
     for percentile in (0.0, 1.0, math.nan):
         with pytest.raises(ValueError, match=r"percentile must lie in \(0, 1\) \(0.995 is usual.*got"):

@@ -102,6 +102,7 @@ class TestParts:
         # Numbers by the row, which labels must not be, are left for the network to refuse.
         assert condition_parts(labels.float()).image is None
 
+    @pytest.mark.usefixtures("as_in_production")
     def test_images_of_integers_are_in_no_units(self):
         for integers in (Z.byte(), Z.long(), {"image": Z.byte()}):
             with pytest.raises(TypeError, match=r"image condition must be floating-point, .* shape \(3, 1, 8, 8\)"):

@@ -230,6 +230,7 @@ class TestRefusals:
         with pytest.raises(ValueError, match=words):
             call()
 
+    @pytest.mark.usefixtures("as_in_production")
     def test_sides_are_whole_numbers(self):
         for patch in (2.0, (2, 2.0)):
             with pytest.raises(TypeError, match="patch must be an integer, got 2.0"):

@@ -136,8 +136,8 @@ def test_long_axes_use_the_fast_transform_and_agree_with_scipy(basis_type, funct
 @pytest.mark.parametrize("basis_type", TYPES)
 def test_axes_next_to_the_crossover_take_either_path(basis_type):
     longest = basis_type.longest_matrix_axis
-    names = [list(dict(basis_type((size,)).named_buffers())) for size in (longest, longest + 1)]
-    assert names == [[f"axis_{longest}", f"axis_{longest}_single"], []]
+    names = [{*dict(basis_type((size,)).named_buffers())} - {"device_marker"} for size in (longest, longest + 1)]
+    assert names == [{f"axis_{longest}", f"axis_{longest}_single"}, set()]
 
 
 @pytest.mark.parametrize("axes", [1, 2, 3])
