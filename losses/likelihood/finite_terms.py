@@ -81,8 +81,8 @@ def _infinite(step: Step, reverse_std: ReverseStd) -> ValueError:
 def _no_noise(process: LinearGaussianProcess, t: float) -> ValueError:
     return ValueError(
         f"{process.called} has no noise at t = {t:g} in some coefficient, where latents have no density and the"
-        " bound is infinite: start later (such as first=1e-3; the decoder accounts for what is before it), or take a"
-        " process with noise there"
+        " bound is infinite: start later (such as first=1e-3; the decoder accounts for what is before it), or give the"
+        " process noise (WithNoise, where it has no known end)"
     )
 
 

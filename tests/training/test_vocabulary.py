@@ -97,7 +97,7 @@ NO_SETTINGS = {
         NonFiniteStateError OffLevelsWarning Partial PosteriorCoefficients SamplingInterrupted SamplingResult
         SamplingStats SpectralGaussian Splits Start Step StepInfo Trajectory Transition Tree UnreadableError""",
     "made of a trained network, or for one": """
-        ArrayExamples ClippedDenoiser ClosedFormTrace Denoiser DenoisingLoss DiffusersNetwork
+        ArrayExamples CentredDenoiser ClippedDenoiser ClosedFormTrace Denoiser DenoisingLoss DiffusersNetwork
         DiscretisedGaussianDecoder ELBO EMA EmpiricalOracle
         ExactTrace FlowLikelihood FullSum GaussianDecoder GaussianOracle HutchinsonTrace
         KernelDivergence LatentAutoencoder MixtureOracle MonteCarlo OraclePrior Sampler SchedulerSettings""",
