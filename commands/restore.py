@@ -169,18 +169,19 @@ def _times_smaller(loaded: LoadedRun, path: Path) -> int:
     assert observation is not None
     height, width = loaded.manifest.shape[1:]
     size = size_of_picture(path)
-    blocks = [n for n in range(2, min(height, width) + 1) if height % n == width % n == 0 and _keeps(observation, n)]
-    if not blocks or size == (height, width):
+    if size == (height, width):
         return 1
-    fitting = [n for n in blocks if size == (height // n, width // n)]
-    if not fitting:
-        n = min(blocks)
+    # Multiples of a block are kept, too: the smallest is the block.
+    blocks = (n for n in range(2, min(height, width) + 1) if height % n == width % n == 0 and _keeps(observation, n))
+    block = next(blocks, 1)
+    small = height // block, width // block
+    if block > 1 and size != small:
         msg = (
-            f"{path} is of {size[0]} x {size[1]} pixels, and this run enlarges {height // n} x {width // n} to"
+            f"{path} is of {size[0]} x {size[1]} pixels, and this run enlarges {small[0]} x {small[1]} to"
             f" {height} x {width}: give it at one of these sizes, or --degrade a whole image"
         )
         raise ValueError(msg)
-    return fitting[0]
+    return block
 
 
 def _keeps(observation: Observation, times: int) -> bool:

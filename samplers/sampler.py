@@ -357,11 +357,10 @@ class Sampler:
 
     def _check_pinned(self, initial: Tensor, start: float, given: Tensor) -> None:
         """Check that latents at a time where the process is nothing but its known end are that."""
-        if not values_are_readable(initial):
-            return
-        at, share = self.process.at(start), self.process.end_share(given.to(initial.device), start)
+        device, at = self.process.device, self.process.at(start)
+        share = self.process.end_share(given.to(device), start)
         empty = (at.log_alpha == -torch.inf) & (at.log_sigma == -torch.inf)
-        off = (self.process.basis.forward(initial - share) * empty).abs().max().item()
+        off = (self.process.basis.forward(initial.to(device) - share) * empty).abs().max().item()
         # Basis changes of a million numbers round by some twenty units of the last place.
         unit = max(torch.finfo(initial.dtype).eps, torch.finfo(given.dtype).eps)
         if not off <= 64 * unit * max(1.0, given.abs().max().item()):

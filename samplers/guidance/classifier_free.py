@@ -49,7 +49,7 @@ class ClassifierFreeGuidance(AbstractDenoiser):
     Raises:
         TypeError: `denoiser` is not a `Denoiser`, a clipped one say: clip the guided denoiser instead.
         ValueError: the scale is negative or not finite, the interval is not one within [0, 1], or there is no such part
-            of a condition.
+            of a condition, or both a part and an empty condition are given.
     """
 
     def __init__(
@@ -77,6 +77,9 @@ class ClassifierFreeGuidance(AbstractDenoiser):
             raise ValueError(msg)
         if leave_out not in {None, *ConditionParts._fields}:
             msg = f"leave_out must be 'labels' or 'image', or None for the whole condition, got {leave_out!r}"
+            raise ValueError(msg)
+        if leave_out is not None and empty is not None:
+            msg = f"leave_out={leave_out!r} keeps a part of a condition, and empty replaces all of it: give one"
             raise ValueError(msg)
         self.denoiser, self.scale, self.interval = denoiser, scale, interval
         self.leave_out, self.empty = leave_out, empty

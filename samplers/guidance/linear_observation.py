@@ -75,7 +75,7 @@ class LinearObservation(Observation):
         if bool((gain == _WHITE).any()) and bool(((gain == 0) | (gain == _WHITE)).all()):
             msg = f"gain holds 0 and {_WHITE} alone, as a mask does that was read from a picture: pass mask != 0"
             raise ValueError(msg)
-        device = next(basis.buffers(), gain).device
+        device = basis.device
         table = broadcast_to("gain", gain.detach().to(device, schedule_dtype(device)), basis.shape, "the basis's")
         self.basis = basis
         self.register_constant("gain", table.clone())
@@ -132,9 +132,8 @@ class LinearObservation(Observation):
         """Return downsampling by `size`: every block of so many pixels along each axis but the first gives its mean.
 
         Here y has the shape of x, every pixel holding its block's mean, noise and all (`repeat_interleave` of the small
-        image). An orthonormal coefficient is
-        size^(d / 2) times the mean, d being the number of coarsened axes: noise of standard deviation q on the small
-        image is `noise_std` = size^(d / 2) q.
+        image). An orthonormal coefficient is size^(d / 2) times the mean, d being the number of coarsened axes: noise
+        of standard deviation q on the small image is `noise_std` = size^(d / 2) q.
 
         Args:
             shape: shape of one signal, such as (3, 32, 32).
@@ -172,7 +171,7 @@ class LinearObservation(Observation):
         """
         check_mask("visible", visible)
         visible = broadcast_to("visible", visible, as_shape(shape), "the signal's")
-        return cls(PixelBasis(shape), visible, noise_std=noise_std)
+        return cls(PixelBasis(shape).to(visible.device), visible, noise_std=noise_std)
 
     @override
     def in_basis(self, basis: Basis) -> LinearObservation | None:
@@ -272,7 +271,7 @@ def written_in(observation: Observation, basis: Basis) -> LinearObservation | No
         raise ValueError(msg)
     if observation.observed_shape != shape:
         return None
-    device = next(observation.buffers(), next(basis.buffers(), torch.empty(0))).device
+    device = next(observation.buffers(), basis.device_marker).device
     ones = torch.ones(shape, dtype=schedule_dtype(device), device=device)
     probes = torch.stack([ones, white_noise(ones.shape, like=ones, generator=torch.Generator().manual_seed(0))])
     diagonal, mixed = basis.forward(observation(basis.inverse(probes)))

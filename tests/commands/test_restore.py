@@ -122,9 +122,12 @@ def test_a_run_that_enlarges_takes_a_small_image_as_it_is(tmp_path, work, capsys
     assert "resized" not in capsys.readouterr().out
     # An image of the run's size is what was observed; of other sizes nobody knows which pixels are a block.
     main(["restore", str(config.folder), "image.png", "--count", "2", "--out", "whole"])
-    Image.fromarray(np.zeros((3, 3), dtype=np.uint8)).save("odd.png")
-    with pytest.raises(SystemExit, match=r"odd.png is of 3 x 3 pixels, and this run enlarges 2 x 2 to 4 x 4"):
-        main(["restore", str(config.folder), "odd.png"])
+    # One pixel is a block of all, which means of smaller blocks leave as it is.
+    for side in (3, 1):
+        Image.fromarray(np.zeros((side, side), dtype=np.uint8)).save("odd.png")
+        message = f"odd.png is of {side} x {side} pixels, and this run enlarges 2 x 2 to 4 x 4"
+        with pytest.raises(SystemExit, match=message):
+            main(["restore", str(config.folder), "odd.png"])
 
 
 @pytest.mark.parametrize(("flag", "value"), [("--blur", "1"), ("--guidance", "pseudo-inverse"), ("--noise", "0.1")])

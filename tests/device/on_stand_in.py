@@ -256,7 +256,13 @@ def drawn(device, make, stepper):
         if info.step == info.steps - 2:
             reads.extend(network.stop())
 
-    return sampler.sample(4, callback=last, **known), reads
+    samples = sampler.sample(4, callback=last, **known)
+    if known:
+        # What is given may lie on the CPU, as images do that were just read.
+        host = {name: plain(tensor) for name, tensor in known.items()}
+        initial = plain(sampler.initial_latents(4, **host))
+        sampler.sample(4, initial=initial, **host)
+    return samples, reads
 
 
 def samplers() -> Iterator[tuple[str, Case]]:

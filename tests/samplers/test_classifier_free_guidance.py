@@ -226,6 +226,8 @@ class TestNetworks:
             torch.testing.assert_close(guided(z, 0.5, {"text": text}), z + 1.2 + scale * (of - 1.2))
         with pytest.raises(ValueError, match="empty must have one entry for each of 1 rows"):
             ClassifierFreeGuidance(denoiser, 2.0, empty={"text": text})
+        with pytest.raises(ValueError, match="leave_out='labels' keeps a part .*: give one"):
+            ClassifierFreeGuidance(denoiser, 2.0, empty=empty, leave_out="labels")
         with pytest.raises(TypeError, match="guidance goes inside of clipping.*clip=False"):
             ClassifierFreeGuidance(ClippedDenoiser(denoiser, (-1.0, 1.0)), 2.0)
 
