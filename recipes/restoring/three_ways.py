@@ -34,7 +34,6 @@ from unmelt.training import LoadedRun, PhotoCrops, RunConfig, Trainer, Training,
 
 ROOT = Path(__file__).parents[2]
 RANGE = (-1.0, 1.0)
-CALLS = (5, 20, 50)
 NETWORK: dict[str, Any] = {
     "patch": 2,
     "channels": 32,
@@ -43,7 +42,7 @@ NETWORK: dict[str, Any] = {
     "attention_levels": (1,),
     "dropout": 0.0,
 }
-# Samples whose mean is looked at, too.
+# Samples whose mean is looked at, too, with the second number of calls.
 SEVERAL = 8
 
 
@@ -186,10 +185,10 @@ def compare(task: Task, arguments: list[str] | None = None) -> dict[str, Any]:
     steps += [(f"{way}, equal log-SNR", runs[way], LogSNRGrid) for way in ("heat bridge", "Brownian bridge")]
     for name, run, grid_of in steps:
         found[name] = {}
-        for calls in CALLS:
+        for calls in options.calls:
             samples = restored(run, task, y, grid_of, calls=calls, seed=1)
             figures = measured(samples, x, y, observation, network)
-            if calls == 20:
+            if calls == options.calls[1]:
                 more = [restored(run, task, y, grid_of, calls=calls, seed=k) for k in range(2, SEVERAL + 1)]
                 mean = torch.stack([samples, *more]).mean(0).clamp(*RANGE)
                 figures = figures._replace(psnr_of_mean=psnr(mean, x))
@@ -224,6 +223,7 @@ def _options(task: Task, arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=3000, help="training steps of each model")
     parser.add_argument("--batch", type=int, default=32, help="images in a training step")
     parser.add_argument("--images", type=int, default=64, help="held-out crops that are restored")
+    parser.add_argument("--calls", type=int, nargs=3, default=(5, 20, 50), help="of the network, for one sample")
     parser.add_argument("--rows", type=int, default=6, help="of them that are shown")
     parser.add_argument("--root", type=Path, default=ROOT / "runs" / "restoring", help="folder of the runs")
     out = ROOT / "benchmarks" / "results" / "restoring"
