@@ -14,8 +14,9 @@ FOLDER = ROOT / "recipes" / "restoring"
 @pytest.mark.full
 @pytest.mark.parametrize("name", ["deblur", "upscale"])
 def test_figures_and_a_picture_of_every_way(tmp_path, name):
-    sizes = "--steps 2 --batch 2 --images 4 --rows 2 --calls 2 3 4 --root runs --out out".split()
-    command = [sys.executable, str(FOLDER / f"photos_{name}.py"), *sizes]
+    sizes = {"steps": "2", "batch": "2", "images": "4", "rows": "2", "root": "runs", "out": "out"}
+    flags = [part for name, value in sizes.items() for part in (f"--{name}", value)]
+    command = [sys.executable, str(FOLDER / f"photos_{name}.py"), *flags, "--calls", "2", "3", "4"]
     said = [
         subprocess.run(
             command,
