@@ -57,6 +57,22 @@ class CosineBasis(SeparableBasis):
         """Return (pi n / N)^2 for n = 0 .. N-1, float64, in pixel^-2."""
         return (math.pi / size * torch.arange(size, dtype=torch.float64)) ** 2
 
+    @override
+    def axis_operators(
+        self, gains: Float[Tensor, "batch size"], dtype: torch.dtype
+    ) -> Float[Tensor, "batch size size"]:
+        """Return V diag(gains) V^T without a matrix product: its entries are h[i - j] + h[i + j + 1].
+
+        From the product of two cosines, h[m] = sum over n of (2 - [n = 0]) / (2 N) gains[n] cos(pi n m / N), which is
+        even and of period 2 N: one inverse Fourier transform for each row of gains.
+        """
+        size = gains.shape[-1]
+        kernel = torch.fft.irfft(gains, 2 * size).to(dtype)
+        # Row k of windows holds h[k], h[k + 1], ... h[k + N - 1].
+        reflected = kernel.unfold(-1, size, 1)[:, 1:]
+        shifted = kernel.roll(size - 1, -1).unfold(-1, size, 1)[:, :size].flip(-2)
+        return shifted + reflected
+
     @staticmethod
     @override
     def analyse_axis(x: Float[Tensor, "..."]) -> Float[Tensor, "..."]:

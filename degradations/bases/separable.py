@@ -79,6 +79,13 @@ class SeparableBasis(LaplacianBasis):
         """Return V^T of an axis of `size` pixels, frequency by pixel, in float64 or float32 as `dtype` says."""
         return getattr(self, f"axis_{size}" if dtype == torch.float64 else f"axis_{size}_single")
 
+    def axis_operators(
+        self, gains: Float[Tensor, "batch size"], dtype: torch.dtype
+    ) -> Float[Tensor, "batch size size"]:
+        """Return the symmetric matrices V diag(gains) V^T of an axis, in float64 or float32 as `dtype` says."""
+        matrix = self.axis_matrix(gains.shape[-1], dtype)
+        return (matrix.mT * gains.to(dtype)[:, None]) @ matrix
+
     @override
     def analyse(self, x: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
         if x.numel() == 0:  # which torch's FFT would refuse on CPUs

@@ -116,19 +116,19 @@ class GaussianBlur(LinearGaussianProcess):
             [(t.t if isinstance(t, Level) else self.as_times(t, batch=x.shape[0])).expand(x.shape[0]) for t in times]
         )
         with full_precision(x.device):
-            rows = self._blur_matrices(0, checked, x.dtype)
+            rows = self._one_axis(0, checked, x.dtype)
             alike = plane[0] == plane[1] and self.anisotropy[0] == self.anisotropy[1]
-            columns = rows if alike else self._blur_matrices(1, checked, x.dtype)
-            rows = self.noise.log_alpha(checked).exp().to(x.dtype)[:, None, None] * rows
+            columns = rows if alike else self._one_axis(1, checked, x.dtype)
             sides = (matrices.unflatten(0, (len(times), x.shape[0])) for matrices in (rows, columns))
             return tuple(_multiply_sides(left, x, right) for left, right in zip(*sides, strict=True))
 
-    def _blur_matrices(self, axis: int, t: Tensor, dtype: torch.dtype) -> Tensor:
-        """Return the symmetric blur matrix of one axis for each of the times, (times, size, size)."""
-        waves = cast("SeparableBasis", self.basis).axis_matrix(self.shape[axis - 2], dtype)
+    def _one_axis(self, axis: int, t: Tensor, dtype: torch.dtype) -> Tensor:
+        """Return what one of two axes adds to the blur, and half of log a(t), as matrices, (times, size, size)."""
         dissipation_time = self.blur.width(t).square() / 2
-        fade = (-getattr(self, f"axis_eigenvalues_{axis}") * dissipation_time[:, None]).exp().to(dtype)
-        return (waves.mT * fade[:, None, :]) @ waves
+        log_gains = (
+            self.noise.log_alpha(t)[:, None] / 2 - getattr(self, f"axis_eigenvalues_{axis}") * dissipation_time[:, None]
+        )
+        return cast("SeparableBasis", self.basis).axis_operators(log_gains.exp(), dtype)
 
 
 def _separable(boundary: object) -> type[SeparableBasis]:

@@ -86,6 +86,17 @@ def test_basis_is_orthonormal(make, shape, dtype):
     torch.testing.assert_close(v @ v.T, torch.eye(n, dtype=dtype), rtol=0, atol=tolerance(dtype, basis.shape))
 
 
+@given(size=st.integers(1, 33), dtype=st.sampled_from(DTYPES))
+@pytest.mark.parametrize("kind", [CosineBasis, SineBasis, FourierBasis])
+def test_the_operators_of_an_axis_are_those_of_its_functions(kind, size, dtype):
+    gains = torch.rand(3, size, generator=torch.Generator().manual_seed(size), dtype=torch.float64)
+    v = kind.matrix_of(size).mT
+    expected = (v * gains[:, None]) @ v.mT
+    found = kind((size,)).axis_operators(gains, dtype)
+    assert found.dtype == dtype
+    torch.testing.assert_close(found.double(), expected, rtol=0, atol=tolerance(dtype, (size,)))
+
+
 @given(shape=shapes(largest=9), seed=st.integers(0, 99), dtype=st.sampled_from(DTYPES))
 @every_basis
 def test_forward_is_the_transpose_and_undoes_inverse(make, shape, seed, dtype):
