@@ -62,7 +62,7 @@ types: $(READY) ## Type-check the built and installed wheel (strict), then recip
 	@$(BIN)/pyright --level warning --warnings
 
 benchmark: $(READY) ## Time the process beside hand-written forms, and a run on whatever device is there
-	@$(BIN)/python benchmarks/process_speed.py
+	@$(BIN)/python benchmarks/speed.py
 	@$(BIN)/python benchmarks/transforms.py
 	@$(BIN)/python benchmarks/device.py
 	@$(BIN)/python benchmarks/samplers.py --quick

@@ -13,6 +13,7 @@ import torch_dct
 from torch import Tensor
 
 Pair = tuple[Tensor, Tensor]
+LONGEST_TABLE = 512
 
 
 def cosines(size: int) -> Tensor:
@@ -87,3 +88,44 @@ class HandWrittenBlurs:
     def _batched(x: Tensor, blur: Tensor) -> Tensor:
         rows = torch.bmm(x.flatten(1, 2), blur).view_as(x)
         return blur[:, None] @ rows
+
+
+class StackedBlurs:
+    """The same for signals of any number of axes: one transform, two fades, and both transformed back in one stack.
+
+    Axes of up to 512 are multiplied by a table, longer ones take torch-dct's FFT.
+
+    Args:
+        shape: shape of one signal, channels first.
+        levels: number K of levels.
+        blur_sigma_min: width of level 1's blur in pixels.
+        blur_sigma_max: width of level K's blur in pixels.
+    """
+
+    def __init__(self, shape: tuple[int, ...], *, levels: int, blur_sigma_min: float, blur_sigma_max: float) -> None:
+        widths = torch.linspace(math.log(blur_sigma_min), math.log(blur_sigma_max), levels, dtype=torch.float64).exp()
+        self.time = (torch.cat([torch.zeros(1, dtype=torch.float64), widths]).square() / 2).float()
+        self.axes = range(2, 1 + len(shape))
+        self.tables = {size: cosines(size).float() for size in shape[1:] if size <= LONGEST_TABLE}
+        spectrum = torch.zeros(())
+        for size in shape[1:]:
+            spectrum = spectrum[..., None] + (math.pi / size * torch.arange(size)).square()
+        self.spectrum = spectrum
+
+    def pair(self, x: Tensor, level: Tensor) -> Pair:
+        """Return both blurs of signals (batch, *shape)."""
+        time = self.time[torch.cat([level, level - 1])].reshape(-1, *(1,) * len(self.axes))
+        u = self._transform(x, back=False)
+        more, less = self._transform(torch.cat([u, u]) * torch.exp(-self.spectrum * time)[:, None], back=True).chunk(2)
+        return more, less
+
+    def _transform(self, x: Tensor, *, back: bool) -> Tensor:
+        for axis in self.axes:
+            table = self.tables.get(x.shape[axis])
+            x = x.movedim(axis, -1)
+            if table is None:
+                x = torch_dct.idct(x, norm="ortho") if back else torch_dct.dct(x, norm="ortho")
+            else:
+                x = x @ (table if back else table.mT)
+            x = x.movedim(-1, axis)
+        return x
