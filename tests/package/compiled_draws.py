@@ -1,11 +1,13 @@
 """Run by test_compiled_draws.py: everything small that draws or degrades, compiled once for batches of every size."""
 
 import torch
+import torch._dynamo.testing
 
 from unmelt.core import white_noise
-from unmelt.degradations import BlurringDiffusion, HeatDissipation
+from unmelt.degradations import BlurringDiffusion, HeatDissipation, PredictX
 from unmelt.losses import Antithetic, LevelTimes, LowDiscrepancy, Stratified, UniformTimes
-from unmelt.models import DegradedDataPrior, GreyLevels, drop_labels
+from unmelt.models import DegradedDataPrior, Denoiser, GreyLevels, UNet, drop_labels
+from unmelt.samplers import Multistep, Posterior, Sampler, UniformGrid
 
 SHAPE = (1, 4, 4)
 PROCESS = BlurringDiffusion(SHAPE)
@@ -42,4 +44,19 @@ for made, function in CASES:
             torch.manual_seed(0)
             drawn.append(call(x))
         assert torch.equal(*drawn)
+
+# A network that was compiled in place is what samplers call.
+torch._dynamo.reset()
+network = UNet(SHAPE, channels=4, multipliers=(1,), blocks=1, attention_levels=()).eval()
+denoiser = Denoiser(network, PROCESS, prediction=PredictX())
+for stepper in (Posterior(), Multistep()):
+    sampler, drawn = Sampler(denoiser, stepper, UniformGrid(5)), []
+    for compile_it in (False, True):
+        if compile_it:
+            graphs = torch._dynamo.testing.CompileCounterWithBackend("aot_eager")
+            network.compile(backend=graphs)
+        drawn.append(sampler.sample(3, generator=torch.Generator().manual_seed(0)))
+    assert graphs.frame_count > 0
+    assert torch.equal(*drawn)
+    network._compiled_call_impl = None
 print("compiled")
