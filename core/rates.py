@@ -1,4 +1,4 @@
-"""Rates of change in time, by forward-mode differentiation, with their limits where the formula stands still."""
+"""Rates of change in time, by automatic differentiation, with their limits where the formula stands still."""
 
 from __future__ import annotations
 
@@ -29,18 +29,34 @@ def rate(function: Callable[[Tensor], Tensor], t: Float[Tensor, "*batch"]) -> Fl
         t: times, () or (batch,).
 
     Raises:
-        RuntimeError: an operation in `function` has no forward derivative; the message is torch's.
+        RuntimeError: an operation in `function` has no derivative; the message is torch's.
     """
-    value, slope = _value_and_slope(function, t)
+    value, slope = value_and_slope(function, t)
     if values_are_readable(slope) and not bool(slope.isnan().any()):
         return slope
     within = nudged_inside(t)
-    near, limit = _value_and_slope(function, within)
+    near, limit = value_and_slope(function, within)
     # d log y = dy / y is 0 / 0 where y is 0. Where y is about to leave 0 the slope next to it will not do: however
     # large, it would be finite, and y times it 0.
     rising = torch.where(within > t, torch.inf, -torch.inf).reshape(*t.shape, *(1,) * (slope.ndim - t.ndim))
     limit = torch.where(value == -torch.inf, torch.where(near == -torch.inf, 0.0, rising), limit)
     return torch.where(slope.isnan(), limit, slope)
+
+
+def value_and_slope(
+    function: Callable[[Tensor], Tensor], t: Float[Tensor, "*batch"]
+) -> tuple[Float[Tensor, "..."], Float[Tensor, "..."]]:
+    """Return function(t) and d function(t) / dt as the formula gives it, NaN for 0 / 0; arguments as in `rate`."""
+    if torch.compiler.is_compiling():
+        # An exported program cannot hold what is below. Times that were expanded share memory, which this refuses.
+        value, slope, *_ = torch.func.jvp(function, (t.contiguous(),), (torch.ones_like(t),))
+        return value, slope
+    # Backwards twice: what takes cotangents to gradients is linear, and its own adjoint takes tangents to slopes. Not
+    # forwards, where torch (2.13) spends 0.2 ms on every product with a number before it computes anything.
+    value, adjoint = torch.func.vjp(function, t)
+    _, derivative = torch.func.vjp(adjoint, torch.zeros_like(value))
+    (slope,) = derivative((torch.ones_like(t),))
+    return value, slope
 
 
 def with_limits(function: Callable[[Tensor], Tensor], t: Float[Tensor, "*batch"]) -> Float[Tensor, "..."]:
@@ -72,10 +88,3 @@ def without_gradient_at_zero(value: Float[Tensor, "..."]) -> Float[Tensor, "..."
 def nudged_inside(t: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
     """Return the times, next to `t` on the side of 1/2, from which limits at `t` are read off."""
     return torch.where(t < 0.5, t + _INWARDS, t - _INWARDS)
-
-
-def _value_and_slope(function: Callable[[Tensor], Tensor], t: Tensor) -> tuple[Tensor, Tensor]:
-    # Times that were expanded share memory, which forward-mode differentiation refuses.
-    t = t.contiguous()
-    value, slope, *_ = torch.func.jvp(function, (t,), (torch.ones_like(t),))
-    return value, slope

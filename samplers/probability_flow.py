@@ -21,7 +21,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..core.precision import schedule_dtype
-from ..core.rates import nudged_inside, rate
+from ..core.rates import nudged_inside, rate, value_and_slope
 from ..degradations import LinearGaussianProcess, Prediction
 from ..models import AbstractDenoiser
 from ..models.conditions import Condition
@@ -58,12 +58,8 @@ def flow_coefficients(
 
 def _coefficients(process: LinearGaussianProcess, prediction: Prediction, t: Tensor) -> FlowCoefficients:
     """Return the coefficients as the formulas give them, NaN for infinity times 0."""
-
-    def logarithms(t: Tensor) -> tuple[Tensor, Tensor]:
-        return process.batched_log_alpha(t), process.batched_log_sigma(t)
-
-    # One pass for values and slopes of both logarithms: a solver asks hundreds of times.
-    _, (drift, stretch), *_ = torch.func.jvp(logarithms, (t,), (torch.ones_like(t),))
+    logarithms = process.batched_log_alpha, process.batched_log_sigma
+    drift, stretch = (value_and_slope(logarithm, t)[1] for logarithm in logarithms)
     if bool(drift.isnan().any()) or bool(stretch.isnan().any()):
         drift, stretch = process.drift(t), rate(process.batched_log_sigma, t)
     half_fall = drift - stretch

@@ -42,12 +42,14 @@ from unmelt.degradations import (
 )
 from unmelt.losses import (
     ELBO,
+    BoundWeighting,
     DenoisingLoss,
     LearnedLogVariance,
     LogNormalTimes,
     LossAwareTimes,
     LowDiscrepancy,
     MinSNRWeighting,
+    SigmoidWeighting,
 )
 from unmelt.models import EMA, DegradedDataPrior, Denoiser, DiT, KnownEndPrior, PatchTransformer, UNet
 from unmelt.samplers import Churn, Follow, Heun, Multistep, Posterior, PredictorCorrector, Sampler, UniformGrid
@@ -110,6 +112,8 @@ def asked(process, device):
         latent, output = prediction.conversion(process.at(s))
         yield f"share of the latent in {prediction}", latent
         yield f"share of the output in {prediction}", output
+    for rate in ("drift", "log_snr_rate", "diffusion"):
+        yield rate, getattr(process, rate)(t)
 
 
 def processes() -> Iterator[tuple[str, Case]]:
@@ -139,10 +143,11 @@ PROCESSES = {
     "heat bridge": (lambda: HeatBridge(SHAPE, blur=PowerBlur(2.0)), [PredictX()]),
     "residual shift": (lambda: ResidualShift(SHAPE), [PredictX()]),
 }
-# Those of the bound and the sigmoid take rates that are differentiated forwards, which stops the stand-in.
 SETTINGS = {
     "simple": lambda process: {},
     "minimal SNR": lambda process: {"weighting": MinSNRWeighting()},
+    "bound": lambda process: {"weighting": BoundWeighting()},
+    "sigmoid": lambda process: {"weighting": SigmoidWeighting(0.0)},
     "learned": lambda process: {"log_variance": LearnedLogVariance()},
     "log-normal times": lambda process: {"times": LogNormalTimes()},
     "loss-aware times": lambda process: {"times": LossAwareTimes()},

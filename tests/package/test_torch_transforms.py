@@ -48,3 +48,20 @@ def test_an_exported_program_takes_batches_of_any_size(name):
     program = torch.export.export(module, (x[:3], t[:3]), dynamic_shapes=({0: batch}, {0: batch})).module()
     for ours, theirs in zip(program(x, t), module(x, t), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-6)
+
+
+class Rates(nn.Module):
+    def __init__(self, process):
+        super().__init__()
+        self.process = process
+
+    def forward(self, t):
+        return tuple(getattr(self.process, rate)(t) for rate in ("drift", "log_snr_rate", "diffusion"))
+
+
+def test_an_exported_program_differentiates():
+    """One of an ordinary process: of a constant noise torch.export knows no derivative."""
+    module, t = Rates(EVERY_PROCESS["blurring"]), torch.linspace(0.1, 0.9, 5, dtype=torch.float64)
+    program = torch.export.export(module, (t,)).module()
+    # Forwards in the program and backwards here: rounding alone, of rates up to 1e3.
+    torch.testing.assert_close(program(t), module(t), rtol=1e-12, atol=1e-11)

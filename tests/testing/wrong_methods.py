@@ -143,6 +143,15 @@ class Detached(Sound):
         return super().log_alpha(t.detach())
 
 
+@mutant(
+    "log_alpha and log_sigma can be differentiated in t", r"derivative of log_alpha is 0 where .*no_grad", alone=False
+)
+class WithoutGradient(Sound):
+    def log_alpha(self, t):
+        with torch.no_grad():
+            return super().log_alpha(t)
+
+
 @mutant("log_alpha and log_sigma can be differentiated in t", r"at t = 0\.01, log_alpha\(t\) raises \w+: ", alone=False)
 class Numpy(Sound):
     def log_alpha(self, t):
