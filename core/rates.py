@@ -31,11 +31,11 @@ def rate(function: Callable[[Tensor], Tensor], t: Float[Tensor, "*batch"]) -> Fl
     Raises:
         RuntimeError: an operation in `function` has no derivative; the message is torch's.
     """
-    value, slope = value_and_slope(function, t)
-    if values_are_readable(slope) and not bool(slope.isnan().any()):
+    (value, slope), beside = _with_limit(lambda t: value_and_slope(function, t), t)
+    if beside is None:
         return slope
+    near, limit = beside
     within = nudged_inside(t)
-    near, limit = value_and_slope(function, within)
     # d log y = dy / y is 0 / 0 where y is 0. Where y is about to leave 0 the slope next to it will not do: however
     # large, it would be finite, and y times it 0.
     rising = torch.where(within > t, torch.inf, -torch.inf).reshape(*t.shape, *(1,) * (slope.ndim - t.ndim))
@@ -61,10 +61,8 @@ def value_and_slope(
 
 def with_limits(function: Callable[[Tensor], Tensor], t: Float[Tensor, "*batch"]) -> Float[Tensor, "..."]:
     """Return function(t), and where that is 0 times infinity its limit from within [0, 1]."""
-    value = function(t)
-    if values_are_readable(value) and not bool(value.isnan().any()):
-        return value
-    return torch.where(value.isnan(), function(nudged_inside(t)), value)
+    (value,), beside = _with_limit(lambda t: (function(t),), t)
+    return value if beside is None else torch.where(value.isnan(), beside[0], value)
 
 
 def root(square: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
@@ -88,3 +86,17 @@ def without_gradient_at_zero(value: Float[Tensor, "..."]) -> Float[Tensor, "..."
 def nudged_inside(t: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
     """Return the times, next to `t` on the side of 1/2, from which limits at `t` are read off."""
     return torch.where(t < 0.5, t + _INWARDS, t - _INWARDS)
+
+
+def _with_limit(
+    function: Callable[[Tensor], tuple[Tensor, ...]], t: Tensor
+) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...] | None]:
+    """Return function(t), and function(nudged_inside(t)) or None where the last of the former is seen to be numbers."""
+    if t.ndim and not values_are_readable(t):
+        # At once: what a limit is made of has limits too, and calls one after the other would double at each.
+        both = function(torch.cat([t, nudged_inside(t)]))
+        return tuple(value[: len(t)] for value in both), tuple(value[-len(t) :] for value in both)
+    here = function(t)
+    if values_are_readable(here[-1]) and not bool(here[-1].isnan().any()):
+        return here, None
+    return here, function(nudged_inside(t))

@@ -127,6 +127,24 @@ def processes() -> Iterator[tuple[str, Case]]:
                 equal(number, theirs[what], what)
 
         yield name, case
+    yield "limits of rates", limits_at_once
+
+
+class Counted(IsotropicDiffusion):
+    """Counts how often it is asked."""
+
+    calls = 0
+
+    def log_alpha(self, t):
+        self.calls += 1
+        return super().log_alpha(t)
+
+
+def limits_at_once():
+    """What is not looked at is asked for with the limits that might be wanted, and theirs, in one call."""
+    process = on(DEVICE, lambda: Counted(SHAPE))
+    process.log_snr_rate(torch.tensor([0.3, 0.5]).to(DEVICE))
+    assert process.calls == 1, f"log_snr_rate asks for log_alpha {process.calls} times"
 
 
 # ---- training -----------------------------------------------------------------------------------------------------
