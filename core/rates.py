@@ -53,8 +53,8 @@ def value_and_slope(
         return value, slope
     # Backwards twice: what takes cotangents to gradients is linear, and its own adjoint takes tangents to slopes. Not
     # forwards, where torch (2.13) spends 0.2 ms on every product with a number before it computes anything.
-    value, adjoint = torch.func.vjp(function, t)
-    _, derivative = torch.func.vjp(adjoint, torch.zeros_like(value))
+    value, adjoint, *_ = torch.func.vjp(function, t)
+    _, derivative, *_ = torch.func.vjp(adjoint, torch.zeros_like(value))
     (slope,) = derivative((torch.ones_like(t),))
     return value, slope
 
