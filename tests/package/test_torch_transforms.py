@@ -60,7 +60,7 @@ class Rates(nn.Module):
 
 
 def test_an_exported_program_differentiates():
-    """One of an ordinary process: of a constant noise torch.export knows no derivative."""
+    """Of blurring; torch.export (2.13) does not know the derivatives of all processes."""
     module, t = Rates(EVERY_PROCESS["blurring"]), torch.linspace(0.1, 0.9, 5, dtype=torch.float64)
     program = torch.export.export(module, (t,)).module()
     # Forwards in the program and backwards here: rounding alone, of rates up to 1e3.
