@@ -66,6 +66,8 @@ class CosineBasis(SeparableBasis):
         From the product of two cosines, h[m] = sum over n of (2 - [n = 0]) / (2 N) gains[n] cos(pi n m / N), which is
         even and of period 2 N: one inverse Fourier transform for each row of gains.
         """
+        if gains.numel() == 0:  # which torch's FFT would refuse on CPUs
+            return super().axis_operators(gains, dtype)
         size = gains.shape[-1]
         kernel = torch.fft.irfft(gains, 2 * size).to(dtype)
         # Row k of windows holds h[k], h[k + 1], ... h[k + N - 1].
