@@ -12,7 +12,7 @@ from typing_extensions import override
 
 from ...core.checks import as_shape, check_signal
 from ...core.constants import ConstantModule
-from ...core.precision import full_precision, to_compute_dtype
+from ...core.precision import full_precision, to_compute_dtype, to_product_dtype
 
 
 class Basis(ConstantModule, ABC):
@@ -21,7 +21,8 @@ class Basis(ConstantModule, ABC):
     A subclass writes `analyse` (V^T) and `synthesise` (V), which see float32 or float64 tensors of shape
     (..., *shape) and keep dtype and shape. The public `forward` and `inverse` check their input and hold
     the transforms in full precision: half-precision input is computed, and returned, in float32, inside
-    autocast too, because a coefficient rounded to 8 bits is as large as the noise of heat dissipation.
+    autocast too, because a coefficient rounded to 8 bits is as large as the noise of heat dissipation. Where torch may
+    take float32 products in TensorFloat-32 they are float64.
 
     Args:
         shape: shape of one signal, without batch axis, such as (3, 32, 32).
@@ -67,13 +68,15 @@ class Basis(ConstantModule, ABC):
         """
         check_signal("x", x, self.shape)
         with full_precision(x.device):
-            return self.analyse(to_compute_dtype(x))
+            single = to_compute_dtype(x)
+            return self.analyse(to_product_dtype(single)).to(single.dtype)
 
     def inverse(self, u: Float[Tensor, "batch ..."]) -> Float[Tensor, "batch ..."]:
         """Return the signals x = V u; the arguments and errors are those of `forward`."""
         check_signal("u", u, self.shape)
         with full_precision(u.device):
-            return self.synthesise(to_compute_dtype(u))
+            single = to_compute_dtype(u)
+            return self.synthesise(to_product_dtype(single)).to(single.dtype)
 
     def agrees_with(self, other: nn.Module) -> bool:
         """Tell whether `other` is the same change of basis on signals of the same shape."""

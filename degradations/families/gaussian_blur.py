@@ -18,7 +18,7 @@ from typing_extensions import override
 
 from ...core.checks import check_instance, check_number, check_signal
 from ...core.configuration import FromData
-from ...core.precision import full_precision, to_compute_dtype
+from ...core.precision import full_precision, to_compute_dtype, to_product_dtype
 from ..bases import CosineBasis, SeparableBasis
 from ..bases.anisotropy import blur_rates, relative_widths
 from ..bases.axes import outer_sum
@@ -110,7 +110,8 @@ class GaussianBlur(LinearGaussianProcess):
         if not ours or not times or basis.axes != 2 or self.min_scale or max(plane) > basis.longest_matrix_axis:
             return super().degrade(x, *times, given=given)
         check_signal("x", x, self.shape)
-        x = to_compute_dtype(x)
+        single = to_compute_dtype(x)
+        x = to_product_dtype(single)
         # All times at once, so that the small matrices of all levels are one batched product.
         checked = torch.cat(
             [(t.t if isinstance(t, Level) else self.as_times(t, batch=x.shape[0])).expand(x.shape[0]) for t in times]
@@ -120,7 +121,8 @@ class GaussianBlur(LinearGaussianProcess):
             alike = plane[0] == plane[1] and self.anisotropy[0] == self.anisotropy[1]
             columns = rows if alike else self._one_axis(1, checked, x.dtype)
             sides = (matrices.unflatten(0, (len(times), x.shape[0])) for matrices in (rows, columns))
-            return tuple(_multiply_sides(left, x, right) for left, right in zip(*sides, strict=True))
+            blurred = (_multiply_sides(left, x, right) for left, right in zip(*sides, strict=True))
+            return tuple(signal.to(single.dtype) for signal in blurred)
 
     def _one_axis(self, axis: int, t: Tensor, dtype: torch.dtype) -> Tensor:
         """Return what one of two axes adds to the blur, and half of log a(t), as matrices, (times, size, size)."""
