@@ -24,6 +24,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from typing_extensions import override
 
+from ...core.precision import full_precision
 from ...core.randomness import white_noise
 from ...degradations import LinearGaussianProcess, SpectralGaussian
 from .base import Prior
@@ -135,7 +136,10 @@ class LowRankGaussianPrior(Prior):
         along = white_noise((count, self.rank), like=like, generator=generator)
         u = self.spectral_mean.float() + self._independent_variance().sqrt().float() * noise
         chosen = self.indices[: len(self.factor)]
-        u = u.flatten(1).index_add(1, chosen, along @ self.factor.float().mT).reshape(u.shape)
+        # In the factor's dtype, float64: neither autocast nor TensorFloat-32 rounds that.
+        with full_precision(u.device):
+            correlated = (along.to(self.factor) @ self.factor.mT).float()
+        u = u.flatten(1).index_add(1, chosen, correlated).reshape(u.shape)
         return self.process.basis.inverse(u)
 
     @override

@@ -383,3 +383,10 @@ class TestState:
         prior = LowRankGaussianPrior.fit(heat(), colourful(), most=3)
         assert f"rank=3, correlated={len(prior.factor)}, active={len(prior.indices)}" in repr(prior)
         assert {buffer.device.type for buffer in prior.to("meta").buffers()} == {"meta"}
+
+
+def test_autocast_leaves_samples_as_they_are():
+    prior = LowRankGaussianPrior.fit(heat(), colourful())
+    plain = prior.sample(5, generator=seeded())
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(prior.sample(5, generator=seeded()), plain)
