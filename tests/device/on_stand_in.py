@@ -15,6 +15,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import torch
+from every_part import COUPLINGS, LOSSES, STEPPERS
 from stand_in import DEVICE, NAME, Read, plain, refuse_float64, watched
 from torch import nn
 
@@ -25,8 +26,6 @@ from zoo import EVERY_PROCESS, KNOWN_ENDS
 import unmelt.core.precision
 from unmelt.degradations import (
     BlurringDiffusion,
-    Deterministic,
-    Eta,
     HeatBridge,
     HeatDissipation,
     Independent,
@@ -42,20 +41,12 @@ from unmelt.degradations import (
 )
 from unmelt.losses import (
     ELBO,
-    BoundWeighting,
     DenoisingLoss,
-    LearnedLogVariance,
-    LogNormalTimes,
-    LossAwareTimes,
-    LowDiscrepancy,
-    MinSNRWeighting,
-    SigmoidWeighting,
 )
 from unmelt.models import EMA, DegradedDataPrior, Denoiser, DiT, KnownEndPrior, PatchTransformer, UNet
-from unmelt.samplers import Churn, Follow, Heun, Multistep, Posterior, PredictorCorrector, Sampler, UniformGrid
+from unmelt.samplers import Sampler, UniformGrid
 
 SHAPE = (1, 8, 8)
-COUPLINGS = (Markov(), Deterministic(), Independent(), Eta(0.5))
 Case = Callable[[], None]
 
 
@@ -151,6 +142,7 @@ def limits_at_once():
 
 NETWORKS = {
     "U-Net": lambda: UNet(SHAPE, channels=8, multipliers=(1, 2), blocks=1, attention_levels=(1,), dropout=0.1),
+    "small U-Net": lambda: UNet(SHAPE, channels=8, multipliers=(1,), blocks=1, attention_levels=()),
     "DiT": lambda: DiT(SHAPE, patch=4, width=16, depth=2, heads=2),
     "patch transformer": lambda: PatchTransformer(SHAPE, patch=4, width=16, depth=2, heads=2),
 }
@@ -161,23 +153,13 @@ PROCESSES = {
     "heat bridge": (lambda: HeatBridge(SHAPE, blur=PowerBlur(2.0)), [PredictX()]),
     "residual shift": (lambda: ResidualShift(SHAPE), [PredictX()]),
 }
-SETTINGS = {
-    "simple": lambda process: {},
-    "minimal SNR": lambda process: {"weighting": MinSNRWeighting()},
-    "bound": lambda process: {"weighting": BoundWeighting()},
-    "sigmoid": lambda process: {"weighting": SigmoidWeighting(0.0)},
-    "learned": lambda process: {"log_variance": LearnedLogVariance()},
-    "log-normal times": lambda process: {"times": LogNormalTimes()},
-    "loss-aware times": lambda process: {"times": LossAwareTimes()},
-    "even times": lambda process: {"times": LowDiscrepancy()},
-}
 
 
 def steps(device, make, prediction, settings, network):
     """Take three training steps; return losses, weights and average, and what the last one waited for."""
     process = on(device, make)
     denoiser = Denoiser(on(device, network), process, prediction=prediction)
-    loss = DenoisingLoss(denoiser, **settings(process)).to(device)
+    loss = DenoisingLoss(denoiser, **settings()).to(device)
     # Fused sums of all parameters at once round otherwise, and are torch's choice on all devices but a CPU.
     optimizer = torch.optim.AdamW(loss.parameters(), lr=1e-3, foreach=False)
     average = EMA(denoiser, 0.9)
@@ -217,29 +199,17 @@ def training() -> Iterator[tuple[str, Case]]:
         for prediction in predictions:
             yield (
                 f"{name}, {prediction}",
-                lambda make=make, p=prediction: case(make, p, SETTINGS["simple"], NETWORKS["U-Net"]),
+                lambda make=make, p=prediction: case(make, p, LOSSES["simple"], NETWORKS["U-Net"]),
             )
-    for name in SETTINGS:
+    for name in LOSSES:
         make = PROCESSES["blurring"][0]
-        yield name, lambda make=make, n=name: case(make, PredictX(), SETTINGS[n], NETWORKS["U-Net"])
+        yield name, lambda make=make, n=name: case(make, PredictX(), LOSSES[n], NETWORKS["small U-Net"])
     for name in ("DiT", "patch transformer"):
         network, make = NETWORKS[name], PROCESSES["isotropic"][0]
-        yield name, lambda make=make, network=network: case(make, PredictV(), SETTINGS["simple"], network)
+        yield name, lambda make=make, network=network: case(make, PredictV(), LOSSES["simple"], network)
 
 
 # ---- samplers -----------------------------------------------------------------------------------------------------
-
-STEPPERS = [
-    *(Posterior(coupling) for coupling in COUPLINGS),
-    Multistep(),
-    Multistep(order=3),
-    Multistep(eta=1.0),
-    Multistep(follow=Follow.NOISE),
-    Heun(),
-    Heun(eta=1.0),
-    Heun(churn=Churn(10.0)),
-    PredictorCorrector(),
-]
 
 
 class Soft(nn.Module):

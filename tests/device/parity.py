@@ -173,7 +173,7 @@ class _Echo(AbstractDenoiser):
         return z_t
 
 
-class _SingleNoise(TorchFunctionMode):
+class SingleNoise(TorchFunctionMode):
     """Has normal numbers drawn in float32 whatever is asked for: a float64 run then meets a float32 run's noise."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -199,7 +199,7 @@ class _Subject:
     @torch.no_grad()
     def results(self, steps: int) -> dict[str, Measured]:
         """Return what is compared, by name."""
-        with _SingleNoise():
+        with SingleNoise():
             results = {"loss": self._loss(SimpleWeighting()), "loss of the bound": self._loss(BoundWeighting())}
             # What an error of a less degraded signal means for the data has no bound.
             if not isinstance(self.prediction, (PredictX, PredictPreviousLevel)):

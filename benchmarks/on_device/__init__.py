@@ -1,0 +1,1 @@
+"""What `benchmarks/device.py` does, a file for each part."""
