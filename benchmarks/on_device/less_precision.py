@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import torch
 from measuring import print_rows
@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from on_device.arithmetic import convolutions, products
 from on_device.judging import Found, judge
 from on_device.setting import Bench
-from unmelt.degradations import CosineBasis, FourierBasis, HeatDissipation
+from unmelt.degradations import Basis, CosineBasis, FourierBasis, HeatDissipation
 from unmelt.losses import DenoisingLoss
 from unmelt.models import Denoiser, UNet
 from unmelt.training.building import build_denoiser, build_loss, build_process
@@ -47,23 +47,25 @@ def measure(bench: Bench) -> dict[str, object]:
 
 
 def _transforms(bench: Bench) -> Iterator[Found]:
-    heat = HeatDissipation(_SHAPE)
     x = torch.rand(16, *_SHAPE, generator=_seeded(0))
-    transforms: dict[str, tuple[nn.Module, Callable[[nn.Module, Tensor], Tensor]]] = {
-        "cosine transform": (CosineBasis(_SHAPE), lambda basis, x: basis(x)),
-        "Fourier transform": (FourierBasis(_SHAPE), lambda basis, x: basis(x)),
-        "blur": (heat, lambda process, x: process.degrade(x, 0.5)[0]),
-    }
-    for name, (module, call) in transforms.items():
+    for name, module in {
+        "cosine transform": CosineBasis(_SHAPE),
+        "Fourier transform": FourierBasis(_SHAPE),
+        "blur": HeatDissipation(_SHAPE),
+    }.items():
         with products("highest"):
-            truth, ours = call(module, x.double()), call(module, x)
-        there = copy.deepcopy(module).to(bench.device)
+            truth, ours = _transformed(module, x.double()), _transformed(module, x)
+        there, moved = copy.deepcopy(module).to(bench.device), x.to(bench.device)
         for setting in _SETTINGS:
             with products(setting):
-                yield judge(f"{name}, products {setting}", truth, ours, call(there, x.to(bench.device)).cpu())
+                yield judge(f"{name}, products {setting}", truth, ours, _transformed(there, moved).cpu())
                 if bench.compile and setting == "high":
-                    compiled = torch.compile(lambda x, there=there, call=call: call(there, x))
-                    yield judge(f"{name}, compiled, products high", truth, ours, compiled(x.to(bench.device)).cpu())
+                    compiled = torch.compile(_transformed)
+                    yield judge(f"{name}, compiled, products high", truth, ours, compiled(there, moved).cpu())
+
+
+def _transformed(module: Basis | HeatDissipation, x: Tensor) -> Tensor:
+    return module.degrade(x, 0.5)[0] if isinstance(module, HeatDissipation) else module.forward(x)
 
 
 def _plain_products(device: torch.device) -> dict[str, float]:

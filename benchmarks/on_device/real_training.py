@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 import tempfile
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,7 +25,7 @@ _FEWEST = 8
 _SURELY_FALLEN = 200
 
 
-def measure(bench: Bench) -> dict[str, object]:
+def measure(bench: Bench) -> Mapping[str, object]:
     """Train, and compare the trainer's rate with that of bare steps: what is lost waits for data, or for the host."""
     on_cuda, batch = bench.device.type == "cuda", bench.size.batches[0]
     precision = torch.bfloat16 if on_cuda else torch.float32

@@ -116,7 +116,7 @@ def _asked(name: str, process: LinearGaussianProcess, side: Side) -> Numbers:
 
 def _distributions(process: LinearGaussianProcess, side: Side) -> Numbers:
     x, z = _images(process, side, 0), _images(process, side, 1)
-    known = {"given": x.flip(-1)} if process.known_end else {}
+    known: dict[str, Any] = {"given": x.flip(-1)} if process.known_end else {}
     t, s = torch.linspace(0.3, 1.0, _BATCH, dtype=torch.float64, device=side.device), 0.25
     yield "marginal", process.marginal(x, t, **known).sample(generator=_seeded(2))
     yield "transition", process.transition(z, s, t, **known).sample(generator=_seeded(2))
@@ -134,7 +134,7 @@ def _distributions(process: LinearGaussianProcess, side: Side) -> Numbers:
 
 def _losses(process: LinearGaussianProcess, side: Side, *, in_full: bool) -> Numbers:
     x = _images(process, side, 0)
-    known = {"given": x.flip(-1)} if process.known_end else {}
+    known: dict[str, Any] = {"given": x.flip(-1)} if process.known_end else {}
     settings: dict[str, Callable[[], dict[str, Any]]] = {"simple": dict}
     predictions: list[Prediction] = [PredictX()]
     if in_full:
@@ -150,7 +150,7 @@ def _losses(process: LinearGaussianProcess, side: Side, *, in_full: bool) -> Num
 
 def _bounds(process: LinearGaussianProcess, side: Side, *, in_full: bool) -> Numbers:
     x = _images(process, side, 0)
-    known = {"given": x.flip(-1)} if process.known_end else {}
+    known: dict[str, Any] = {"given": x.flip(-1)} if process.known_end else {}
     prior = KnownEndPrior(process) if known else DegradedDataPrior.fit(process, x)
     denoiser = Denoiser(Soft(), process, prediction=PredictX())
     for coupling in (Markov(), Independent()) if in_full else (Markov(),):
@@ -165,7 +165,7 @@ def _bounds(process: LinearGaussianProcess, side: Side, *, in_full: bool) -> Num
 
 def _samples(process: LinearGaussianProcess, side: Side, *, in_full: bool) -> Numbers:
     x = _images(process, side, 0)
-    known = {"given": x.flip(-1)} if process.known_end else {}
+    known: dict[str, Any] = {"given": x.flip(-1)} if process.known_end else {}
     prior = KnownEndPrior(process) if known else DegradedDataPrior.fit(process, x)
     denoiser = Denoiser(Soft(), process, prediction=PredictX())
     steppers: Iterable[Stepper] = (*STEPPERS, _ADAPTIVE) if in_full else STEPPERS[:1]

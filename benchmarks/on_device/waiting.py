@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -54,7 +55,8 @@ def measure(bench: Bench) -> dict[str, object]:
     process = BlurringDiffusion(_PROCESS_SHAPE).to(device)
     # Random numbers come from the device's own generator here: one on the CPU has to be waited for.
     x = torch.rand(8, *_PROCESS_SHAPE, device=device)
-    for name, settings in {**LOSSES, **LOSSES_OF_RATES}.items():
+    losses: dict[str, Callable[[], dict[str, Any]]] = {**LOSSES, **LOSSES_OF_RATES}
+    for name, settings in losses.items():
         denoiser = Denoiser(Sentry(_nothing), process, prediction=PredictX()).to(device)
         loss = DenoisingLoss(denoiser, **settings()).to(device)
         take = partial(_gradient, loss, x)
