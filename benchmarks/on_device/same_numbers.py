@@ -25,7 +25,7 @@ from on_device.setting import Bench
 # The tests' own lists.
 _TESTS = Path(__file__).resolve().parents[2] / "tests"
 sys.path[:0] = [str(_TESTS), str(_TESTS / "device")]
-from every_part import COUPLINGS, LOSSES, LOSSES_OF_RATES, STEPPERS  # noqa: E402
+from every_part import COUPLINGS, LOSSES, STEPPERS  # noqa: E402
 from parity import SingleNoise, compare  # noqa: E402
 from zoo import EVERY_PROCESS, KNOWN_ENDS  # noqa: E402
 
@@ -138,7 +138,7 @@ def _losses(process: LinearGaussianProcess, side: Side, *, in_full: bool) -> Num
     settings: dict[str, Callable[[], dict[str, Any]]] = {"simple": dict}
     predictions: list[Prediction] = [PredictX()]
     if in_full:
-        settings = {**LOSSES, **LOSSES_OF_RATES}
+        settings = dict[str, Callable[[], dict[str, Any]]](LOSSES)
         predictions += [PredictEpsilon(), PredictV(), PredictScore()]
     tried = [(name, predictions[0]) for name in settings] + [("simple", other) for other in predictions[1:]]
     for name, prediction in tried:

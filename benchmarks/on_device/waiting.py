@@ -17,7 +17,7 @@ from on_device.timing import release
 
 # The tests' own lists.
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests" / "device"))
-from every_part import LOSSES, LOSSES_OF_RATES, STEPPERS
+from every_part import LOSSES, STEPPERS
 
 from unmelt.degradations import BlurringDiffusion, PredictX
 from unmelt.losses import DenoisingLoss
@@ -55,7 +55,7 @@ def measure(bench: Bench) -> dict[str, object]:
     process = BlurringDiffusion(_PROCESS_SHAPE).to(device)
     # Random numbers come from the device's own generator here: one on the CPU has to be waited for.
     x = torch.rand(8, *_PROCESS_SHAPE, device=device)
-    losses: dict[str, Callable[[], dict[str, Any]]] = {**LOSSES, **LOSSES_OF_RATES}
+    losses: dict[str, Callable[[], dict[str, Any]]] = dict(LOSSES)
     for name, settings in losses.items():
         denoiser = Denoiser(Sentry(_nothing), process, prediction=PredictX()).to(device)
         loss = DenoisingLoss(denoiser, **settings()).to(device)

@@ -48,9 +48,6 @@ LOSSES = {
     "log-normal times": lambda: {"times": LogNormalTimes()},
     "log-SNR times": lambda: {"times": LogSNRTimes()},
     "loss-aware times": lambda: {"times": LossAwareTimes()},
-}
-# Those that take rates, which are differentiated forwards.
-LOSSES_OF_RATES = {
     "bound": lambda: {"weighting": BoundWeighting()},
     "sigmoid": lambda: {"weighting": SigmoidWeighting(0.0)},
 }
