@@ -24,7 +24,8 @@ def dry_run(trainer: Trainer) -> None:
         trainer: one that has not trained. Its weights change; nothing is written.
     """
     settings, main = trainer.config.training, trainer.processes.main
-    seconds = _seconds_per_step(trainer)
+    # All of them, as each may hold a part of the network.
+    seconds, gflop = _seconds_per_step(trainer), _gflop(trainer)
     if not main:
         return
     memory = trainer.window.close(1)["memory_gib"]
@@ -33,7 +34,7 @@ def dry_run(trainer: Trainer) -> None:
     where = f"{trainer.processes.count} x {trainer.accelerator.device.type}"
     for name, text in {
         "parameters": f"{parameters / 1e6:.2f} M",
-        "network": f"{_gflop(trainer):.3g} GFLOP per image forward, about three times that per training image",
+        "network": f"{gflop:.3g} GFLOP per image forward, about three times that per training image",
         "memory": f"{memory:.2f} GiB at the peak of a step ({where})",
         "rate": f"{1 / seconds:.3g} steps, {settings.batch_size / seconds:.3g} images per second, measured",
         "training": f"{settings.steps} steps of {settings.batch_size} images: {duration(hours)}, not counting pictures",

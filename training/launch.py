@@ -109,7 +109,7 @@ def _train(trainer: Trainer) -> None:
         run = trainer.train()
         # All wait for the one that draws: torchrun takes an early end of the others for one of all.
         with stopping_at_once("after the last step"), processes.together():
-            if processes.main:
+            if processes.main or trainer.divided:
                 draw_pictures(trainer, run)
     except (FloatingPointError, DataError, OSError, OtherProcessError) as error:
         sys.exit(f"error: {error}")

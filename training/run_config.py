@@ -55,6 +55,8 @@ class Training:
         precision: arithmetic of the network.
         compile: compile the training step with torch.compile.
         shard_optimizer: keep an optimizer's state in parts, one in each process, where there are several.
+        shard_model: keep all of a network in parts, one in each process, where there are several: parameters,
+            gradients, the optimizer's state and averages.
         channels_last: lay images and weights out with their channels together in memory.
         cpu: train on the CPU even where there is an accelerator.
         seed: seed of everything random.
@@ -68,7 +70,7 @@ class Training:
         trackers: trackers beside TensorBoard, by accelerate: ("wandb",).
 
     Raises:
-        ValueError: a number is out of range.
+        ValueError: a number is out of range, or two settings exclude each other.
     """
 
     steps: int = 1_300_000
@@ -83,6 +85,7 @@ class Training:
     precision: Precision = Precision.FLOAT32
     compile: bool = False
     shard_optimizer: bool = False
+    shard_model: bool = False
     channels_last: bool = False
     cpu: bool = False
     seed: int = 0
@@ -108,8 +111,21 @@ class Training:
         if not self.ema_decays or len({*self.ema_decays}) < len(self.ema_decays):
             msg = f"ema_decay must be one number, or several different ones, got {self.ema_decay}"
             raise ValueError(msg)
+        self._check_shards()
         check_number("label_dropout", self.label_dropout, "[0, 1)", "with 1 no label would ever be seen")
         check_number("clip", self.clip, "(0, inf]", "a gradient norm; inf does not clip")
+
+    def _check_shards(self) -> None:
+        reasons = {
+            "shard_optimizer": "it divides the optimizer's state, too" if self.shard_optimizer else None,
+            "channels_last": "only contiguous weights are divided" if self.channels_last else None,
+            "compile": "that is not tried" if self.compile else None,
+            "precision": "its scaling of losses is not tried; BF16 is" if self.precision is Precision.FP16 else None,
+        }
+        for name, reason in reasons.items() if self.shard_model else ():
+            if reason is not None:
+                msg = f"shard_model and {name}={getattr(self, name)} exclude each other: {reason}; leave one out"
+                raise ValueError(msg)
 
     @property
     def ema_decays(self) -> tuple[float, ...]:

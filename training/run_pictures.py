@@ -25,6 +25,15 @@ def draw_pictures(trainer: Trainer, run: RunFolder) -> None:
     data_range, generator = trainer.data.train.range, torch.Generator().manual_seed(settings.seed)
     condition, given = trainer.seen(settings.count)
     samples = sampler.sample(settings.count, condition=condition, given=given, generator=generator)
+    # Whole rows, where each class has a column.
+    row = class_columns(denoiser, settings.count) or 1
+    count = min(math.ceil(_ANIMATED / row) * row, settings.count)
+    condition, given = trainer.seen(count)
+    path = sampler.run(count, condition=condition, given=given, generator=generator).trajectory
+    assert path is not None
+    if not trainer.processes.main:
+        # Only where networks are divided, to lend its part of them.
+        return
     save_png(run.path / "samples.png", grid(samples, data_range, columns=class_columns(denoiser, settings.count)))
     if trainer.known:
         # In the places of their samples.
@@ -34,12 +43,6 @@ def draw_pictures(trainer: Trainer, run: RunFolder) -> None:
     end = trainer.seen(len(held_out)).given if len(held_out) else None
     melting = forward_strip(denoiser.process, held_out, data_range, given=end)
     save_png(run.path / "forward.png", melting)
-    # Whole rows, where each class has a column.
-    row = class_columns(denoiser, settings.count) or 1
-    count = min(math.ceil(_ANIMATED / row) * row, settings.count)
-    condition, given = trainer.seen(count)
-    path = sampler.run(count, condition=condition, given=given, generator=generator).trajectory
-    assert path is not None
     frames = trajectory_frames(path, data_range, columns=class_columns(denoiser, count))
     save_gif(run.path / "trajectory.gif", frames)
     save_loss_curve(run.path / "loss.png", read_metrics(run.metrics))

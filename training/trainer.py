@@ -37,6 +37,7 @@ from .folder.weights import load_initial_weights
 from .known import Known, Seen
 from .loop.data_checks import check_batch, check_labels
 from .loop.divergence import Divergence
+from .loop.divided import divide
 from .loop.engine import accelerator_for, channels_last, flat_record
 from .loop.held_out import HeldOut
 from .loop.interrupts import StoppedError, StopRequest
@@ -70,6 +71,7 @@ class Trainer:
         ema: the first of them, which samples are drawn from.
         prior: what samples start from.
         sampler: draws samples from the moving average.
+        divided: whether each process holds a part of the networks; then all of them draw samples together.
 
     Raises:
         FileExistsError: the run exists and is not to be resumed.
@@ -104,14 +106,19 @@ class Trainer:
         self.prior = self._prior()
         self.sampler = build_sampler(self.parts, self.ema.model, self.prior)
         loss = build_loss(self.parts, self.denoiser).to(device)
-        divided = config.training.shard_optimizer and self.processes.count > 1
-        self.optimizer = make_optimizer(config.optimizer, loss.parameters(), sharded=divided)
         # What cannot be written is found out before anything is.
         to_record(config)
         self._records_of_images = self._fitted_records()
         if not self._resumes:
             rehearse(self.denoiser, self.sampler, data.train, self.known)
             rehearse_optimizer(config.optimizer)
+        several = self.processes.count > 1
+        self.divided = config.training.shard_model and several
+        if self.divided:
+            # From here on all processes call the networks together.
+            divide(loss, self.denoiser, [average.model for average in self.averages], self.processes.count)
+        sharded = config.training.shard_optimizer and several
+        self.optimizer = make_optimizer(config.optimizer, loss.parameters(), sharded=sharded)
         self._make_loop(loss, device)
         set_seed(config.training.seed, device_specific=True)
         self._restored = self._restore() if self._resumes else None
@@ -127,7 +134,9 @@ class Trainer:
             channels_last(self.denoiser)
         if config.training.compile:
             loss.compile()
-        self.loss = self.accelerator.prepare(loss)
+        # Divided it is not wrapped once more, only computed in half precision where that is asked for.
+        prepare = self.accelerator.prepare_model
+        self.loss = prepare(loss, evaluation_mode=True) if self.divided else self.accelerator.prepare(loss)
         self.updates = Updates(self.accelerator, self.loss, loss.times, self.optimizer, config.training)
         self.progress = Progress()
         self.passes = Passes(data.train, config.training, self.processes, device, self.progress, self.run.manifest)
@@ -181,7 +190,8 @@ class Trainer:
     def draw(self, count: int, *, seed: int) -> Tensor:
         """Return samples of the moving average as it is, all classes in turn where the network knows any.
 
-        Where something is known of each, it is observed of held-out images, in turn.
+        Where something is known of each, it is observed of held-out images, in turn. Where the networks are divided
+        among processes, all of them draw the same samples together.
         """
         condition, given = self.seen(count)
         generator = torch.Generator().manual_seed(seed)
@@ -339,7 +349,7 @@ class Trainer:
         )
         numbers = self._numbers() if recorded else {}
         with self.processes.together(), self._writing(records.path):
-            if saved and self.processes.main:
+            if saved and (self.processes.main or self.divided):
                 numbers |= self.held_out.measure()
             if numbers:
                 records.write(step, numbers)
@@ -386,7 +396,8 @@ class Trainer:
         self._saved = self.progress.step
         parts, facts = self.state.parts(), self.state.facts()
         # What would not be read again is not written.
-        self.divergence.check(self.window.means() | {"norm of all weights": self.state.norm(parts)}, self.progress)
+        norm = self.processes.of_main(self.state.norm(parts))
+        self.divergence.check(self.window.means() | {"norm of all weights": norm}, self.progress)
         with self.processes.together():
             if self.processes.main:
                 records.flush()
@@ -395,10 +406,12 @@ class Trainer:
 
     def _sample(self, records: Records) -> None:
         """Draw a grid of samples from the moving average, with a generator of its own."""
-        if not self.processes.main:
+        if not (self.processes.main or self.divided):
             return
         settings = self.config.pictures
         samples = self.draw(settings.count, seed=settings.seed)
+        if not self.processes.main:
+            return
         picture = grid(samples, self.data.train.range, columns=class_columns(self.denoiser, settings.count))
         save_png(self.run.samples / f"step_{self.progress.step:08d}.png", picture)
         records.picture(self.progress.step, "samples", picture)

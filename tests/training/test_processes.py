@@ -17,13 +17,16 @@ import json, os, signal, sys
 from pathlib import Path
 from types import SimpleNamespace
 import torch
-import unmelt.losses.denoising
+from torch.distributed.tensor import DTensor
+import unmelt.losses.denoising, unmelt.training.dry_run
 from unmelt.core import later
 from unmelt.degradations import HeatDissipation, PredictPreviousLevel
-from unmelt.losses import LossAwareTimes
+from unmelt.losses import LearnedLogVariance, LossAwareTimes
 from unmelt.models import UNet
-from unmelt.training import Digits, ArrayExamples, Splits, RunConfig, Trainer, Training
+from unmelt.training import ArrayExamples, Digits, Pictures, Precision, RunConfig, Splits, Trainer, Training
+from unmelt.training.dry_run import dry_run
 from unmelt.training.folder.records import read_metrics
+from unmelt.training.run_pictures import draw_pictures
 
 torch.set_num_threads(1)
 name, steps, resume = sys.argv[1], int(sys.argv[2]), "resume" in sys.argv
@@ -52,15 +55,21 @@ config = RunConfig(
         attention_levels=(),
         dropout=0.0 if "fixed" in sys.argv else 0.2,
         classes=classes,
+        recompute="recompute" in sys.argv,
     ),
     prediction=PredictPreviousLevel(),
     times=LossAwareTimes(history=1) if "aware" in sys.argv else None,
+    log_variance=later(LearnedLogVariance) if "scaled" in sys.argv else None,
     optimizer=later(torch.optim.AdamW, lr=1e-2, fused=True),
     training=Training(
         steps=steps, batch_size=8, warmup=4, ema_decay=0.9, label_dropout=0.3, log_every=1, checkpoint_every=1000,
         agree_every=1,
-        cpu="any" not in sys.argv, shard_optimizer="sharded" in sys.argv,
+        cpu="any" not in sys.argv, shard_optimizer="sharded" in sys.argv, shard_model="divided" in sys.argv,
+        clip=float("inf") if "unclipped" in sys.argv else 1.0, accumulate=2 if "parts" in sys.argv else 1,
+        precision=Precision.BF16 if "bf16" in sys.argv else Precision.FLOAT32,
+        sample_every=2,
     ),
+    pictures=Pictures(count=4),
 )
 given = torch.arange(count) % 3 if classes else None
 try:
@@ -77,7 +86,23 @@ if "fixed" in sys.argv:
     # The loss is one of the images alone, whoever computes it.
     trainer.updates._times = SimpleNamespace(sample=lambda n, device: torch.full((n,), 0.5))
     unmelt.losses.denoising.white_noise = lambda shape, like, generator: torch.sin(1000 * like)
+if "dry" in sys.argv:
+    unmelt.training.dry_run._SECONDS = 0
+    dry_run(trainer)
+    sys.exit()
+calls = []
+trainer.denoiser.network.middle.register_forward_pre_hook(lambda module, _: calls.append(module.training))
 trainer.train()
+if "pictures" in sys.argv:
+    draw_pictures(trainer, trainer.run)
+
+def here(tensor):
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+
+def everywhere(tensor):
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+held = [*trainer.loss.parameters(), *trainer.ema.model.parameters()]
 kept = getattr(trainer.optimizer, "optim", trainer.optimizer).state
 rank = trainer.accelerator.process_index
 Path(f"{name}{rank}.json").write_text(json.dumps({
@@ -85,9 +110,12 @@ Path(f"{name}{rank}.json").write_text(json.dumps({
     "metrics": read_metrics(trainer.run.metrics),
     "drawn": drawn,
     "labels": labels,
-    "kept": sum(value.numel() for state in kept.values() for value in state.values()),
-    "parameters": {name: p.tolist() for name, p in trainer.denoiser.named_parameters()},
-    "average": {name: p.tolist() for name, p in trainer.ema.model.named_parameters()},
+    "calls_in_training": sum(calls),
+    "divided": sorted({isinstance(p, DTensor) for p in held}),
+    "held": sum(here(p).numel() for p in held),
+    "kept": sum(here(value).numel() for state in kept.values() for value in state.values()),
+    "parameters": {name: everywhere(p).tolist() for name, p in trainer.denoiser.named_parameters()},
+    "average": {name: everywhere(p).tolist() for name, p in trainer.ema.model.named_parameters()},
 }))
 """
 
@@ -129,7 +157,7 @@ def test_they_train_one_model_on_different_images_and_go_on_as_if_never_stopped(
         assert (after["parameters"], after["average"]) == (whole["parameters"], whole["average"])
 
 
-def test_an_optimizer_s_state_that_is_divided_is_whole_in_checkpoints(tmp_path):
+def test_an_optimizer_s_state_in_parts_is_whole_in_checkpoints(tmp_path):
     whole = run(tmp_path, "whole", 5)
     # Divided for three steps, and on with it whole; and the other way round.
     for name, *words in (("first", "sharded"), ("then",)):
@@ -152,6 +180,115 @@ def alone(folder, name, steps, *words):
     finished = run_python("-c", SCRIPT, name, steps, *words, cwd=folder, RANK="0")
     assert finished.returncode == 0, finished.stderr
     return results(folder, name)[0], finished.stderr
+
+
+def numbers(nested):
+    """All numbers in lists and dicts."""
+    if isinstance(nested, dict | list):
+        return [x for value in (nested.values() if isinstance(nested, dict) else nested) for x in numbers(value)]
+    return [nested]
+
+
+def assert_same_training(ours, theirs):
+    """Compare what two pairs of processes learned and recorded.
+
+    What is computed is the same but for the order of sums, to about 1e-6 of a gradient. An Adam's step moves by 1e-2
+    at most, and by a thousandth of that differently only where that much of a gradient has cancelled.
+    """
+    for one, other in zip(ours, theirs, strict=True):
+        for part in ("parameters", "average"):
+            assert one[part].keys() == other[part].keys()
+            assert numbers(one[part]) == pytest.approx(numbers(other[part]), rel=0, abs=1e-5)
+        for line, wanted in zip(one["metrics"], other["metrics"], strict=True):
+            assert line.keys() == wanted.keys()
+            for name in ("loss", "gradient_norm", *(name for name in wanted if name.startswith("held_out"))):
+                assert line[name] == pytest.approx(wanted[name], rel=1e-4), name
+
+
+class TestDividedModel:
+    """Parameters, gradients, optimizer's state and averages in two parts, one in each process."""
+
+    # Every part of a run: labels, parameters outside the network, clipping, pictures.
+    WORDS = ("labels", "scaled", "pictures")
+
+    @pytest.fixture(scope="class")
+    def whole(self, tmp_path_factory):
+        folder = tmp_path_factory.mktemp("whole")
+        return run(folder, "run", 5, *self.WORDS), folder / "runs" / "run"
+
+    @pytest.fixture(scope="class")
+    def divided(self, tmp_path_factory):
+        folder = tmp_path_factory.mktemp("divided")
+        return run(folder, "run", 5, "divided", *self.WORDS), folder / "runs" / "run"
+
+    def test_all_parameters_are_divided_and_each_holds_half(self, whole, divided):
+        assert all(rank["divided"] == [False] for rank in whole[0])
+        assert all(rank["divided"] == [True] for rank in divided[0])
+        for part in ("held", "kept"):
+            parts = [rank[part] / whole[0][0][part] for rank in divided[0]]
+            # Rows that are odd in number, of small tensors, and each tensor's count of steps.
+            assert parts == [pytest.approx(0.5, abs=0.02)] * 2
+            assert sum(parts) == pytest.approx(1, abs=0.02 if part == "kept" else 1e-9)
+
+    def test_they_learn_what_whole_ones_learn(self, whole, divided):
+        assert_same_training(divided[0], whole[0])
+        # Some steps are clipped, and some are not.
+        norms = [line["gradient_norm"] for line in whole[0][0]["metrics"]]
+        assert min(norms) < 1 < max(norms)
+
+    def test_checkpoints_and_pictures_are_those_of_whole_ones(self, whole, divided):
+        ours, theirs = (newest_whole(run / "checkpoints", pytest.fail) for _, run in (divided, whole))
+        assert ours.parts.keys() == theirs.parts.keys()
+        for name in ("model", "average_0.9", "optimizer"):
+            torch.testing.assert_close(ours.parts[name], theirs.parts[name], rtol=1e-4, atol=1e-5)
+        drawn = [sorted(path.relative_to(run) for path in run.rglob("*.[pg][ni][gf]")) for _, run in (divided, whole)]
+        assert drawn[0] == drawn[1]
+        assert len(drawn[0]) == 6
+        for path in drawn[0]:
+            pixels = [np.asarray(Image.open(run / path), dtype=int) for _, run in (divided, whole)]
+            # 1e-5 may round to another of 255 levels.
+            assert path.name == "loss.png" or abs(pixels[0] - pixels[1]).max() <= 1
+
+    def test_a_run_goes_on_divided_or_not(self, tmp_path, whole):
+        for name, *words in (("first", "divided"), ("then",)):
+            run(tmp_path, name, 3, *self.WORDS, *words)
+            ended = run(tmp_path, name, 5, "resume", *self.WORDS, *({"divided"} - {*words}))
+            assert_same_training(ended, whole[0])
+
+    def test_one_process_goes_on_with_it(self, tmp_path):
+        straight, _ = alone(tmp_path, "straight", 5, "fixed")
+        run(tmp_path, "broken", 2, "fixed", "divided")
+        # With nobody to divide it with.
+        found, _ = alone(tmp_path, "broken", 5, "fixed", "resume", "divided")
+        assert found["divided"] == [False]
+        for ours, theirs in zip(found["metrics"], straight["metrics"], strict=True):
+            assert ours["loss"] == pytest.approx(theirs["loss"], rel=1e-3)
+
+    def test_activations_are_computed_again(self, tmp_path, divided):
+        again = run(tmp_path, "again", 5, "divided", "recompute", *self.WORDS)
+        assert [rank["calls_in_training"] for rank in divided[0]] == [5, 5]
+        assert [rank["calls_in_training"] for rank in again] == [10, 10]
+        assert all(rank["divided"] == [True] for rank in again)
+        assert_same_training(again, divided[0])
+
+    def test_a_batch_in_parts(self, tmp_path):
+        words = ("fixed", "parts")
+        assert_same_training(run(tmp_path, "divided", 5, "divided", *words), run(tmp_path, "whole", 5, *words))
+
+    def test_in_bfloat16(self, tmp_path, whole):
+        words = ("bf16", *self.WORDS)
+        ours, theirs = (run(tmp_path, name, 3, name, *words)[0] for name in ("divided", "whole"))
+        for line, wanted, exact in zip(ours["metrics"], theirs["metrics"], whole[0][0]["metrics"], strict=False):
+            # Where a number is rounded to its neighbour, half a percent away.
+            assert line["loss"] == pytest.approx(wanted["loss"], rel=2**-8)
+            first = line["step"] == 1
+            # The network's first output is zero in any precision.
+            assert (abs(line["loss"] - exact["loss"]) < 1e-6 * exact["loss"]) == first
+
+    def test_a_dry_run(self, tmp_path):
+        finished = two_processes(SCRIPT, tmp_path, "dry", 5, "dry", "divided")
+        assert finished.returncodes == [0, 0], finished.printed
+        assert "GFLOP per image" in finished.printed[0]
 
 
 def test_two_at_equal_work_are_one(tmp_path):

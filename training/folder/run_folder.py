@@ -50,7 +50,7 @@ _FREE = (
 )
 _FREE_OF_TRAINING = (
     *("steps", "clip", "label_dropout", "accumulate", "cpu", "compile", "channels_last", "workers", "trackers"),
-    "shard_optimizer",
+    *("shard_optimizer", "shard_model"),
     *("log_every", "checkpoint_every", "keep_checkpoints", "sample_every", "most_skips", "agree_every"),
 )
 _CALLED, _LOCK = "()", ".lock"

@@ -16,7 +16,7 @@ from ...core.configuration import to_record
 from ..run_config import Precision, RunConfig
 
 _MIXED = {Precision.FLOAT32: "no", Precision.BF16: "bf16", Precision.FP16: "fp16"}
-# Each process holds the whole model.
+# Each process holds the whole model, or torch divides it (`divided.py`).
 _KNOWN = (DistributedType.NO, DistributedType.MULTI_CPU, DistributedType.MULTI_GPU, DistributedType.MULTI_XPU)
 
 
@@ -25,8 +25,8 @@ def accelerator_for(config: RunConfig) -> Accelerator:
 
     Raises:
         RuntimeError: several processes were started that do not know of each other.
-        ValueError: the device has no such arithmetic, the processes would each hold a part of the model, or a tracker
-            is not installed.
+        ValueError: the device has no such arithmetic, accelerate or DeepSpeed would divide the model, or a tracker is
+            not installed.
     """
     settings = config.training
     accelerator = Accelerator(
@@ -51,9 +51,9 @@ def accelerator_for(config: RunConfig) -> Accelerator:
         warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
     if accelerator.distributed_type not in _KNOWN:
         msg = (
-            f"{accelerator.distributed_type.value} is not supported: each process holds the whole model; start them"
-            " with torchrun, or with `accelerate launch --multi_gpu`, and divide the optimizer's state among them with"
-            " --training.shard_optimizer"
+            f"{accelerator.distributed_type.value} is not supported: start the processes with torchrun, or with"
+            " `accelerate launch --multi_gpu`; --training.shard_model divides all of the model among them,"
+            " --training.shard_optimizer the optimizer's state alone"
         )
         raise ValueError(msg)
     if settings.precision is Precision.FP16 and accelerator.device.type == "cpu":

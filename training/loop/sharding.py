@@ -14,6 +14,8 @@ from torch import nn
 from torch.optim import Optimizer
 from typing_extensions import TypeIs
 
+from .divided import divided_as, whole
+
 if TYPE_CHECKING:
     from torch.distributed.optim import ZeroRedundancyOptimizer
 
@@ -55,12 +57,19 @@ def whole_state(optimizer: Optimizer, *, main: bool) -> dict[str, Any]:
     """Return the state of all parameters in the main process, and nothing in others; all processes ask together."""
     if _is_sharded(optimizer):
         optimizer.consolidate_state_dict(to=0)
-    return optimizer.state_dict() if main else {}
+        return optimizer.state_dict() if main else {}
+    state = whole(optimizer.state_dict(), main=main)
+    return state if main else {}
 
 
 def load_whole_state(optimizer: Optimizer, state: dict[str, Any]) -> None:
     """Take over what `whole_state` returned in the main process, each process its own part of it."""
-    optimizer.load_state_dict(state)
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    own = {
+        number: {name: divided_as(parameters[number], value) for name, value in numbers.items()}
+        for number, numbers in state["state"].items()
+    }
+    optimizer.load_state_dict(state | {"state": own})
     if not _is_sharded(optimizer):
         return
     # It leaves numbers of steps on the CPU, which fused optimizers need beside the parameters.

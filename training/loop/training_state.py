@@ -13,6 +13,7 @@ from ...models import EMA, Denoiser
 from ...models.ema import stored_buffers, unwrap
 from ..folder.checkpoints import Checkpoint
 from ..folder.weights import average_name, load_weights
+from .divided import state_divided_as, whole
 from .learning_rate import Schedule
 from .passes import Passes, Progress
 from .processes import Processes
@@ -59,17 +60,18 @@ class TrainingState:
 
     def parts(self) -> dict[str, Any]:
         """Return the states that become files, by name; all processes ask together, and the main one gets all."""
+        main = self.processes.main
         own = {
             "random": random_states(self.device),
             "stream": self.passes.stream_state,
             "window": self.window.state(),
             # Those of the main process are in the model; others may have learnt from other losses.
-            "buffers": [] if self.processes.main else [b.to("cpu", copy=True) for b in stored_buffers(self.loss)],
+            "buffers": [] if main else [b.to("cpu", copy=True) for b in stored_buffers(self.loss)],
         }
         return {
-            MODEL: unwrap(self.loss).state_dict(),
-            **{average_name(average.decay): average.model.state_dict() for average in self.averages},
-            OPTIMIZER: whole_state(self.optimizer, main=self.processes.main),
+            MODEL: whole(unwrap(self.loss).state_dict(), main=main),
+            **{average_name(average.decay): whole(average.model.state_dict(), main=main) for average in self.averages},
+            OPTIMIZER: whole_state(self.optimizer, main=main),
             **{_process_name(rank): state for rank, state in enumerate(self.processes.gathered(own))},
         }
 
@@ -107,9 +109,10 @@ class TrainingState:
                 f" it: start {count}, or begin a new run from its weights with --init-from"
             )
             raise ValueError(msg)
-        load_weights(unwrap(self.loss), parts[MODEL], checkpoint.path)
+        trained = [(unwrap(self.loss), MODEL), *((a.model, average_name(a.decay)) for a in self.averages)]
+        for module, name in trained:
+            load_weights(module, state_divided_as(module, parts[name]), checkpoint.path)
         for average, updates in zip(self.averages, facts["updates_of_averages"], strict=True):
-            load_weights(average.model, parts[average_name(average.decay)], checkpoint.path)
             average.updates = updates
         self._restore_optimizer(parts[OPTIMIZER])
         if self.scaler is not None:

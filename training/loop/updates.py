@@ -14,6 +14,7 @@ from ...losses.times import TimeSampler
 from ...models.conditions import Condition, select_rows
 from ...models.ema import stored_buffers
 from ..run_config import Training
+from .divided import whole_tensor
 
 
 class Update(NamedTuple):
@@ -66,7 +67,8 @@ class Updates:
         for rows, last in self._parts(len(x)):
             part = self._in_format(x[rows])
             drawn = self._times.sample(len(part), device=part.device)
-            # Processes add up their gradients once, with the last part.
+            # Processes add up their gradients once, with the last part; where they hold parts of the network, with each
+            # part, as nobody has room for whole gradients.
             with nullcontext() if last else self._accelerator.no_sync(self._loss):
                 seen = select_rows(condition, rows), None if given is None else given[rows]
                 found = self._loss(part, condition=seen[0], given=seen[1], drawn=drawn)
@@ -96,7 +98,10 @@ class Updates:
         scaler = self.scaler
         if scaler is not None:
             scaler.unscale_(self._optimizer)
-        norm = torch.nn.utils.clip_grad_norm_(self._parameters, self._settings.clip)
+        # As `clip_grad_norm_`, also for gradients that are divided among processes: their norm is that of all parts.
+        gradients = [parameter.grad for parameter in self._parameters if parameter.grad is not None]
+        norm = whole_tensor(torch.nn.utils.get_total_norm(gradients))
+        torch.nn.utils.clip_grads_with_norm_(self._parameters, self._settings.clip, norm)
         # The one place where a step waits for the device: before parameters are spoilt, not after.
         taken = bool(norm.isfinite())
         if taken and scaler is not None:
