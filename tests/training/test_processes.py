@@ -200,26 +200,29 @@ def assert_same_training(ours, theirs):
             assert one[part].keys() == other[part].keys()
             assert numbers(one[part]) == pytest.approx(numbers(other[part]), rel=0, abs=1e-5)
         for line, wanted in zip(one["metrics"], other["metrics"], strict=True):
-            assert line.keys() == wanted.keys()
             for name in ("loss", "gradient_norm", *(name for name in wanted if name.startswith("held_out"))):
+                # One that was gone on with has another checkpoint, and what was measured at it.
                 assert line[name] == pytest.approx(wanted[name], rel=1e-4), name
+
+
+# Every part of a run: labels, parameters outside the network, clipping, pictures.
+WORDS = ("labels", "scaled", "pictures")
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("whole")
+    return run(folder, "run", 5, *WORDS), folder / "runs" / "run"
+
+
+@pytest.fixture(scope="module")
+def divided(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("divided")
+    return run(folder, "run", 5, "divided", *WORDS), folder / "runs" / "run"
 
 
 class TestDividedModel:
     """Parameters, gradients, optimizer's state and averages in two parts, one in each process."""
-
-    # Every part of a run: labels, parameters outside the network, clipping, pictures.
-    WORDS = ("labels", "scaled", "pictures")
-
-    @pytest.fixture(scope="class")
-    def whole(self, tmp_path_factory):
-        folder = tmp_path_factory.mktemp("whole")
-        return run(folder, "run", 5, *self.WORDS), folder / "runs" / "run"
-
-    @pytest.fixture(scope="class")
-    def divided(self, tmp_path_factory):
-        folder = tmp_path_factory.mktemp("divided")
-        return run(folder, "run", 5, "divided", *self.WORDS), folder / "runs" / "run"
 
     def test_all_parameters_are_divided_and_each_holds_half(self, whole, divided):
         assert all(rank["divided"] == [False] for rank in whole[0])
@@ -232,9 +235,8 @@ class TestDividedModel:
 
     def test_they_learn_what_whole_ones_learn(self, whole, divided):
         assert_same_training(divided[0], whole[0])
-        # Some steps are clipped, and some are not.
-        norms = [line["gradient_norm"] for line in whole[0][0]["metrics"]]
-        assert min(norms) < 1 < max(norms)
+        # Every step is clipped, by the norm of all parts.
+        assert min(line["gradient_norm"] for line in whole[0][0]["metrics"]) > 1
 
     def test_checkpoints_and_pictures_are_those_of_whole_ones(self, whole, divided):
         ours, theirs = (newest_whole(run / "checkpoints", pytest.fail) for _, run in (divided, whole))
@@ -251,8 +253,8 @@ class TestDividedModel:
 
     def test_a_run_goes_on_divided_or_not(self, tmp_path, whole):
         for name, *words in (("first", "divided"), ("then",)):
-            run(tmp_path, name, 3, *self.WORDS, *words)
-            ended = run(tmp_path, name, 5, "resume", *self.WORDS, *({"divided"} - {*words}))
+            run(tmp_path, name, 3, *WORDS, *words)
+            ended = run(tmp_path, name, 5, "resume", *WORDS, *({"divided"} - {*words}))
             assert_same_training(ended, whole[0])
 
     def test_one_process_goes_on_with_it(self, tmp_path):
@@ -265,7 +267,7 @@ class TestDividedModel:
             assert ours["loss"] == pytest.approx(theirs["loss"], rel=1e-3)
 
     def test_activations_are_computed_again(self, tmp_path, divided):
-        again = run(tmp_path, "again", 5, "divided", "recompute", *self.WORDS)
+        again = run(tmp_path, "again", 5, "divided", "recompute", *WORDS)
         assert [rank["calls_in_training"] for rank in divided[0]] == [5, 5]
         assert [rank["calls_in_training"] for rank in again] == [10, 10]
         assert all(rank["divided"] == [True] for rank in again)
@@ -276,7 +278,7 @@ class TestDividedModel:
         assert_same_training(run(tmp_path, "divided", 5, "divided", *words), run(tmp_path, "whole", 5, *words))
 
     def test_in_bfloat16(self, tmp_path, whole):
-        words = ("bf16", *self.WORDS)
+        words = ("bf16", *WORDS)
         ours, theirs = (run(tmp_path, name, 3, name, *words)[0] for name in ("divided", "whole"))
         for line, wanted, exact in zip(ours["metrics"], theirs["metrics"], whole[0][0]["metrics"], strict=False):
             # Where a number is rounded to its neighbour, half a percent away.
