@@ -36,8 +36,8 @@ class TestCounts:
     @pytest.mark.parametrize("make", [SMALL_UNET, SMALL_TRANSFORMER], ids=["UNet", "transformer"])
     def test_training_is_three_calls_and_recomputing_a_fourth_for_less_memory(self, make):
         kept, again = (scale_tables.network_cost(partial(make, recompute=r), (3, 16, 16)) for r in (False, True))
-        # What the first layer would pass on is not computed.
-        assert 2.8 * kept.forward < kept.training < 3 * kept.forward
+        # What the first layer would pass on is not computed; attention's scores are computed once more.
+        assert 2.8 * kept.forward < kept.training < 3.1 * kept.forward
         # First and last layers, and halvings, are not recomputed.
         assert kept.training + 0.5 * kept.forward < again.training < kept.training + kept.forward
         assert again.memory < 0.6 * kept.memory

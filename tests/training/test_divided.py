@@ -74,3 +74,12 @@ def test_a_state_that_is_not_divided_stays_what_it_is():
         assert kept == state
         assert kept["weight"] is state["weight"]
     assert divided_as(torch.zeros(2), state["weight"]) is state["weight"]
+
+
+@pytest.mark.parametrize("divided", [True, False])
+def test_weights_in_half_precision_are_not_kept_whole(tmp_path, divided):
+    trainer = begin(small_run(tmp_path, shard_model=divided, precision=Precision.BF16), images())
+    seen = list[bool]()
+    trainer.denoiser.network.middle.register_forward_pre_hook(lambda *_: seen.append(torch.is_autocast_cache_enabled()))
+    trainer.updates.take(torch.zeros(4, 1, 4, 4), None)
+    assert seen == [not divided]

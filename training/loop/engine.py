@@ -9,7 +9,7 @@ from typing import cast
 import torch
 from accelerate import Accelerator
 from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
-from accelerate.utils import DistributedType
+from accelerate.utils import AutocastKwargs, DistributedType
 from torch import nn
 
 from ...core.configuration import to_record
@@ -36,6 +36,8 @@ def accelerator_for(config: RunConfig) -> Accelerator:
         step_scheduler_with_optimizer=False,
         log_with=[_tracker(name) for name in settings.trackers] or None,
         project_dir=str(config.folder),
+        # It would keep all weights, rounded, until the end of the forward pass: whole ones, where they are divided.
+        kwargs_handlers=[AutocastKwargs(cache_enabled=not settings.shard_model)],
     )
     # `accelerate launch` may say otherwise, and would have gradients divided by it once more.
     accelerator.gradient_accumulation_steps = 1
