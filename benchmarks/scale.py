@@ -26,6 +26,7 @@ from typing import Any
 
 import torch
 from measuring import machine, print_machine, print_rows, summary, write_json
+from scale_tables import MODEL, OPTIMIZER, WHOLE
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from typing_extensions import override
@@ -37,11 +38,11 @@ from unmelt.training import ArrayExamples, Digits, Pictures, RunConfig, Splits, 
 from unmelt.training.folder.records import read_metrics
 
 # Number of processes, and what they divide.
-WAYS: dict[str, tuple[int, dict[str, bool]]] = {
-    "one process": (1, {}),
-    "two, all whole": (2, {}),
-    "two, optimizer divided": (2, {"shard_optimizer": True}),
-    "two, model divided": (2, {"shard_model": True}),
+WAYS = {
+    "one process": (1, WHOLE),
+    "two, all whole": (2, WHOLE),
+    "two, optimizer divided": (2, OPTIMIZER),
+    "two, model divided": (2, MODEL),
 }
 _IN_TURN = 2
 # Steps of a timed stretch, of which the first is not counted.
@@ -118,7 +119,8 @@ def work(way: str, settings: argparse.Namespace, folder: Path) -> dict[str, Any]
             sample_every=10**9,
             checkpoint_every=10**9,
             cpu=True,
-            **WAYS[way][1],
+            shard_optimizer=WAYS[way][1] == OPTIMIZER,
+            shard_model=WAYS[way][1] == MODEL,
         ),
         pictures=Pictures(count=1),
         fitted_to=settings.batch,

@@ -26,7 +26,7 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, 
 from typing_extensions import override
 
 from unmelt.core import Shape
-from unmelt.degradations import HeatDissipation, PredictPreviousLevel
+from unmelt.degradations import CosineBasis, HeatDissipation, PredictPreviousLevel
 from unmelt.losses import DenoisingLoss
 from unmelt.models import Condition, Denoiser, PatchTransformer, UNet
 
@@ -53,7 +53,7 @@ _IMAGES = (2, 4)
 _GPUS = 8
 GIB, MIB = 2**30, 2**20
 # Longest axis of cosines that is multiplied by a table.
-MATRIX = HeatDissipation((1, 2, 2)).basis.longest_matrix_axis
+MATRIX = CosineBasis.longest_matrix_axis
 
 _RELEASED = partial(UNet, channels=128, multipliers=(1, 2, 2, 2), blocks=4, attention_levels=(2, 3), dropout=0.1)
 _LARGER = partial(UNet, channels=128, multipliers=(1, 2, 3, 4, 5), blocks=3, attention_levels=(2, 3, 4), dropout=0.3)
