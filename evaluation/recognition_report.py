@@ -13,7 +13,8 @@ def report_recognition(trainer: Trainer, count: int = 256) -> None:
     """Print how recognisable samples are, and how new, beside held-out images.
 
     Of a network with classes, samples are drawn of all classes in turn, and it is also told how many are recognised as
-    what was asked for. Nothing is measured where the training images have no labels.
+    what was asked for. Nothing is measured where the training images have no labels, or the
+    trainer has only a part of the network.
 
     Args:
         trainer: after its last step; samples are drawn with its sampler from its moving average.
@@ -22,6 +23,10 @@ def report_recognition(trainer: Trainer, count: int = 256) -> None:
     data = trainer.data
     if data.train.labels is None:
         print("\nno classifier without labels: the report is for the digits")  # noqa: T201
+        return
+    if trainer.divided:
+        # Its processes have parted.
+        print(f"\nno report by a process that holds a part of the network: unmelt evaluate {trainer.run.path}")  # noqa: T201
         return
     samples = trainer.draw(count, seed=1).clamp(*data.train.range)
     asked = classes_in_order(trainer.denoiser, count)
