@@ -55,8 +55,7 @@ class Training:
         precision: arithmetic of the network.
         compile: compile the training step with torch.compile.
         shard_optimizer: keep an optimizer's state in parts, one in each process, where there are several.
-        shard_model: keep all of a network in parts, one in each process, where there are several: parameters,
-            gradients, the optimizer's state and averages.
+        shard_model: so keep parameters, gradients and averages, too.
         channels_last: lay images and weights out with their channels together in memory.
         cpu: train on the CPU even where there is an accelerator.
         seed: seed of everything random.
