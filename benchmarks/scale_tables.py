@@ -205,12 +205,8 @@ def process_cost(size: int) -> ProcessCost:
 
 
 def blur_operations(size: int, channels: int = 3) -> float:
-    """Return the operations of a training image by hand: two levels, each of two products and a blur matrix.
-
-    An image is multiplied from either side by a matrix of its axis, which is a product of two more; the same for both
-    axes of a square.
-    """
-    return 2 * (2 * channels * size**2 * 2 * size + 2 * size**3)
+    """Return the operations of a training image by hand: two levels, an image multiplied from either side for each."""
+    return 2 * 2 * channels * size**2 * 2 * size
 
 
 def fixed_memory(parameters: float, processes: int, way: str, averages: int = 1) -> float:

@@ -241,9 +241,10 @@ class Attention(nn.Module):
 
     def forward(self, h: Float[Tensor, "batch c ..."]) -> Float[Tensor, "batch c ..."]:
         """Return features of the same shape."""
-        query, key, value = rearrange(
-            self.project_in(self.norm(h)), "b (three heads c) ... -> three b heads (...) c", three=3, heads=self.heads
-        )
+        projected = self.project_in(self.norm(h))
+        three = rearrange(projected, "b (three heads c) ... -> three b heads (...) c", three=3, heads=self.heads)
+        # Together in memory: of others torch's fast attention knows nothing, and all of the scores would be kept.
+        query, key, value = three.contiguous()
         mixed = functional.scaled_dot_product_attention(query, key, value)
         return h + self.project_out(rearrange(mixed, "b heads places c -> b (heads c) places").reshape(h.shape))
 

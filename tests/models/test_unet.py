@@ -125,6 +125,15 @@ class TestArchitecture:
         # float64, sums over 6 positions: a few units in the last place.
         torch.testing.assert_close(layer(h), expected, rtol=1e-12, atol=1e-12)
 
+    def test_attention_keeps_no_scores_of_all_pairs_of_places(self):
+        places, kept = 16 * 16, []
+        layer = awake(Attention(8, 1))
+        with torch.autograd.graph.saved_tensors_hooks(
+            lambda tensor: kept.append(tensor.numel()) or tensor, lambda t: t
+        ):
+            layer(torch.randn(1, 8, 16, 16)).sum().backward()
+        assert max(kept) < places**2 / 2
+
 
 class TestTime:
     def test_the_embedding_is_of_a_thousand_steps(self):
