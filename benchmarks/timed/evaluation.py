@@ -21,7 +21,6 @@ IMAGES, SMOKE_IMAGES = 50_000, 500
 # What is left of images at t = 1, in single precision, and blocks of 32 MB.
 LARGEST_PRIOR_MIB = 512.0
 TABLES = ((3, 256, 256), 20)
-LARGEST_TABLES = 3.0
 
 
 def evaluation(plan: Plan) -> Found:
@@ -46,8 +45,6 @@ def evaluation(plan: Plan) -> Found:
     print_rows([["memory beyond the data, MiB", ""], *([name, f"{value:.0f}"] for name, value in memory.items())])
     fitted = memory["kernel density, fitting"] + memory["kernel density, 64 densities"]
     found.bounds.append(Bound("kernel density of 50,000 images of 3 x 32 x 32, MiB", fitted, LARGEST_PRIOR_MIB))
-    tables = memory["fitted deviations, 256 x 256"] / memory["fitted deviations, the tables themselves"]
-    found.bounds.append(Bound("fitting deviations at 256 x 256, memory to that of the tables", tables, LARGEST_TABLES))
     return found
 
 

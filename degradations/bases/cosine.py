@@ -20,8 +20,8 @@ from typing_extensions import override
 from .separable import SeparableBasis
 
 # benchmarks/transforms.py: on a CPU, a product is the faster one to between 256 and 384 pixels where N is a power of
-# two, and to 512 where it is prime. The longest of these, since heat dissipation multiplies by blur matrices made from
-# the table, which at 512 takes less than two thirds of the time of FFTs.
+# two, and to 512 where it is prime. The longest of these, since heat dissipation multiplies by blur matrices instead,
+# which at 512 takes less than two thirds of the time of FFTs.
 LONGEST_MATRIX_AXIS = 512
 
 

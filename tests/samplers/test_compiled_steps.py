@@ -6,7 +6,7 @@ import pytest
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("case", ["heat", "blurring", "isotropic"])
+@pytest.mark.parametrize("case", ["heat", "blurring", pytest.param("isotropic", marks=pytest.mark.slow)])
 def test_training_and_sampling_steps_compile_without_graph_breaks(case):
     """In a process of its own: run-time checks of shapes would themselves break graphs."""
     script = Path(__file__).with_name("compiled_steps.py")

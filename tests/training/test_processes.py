@@ -257,6 +257,7 @@ class TestDividedModel:
             ended = run(tmp_path, name, 5, "resume", *WORDS, *({"divided"} - {*words}))
             assert_same_training(ended, whole[0])
 
+    @pytest.mark.slow
     def test_one_process_goes_on_with_it(self, tmp_path):
         straight, _ = alone(tmp_path, "straight", 5, "fixed")
         run(tmp_path, "broken", 2, "fixed", "divided")
@@ -273,6 +274,7 @@ class TestDividedModel:
         assert all(rank["divided"] == [True] for rank in again)
         assert_same_training(again, divided[0])
 
+    @pytest.mark.slow
     def test_a_batch_in_parts(self, tmp_path):
         words = ("fixed", "parts")
         assert_same_training(run(tmp_path, "divided", 5, "divided", *words), run(tmp_path, "whole", 5, *words))
@@ -287,6 +289,7 @@ class TestDividedModel:
             # The network's first output is zero in any precision.
             assert (abs(line["loss"] - exact["loss"]) < 1e-6 * exact["loss"]) == first
 
+    @pytest.mark.slow
     def test_a_dry_run(self, tmp_path):
         finished = two_processes(SCRIPT, tmp_path, "dry", 5, "dry", "divided")
         assert finished.returncodes == [0, 0], finished.printed
