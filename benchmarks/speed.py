@@ -172,10 +172,11 @@ def plot_history(numbers: dict[str, Any], path: Path) -> None:
         axes.scatter(shares[-1:], [place], s=30, color="tab:green" if bound.met else "tab:red", zorder=3)
     axes.axvline(1, color="0.3", linewidth=1)
     axes.set_xscale("log")
+    axes.set_xticks([0.25, 0.5, 1, 2, 4], ["a quarter", "half", "its aim", "twice", "4 x"], fontsize=7)
+    axes.minorticks_off()
+    axes.margins(y=0.01)
     axes.set_yticks(range(len(bounds)), [bound.what for bound in reversed(bounds)], fontsize=7)
-    axes.set_xlabel(
-        "measured / aim (aim / measured where more is better): left of the line is met; grey: earlier", fontsize=8
-    )
+    axes.set_title("how far from its aim: left of the line is met; grey is earlier", fontsize=8)
     figure.savefig(path, dpi=110)
     plt.close(figure)
 
