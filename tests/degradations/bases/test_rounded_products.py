@@ -66,15 +66,3 @@ def test_gradients_are_float64_s(rounded):
     x, weights = images(*SHAPE).requires_grad_(), images(*SHAPE).flip(0)
     (HEAT.basis(x) * weights).sum().backward()
     assert torch.equal(x.grad, HEAT.basis.inverse(weights.double()).float())
-
-
-def test_compiled_code_follows_the_setting():
-    basis = HEAT.basis
-    compiled = torch.compile(basis.forward, fullgraph=True, backend="aot_eager")
-    x = images(*SHAPE)
-    try:
-        for setting in ("highest", "high", "highest"):
-            torch.set_float32_matmul_precision(setting)
-            assert torch.equal(compiled(x), basis(x.double()).float()) == (setting == "high")
-    finally:
-        torch.set_float32_matmul_precision("highest")
