@@ -141,13 +141,17 @@ class DegradedDataPrior(Prior):
         check_data(process, data)
         width = process.sigma(1.0) if stddev is None else _kernel(process, stddev)
         with torch.no_grad():
-            mean, indices = _kept(process, data, width)
-            parts = [
-                (block.flatten(1)[:, indices] - mean.flatten()[indices]).float() for block in _spectra(process, data)
-            ]
+            count, mean, indices = _kept(process, data, width)
+            # One table for all: small ones, kept from block to block, would keep the C allocator from giving the same
+            # memory to the next block, and cost as much as the data.
+            deviations, first = torch.empty(count, len(indices), dtype=torch.float32, device=process.device), 0
+            for block in _spectra(process, data):
+                last = first + len(block)
+                deviations[first:last] = block.flatten(1)[:, indices] - mean.flatten()[indices]
+                first = last
         return cls(
             process,
-            deviations=torch.cat(parts),
+            deviations=deviations,
             indices=indices,
             mean=mean,
             kernel=stddev,
@@ -260,8 +264,10 @@ def _spectra(process: LinearGaussianProcess, data: Data) -> Iterator[Float[Tenso
         yield alpha * process.to_schedule_dtype(process.basis.forward(block))
 
 
-def _kept(process: LinearGaussianProcess, data: Data, width: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the mean of every coefficient, and those that not all images have it in, seen beside the kernel's width.
+def _kept(process: LinearGaussianProcess, data: Data, width: Tensor) -> tuple[int, Tensor, Tensor]:
+    """Return how many images there are, the mean of every coefficient, and those that not all images have it in.
+
+    What differs from the mean is seen beside the kernel's width.
 
     Raises:
         ValueError: there are no data.
@@ -269,15 +275,16 @@ def _kept(process: LinearGaussianProcess, data: Data, width: Tensor) -> tuple[Te
     count, mean, lowest, highest = 0, torch.zeros(()), torch.zeros(()), torch.zeros(())
     for block in _spectra(process, data):
         if not count:
-            mean, lowest, highest = torch.zeros_like(block[0]), block[0], block[0]
+            mean, lowest, highest = torch.zeros_like(block[0]), block[0].clone(), block[0].clone()
         count += len(block)
-        mean = mean + (block - mean).sum(0) / count
-        lowest, highest = torch.minimum(lowest, block.amin(0)), torch.maximum(highest, block.amax(0))
+        mean += (block - mean).sum(0) / count
+        torch.minimum(lowest, block.amin(0), out=lowest)
+        torch.maximum(highest, block.amax(0), out=highest)
     if not count:
         check_not_empty("data", torch.zeros(0, *process.shape), "a kernel density")
     if width.requires_grad:
         # However narrow it is learned to be, nothing must be missing.
-        return mean, torch.arange(mean.numel(), device=mean.device)
+        return count, mean, torch.arange(mean.numel(), device=mean.device)
     largest = torch.maximum(highest - mean, mean - lowest)
     # Without a kernel images are kept as well as single precision has them.
     rounding = torch.finfo(torch.float32).eps * torch.maximum(highest, -lowest).max() / _NEGLIGIBLE
@@ -285,7 +292,7 @@ def _kept(process: LinearGaussianProcess, data: Data, width: Tensor) -> tuple[Te
     squares = (largest / torch.where(width > 0, width, rounding)).square().flatten()
     order = squares.argsort()
     dropped = squares[order].cumsum(0) <= _NEGLIGIBLE**2
-    return mean, order[~dropped].sort().values
+    return count, mean, order[~dropped].sort().values
 
 
 def _check_tables(process: LinearGaussianProcess, deviations: Tensor, indices: Tensor, mean: Tensor) -> None:
