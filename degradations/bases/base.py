@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from jaxtyping import Float
@@ -68,15 +68,13 @@ class Basis(ConstantModule, ABC):
         """
         check_signal("x", x, self.shape)
         with full_precision(x.device):
-            single = to_compute_dtype(x)
-            return self.analyse(to_product_dtype(single)).to(single.dtype)
+            return _in_product_dtype(self.analyse, to_compute_dtype(x))
 
     def inverse(self, u: Float[Tensor, "batch ..."]) -> Float[Tensor, "batch ..."]:
         """Return the signals x = V u; the arguments and errors are those of `forward`."""
         check_signal("u", u, self.shape)
         with full_precision(u.device):
-            single = to_compute_dtype(u)
-            return self.synthesise(to_product_dtype(single)).to(single.dtype)
+            return _in_product_dtype(self.synthesise, to_compute_dtype(u))
 
     def agrees_with(self, other: nn.Module) -> bool:
         """Tell whether `other` is the same change of basis on signals of the same shape."""
@@ -114,3 +112,10 @@ class Basis(ConstantModule, ABC):
 def is_isotropic(coefficient: Tensor) -> bool:
     """Tell from its shape whether a coefficient is one number per example, the same for all of the spectrum."""
     return coefficient.numel() == (coefficient.shape[0] if coefficient.ndim > 1 else 1)
+
+
+def _in_product_dtype(transform: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """Return the transform of float32 or float64 numbers, taken in the dtype of their products."""
+    exact = to_product_dtype(x)
+    # Otherwise what a basis returns is left as it is: another dtype is a fault that should be seen.
+    return transform(exact) if exact is x else transform(exact).to(x.dtype)
