@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 from measuring import machine, print_machine, print_rows, summary, take_turns, write_json
-from torch import Tensor, nn
+from timed.part import DoNothing
 
 from unmelt.core.configuration import cli
 from unmelt.degradations import (
@@ -68,14 +68,6 @@ class Settings:
     json: Path | None = None
 
 
-class Nothing(nn.Module):
-    """A network that returns what it is given."""
-
-    def forward(self, z: Tensor, t: Tensor, condition: object = None) -> Tensor:
-        """Return the latents."""
-        return z
-
-
 def families(shape: tuple[int, ...]) -> list[LinearGaussianProcess]:
     """Return a process of every family whose weightings are defined."""
     return [
@@ -107,7 +99,7 @@ def main(settings: Settings) -> None:
     cases: dict[str, dict[str, dict[str, float]]] = {}
     rows = [["", *WEIGHTINGS, "bound / minimal SNR"]]
     for process in families(shape):
-        denoiser = Denoiser(Nothing(), process, prediction=PredictX())
+        denoiser = Denoiser(DoNothing(), process, prediction=PredictX())
         known = {"given": x.flip(-1)} if process.known_end else {}
         losses = {name: DenoisingLoss(denoiser, weighting=weighting) for name, weighting in WEIGHTINGS.items()}
         contenders = {name: partial(loss, x, **known) for name, loss in losses.items()}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 from measuring import print_rows
-from torch import Tensor, nn
+from timed.part import DoNothing
 
 from on_device.setting import Bench
 from on_device.step import SHAPE
@@ -17,14 +17,6 @@ from unmelt.training.building import build_denoiser, build_process, build_sample
 _COMPILING = 20.0
 
 
-class Nothing(nn.Module):
-    """In the place of a network, to time what is around it."""
-
-    def forward(self, z: Tensor, t: Tensor, condition: object = None) -> Tensor:
-        """Return signals (batch, *shape) as they are."""
-        return z
-
-
 def measure(bench: Bench) -> dict[str, object]:
     """Time some calls in float32 and bf16, eager and compiled, and without a network."""
     config = bench.config(bench.size.samples)
@@ -32,7 +24,7 @@ def measure(bench: Bench) -> dict[str, object]:
     images = torch.rand(64, *SHAPE, generator=torch.Generator().manual_seed(0)).to(bench.device)
     denoiser = build_denoiser(config, process, None).to(bench.device).eval()
     prior = config.prior(process, [images])
-    empty = Denoiser(Nothing(), process, prediction=denoiser.prediction)
+    empty = Denoiser(DoNothing(), process, prediction=denoiser.prediction)
     around = _seconds_a_call(bench, build_sampler(config, empty, prior), torch.float32)
     rows, left_out = dict[str, dict[str, float]](), list[str]()
     for precision, compiled in ((torch.float32, False), (torch.bfloat16, False), (torch.bfloat16, True)):
