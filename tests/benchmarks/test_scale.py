@@ -116,3 +116,14 @@ def test_the_page_shows_what_the_program_counts():
     page = (ROOT / "docs" / "scale.md").read_text()
     for table in scale_tables.tables(1e14, 5e10):
         assert table in page
+
+
+def test_the_page_shows_what_was_measured():
+    page = (ROOT / "docs" / "scale.md").read_text()
+    found = json.loads((ROOT / "benchmarks" / "results" / "scale.json").read_text())
+    one = found["times"]["one process"]["median_s"]
+    for way, ranks in found["processes"].items():
+        held, median = ranks[0]["held"], found["times"][way]["median_s"]
+        numbers = (held["parameters"], held["optimizer"], held["averages"], ranks[0]["sent"])
+        row = f"| {1000 * median:.0f} | {one / median:.2f} | " + " | ".join(f"{n / 1e6:.2f}" for n in numbers) + " |"
+        assert row in page, way
