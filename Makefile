@@ -76,16 +76,16 @@ faults: $(READY) ## Kill, stop and damage runs, and write what they lose to benc
 figures: $(READY) ## Draw the figures of the documentation (a minute)
 	@$(BIN)/python docs/figures.py
 
-likelihood: $(READY) ## Train three small models and write the tables of docs/likelihood.md (twenty minutes)
+likelihood: $(READY) ## Train three small models and write the tables of docs/concepts/likelihood.md (twenty minutes)
 	@$(BIN)/python recipes/studies/likelihood.py
 
-priors: $(READY) ## Measure what samples owe to each prior; tables of docs/priors.md (ten minutes, models of `make likelihood`)
+priors: $(READY) ## Measure what samples owe to each prior; tables of docs/concepts/priors.md (ten minutes, models of `make likelihood`)
 	@$(BIN)/python recipes/studies/priors.py
 
-sampling: $(READY) ## Train two small models; pictures and tables of docs/sampling.md (half an hour)
+sampling: $(READY) ## Train two small models; pictures and tables of docs/concepts/sampling.md (half an hour)
 	@$(BIN)/python recipes/studies/sampling.py
 
-restoration: $(READY) ## Restore photographs; picture and tables of docs/restoration.md (half an hour)
+restoration: $(READY) ## Restore photographs; picture and tables of docs/how_to/restoration.md (half an hour)
 	@$(BIN)/python recipes/studies/restoration.py
 
 pictures: $(READY) ## Make the pictures that README shows of the demo and of pages (a minute; needs Chromium)

@@ -1,4 +1,4 @@
-"""Count what a training step costs at sizes that nobody here has tried, and print the tables of docs/scale.md.
+"""Count what a training step costs at sizes that nobody here has tried, and print the tables of docs/measured/scale.md.
 
     python benchmarks/scale_tables.py
 
@@ -234,7 +234,7 @@ def table(rows: list[list[str]]) -> str:
 
 
 def tables(flops: float, bandwidth: float) -> list[str]:
-    """Return the tables of docs/scale.md, for GPUs that reach so many operations a second and send so many bytes."""
+    """Return the tables of docs/measured/scale.md, for GPUs that reach so many operations a second and send so many bytes."""
     costs = list[tuple[str, int, Cost]]()
     again = list[Cost]()
     for name, (make, size) in NETWORKS.items():

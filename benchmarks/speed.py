@@ -20,7 +20,7 @@ Other projects are taken along where they are named: the released code of invers
 folder that holds model_code), azula (--azula, the folder that holds the package), diffusers, if it is installed.
 
 --save writes benchmarks/results/speed-MACHINE.json, which keeps the bounds of earlier runs, and the table and the
-picture that docs/speed.md shows.
+picture that docs/measured/speed.md shows.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ from timed.training_step import training_step
 from unmelt.core.configuration import cli
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGE = ROOT / "docs" / "speed.md"
+PAGE = ROOT / "docs" / "measured" / "speed.md"
 _BEGIN, _END = "<!-- bounds -->", "<!-- end of bounds -->"
 
 
@@ -84,7 +84,7 @@ class Settings:
         azula: folder that holds the package azula.
         diffusers: take diffusers along.
         json: write all numbers to this file.
-        save: keep the result: benchmarks/results/speed-MACHINE.json, and the table of docs/speed.md.
+        save: keep the result: benchmarks/results/speed-MACHINE.json, and the table of docs/measured/speed.md.
     """
 
     only: Part | None = None

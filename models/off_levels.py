@@ -29,7 +29,7 @@ def warn_off_levels(
     """Warn, once, if a network that predicts the previous level is asked for more than it was trained for.
 
     It knows where the next level lies: skipping levels asks it for the data far behind that, and steps that carry noise
-    along show it latents that training never did. What that costs is measured in docs/sampling.md.
+    along show it latents that training never did. What that costs is measured in docs/concepts/sampling.md.
 
     Args:
         denoiser: any denoiser, guided or not.

@@ -8,7 +8,7 @@ each process and number of calls with 500 samples of seed 0, which are not those
 seeds; with 200 and 1000 calls it is the best with 50, and ancestral steps are measured beside it.
 
 Each model with each sampler is one small file in benchmarks/results/comparison/. What is there is not done again, so
-that the command can be stopped at any time, and other machines can add to it; --report writes docs/comparison.md of
+that the command can be stopped at any time, and other machines can add to it; --report writes docs/measured/comparison.md of
 what is there. Weights go to runs/comparison/.
 """
 

@@ -1,4 +1,4 @@
-"""The report of the comparison, docs/comparison.md: tables and figures of what is there, and what is not."""
+"""The report of the comparison, docs/measured/comparison.md: tables and figures of what is there, and what is not."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _DPI = 110
 
 
 def write_report(root: Path, results: Path, wanted: Mapping[str, Sequence[str]]) -> None:
-    """Write the part of docs/comparison.md that is made of results, and its figures.
+    """Write the part of docs/measured/comparison.md that is made of results, and its figures.
 
     Args:
         root: folder with docs.
@@ -37,7 +37,7 @@ def write_report(root: Path, results: Path, wanted: Mapping[str, Sequence[str]])
     images = root / "docs" / "images" / "comparison"
     images.mkdir(exist_ok=True)
     parts = [_study(folder, images, wanted[folder.name]) for folder in sorted(results.iterdir()) if folder.is_dir()]
-    page = root / "docs" / "comparison.md"
+    page = root / "docs" / "measured" / "comparison.md"
     before, _, _ = page.read_text().partition(_PAGE_MARK)
     page.write_text(f"{before}{_PAGE_MARK}\n\n" + "\n\n".join(parts) + "\n")
 
@@ -55,18 +55,18 @@ def _study(folder: Path, images: Path, wanted: Sequence[str]) -> str:
         text += [f"### {words[0].upper()}{words[1:]}", _table(chosen)]
         curves = images / f"{name}_{prediction}.png"
         figures.curves(chosen).savefig(curves, dpi=_DPI)
-        text.append(f"![Figures over the number of calls: {name}, {words}](images/comparison/{curves.name})")
+        text.append(f"![Figures over the number of calls: {name}, {words}](../images/comparison/{curves.name})")
         octaves = images / f"{name}_{prediction}_octaves.png"
         figures.octaves(chosen).savefig(octaves, dpi=_DPI)
         text.append(
             "Power of samples over that of real images, by frequency; 1 is as it should be.\n\n"
-            f"![Power by octave: {name}, {words}](images/comparison/{octaves.name})"
+            f"![Power by octave: {name}, {words}](../images/comparison/{octaves.name})"
         )
         samples = images / f"{name}_{prediction}_samples.png"
         if figures.draw_samples(chosen, samples):
             text.append(
                 "The first samples of seed 0, unchosen, with the best sampler for each number of calls.\n\n"
-                f"![Samples: {name}, {words}](images/comparison/{samples.name})"
+                f"![Samples: {name}, {words}](../images/comparison/{samples.name})"
             )
     text += ["### Which sampler", _samplers(cells), _missing(told, wanted)]
     return "\n\n".join(part for part in text if part)

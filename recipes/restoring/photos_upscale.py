@@ -4,7 +4,7 @@
 
 Of crops of 32 x 32 pixels the means of blocks of 4 x 4 are seen, with noise of 0.02 in [-1, 1] in each, as 32 x 32
 pixels again. Figures and a picture of held-out photographs go to benchmarks/results/restoring/, runs to
-runs/restoring/; docs/restoration.md says what was found.
+runs/restoring/; docs/how_to/restoration.md says what was found.
 """
 
 from three_ways import Task, compare

@@ -1,4 +1,4 @@
-"""Writes the tables of docs/likelihood.md, in about twenty minutes: python recipes/studies/likelihood.py.
+"""Writes the tables of docs/concepts/likelihood.md, in about twenty minutes: python recipes/studies/likelihood.py.
 
 `make likelihood` does the same. With `models` or `oracles` behind it, one of the two alone.
 
@@ -55,7 +55,7 @@ from unmelt.models import (
 from unmelt.samplers import Posterior, UniformGrid
 from unmelt.training import Digits, RunConfig, Training
 
-PAGE = DOCS / "likelihood.md"
+PAGE = DOCS / "concepts" / "likelihood.md"
 STEPS = 1400
 DRAWS = 256
 

@@ -1,4 +1,4 @@
-"""Writes the tables of docs/priors.md: python recipes/studies/priors.py (or `make priors`), or one of them by name.
+"""Writes the tables of docs/concepts/priors.md: python recipes/studies/priors.py (or `make priors`), or one of them by name.
 
 The digits' models are those of likelihood.py, trained first where they are missing (runs/likelihood_NAME).
 """
@@ -17,7 +17,7 @@ from unmelt.models import DegradedDataPrior, GaussianPrior, LowRankGaussianPrior
 from unmelt.samplers import Sampler
 from unmelt.training import LoadedRun, PhotoCrops, load_run
 
-PAGE = DOCS / "priors.md"
+PAGE = DOCS / "concepts" / "priors.md"
 SAMPLES = 1024
 PHOTOGRAPHS = 300
 

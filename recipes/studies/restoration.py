@@ -1,4 +1,4 @@
-"""Writes picture and tables of docs/restoration.md: python recipes/studies/restoration.py (or `make restoration`).
+"""Writes picture and tables of docs/how_to/restoration.md: python recipes/studies/restoration.py (or `make restoration`).
 
 With `restorations` or `guidances` behind it, the picture and its table, or the table of guidances alone. The page's own
 code restores the held-out photographs. What it should find is computed beside it from dense matrices: the mean
@@ -28,7 +28,7 @@ from unmelt.samplers.guidance import (
     PseudoInverseGuidance,
 )
 
-PAGE = DOCS / "restoration.md"
+PAGE = DOCS / "how_to" / "restoration.md"
 COUNT = 16
 TITLES = {"deblur": "blurred by 2 pixels", "inpaint": "a hole of 14 x 20 pixels", "enlarge": "12 x 12 pixels"}
 COLUMNS = ("original", "observed", "one sample", f"mean of {COUNT}", "closed form's mean")

@@ -1,4 +1,4 @@
-"""Writes the pictures and tables of docs/sampling.md: python recipes/studies/sampling.py (or `make sampling`).
+"""Writes the pictures and tables of docs/concepts/sampling.md: python recipes/studies/sampling.py (or `make sampling`).
 
 With `pictures` or `figures` behind it, one of the two alone. Two models of scikit-learn's digits, heat dissipation with
 200 levels, are trained first (a few minutes each on one core; runs/sampling_NAME, kept and found again): one predicts
@@ -36,7 +36,7 @@ from unmelt.samplers import (
     restart,
 )
 
-PAGE = DOCS / "sampling.md"
+PAGE = DOCS / "concepts" / "sampling.md"
 
 
 class Cell(NamedTuple):

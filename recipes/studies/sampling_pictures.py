@@ -1,4 +1,4 @@
-"""The pictures of docs/sampling.md."""
+"""The pictures of docs/concepts/sampling.md."""
 
 import io
 from collections.abc import Iterable, Sequence

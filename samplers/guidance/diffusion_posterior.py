@@ -22,7 +22,7 @@ it as it is. The last step, to t = 0, returns the guided estimate itself.
 It is not exact, even for Gaussian data and an exact denoiser. The true S of `PseudoInverseGuidance` is replaced by
 (|r| / zeta) I: the uncertainty of the estimate, H C_t H^T, is left out, the noise s is not asked for, and all observed
 directions are pulled with one strength. zeta is therefore tuned by eye: too small ignores y, too large overfits it, and
-overshoots. `docs/restoration.md` compares some.
+overshoots. `docs/how_to/restoration.md` compares some.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What several processes cost: the program that measures two, and the tables of docs/scale.md."""
+"""What several processes cost: the program that measures two, and the tables of docs/measured/scale.md."""
 
 import json
 import os
@@ -113,13 +113,13 @@ class TestTwoProcesses:
 
 @pytest.mark.slow
 def test_the_page_shows_what_the_program_counts():
-    page = (ROOT / "docs" / "scale.md").read_text()
+    page = (ROOT / "docs" / "measured" / "scale.md").read_text()
     for table in scale_tables.tables(1e14, 5e10):
         assert table in page
 
 
 def test_the_page_shows_what_was_measured():
-    page = (ROOT / "docs" / "scale.md").read_text()
+    page = (ROOT / "docs" / "measured" / "scale.md").read_text()
     found = json.loads((ROOT / "benchmarks" / "results" / "scale.json").read_text())
     one = found["times"]["one process"]["median_s"]
     for way, ranks in found["processes"].items():

@@ -24,17 +24,17 @@ from unmelt.training import LoadedRun, launch
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-PAGES = sorted(DOCS.glob("*.md"))
-OWN = (DOCS / "write_your_own.md").read_text()
-FAMILIES = (DOCS / "families.md").read_text()
-SAMPLING = (DOCS / "sampling.md").read_text()
-LIKELIHOOD = (DOCS / "likelihood.md").read_text()
-MATHEMATICS = (DOCS / "mathematics.md").read_text()
-PRIORS = (DOCS / "priors.md").read_text()
-RESTORATION = (DOCS / "restoration.md").read_text()
-ARRAYS = (DOCS / "your_arrays.md").read_text()
-IMAGES = (DOCS / "your_images.md").read_text()
-WALK = (DOCS / "walk.md").read_text()
+PAGES = sorted(DOCS.rglob("*.md"))
+OWN = (DOCS / "how_to" / "write_your_own.md").read_text()
+FAMILIES = (DOCS / "concepts" / "families.md").read_text()
+SAMPLING = (DOCS / "concepts" / "sampling.md").read_text()
+LIKELIHOOD = (DOCS / "concepts" / "likelihood.md").read_text()
+MATHEMATICS = (DOCS / "concepts" / "mathematics.md").read_text()
+PRIORS = (DOCS / "concepts" / "priors.md").read_text()
+RESTORATION = (DOCS / "how_to" / "restoration.md").read_text()
+ARRAYS = (DOCS / "how_to" / "your_arrays.md").read_text()
+IMAGES = (DOCS / "how_to" / "your_images.md").read_text()
+WALK = (DOCS / "design" / "walk.md").read_text()
 # Flags that are no part of a recipe's configuration, and an argument that stands for anything.
 ASIDE = {"--help", "--resume", "--init-from", "--dry-run", "--smoke", "--config", "--trust-code"}
 SHORT = [
@@ -71,7 +71,7 @@ def recipe(name="digits_heat"):
 
 
 def test_the_code_of_bring_your_own_network_runs_from_top_to_bottom():
-    names, _ = run((DOCS / "bring_your_own_network.md").read_text(), "bring_your_own_network.md")
+    names, _ = run((DOCS / "how_to" / "bring_your_own_network.md").read_text(), "bring_your_own_network.md")
     assert names["samples"].shape == names["y"].shape == (8, 1, 16, 16)
 
 
@@ -180,8 +180,10 @@ class TestPages:
 
     @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
     def test_pictures_and_links_lead_somewhere(self, page):
-        targets = re.findall(r"\]\(([^)#]+)\)", page.read_text())
-        assert not [target for target in targets if not (DOCS / target).exists()]
+        text = page.read_text()
+        targets = re.findall(r"\]\(([^)#\s]+)\)", text) + re.findall(r'(?:href|src)="([^"#]+)"', text)
+        there = [target for target in targets if "://" not in target]
+        assert not [target for target in there if not (page.parent / target).exists()]
 
     @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
     def test_the_names_in_code_exist(self, page):

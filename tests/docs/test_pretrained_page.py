@@ -9,7 +9,7 @@ import torch
 from diffusers import DDIMScheduler
 from diffusers_models import autoencoder, saved_pipeline, unet
 
-PAGE = (Path(__file__).parents[2] / "docs" / "use_a_pretrained_model.md").read_text()
+PAGE = (Path(__file__).parents[2] / "docs" / "how_to" / "use_a_pretrained_model.md").read_text()
 
 
 def test_its_code_runs_from_top_to_bottom(tmp_path, monkeypatch):

@@ -112,10 +112,11 @@ def test_only_what_is_missing_is_done_and_the_report_says_what_lacks(parts, stud
 
     docs = tmp_path / "docs"
     (docs / "images").mkdir(parents=True)
-    (docs / "comparison.md").write_text("# Words of ours\n\n<!-- report -->\nold\n")
+    (docs / "measured").mkdir()
+    (docs / "measured" / "comparison.md").write_text("# Words of ours\n\n<!-- report -->\nold\n")
     wanted = {"fashion": [model.name for model in parts["compare"].all_models(study)]}
     parts["report"].write_report(tmp_path, results.parent, wanted)
-    page = (docs / "comparison.md").read_text()
+    page = (docs / "measured" / "comparison.md").read_text()
     assert page.startswith("# Words of ours\n\n<!-- report -->\n\n## Fashion-MNIST")
     assert "old" not in page
     assert "| 4 | isotropic diffusion |" in page
@@ -130,7 +131,7 @@ def test_only_what_is_missing_is_done_and_the_report_says_what_lacks(parts, stud
 
     (results / "coloured_heat_x_0").rename(results / "fog_x_0")
     parts["report"].write_report(tmp_path, results.parent, wanted)
-    page = (docs / "comparison.md").read_text()
+    page = (docs / "measured" / "comparison.md").read_text()
     assert "| 4 | fog |" in page
     assert "coloured heat (x, seed 0)" in page
 

@@ -59,7 +59,7 @@ def test_following_the_noise_is_karras_algorithm_1(name, times):
 
 
 def test_narrow_modes_and_many_steps_favour_the_noise():
-    """As docs/sampling.md says: the largest error of 64 samples of two Gaussians."""
+    """As docs/concepts/sampling.md says: the largest error of 64 samples of two Gaussians."""
     means = torch.tensor([[1.0, 1.0, -1.0, 1.0], [-1.0, 0.5, 1.0, -1.0]], dtype=torch.float64).reshape(2, 1, 2, 2)
     process = IsotropicDiffusion((1, 2, 2), RectifiedFlowSchedule())
     oracle = MixtureOracle(process, torch.tensor([0.4, 0.6], dtype=torch.float64), means, torch.tensor(0.04))
