@@ -3,13 +3,70 @@
 import re
 import warnings
 
+import failing_code
+import failing_data
+import failing_runs
 import pytest
 from documentation import DOCS
-from error_causes import CAUSES
 
 PAGE = (DOCS / "how_to" / "when_something_goes_wrong.md").read_text()
 # The first cell of a row, in backticks.
 MESSAGES = re.findall(r"^\| `([^`]+)` \|", PAGE, re.MULTILINE)
+
+# By words of the message that are no name or number.
+CAUSES = {
+    "there is no recipe": failing_runs.no_recipe,
+    "Training has no setting": failing_runs.misspelt_flag,
+    "exists and is not overwritten: continue": failing_runs.run_exists,
+    "is being trained by another": failing_runs.run_is_locked,
+    "exceeds the": failing_runs.batch_too_large,
+    "levels halve every axis": failing_data.sizes_do_not_divide,
+    "cannot be converted stably": failing_runs.unstable_prediction,
+    "needs to know the levels": failing_runs.no_levels,
+    "needs a network that is conditioned": failing_runs.guidance_without_classes,
+    "the network is made for": failing_runs.other_classes,
+    "ends in a known signal": failing_runs.bridge_without_given,
+    "does not end in standard normal": failing_code.no_prior,
+    "precision FP16": failing_runs.half_precision_on_a_cpu,
+    "no folder": failing_data.no_folder,
+    "at least 2 are needed": failing_data.one_image,
+    "cannot be read as a picture": failing_data.no_picture,
+    "has transparent pixels": failing_data.transparent,
+    "holds 16 bits": failing_data.sixteen_bits,
+    "the pictures are of": failing_data.several_sizes,
+    "does not say how many levels": failing_data.levels_unknown,
+    "which axis has the channels": failing_data.channels_unclear,
+    "holds nan": failing_data.not_a_number,
+    "stopped by": failing_runs.stopped,
+    "the training gradient norm": failing_runs.diverged,
+    "the checkpoint of step": failing_runs.disk_full,
+    "going on from ..., the one before": failing_runs.newest_damaged,
+    "no whole checkpoint": failing_runs.all_damaged,
+    "start one without --resume": failing_runs.nothing_to_resume,
+    "was trained under other settings": failing_runs.other_settings,
+    "was trained on other images": failing_runs.other_images,
+    "the run has done": failing_runs.fewer_steps,
+    "is an exported model": failing_runs.resumed_export,
+    "give the folder of one": failing_runs.no_run,
+    "no checkpoint ...": failing_runs.no_such_checkpoint,
+    "is a run of format": failing_runs.newer_format,
+    "is not one of unmelt's names": failing_runs.code_of_somebody,
+    "predicts the previous level is asked": failing_code.off_its_levels,
+    "became infinite or NaN": failing_code.not_finite,
+    "is there already": failing_runs.file_exists,
+    "--device cuda": failing_runs.no_gpu,
+    "say what was done": failing_runs.nothing_to_undo,
+    "breaks the law": failing_code.broken_law,
+    "integer images must be scaled": failing_code.integer_images,
+    "x must have shape": failing_code.other_shape,
+    "t must be a floating-point time": failing_code.level_for_time,
+    "t must lie in": failing_code.time_outside,
+    "a network is called as": failing_code.two_arguments,
+    "the network returned shape": failing_code.flat_output,
+    "labels must lie in": failing_code.label_outside,
+    "needs a density": failing_code.no_density,
+    "bits per dimension depend": failing_code.levels_not_declared,
+}
 
 
 def cause_of(message):
