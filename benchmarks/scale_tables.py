@@ -234,7 +234,7 @@ def table(rows: list[list[str]]) -> str:
 
 
 def tables(flops: float, bandwidth: float) -> list[str]:
-    """Return the tables of docs/measured/scale.md, for GPUs that reach so many operations a second and send so many bytes."""
+    """Return the tables of docs/measured/scale.md, for GPUs of so many operations and bytes sent a second."""
     costs = list[tuple[str, int, Cost]]()
     again = list[Cost]()
     for name, (make, size) in NETWORKS.items():
