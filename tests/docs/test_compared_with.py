@@ -20,7 +20,8 @@ from unmelt.losses import EDMWeighting, LevelTimes, SigmoidWeighting
 from unmelt.models import GaussianOracle
 from unmelt.samplers import Multistep, Posterior, Sampler, UniformGrid, Variable, guidance
 
-PAGE = (Path(__file__).parents[2] / "docs" / "compared_with.md").read_text()
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "compared_with.md").read_text()
 SHAPE = (1, 5, 6)
 # Networks see times in single precision; what steps make of that stays below ten times it here.
 SINGLE = {"rtol": 0, "atol": 3e-6}
@@ -270,7 +271,8 @@ class TestTables:
         head, _, read = features[:3]
         assert head[1] == "unmelt"
         assert len(head) == 9
-        assert read[0] == "read"
+        (version,) = re.findall(r'^version = "(.*)"', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
+        assert read[:2] == ["read", version]
         for cell in read[2:]:
             assert re.fullmatch(r"[0-9a-f]{7}, 20\d\d-\d\d-\d\d(, [\w.]+)?", cell), cell
         assert {len(row) for row in features} == {9}
