@@ -6,13 +6,13 @@ from collections.abc import Callable
 from functools import partial
 
 import torch
-from measuring import peak_memory, print_rows, print_table, summary, take_turns
+from measuring import memory_can_be_measured, peak_memory, print_rows, print_table
 
 from unmelt.degradations import BlurringDiffusion, HeatDissipation, PredictX
 from unmelt.losses import ELBO
 from unmelt.models import DegradedDataPrior, Denoiser, UNet
 
-from .part import Bound, DoNothing, Found, Plan, seeded
+from .part import Bound, DoNothing, Found, Plan, measured, seeded
 
 SHAPE, COUNT, STEPS = (3, 32, 32), 16, 50
 LARGEST_SHARE = 1.05
@@ -33,14 +33,14 @@ def evaluation(plan: Plan) -> Found:
         denoiser = Denoiser(network, process, prediction=PredictX()).eval()
         prior = DegradedDataPrior.fit(process, torch.rand(64, *SHAPE)) if name == "heat" else None
         bound = ELBO(denoiser, prior=prior, steps=4 if plan.smoke else STEPS, first=0.02)
-        numbers = summary(
-            take_turns(_contenders(bound, network, x), seconds=plan.seconds, least=2 if plan.smoke else 7)
-        )
+        numbers = measured(_contenders(bound, network, x), seconds=plan.seconds, least=2 if plan.smoke else 7)
         found.cases[name] = numbers
         ratio = numbers["bound"]["median_s"] / numbers["network calls alone"]["median_s"]
         found.bounds.append(Bound(f"bound under {name}, time to its network calls", ratio, LARGEST_SHARE))
     millions = sum(p.numel() for p in network.parameters()) / 1e6
     print_table(f"bound of {COUNT} images, U-Net of {millions:.2f} M parameters: ms", found.cases, scale=1e3)
+    if not memory_can_be_measured():
+        return found
     memory = _memory(plan)
     found.cases["memory, MiB"] = memory
     print_rows([["memory beyond the data, MiB", ""], *([name, f"{value:.0f}"] for name, value in memory.items())])

@@ -27,6 +27,10 @@ def test_every_part_runs_at_its_smallest(tmp_path):
     assert {"pairs", "process", "step", "sampling", "evaluation"} < set(numbers)
     assert all(bound["value"] >= 0 and f"{bound['value']:.3g}" in result.stdout for bound in numbers["bounds"])
     assert numbers["process"]["transforms"]["PredictX()"] == 2
+    # Memory stands beside time: of a pair at least the two batches that it returns.
+    pair = numbers["pairs"]["(128, 3, 16, 16)"]["unmelt"]
+    assert pair["peak_bytes"] >= 2 * 128 * 3 * 16 * 16 * 4
+    assert f"({pair['ratio_to_best']:.2f}), {pair['peak_bytes'] / 2**20:.0f} MiB" in result.stdout
 
 
 def test_the_page_shows_what_was_measured_last():
