@@ -77,8 +77,9 @@ docs: $(READY) ## Build the site of the documentation, strictly: build/site/inde
 	@rm -rf docs/reference/names build/site
 	@OMP_NUM_THREADS=1 $(BIN)/sphinx-build --quiet --fail-on-warning --keep-going docs build/site
 
-figures: $(READY) ## Draw the figures of the documentation (a minute)
+figures: $(READY) ## Draw the figures of the documentation (a minute and a half)
 	@$(BIN)/python docs/figures.py
+	@$(BIN)/python docs/concept_figures.py
 
 likelihood: $(READY) ## Train three small models and write the tables of docs/concepts/likelihood.md (twenty minutes)
 	@$(BIN)/python recipes/studies/likelihood.py
