@@ -29,7 +29,6 @@ OWN = (DOCS / "how_to" / "write_your_own.md").read_text()
 FAMILIES = (DOCS / "concepts" / "families.md").read_text()
 SAMPLING = (DOCS / "concepts" / "sampling.md").read_text()
 LIKELIHOOD = (DOCS / "concepts" / "likelihood.md").read_text()
-MATHEMATICS = (DOCS / "concepts" / "mathematics.md").read_text()
 PRIORS = (DOCS / "concepts" / "priors.md").read_text()
 RESTORATION = (DOCS / "how_to" / "restoration.md").read_text()
 ARRAYS = (DOCS / "how_to" / "your_arrays.md").read_text()
@@ -176,7 +175,7 @@ class TestWriteYourOwn:
 
 class TestPages:
     def test_there_are_pages(self):
-        assert {page.name for page in PAGES} >= {"families.md", "mathematics.md", "write_your_own.md"}
+        assert {page.name for page in PAGES} >= {"families.md", "equation.md", "write_your_own.md"}
 
     @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
     def test_pictures_and_links_lead_somewhere(self, page):
@@ -205,10 +204,10 @@ class TestPages:
         named = {n for quoted in re.findall(r"`([^`]+)`", text) for n in re.findall(r"^([A-Z]\w+|\w+(?=\())", quoted)}
         assert not named - public - {"NAME", "RECIPE", "README"}
 
-    def test_every_family_and_basis_is_on_the_families_page(self):
+    def test_every_family_and_schedule_is_on_the_families_page(self):
         names = [name for name in families.__all__ if name != "radial_onset"]
-        names += [n for n in degradations.__all__ if n.endswith(("Basis", "Schedule", "Noise", "Blur"))]
-        abstract = {"Basis", "LaplacianBasis", "SeparableBasis", "Schedule", "BlurSchedule"}
+        names += [n for n in degradations.__all__ if n.endswith(("Schedule", "Noise", "Blur"))]
+        abstract = {"Schedule", "BlurSchedule"}
         assert not [name for name in names if f"`{name}" not in FAMILIES and name not in abstract]
 
     def test_every_file_of_a_family_has_its_picture(self):
@@ -217,10 +216,6 @@ class TestPages:
         assert shown == strips
         for name in ("isotropic", "heat", "blurring", "soft", "cold", "variance_preserving_blur", "heat_flow"):
             assert f"{name}.png" in strips
-
-    def test_the_mathematics_names_every_coupling(self):
-        for coupling in ("Markov", "Deterministic", "Independent", "Eta", "ReverseSDE"):
-            assert f"**{coupling}" in MATHEMATICS
 
     @pytest.mark.parametrize("page", [ROOT / "README.md", *PAGES], ids=lambda page: page.stem)
     def test_recipes_take_the_flags_in_their_text(self, page):
