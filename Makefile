@@ -75,7 +75,7 @@ faults: $(READY) ## Kill, stop and damage runs, and write what they lose to benc
 
 docs: $(READY) ## Build the site of the documentation, strictly: build/site/index.html
 	@rm -rf docs/reference/names build/site
-	@OMP_NUM_THREADS=1 $(BIN)/sphinx-build --quiet --fail-on-warning --keep-going docs build/site
+	@OMP_NUM_THREADS=1 $(BIN)/sphinx-build --quiet --fail-on-warning --keep-going --conf-dir docs/site docs build/site
 
 figures: $(READY) ## Draw the figures of the documentation (a minute and a half)
 	@$(BIN)/python docs/figures.py

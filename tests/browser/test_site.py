@@ -42,7 +42,17 @@ WORDS = {
 def site():
     """Build what is not built yet, as strictly as `make docs`."""
     with FileLock(ROOT / "build" / "site.lock"):
-        build = (sys.executable, "-m", "sphinx", "--quiet", "--fail-on-warning", "docs", "build/site")
+        build = (
+            sys.executable,
+            "-m",
+            "sphinx",
+            "--quiet",
+            "--fail-on-warning",
+            "-c",
+            "docs/site",
+            "docs",
+            "build/site",
+        )
         finished = subprocess.run(build, cwd=ROOT, capture_output=True, text=True, check=False, timeout=600)
     assert finished.returncode == 0, finished.stderr[-3000:]
     return SITE

@@ -10,8 +10,8 @@ from sphinx.application import Sphinx
 
 import unmelt
 
-DOCS = Path(__file__).parent
-sys.path.insert(0, str(DOCS))
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE))
 
 import public_names  # noqa: E402
 
@@ -27,7 +27,7 @@ extensions = [
     "mathml",
     "public_names",
 ]
-exclude_patterns = ["explore"]
+exclude_patterns = ["explore", "site"]
 myst_enable_extensions = ["deflist", "dollarmath", "html_image"]
 myst_heading_anchors = 3
 # Pages of notebooks show the outputs that are stored in them; `make notebooks` runs them.
@@ -41,7 +41,7 @@ autosummary_imported_members = True
 autosummary_ignore_module_all = False
 # A name that two packages export has its page with the first.
 autosummary_context = {"documented": public_names.find_names()}
-templates_path = ["_templates"]
+templates_path = ["templates"]
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
@@ -63,12 +63,15 @@ html_show_search_summary = False
 def _copy_explorable_page(app: Sphinx, error: Exception | None) -> None:
     """Put the explorable page, which is a page already, where links to it lead."""
     if error is None:
-        shutil.copytree(DOCS / "explore", Path(app.outdir) / "explore", dirs_exist_ok=True)
+        shutil.copytree(HERE.parent / "explore", Path(app.outdir) / "explore", dirs_exist_ok=True)
 
 
 def _escape(*event: Any) -> None:
     """Keep stars and bars of docstrings, (*batch, c, h, w) and |x|, from being read as markup, which they never are."""
-    lines = event[-1]
+    what, lines = event[1], event[-1]
+    if what in ("property", "attribute"):
+        # A comment: napoleon takes what stands before a colon in the first line for a type.
+        lines[:0] = [".. value", ""]
     lines[:] = [
         re.sub(r"`[^`]*`|[*|]", lambda found: f"\\{found[0]}" if found[0] in "*|" else found[0], line) for line in lines
     ]
