@@ -1,4 +1,4 @@
-"""The site of the documentation, opened from its files: whole, without a network, its search included, on any screen."""
+"""The site of the documentation, opened from its files: whole, without a network, searchable, on any screen."""
 
 import re
 import subprocess
