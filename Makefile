@@ -9,7 +9,7 @@ export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-full test-all test-slow lint format types benchmark sampler-errors faults figures pictures likelihood priors sampling restoration clean
+.PHONY: help demo test test-full test-all test-slow lint format types docs benchmark sampler-errors faults figures pictures likelihood priors sampling restoration clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -73,8 +73,13 @@ sampler-errors: $(READY) ## Measure samplers' error against network calls, for b
 faults: $(READY) ## Kill, stop and damage runs, and write what they lose to benchmarks/results/faults.md (a quarter of an hour)
 	@$(BIN)/python benchmarks/faults --save benchmarks/results
 
-figures: $(READY) ## Draw the figures of the documentation (a minute)
+docs: $(READY) ## Build the site of the documentation, strictly: build/site/index.html
+	@rm -rf docs/reference/names build/site
+	@OMP_NUM_THREADS=1 $(BIN)/sphinx-build --quiet --fail-on-warning --keep-going --conf-dir docs/site docs build/site
+
+figures: $(READY) ## Draw the figures of the documentation (a minute and a half)
 	@$(BIN)/python docs/figures.py
+	@$(BIN)/python docs/concept_figures.py
 
 likelihood: $(READY) ## Train three small models and write the tables of docs/concepts/likelihood.md (twenty minutes)
 	@$(BIN)/python recipes/studies/likelihood.py

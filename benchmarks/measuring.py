@@ -19,6 +19,7 @@ Times = dict[str, list[float]]
 _WARM_UP = 2
 # Load average per processor above which a warning is printed.
 _BUSY = 0.5
+_PEAK = Path("/proc/self/clear_refs")
 # Just below the largest block (32 MiB) whose release still raises glibc's thresholds.
 _LARGE_BLOCK = 31 * 2**20
 
@@ -68,12 +69,17 @@ def _settle_allocator() -> None:
     del block
 
 
+def memory_can_be_measured() -> bool:
+    """Return whether this system tells, and forgets, what memory was taken at most: Linux does."""
+    return _PEAK.exists()
+
+
 def peak_memory(call: Callable[[], object]) -> float:
     """Return how many bytes of memory a call takes at most, beyond what is resident before it; Linux only."""
     # Memory that was freed and is kept for later would hide what the call takes.
     ctypes.CDLL(None).malloc_trim(0)
     # Forgets the highest so far.
-    Path("/proc/self/clear_refs").write_text("5")
+    _PEAK.write_text("5")
     before = _resident("VmRSS")
     call()
     return max(0, _resident("VmHWM") - before)
@@ -104,11 +110,12 @@ def summary(times: Times) -> dict[str, dict[str, float]]:
 def print_table(
     title: str, cases: Mapping[str, Mapping[str, Mapping[str, float]]], *, scale: float, ratios: bool = True
 ) -> None:
-    """Print medians, contenders down and cases across, each with its ratio to the case's best in brackets.
+    """Print medians, contenders down and cases across, each with its ratio to the case's best in brackets, and memory.
 
     Args:
         title: what is measured, and its unit.
-        cases: what `summary` returns, by case; the contenders of all cases are the same.
+        cases: what `summary` returns, by case, and "peak_bytes" where it was measured; the contenders of all cases are
+            the same.
         scale: units per second: 1e3 prints milliseconds.
         ratios: print ratios.
     """
@@ -119,10 +126,15 @@ def print_table(
         if ratios:
             marks = [f" ({case[name]['ratio_to_best']:.2f})" for case in cases.values()]
             cells = [cell + mark for cell, mark in zip(cells, marks, strict=True)]
+        cells = [cell + _memory(case[name]) for cell, case in zip(cells, cases.values(), strict=True)]
         rows.append([name, *cells])
     rows.append(["rounds", *(f"{next(iter(case.values()))['rounds']:.0f}" for case in cases.values())])
     print(f"\n{title}")
     print_rows(rows)
+
+
+def _memory(numbers: Mapping[str, float]) -> str:
+    return f", {numbers['peak_bytes'] / 2**20:.0f} MiB" if "peak_bytes" in numbers else ""
 
 
 def print_rows(rows: Sequence[Sequence[str]]) -> None:

@@ -170,6 +170,18 @@ def launched(way: str, arguments: Sequence[str]) -> list[dict[str, Any]]:
         return [json.loads(file.read_text()) for file in files]
 
 
+def _check(settings: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
+    """Refuse what would fail after minutes."""
+    for name in ("size", "batch", "channels"):
+        if (number := getattr(settings, name)) < 2 or number % 2:
+            parser.error(f"--{name} must be even and at least 2, got {number}")
+    for name in ("stretches", "rounds"):
+        if (number := getattr(settings, name)) < 1:
+            parser.error(f"--{name} must be at least 1, got {number}")
+    if settings.stretches * settings.rounds == 1:
+        parser.error("--stretches 1 --rounds 1 is one time of each way, which has no quartiles: take 2 of either")
+
+
 def main() -> None:
     """Begin all ways in turn, print a table, and write JSON where asked."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -187,6 +199,7 @@ def main() -> None:
             # Only the main process writes into it.
             settings.found.write_text(json.dumps(work(settings.way, settings, Path(folder))))
         return
+    _check(settings, parser)
     facts = machine(torch.device("cpu"))
     print_machine(facts)
     sizes = [f"--{name}={getattr(settings, name)}" for name in ("size", "batch", "channels", "stretches")]

@@ -3,7 +3,7 @@
     python benchmarks/scale_tables.py
 
 Networks are made, called and differentiated with tensors that have shapes and no contents (torch's FakeTensorMode), on
-whose way operations are counted and memory is watched; two minutes. The process is called for real, on one image.
+whose way operations are counted and memory is watched; five minutes. The process is called for real, on one image.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 from typing_extensions import override
 
 from unmelt.core import Shape
+from unmelt.core.arithmetic import operation_counter
 from unmelt.degradations import CosineBasis, HeatDissipation, PredictPreviousLevel
 from unmelt.losses import DenoisingLoss
 from unmelt.models import Condition, Denoiser, PatchTransformer, UNet
@@ -35,19 +35,6 @@ FLOAT = 4
 WHOLE, OPTIMIZER, MODEL = "whole", "optimizer", "model"
 
 
-def _attention(query: Shape, key: Shape, value: Shape, *_: object, **__: object) -> int:
-    return sdpa_flop_count(query, key, value)
-
-
-def _attention_backward(gradient: Shape, query: Shape, key: Shape, value: Shape, *_: object, **__: object) -> int:
-    return sdpa_backward_flop_count(gradient, query, key, value)
-
-
-# The counter knows attention on other devices.
-_ATTENTION: dict[Any, Any] = {
-    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention,  # noqa: SLF001
-    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: _attention_backward,  # noqa: SLF001
-}
 # Images of the two steps that are compared, and GPUs of the table of what is sent.
 _IMAGES = (2, 4)
 _GPUS = 8
@@ -145,7 +132,7 @@ def network_cost(make: Callable[[], nn.Module], shape: Shape, *, real: bool = Fa
 
 def _operations(network: nn.Module, shape: Shape) -> tuple[int, int]:
     """Return the operations of a call on one image, and of that and its derivatives."""
-    with FlopCounterMode(display=False, custom_mapping=_ATTENTION) as counter:
+    with operation_counter() as counter:
         output = network(torch.zeros(1, *shape), torch.full((1,), 0.5), None)
         forward = counter.get_total_flops()
         output.square().sum().backward()
@@ -194,7 +181,7 @@ def process_cost(size: int) -> ProcessCost:
     found = list[tuple[int, int]]()
     for images in _IMAGES:
         x = torch.zeros(images, 3, size, size)
-        with FlopCounterMode(display=False) as counter:
+        with operation_counter() as counter:
             loss(x).sum().backward()
         with Live(loss) as live:
             loss(x).sum().backward()
@@ -234,7 +221,7 @@ def table(rows: list[list[str]]) -> str:
 
 
 def tables(flops: float, bandwidth: float) -> list[str]:
-    """Return the tables of docs/measured/scale.md, for GPUs that reach so many operations a second and send so many bytes."""
+    """Return the tables of docs/measured/scale.md, for GPUs of so many operations and bytes sent a second."""
     costs = list[tuple[str, int, Cost]]()
     again = list[Cost]()
     for name, (make, size) in NETWORKS.items():

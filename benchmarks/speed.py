@@ -151,9 +151,8 @@ def keep(numbers: dict[str, Any], bounds: list[Bound]) -> None:
 def told(facts: dict[str, Any], date: str, bounds: list[Bound]) -> str:
     """Return the bounds as a table, with what they were measured on."""
     rows = [["bound", "measured", "aim", ""], ["---"] * 4, *(bound.row for bound in bounds)]
-    where = (
-        f"{facts['cpu']}, {facts['torch_threads']} threads, torch {facts['torch']}, Python {facts['python']}, {date}."
-    )
+    threads = "1 thread" if facts["torch_threads"] == 1 else f"{facts['torch_threads']} threads"
+    where = f"{facts['cpu']}, {threads}, torch {facts['torch']}, Python {facts['python']}, {date}."
     return where + "\n\n" + "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
@@ -170,6 +169,9 @@ def plot_history(numbers: dict[str, Any], path: Path) -> None:
         axes.plot(shares, [place] * len(shares), color="0.7", linewidth=1, zorder=1)
         axes.scatter(shares[:-1], [place] * (len(shares) - 1), s=14, color="0.7", zorder=2)
         axes.scatter(shares[-1:], [place], s=30, color="tab:green" if bound.met else "tab:red", zorder=3)
+        if not bound.value:
+            # None of something is no place on a logarithmic axis.
+            axes.annotate("none", (0.01, place), xycoords=("axes fraction", "data"), va="center", fontsize=7)
     axes.axvline(1, color="0.3", linewidth=1)
     axes.set_xscale("log")
     axes.set_xticks([0.25, 0.5, 1, 2, 4], ["a quarter", "half", "its aim", "twice", "4 x"], fontsize=7)

@@ -6,7 +6,6 @@ own/NAME.png: the same for the examples of write_your_own.md, made by the code o
 log_snr.png: the log-SNR of a few frequencies over time, for each family.
 """
 
-import io
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -14,13 +13,12 @@ from typing import NamedTuple
 
 import skimage.data
 import torch
+from figure_parts import IMAGES, SHAPE, SIZE, photograph, save
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from PIL import Image
 from torch import Tensor
-from torch.nn.functional import interpolate
 
 from unmelt.degradations import (
     BlurringDiffusion,
@@ -56,13 +54,11 @@ from unmelt.degradations import (
 from unmelt.degradations.bands import log_snr_bands
 from unmelt.degradations.drawing import example_end
 
-IMAGES = Path(__file__).parent / "images"
-SIZE, COLUMNS, COLOURS = 96, 8, 256
+COLUMNS = 8
 # Noise that grows by more than this has times of its own, between these logarithms of signal over noise (nats).
 _GROWS, _RATIOS = 2.0, (-4.0, 5.0)
 # Half of the range that 98 % of pixels may exceed it by.
 _CLIPPED = 1.5
-SHAPE = (3, SIZE, SIZE)
 
 
 class Entry(NamedTuple):
@@ -79,11 +75,6 @@ class Entry(NamedTuple):
     make: Callable[[], LinearGaussianProcess]
     low: float = 0.0
     spectrum: DataSpectrum | None = None
-
-
-def photograph() -> Tensor:
-    """Return the cat's face in [0, 1], (3, 96, 96)."""
-    return _shrunk(skimage.data.chelsea()[10:298, 80:368])
 
 
 def spectrum() -> DataSpectrum:
@@ -192,7 +183,7 @@ def draw_founders() -> Figure:
 
 def own_examples() -> dict[str, LinearGaussianProcess]:
     """Return the processes of write_your_own.md, by the name of the file that each one's code begins with."""
-    page = (Path(__file__).parent / "write_your_own.md").read_text()
+    page = (Path(__file__).parent / "how_to" / "write_your_own.md").read_text()
     made: dict[str, LinearGaussianProcess] = {}
     for name, code in re.findall(r"```python\n# (\w+)\.py\n(.*?)```", page, re.DOTALL):
         if "(LinearGaussianProcess)" not in code:
@@ -274,30 +265,18 @@ def draw_bands(axis: Axes, entry: Entry) -> None:
     axis.tick_params(labelsize=7)
 
 
-def _shrunk(pixels: object) -> Tensor:
-    image = torch.as_tensor(pixels).permute(2, 0, 1)[None].float() / 255
-    return interpolate(image, (SIZE, SIZE), mode="area")[0]
-
-
-def _save(figure: Figure, path: Path) -> None:
-    """Write a figure as a PNG of few colours: noise does not compress, and looks the same with a palette."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, dpi=100)
-    Image.open(buffer).convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE).save(path, optimize=True)
-
-
 def main() -> None:
     """Write the figures."""
     entries, own = families(), own_examples()
     for folder in ("families", "own"):
         (IMAGES / folder).mkdir(exist_ok=True)
     for name, entry in entries.items():
-        _save(draw_strip(entry.make(), entry.low), IMAGES / "families" / f"{name}.png")
-    _save(draw_founders(), IMAGES / "forward.png")
-    _save(draw_graph(), IMAGES / "families" / "graph_heat.png")
+        save(draw_strip(entry.make(), entry.low), IMAGES / "families" / f"{name}.png")
+    save(draw_founders(), IMAGES / "forward.png")
+    save(draw_graph(), IMAGES / "families" / "graph_heat.png")
     for name, process in own.items():
-        _save(draw_strip(process, 0.0), IMAGES / "own" / f"{name}.png")
-    _save(draw_log_snr({**entries, "graph": Entry("GraphHeat", graph_heat)}), IMAGES / "log_snr.png")
+        save(draw_strip(process, 0.0), IMAGES / "own" / f"{name}.png")
+    save(draw_log_snr({**entries, "graph": Entry("GraphHeat", graph_heat)}), IMAGES / "log_snr.png")
     print(f"wrote {len(entries) + len(own) + 1} strips and log_snr.png to {IMAGES}")
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
+from ..core.arithmetic import operation_counter
 from ..core.console import say
 from ..core.evaluation_mode import evaluating
 from .loop.passes import Passes, Progress
@@ -25,7 +25,7 @@ def dry_run(trainer: Trainer) -> None:
     """
     settings, main = trainer.config.training, trainer.processes.main
     # All of them, as each may hold a part of the network.
-    seconds, gflop = _seconds_per_step(trainer), _gflop(trainer)
+    seconds, operations = _seconds_per_step(trainer), operations_of_a_call(trainer)
     if not main:
         return
     memory = trainer.window.close(1)["memory_gib"]
@@ -34,7 +34,7 @@ def dry_run(trainer: Trainer) -> None:
     where = f"{trainer.processes.count} x {trainer.accelerator.device.type}"
     for name, text in {
         "parameters": f"{parameters / 1e6:.2f} M",
-        "network": f"{gflop:.3g} GFLOP per image forward, about three times that per training image",
+        "network": f"{operations / 1e9:.3g} GFLOP per image forward, about three times that per training image",
         "memory": f"{memory:.2f} GiB at the peak of a step ({where})",
         "rate": f"{1 / seconds:.3g} steps, {settings.batch_size / seconds:.3g} images per second, measured",
         "training": f"{settings.steps} steps of {settings.batch_size} images: {duration(hours)}, not counting pictures",
@@ -62,10 +62,12 @@ def _seconds_per_step(trainer: Trainer) -> float:
 
 
 @torch.no_grad()
-def _gflop(trainer: Trainer) -> float:
+def operations_of_a_call(trainer: Trainer) -> int:
+    """Return the floating-point operations of the network on one image."""
     denoiser = trainer.denoiser
     x = trainer.data.train.fetch([0]).x.to(denoiser.process.device)
     labels = None if denoiser.classes is None else torch.zeros(1, dtype=torch.long, device=x.device)
-    with evaluating(denoiser), FlopCounterMode(display=False) as counter:
-        denoiser(x, 0.5, labels)
-    return counter.get_total_flops() / 1e9
+    t, seen = denoiser.process.at(0.5).t, trainer.known.seen(labels, trainer.known.observe(x))
+    with evaluating(denoiser), operation_counter() as counter:
+        denoiser.output(x, t, *seen)
+    return counter.get_total_flops()

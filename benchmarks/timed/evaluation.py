@@ -6,13 +6,13 @@ from collections.abc import Callable
 from functools import partial
 
 import torch
-from measuring import peak_memory, print_rows, print_table, summary, take_turns
+from measuring import memory_can_be_measured, peak_memory, print_rows, print_table
 
 from unmelt.degradations import BlurringDiffusion, HeatDissipation, PredictX
 from unmelt.losses import ELBO
 from unmelt.models import DegradedDataPrior, Denoiser, UNet
 
-from .part import Bound, DoNothing, Found, Plan, seeded
+from .part import Bound, DoNothing, Found, Plan, measured, seeded
 
 SHAPE, COUNT, STEPS = (3, 32, 32), 16, 50
 LARGEST_SHARE = 1.05
@@ -33,18 +33,20 @@ def evaluation(plan: Plan) -> Found:
         denoiser = Denoiser(network, process, prediction=PredictX()).eval()
         prior = DegradedDataPrior.fit(process, torch.rand(64, *SHAPE)) if name == "heat" else None
         bound = ELBO(denoiser, prior=prior, steps=4 if plan.smoke else STEPS, first=0.02)
-        numbers = summary(
-            take_turns(_contenders(bound, network, x), seconds=plan.seconds, least=2 if plan.smoke else 7)
-        )
+        numbers = measured(_contenders(bound, network, x), seconds=plan.seconds, least=2 if plan.smoke else 7)
         found.cases[name] = numbers
         ratio = numbers["bound"]["median_s"] / numbers["network calls alone"]["median_s"]
         found.bounds.append(Bound(f"bound under {name}, time to its network calls", ratio, LARGEST_SHARE))
-    print_table(f"bound of {COUNT} images, U-Net of 4 M parameters: ms", found.cases, scale=1e3)
+    millions = sum(p.numel() for p in network.parameters()) / 1e6
+    print_table(f"bound of {COUNT} images, U-Net of {millions:.2f} M parameters: ms", found.cases, scale=1e3)
+    if not memory_can_be_measured():
+        return found
     memory = _memory(plan)
     found.cases["memory, MiB"] = memory
     print_rows([["memory beyond the data, MiB", ""], *([name, f"{value:.0f}"] for name, value in memory.items())])
     fitted = memory["kernel density, fitting"] + memory["kernel density, 64 densities"]
-    found.bounds.append(Bound("kernel density of 50,000 images of 3 x 32 x 32, MiB", fitted, LARGEST_PRIOR_MIB))
+    what = f"kernel density of {_images(plan):,} images of 3 x 32 x 32, MiB"
+    found.bounds.append(Bound(what, fitted, LARGEST_PRIOR_MIB))
     return found
 
 
@@ -68,9 +70,13 @@ def _contenders(bound: ELBO, network: UNet, x: torch.Tensor) -> dict[str, Callab
     return {"bound": whole, "network calls alone": alone}
 
 
+def _images(plan: Plan) -> int:
+    return SMOKE_IMAGES if plan.smoke else IMAGES
+
+
 def _memory(plan: Plan) -> dict[str, float]:
     process = HeatDissipation(SHAPE)
-    images = torch.rand(SMOKE_IMAGES if plan.smoke else IMAGES, *SHAPE)
+    images = torch.rand(_images(plan), *SHAPE)
     found: dict[str, float] = {}
     found["kernel density, fitting"] = peak_memory(lambda: DegradedDataPrior.fit(process, images)) / 2**20
     prior = DegradedDataPrior.fit(process, images)
@@ -85,7 +91,7 @@ def _memory(plan: Plan) -> dict[str, float]:
         steps=steps,
         first=0.02,
     )
-    found["fitted deviations, 256 x 256"] = peak_memory(lambda: bound.fitted(few)) / 2**20
+    found[f"fitted deviations, {shape[1]} x {shape[2]}"] = peak_memory(lambda: bound.fitted(few)) / 2**20
     found["fitted deviations, the tables themselves"] = sum(
         table.numel() * table.element_size() for table in bound.fitted(few).fitted_state().values()
     ) / 2**20  # fmt: skip

@@ -10,12 +10,12 @@ from typing import Any
 
 import torch
 from handwritten import HandWrittenBlurs, StackedBlurs
-from measuring import print_table, summary, take_turns
+from measuring import print_table
 from torch import Tensor
 
 from unmelt.degradations import HeatDissipation
 
-from .part import Bound, Found, Plan, agree, seeded
+from .part import Bound, Found, Plan, agree, measured, seeded
 
 # Batch and size of square colour images; levels do not matter (`process_calls` times that).
 IMAGES = ((128, 8), (128, 16), (128, 32), (64, 64), (32, 128), (8, 256), (2, 512))
@@ -31,9 +31,8 @@ def pairs(plan: Plan) -> Found:
     seeded()
     found = Found()
     for batch, size in IMAGES[:2] if plan.smoke else IMAGES:
-        times = take_turns(_images(batch, size, plan.released), seconds=plan.seconds)
         name = f"({batch}, 3, {size}, {size})"
-        found.cases[name] = numbers = summary(times)
+        found.cases[name] = numbers = measured(_images(batch, size, plan.released), seconds=plan.seconds)
         hand = {way: each["median_s"] for way, each in numbers.items() if way not in ("unmelt", "released code")}
         ratio = numbers["unmelt"]["median_s"] / min(hand.values())
         found.bounds.append(Bound(f"pair of {name}, to the best hand-written form", ratio, NEAR))
@@ -42,11 +41,11 @@ def pairs(plan: Plan) -> Found:
             found.bounds.append(
                 Bound(f"pair of {name}, times as fast as released", faster, FASTER[size], at_least=True)
             )
-    print_table("training pair (A_t x, A_s x), a level per example: ms (ratio to best)", found.cases, scale=1e3)
+    print_table("pair (A_t x, A_s x), a level per example: ms (ratio to best), MiB at most", found.cases, scale=1e3)
     others: dict[str, Any] = {}
     for batch, shape in SIGNALS[:1] if plan.smoke else SIGNALS:
         name = str((batch, *shape))
-        others[name] = numbers = summary(take_turns(_signals(batch, shape), seconds=plan.seconds))
+        others[name] = numbers = measured(_signals(batch, shape), seconds=plan.seconds)
         ratio = numbers["unmelt"]["median_s"] / numbers["by hand"]["median_s"]
         found.bounds.append(Bound(f"pair of {name}, to one transform, two fades and two back by hand", ratio, NEAR))
     print_table("the same of sound and volumes", others, scale=1e3)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from measuring import Contenders, memory_can_be_measured, peak_memory, summary, take_turns
 from torch import Tensor, nn
 
 from unmelt.degradations import Basis
@@ -73,7 +74,7 @@ class Found:
     """What a part has found.
 
     Attributes:
-        cases: for each case what `measuring.summary` says of its contenders, and whatever else was counted.
+        cases: for each case what `measured` says of its contenders, and whatever else was counted.
         bounds: what of it should be within a bound.
     """
 
@@ -87,6 +88,14 @@ class DoNothing(nn.Module):
     def forward(self, z: Tensor, t: Tensor, condition: object = None) -> Tensor:
         """Return z within [-1, 1]."""
         return z.clamp(-1.0, 1.0)
+
+
+def measured(contenders: Contenders, *, seconds: float, least: int = 7) -> dict[str, dict[str, float]]:
+    """Return what `summary` says of contenders that took turns, and on Linux the memory of one more call of each."""
+    numbers = summary(take_turns(contenders, seconds=seconds, least=least))
+    for name, call in contenders.items() if memory_can_be_measured() else ():
+        numbers[name]["peak_bytes"] = peak_memory(call)
+    return numbers
 
 
 def agree(what: str, results: list[Tensor]) -> None:

@@ -21,7 +21,7 @@ from unmelt.degradations import (
 )
 from unmelt.degradations.bases import FourierBasis, HaarBasis, HartleyBasis, SineBasis
 
-from .part import Bound, Found, Plan, counted_transforms, seeded
+from .part import Bound, Found, Plan, counted_transforms, measured, seeded
 
 BASES = {"cosine": CosineBasis, "sine": SineBasis, "Fourier": FourierBasis, "Hartley": HartleyBasis, "Haar": HaarBasis}
 SHAPES = ((128, (3, 32, 32)), (8, (3, 128, 128)), (128, (1, 256)), (16, (1, 16, 16, 16)))
@@ -39,9 +39,9 @@ def process_calls(plan: Plan) -> Found:
             if len(shape) != 3 and name in ("Hartley", "Haar"):
                 continue
             process = ChangedBasis(IsotropicDiffusion(shape), basis(shape))
-            numbers = summary(take_turns(_questions(process, batch), seconds=plan.seconds / 4))
+            numbers = measured(_questions(process, batch), seconds=plan.seconds / 4)
             found.cases[f"{name}, {(batch, *shape)}"] = numbers
-    print_table("what a process is asked, a time per example: ms (ratio to best)", found.cases, scale=1e3, ratios=False)
+    print_table("what a process is asked, a time per example: ms, MiB at most", found.cases, scale=1e3, ratios=False)
     found.cases["transforms"] = transforms = _transforms()
     for prediction, count in transforms.items():
         found.bounds.append(Bound(f"transforms of a training pair, {prediction}", count, MOST_TRANSFORMS))

@@ -35,6 +35,7 @@ from ...models.conditions import Batch, Condition, batches_with_conditions, chec
 from ...models.decoders import Decoder, GaussianDecoder
 from ...models.off_levels import warn_off_levels
 from ...models.priors import Prior
+from ...models.priors.blocks import rows_of
 from ...models.priors.default import default_prior
 from ...models.reverse_std import FittedStd, PosteriorStd, ReverseStd
 from .bound import Bound, mean_of
@@ -43,7 +44,7 @@ from .latent_times import checked_grid, discrete_grid, start_of_continuum
 from .summation import AllTerms, Draws, FullSum, MonteCarlo, SomeTerms, Summation
 from .terms import Term, rate_term, step_term
 
-# Rows of one network call: few examples are evaluated at many levels at once.
+# Most rows of one network call: few examples are evaluated at many levels at once.
 _ROWS = 64
 # What a fitted bound's state holds.
 _FITTED = ("reverse_std.times", "reverse_std.log_stddev", "decoder.stddev")
@@ -97,7 +98,8 @@ class ELBO(nn.Module):
         first: time of the first latent. None is level 1 where the process has levels, 0 where it has none but has
             noise there, 1 / T where it has neither; continuous time without noise at t = 0 needs a number.
         summation: all levels, or an estimate from some; `FullSum()` if None, in continuous time `MonteCarlo()`.
-        rows: most rows in one call of the network, where there are fewer examples than that.
+        rows: most rows in one call of the network, where there are fewer examples than that; None takes 64, or as many
+            as fit a tensor of 2^22 numbers.
 
     Raises:
         TypeError: an argument is of the wrong kind.
@@ -118,7 +120,7 @@ class ELBO(nn.Module):
         times: Float[Tensor, " times"] | None = None,
         first: float | None = None,
         summation: Summation | None = None,
-        rows: int = _ROWS,
+        rows: int | None = None,
     ) -> None:
         super().__init__()
         check_instance("denoiser", denoiser, AbstractDenoiser, "Denoiser(network, process, prediction=...) for example")
@@ -136,8 +138,9 @@ class ELBO(nn.Module):
         self.times, self.first = _times(process, None if steps is None else float(steps), times, first)
         self.summation = summation or (FullSum() if self.times is not None else MonteCarlo())
         check_instance("summation", self.summation, Summation, "FullSum() or MonteCarlo(draws=16) for example")
-        check_count("rows", rows)
-        self.rows = rows
+        if rows is not None:
+            check_count("rows", rows)
+        self.rows = min(_ROWS, rows_of(math.prod(process.shape))) if rows is None else rows
         expect = "a looser bound. Take one step for each level, steps={levels}, or train a network that predicts x"
         warn_off_levels(denoiser, self.times, expect=expect)
         self.term_sampler = self.summation.bind(process, self.steps)

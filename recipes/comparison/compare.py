@@ -8,8 +8,8 @@ each process and number of calls with 500 samples of seed 0, which are not those
 seeds; with 200 and 1000 calls it is the best with 50, and ancestral steps are measured beside it.
 
 Each model with each sampler is one small file in benchmarks/results/comparison/. What is there is not done again, so
-that the command can be stopped at any time, and other machines can add to it; --report writes docs/measured/comparison.md of
-what is there. Weights go to runs/comparison/.
+that the command can be stopped at any time, and other machines can add to it; --report writes
+docs/measured/comparison.md of what is there. Weights go to runs/comparison/.
 """
 
 import argparse
@@ -90,9 +90,10 @@ def compare(study: Study, chosen: Sequence[Model], results: Path, runs: Path, ne
     """
     bench = Bench(study, SAMPLES, runs / study.name / "looked_at", network)
     for model in chosen:
-        folder = trials.train(model, bench.data, runs)
         for cell, sampler, calls, count in cells(results, model):
             if not cell.is_file():
+                # Only now: weights are not kept with results, and are not needed where there are all of these.
+                folder = trials.train(model, bench.data, runs)
                 trials.measure(model, folder, bench, cell, sampler=sampler, calls=calls, count=count)
                 print(f"wrote {cell}", flush=True)
 

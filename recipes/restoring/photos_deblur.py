@@ -2,8 +2,9 @@
 
     python recipes/restoring/photos_deblur.py
 
-Crops of 32 x 32 pixels were blurred by 1.5 pixels, with noise of 0.05 in [-1, 1]. Figures and a picture of held-out
-photographs go to benchmarks/results/restoring/, runs to runs/restoring/; docs/how_to/restoration.md says what was found.
+Crops of 32 x 32 pixels were blurred by 1.5 pixels, with noise of 0.05 in [-1, 1]. Figures and a picture of
+held-out photographs go to benchmarks/results/restoring/, runs to runs/restoring/; docs/how_to/restoration.md says what
+was found.
 """
 
 from three_ways import Task, compare

@@ -1,4 +1,4 @@
-"""Writes the tables of docs/concepts/priors.md: python recipes/studies/priors.py (or `make priors`), or one of them by name.
+"""Writes the tables of docs/concepts/priors.md: `make priors`, or this script, with one of them by name.
 
 The digits' models are those of likelihood.py, trained first where they are missing (runs/likelihood_NAME).
 """

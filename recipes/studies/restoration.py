@@ -1,4 +1,4 @@
-"""Writes picture and tables of docs/how_to/restoration.md: python recipes/studies/restoration.py (or `make restoration`).
+"""Writes picture and tables of docs/how_to/restoration.md: `make restoration`, or this script.
 
 With `restorations` or `guidances` behind it, the picture and its table, or the table of guidances alone. The page's own
 code restores the held-out photographs. What it should find is computed beside it from dense matrices: the mean

@@ -82,6 +82,24 @@ def measured(tmp_path_factory):
     return json.loads(out.read_text())
 
 
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--rounds", "1", "--stretches", "1"], "one time of each way, which has no quartiles"),
+        (["--batch", "5"], "--batch must be even and at least 2, got 5"),
+        (["--rounds", "0"], "--rounds must be at least 1, got 0"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused_before_anything_runs(flags, said):
+    command = [sys.executable, str(ROOT / "benchmarks" / "scale.py"), *flags]
+    finished = subprocess.run(
+        command, env={**os.environ, "PYTHONPATH": str(ROOT.parent)}, capture_output=True, text=True, check=False
+    )
+    assert finished.returncode == 2
+    assert said in finished.stderr
+    assert not finished.stdout
+
+
 WAYS = {"two, all whole": WHOLE, "two, optimizer divided": OPTIMIZER, "two, model divided": MODEL}
 
 

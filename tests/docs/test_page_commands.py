@@ -23,6 +23,7 @@ from unmelt.core.configuration import Reader, parse
 from unmelt.samplers import Grid, Stepper
 
 MAKEFILE = (ROOT / "Makefile").read_text()
+STAND_INS = {"PATH": ".", "FAMILY(...)": "HeatDissipation"}
 EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
 LAUNCH = importlib.import_module("unmelt.training.launch")
 # Settings of a sampler are constructors' calls, which a command reads after its flags.
@@ -169,7 +170,7 @@ def give(line):
     """Read a line as its program would; raise, or end, where something in it is not there."""
     program, *words = shlex.split(line, comments=True)
     # A page's placeholders stand for what is there, and its ellipsis for more.
-    PROGRAMS[program](["." if word == "PATH" else word for word in words if word not in {"...", "[...]"}])
+    PROGRAMS[program]([STAND_INS.get(word, word) for word in words if word not in {"...", "[...]"}])
 
 
 @pytest.mark.parametrize("page", [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "benchmarks" / "README.md"], ids=called)

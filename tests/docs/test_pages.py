@@ -12,7 +12,6 @@ from unmelt.evaluation import gallery
 from unmelt.samplers import guidance
 
 FAMILIES = (DOCS / "concepts" / "families.md").read_text()
-MATHEMATICS = (DOCS / "concepts" / "mathematics.md").read_text()
 IMAGES = (DOCS / "how_to" / "your_images.md").read_text()
 WALK = (DOCS / "design" / "walk.md").read_text()
 
@@ -46,10 +45,10 @@ def test_the_names_in_code_exist(page):
     assert not named - public - {"NAME", "RECIPE", "README", "CHANGELOG", "CONTRIBUTING"}
 
 
-def test_every_family_and_basis_is_on_the_families_page():
+def test_every_family_and_schedule_is_on_the_families_page():
     names = [name for name in families.__all__ if name != "radial_onset"]
-    names += [n for n in degradations.__all__ if n.endswith(("Basis", "Schedule", "Noise", "Blur"))]
-    abstract = {"Basis", "LaplacianBasis", "SeparableBasis", "Schedule", "BlurSchedule"}
+    names += [n for n in degradations.__all__ if n.endswith(("Schedule", "Noise", "Blur"))]
+    abstract = {"Schedule", "BlurSchedule"}
     assert not [name for name in names if f"`{name}" not in FAMILIES and name not in abstract]
 
 
@@ -59,11 +58,6 @@ def test_every_file_of_a_family_has_its_picture():
     assert shown == strips
     for name in ("isotropic", "heat", "blurring", "soft", "cold", "variance_preserving_blur", "heat_flow"):
         assert f"{name}.png" in strips
-
-
-def test_the_mathematics_names_every_coupling():
-    for coupling in ("Markov", "Deterministic", "Independent", "Eta", "ReverseSDE"):
-        assert f"**{coupling}" in MATHEMATICS
 
 
 def test_the_walk_fits_one_screen():

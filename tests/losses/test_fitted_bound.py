@@ -6,12 +6,15 @@ from bound_cases import LEVELS, SHAPE, exact, heat, wobbly
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import seeded
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 from zoo import EVERY_PROCESS
 
 from unmelt.degradations import (
     BlurringDiffusion,
     CosineSchedule,
     Eta,
+    HeatDissipation,
     Independent,
     IsotropicDiffusion,
     Markov,
@@ -24,6 +27,7 @@ from unmelt.models import (
     GaussianDecoder,
     PosteriorStd,
 )
+from unmelt.models.priors import blocks
 from unmelt.testing.strategies import random_images, seeds
 
 COUPLINGS = [Markov(), Independent(), Eta(0.5)]
@@ -121,6 +125,25 @@ def test_fitting_goes_batch_by_batch():
     torch.testing.assert_close(
         whole.reverse_std.log_stddev, parts.reverse_std.log_stddev, rtol=0, atol=5 * (2 / 800) ** 0.5
     )
+
+
+def test_no_tensor_of_a_fit_to_large_images_holds_more_than_a_block(monkeypatch):
+    """Two images at 32 levels would make tensors of 2^15 numbers at once; what is fitted has 2^14 itself."""
+    monkeypatch.setattr(blocks, "LARGEST", 2**14)
+    process = HeatDissipation((2, 16, 16), levels=32)
+    bound, largest = wobbly(process, coupling=Independent()), 0
+
+    class Sizes(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            nonlocal largest
+            made = function(*args, **(kwargs or {}))
+            largest = max([largest, *(t.untyped_storage().nbytes() for t in tree_leaves(made) if torch.is_tensor(t))])
+            return made
+
+    with Sizes():
+        bound.fitted(torch.rand(2, 2, 16, 16, generator=seeded(0)))
+    # Numbers of float64, as what is fitted has.
+    assert largest == 8 * 2**14
 
 
 class Told(torch.nn.Module):

@@ -1,6 +1,7 @@
 """The comparison: what it does, does not do twice, refuses to mix, and reports."""
 
 import json
+import shutil
 import sys
 from dataclasses import replace
 
@@ -109,6 +110,10 @@ def test_only_what_is_missing_is_done_and_the_report_says_what_lacks(parts, stud
     compared(parts, study, tmp_path, "isotropic_x_0", "coloured_heat_x_0", "isotropic_x_1")
     assert capsys.readouterr().out.count("wrote ") == 1
     assert reported.read_bytes() == kept
+    # Where nothing is missing nothing is trained, though weights are not there any more.
+    shutil.rmtree(tmp_path / "runs" / "fashion" / "isotropic_x_0")
+    compared(parts, study, tmp_path, "isotropic_x_0")
+    assert not (tmp_path / "runs" / "fashion" / "isotropic_x_0").exists()
 
     docs = tmp_path / "docs"
     (docs / "images").mkdir(parents=True)

@@ -80,8 +80,8 @@ class HeldOut:
             held_out_loss: mean over the latents, in the training loss's units.
             held_out_loss_per_dim: the same per coefficient, whether the loss adds coefficients up or averages them.
             held_out_loss_t_0.00_0.25, ...: mean over latents at times in (0, 0.25], ...; left out where there are none.
-            held_out_loss_octave_0, ...: the part of each octave of frequencies, 0 being the constant
-                (`LaplacianBasis.octaves`); they add up to the loss. None in a basis without frequencies.
+            held_out_loss_octave_0, ...: the part of each octave of `LaplacianBasis.octaves`, 0 being the constant; they
+            add up to the loss. None in a basis without frequencies.
 
         Raises:
             ValueError: the weight of an error is not finite at one of the times (where values are readable).
