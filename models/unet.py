@@ -320,7 +320,7 @@ def _check_configuration(
     factor = patch * 2 ** (len(multipliers) - 1)
     if any(n % factor for n in size[1:]):
         near = [sorted({n // factor * factor, -(-n // factor) * factor} - {0}) for n in size[1:]]
-        choices = " x ".join(" or ".join(map(str, pair)) for pair in near)
+        choices = " x ".join(f"({' or '.join(map(str, pair))})" for pair in near)
         msg = (
             f"{len(multipliers)} levels halve every axis {len(multipliers) - 1} times"
             f"{f' after patches of {patch}' if patch > 1 else ''}, so sizes must be multiples of"

@@ -103,14 +103,14 @@ def _guided(config: RunConfig, denoiser: Denoiser) -> AbstractDenoiser:
         return denoiser
     if denoiser.classes is None:
         msg = (
-            f"guidance={scale} exaggerates classes, which this network is not told: train it with --network.classes, or"
-            " leave the guidance at 1"
+            f"guidance={scale} needs a network that is conditioned on classes, and this one is not: train it with"
+            " --network.classes, or leave the guidance at 1"
         )
         raise ValueError(msg)
     if config.training.label_dropout == 0:
         msg = (
-            f"guidance={scale}: this network has never been without a label; train it with --training.label-dropout"
-            " 0.1, or ask for classes without guidance, 1"
+            f"guidance={scale} needs a network that has also been trained without labels, and this one has not: train"
+            " it with --training.label-dropout 0.1, or leave the guidance at 1"
         )
         raise ValueError(msg)
     return ClassifierFreeGuidance(denoiser, scale)

@@ -44,7 +44,9 @@ def test_it_names_all_that_cannot_be_read_and_fails(tmp_path, capsys, monkeypatc
     broken = [tmp_path / "0" / f"{number:02d}.png" for number in (4, 10, 24, 40)]
     for path in broken:
         path.write_bytes(b"damaged")
-    with pytest.raises(SystemExit, match=r"error: .*cannot be read.*\(0\.01 of all may be, by --data.unreadable\)"):
+    with pytest.raises(
+        SystemExit, match=r"error: .*cannot be read.*\(a share of 0\.01 may be unreadable: --data.unreadable\)"
+    ):
         main(arguments)
     said = capsys.readouterr().out
     assert all(str(path) in said for path in broken)

@@ -290,8 +290,8 @@ class TestSizes:
         message = str(caught.value)
         assert f"multiples of {2 ** (levels - 1)}" in message
         assert message.endswith("use fewer multipliers")
-        (named,) = re.findall(r"pad or crop to ([\d orx]+), or use", message)
-        choices = [[int(n) for n in sizes.split(" or ")] for sizes in named.split(" x ")]
+        (named,) = re.findall(r"pad or crop to ([\d orx()]+), or use", message)
+        choices = [[int(n) for n in sizes.strip("()").split(" or ")] for sizes in named.split(" x ")]
         assert len(choices) == len(shape) - 1
         for size in itertools.product(*choices):
             with torch.device("meta"):

@@ -268,7 +268,7 @@ REFUSED = [
     (
         "--network.classes 10 --training.label-dropout 0 --pictures.guidance 2",
         1,
-        "never been without a label.*dropout 0.1",
+        "trained without labels.*dropout 0.1",
     ),
     ("--network.classes 10 --data PhotoCrops", 1, r"10 classes, .*PhotoCrops\(.*no labels"),
     ("--network.classes 9", 1, "9 classes, .*Digits.*10 classes"),

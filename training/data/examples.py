@@ -181,9 +181,9 @@ class Examples(Dataset[Any], ABC):
         """
         if len(unreadable) > self.most_unreadable * self.met:
             share = (
-                f"{self.most_unreadable:g} of all may be, by --data.unreadable"
+                f"a share of {self.most_unreadable:g} may be unreadable: --data.unreadable"
                 if self.most_unreadable
-                else "none may be"
+                else "none may be unreadable"
             )
             msg = f"{described(unreadable, self.met)} ({share})"
             raise UnreadableError(min(unreadable), msg)

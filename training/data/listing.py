@@ -64,7 +64,10 @@ def listed(folder: Path) -> Files:
     if len(found) < _FEWEST:
         others = f", and {counted(left_out)} that are not used" if left_out else ""
         known = ", ".join(sorted(_SUFFIXES))
-        msg = f"{folder} holds {len(found)} images ({known}){others}; at least {_FEWEST} are needed"
+        msg = (
+            f"{folder} holds {len(found)} image{'' if len(found) == 1 else 's'}{others}; at least {_FEWEST} are needed"
+            f" (files that end in {known})"
+        )
         raise ValueError(msg)
     found.sort()
     return Files(folder, [name for name, _ in found], [size for _, size in found], left_out)
