@@ -9,13 +9,13 @@ export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-full test-all test-slow lint format types docs benchmark sampler-errors faults figures pictures likelihood priors sampling restoration clean
+.PHONY: help demo test test-full test-all test-slow lint format types docs benchmark sampler-errors faults figures pictures unmelting likelihood priors sampling restoration clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 $(READY): pyproject.toml constraints.txt
-	@echo "setting up $(VENV)"
+	@echo "setting up $(VENV), once: it takes some minutes"
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "unmelt needs Python 3.11 or newer: make PYTHON=python3.11")'
 	@$(PYTHON) -m venv $(VENV)
 	@# torch first, pinned: left to itself another package would pull a build with gigabytes of CUDA.
@@ -93,8 +93,11 @@ sampling: $(READY) ## Train two small models; pictures and tables of docs/concep
 restoration: $(READY) ## Restore photographs; picture and tables of docs/how_to/restoration.md (half an hour)
 	@$(BIN)/python recipes/studies/restoration.py
 
-pictures: $(READY) ## Make the pictures that README shows of the demo and of pages (a minute; needs Chromium)
+pictures: $(READY) ## Make the pictures that pages show of the demo (a minute; needs Chromium)
 	@$(BIN)/python docs/demo_pictures.py runs/$(NAME)
+
+unmelting: $(READY) ## Make the moving picture of README, of runs/fashion_heat (a minute)
+	@$(BIN)/python docs/moving_picture.py runs/fashion_heat
 
 clean: ## Remove .venv, build products and caches (runs stay)
 	@rm -rf $(VENV) build .pytest_cache .ruff_cache .hypothesis *.egg-info

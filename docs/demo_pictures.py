@@ -1,6 +1,7 @@
-"""Makes the pictures that README shows of the demo and of pages: python docs/demo_pictures.py runs/demo.
+"""Makes the pictures that pages show of the demo: python docs/demo_pictures.py runs/demo (or `make pictures`).
 
-Samples and their trajectory are copied from the run; its gallery and the explorable page are photographed in Chromium.
+Two are the run's own, one is drawn as start_here.md does; its gallery and the explorable page are photographed in
+Chromium.
 """
 
 import io
@@ -10,8 +11,12 @@ import sys
 import tempfile
 from pathlib import Path
 
+import torch
 from PIL import Image
 from playwright.sync_api import Page, sync_playwright
+
+from unmelt import load_run
+from unmelt.samplers import Multistep, save_trajectory
 
 DOCS = Path(__file__).parent
 IMAGES = DOCS / "images"
@@ -24,7 +29,8 @@ _MOVED, _FIRST, _LAST = 0.7, "Samples on their way", "One initial state, one noi
 def main(run: Path) -> None:
     """Write the pictures."""
     shutil.copy(run / "samples.png", IMAGES / "samples.png")
-    shutil.copy(run / "trajectory.gif", IMAGES / "unmelting.gif")
+    shutil.copy(run / "forward.png", IMAGES / "start_forward.png")
+    draw_few_steps(run, IMAGES / "start_few.png")
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         gallery = Path(folder) / "gallery.html"
         subprocess.run([sys.executable, "-m", "unmelt", "gallery", str(run), "--out", str(gallery)], check=True)
@@ -43,7 +49,16 @@ def main(run: Path) -> None:
         clip = {"x": 0, "y": top["y"] - 16, "width": _WIDTH, "height": height}
         _save(page.screenshot(full_page=True, clip=clip), "gallery")  # pyright: ignore[reportArgumentType]
         browser.close()
-    print(f"wrote samples.png, unmelting.gif, explore.png and gallery.png to {IMAGES}")
+    print(f"wrote samples.png, start_forward.png, start_few.png, explore.png and gallery.png to {IMAGES}")
+
+
+def draw_few_steps(run: Path, file: Path) -> None:
+    """Draw a digit of each class in ten steps, a row for each on its way, with the code of start_here.md."""
+    loaded = load_run(run)
+    sampler = loaded.sampler(Multistep(order=2), steps=10)
+    path = sampler.run(10, condition=torch.arange(10), generator=range(10)).trajectory
+    assert path is not None
+    save_trajectory(file, path, loaded.manifest.data_range, columns=11)
 
 
 def _move(page: Page, sliders: str, share: float) -> None:

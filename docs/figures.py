@@ -2,7 +2,7 @@
 
 forward.png: the three founding processes, for README.
 families/NAME.png: what each family does to a photograph (scikit-image's cat), from t = 0 to t = 1.
-own/NAME.png: the same for the examples of write_your_own.md, made by the code on that page.
+own/NAME.png: the same for the examples of how_to/write_your_own.md and start_here.md, made by the code on those pages.
 log_snr.png: the log-SNR of a few frequencies over time, for each family.
 """
 
@@ -182,10 +182,11 @@ def draw_founders() -> Figure:
 
 
 def own_examples() -> dict[str, LinearGaussianProcess]:
-    """Return the processes of write_your_own.md, by the name of the file that each one's code begins with."""
-    page = (Path(__file__).parent / "how_to" / "write_your_own.md").read_text()
+    """Return the processes of two pages, by the name of the file that each one's code begins with."""
+    pages = ("how_to/write_your_own.md", "start_here.md")
+    code_of_pages = "".join((Path(__file__).parent / page).read_text() for page in pages)
     made: dict[str, LinearGaussianProcess] = {}
-    for name, code in re.findall(r"```python\n# (\w+)\.py\n(.*?)```", page, re.DOTALL):
+    for name, code in re.findall(r"```python\n# (\w+)\.py\n(.*?)```", code_of_pages, re.DOTALL):
         if "(LinearGaussianProcess)" not in code:
             continue
         names: dict[str, object] = {"__name__": name}

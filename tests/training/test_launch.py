@@ -253,7 +253,7 @@ REFUSED = [
     ("--data ImageFolder(folder='nowhere')", 1, r"no folder nowhere: .*--data\.folder PATH"),
     ("--data.low 2", 1, "low < high, got low = 2"),
     ("--data CIFAR10", 1, "CIFAR-10 is not on this machine.*--data PhotoCrops"),
-    ("--training.batch-size 100000", 1, "batch_size=100000 exceeds the 1437 training images"),
+    ("--training.batch-size 100000", 1, "1437 training images: lower it, --training.batch-size"),
     ("--prediction PredictEpsilon", 1, "PredictEpsilon cannot be converted stably by HeatDissipation.*PredictX"),
     ("--network.multipliers (1,2,2,2,2)", 1, "multiples of 16, got 8 x 8"),
     ("--process Pixelation", 1, "PredictPreviousLevel needs to know the levels"),

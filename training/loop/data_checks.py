@@ -22,7 +22,7 @@ def check_batch(settings: Training, processes: int, train: Examples) -> None:
         raise ValueError(msg)
     # Of a stream the length is not known; one of less than a batch is found out when it ends.
     if size > len(train) and not isinstance(train, StreamExamples):
-        msg = f"batch_size={size} exceeds the {len(train)} training images: lower it"
+        msg = f"batch_size={size} exceeds the {len(train)} training images: lower it, --training.batch-size"
         raise ValueError(msg)
 
 

@@ -96,7 +96,8 @@ class Passes:
                 progress.batch += 1
                 yield batch.x, batch.labels
             if progress.batch == began == 0:
-                msg = f"the data hold less than one batch of {self._settings.batch_size}: lower it"
+                size = self._settings.batch_size
+                msg = f"the data hold less than one batch of {size}: lower it, --training.batch-size"
                 raise DataError(msg)
             if progress.epoch == 0:
                 self.tell()
