@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib
+import platform
 import sys
 import warnings
 from collections.abc import Sequence
+from importlib.metadata import version
 
 from .. import __version__
 
@@ -49,7 +51,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(_help())  # noqa: T201
         return
     if command == "--version":
-        print(f"unmelt {__version__}")  # noqa: T201
+        # What a report of an error has to say first; torch itself would take seconds to be asked.
+        beside = f"torch {version('torch')}, Python {platform.python_version()}"
+        print(f"unmelt {__version__} ({beside})")  # noqa: T201
         return
     if command not in COMMANDS:
         sys.stderr.write(f"error: there is no command {command!r}; there are {', '.join(COMMANDS)}\n")

@@ -47,6 +47,14 @@ float32_products_are_rounded._dynamo_marked_constant = True  # noqa: SLF001  # p
 def full_precision(device: torch.device) -> AbstractContextManager[object]:
     """Return a context in which autocast leaves this device's arithmetic alone."""
     kind = device.type
-    if torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind):
+    if _has_autocast(kind) and torch.is_autocast_enabled(kind):
         return torch.autocast(kind, enabled=False)
     return nullcontext()
+
+
+def _has_autocast(kind: str) -> bool:
+    return torch.amp.is_autocast_available(kind)
+
+
+# Compiled code could not ask torch 2.6.
+_has_autocast._dynamo_marked_constant = True  # noqa: SLF001  # pyright: ignore[reportFunctionMemberAccess]

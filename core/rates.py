@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 
 import torch
 from jaxtyping import Float
@@ -51,12 +52,24 @@ def value_and_slope(
         # An exported program cannot hold what is below. Times that were expanded share memory, which this refuses.
         value, slope, *_ = torch.func.jvp(function, (t.contiguous(),), (torch.ones_like(t),))
         return value, slope
+    if torch.is_inference_mode_enabled() and _is_constant_in_inference_mode():
+        with torch.inference_mode(mode=False):
+            return value_and_slope(function, t.clone())
     # Backwards twice: what takes cotangents to gradients is linear, and its own adjoint takes tangents to slopes. Not
     # forwards, where torch (2.13) spends 0.2 ms on every product with a number before it computes anything.
     value, adjoint, *_ = torch.func.vjp(function, t)
     _, derivative, *_ = torch.func.vjp(adjoint, torch.zeros_like(value))
     (slope,) = derivative((torch.ones_like(t),))
     return value, slope
+
+
+@cache
+def _is_constant_in_inference_mode() -> bool:
+    """Tell whether this torch takes all for constant there, silently, as 2.6 does."""
+    t = torch.ones(())
+    with torch.inference_mode():
+        _, slope, *_ = torch.func.jvp(torch.square, (t,), (t,))
+    return bool(slope == 0)
 
 
 def with_limits(function: Callable[[Tensor], Tensor], t: Float[Tensor, "*batch"]) -> Float[Tensor, "..."]:

@@ -32,7 +32,7 @@ def files_of_restoration(folder: Path, count: int) -> list[str]:
     there = {path.name for path in folder.iterdir()} if folder.is_dir() else set[str]()
     ours = set[str]()
     if _NUMBERS in there:
-        with np.load(folder / _NUMBERS) as numbers:
+        with np.load(folder / _NUMBERS, allow_pickle=False) as numbers:
             ours = _PICTURES | {_NUMBERS} | {_sample(index) for index in range(len(numbers["samples"]))}
     taken = _PICTURES | {_sample(index) for index in range(count)}
     if foreign := sorted((there - ours) & taken):

@@ -1,7 +1,11 @@
 """The program `unmelt` as a whole."""
 
 import importlib
+import platform
+import subprocess
+import sys
 from contextlib import suppress
+from importlib.metadata import version
 
 import pytest
 
@@ -15,8 +19,18 @@ def test_its_help_lists_the_commands(capsys):
         main(arguments)
         shown = capsys.readouterr().out
         assert all(f"\n  {name} " in shown for name in COMMANDS)
+
+
+def test_its_version_comes_with_what_a_report_of_an_error_needs(capsys):
     main(["--version"])
-    assert capsys.readouterr().out == f"unmelt {unmelt.__version__}\n"
+    beside = f"torch {version('torch')}, Python {platform.python_version()}"
+    assert capsys.readouterr().out == f"unmelt {unmelt.__version__} ({beside})\n"
+
+
+def test_its_version_is_told_without_importing_torch():
+    code = "import sys; from unmelt.commands import main; main(['--version']); print('torch' in sys.modules)"
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert told.stdout.splitlines()[1:] == ["False"]
 
 
 def test_an_unknown_command_is_refused(capsys):

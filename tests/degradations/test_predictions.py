@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from zoo import EVERY_PROCESS
 
@@ -92,6 +92,8 @@ def test_the_exact_target_gives_degraded_data_too(prediction, process, t, s, see
     x, noise = random_images(process.shape, seed=seed), random_images(process.shape, seed=seed + 1)
     times = torch.full((2,), t, dtype=torch.float64)
     found, gain = restored(prediction, process, x, noise, times, process.at(s).log_alpha)
+    # Where nothing of the data is left their noise does not tell them.
+    assume(math.isfinite(gain))
     torch.testing.assert_close(found, process.degrade(x, s)[0], rtol=0, atol=1e-13 * gain)
 
 

@@ -133,12 +133,6 @@ class TestPublicNames:
             )
             assert own - outer <= {"default_times"}, package
 
-    def test_the_version_is_the_package_s(self):
-        import tomllib  # noqa: PLC0415
-
-        declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
-        assert unmelt.__version__ == declared
-
 
 # Imports run one way: from each of these only the ones before it are used, and `core` by all.
 FLOORS = ("core", "degradations", "models", "samplers", "losses", "training", "evaluation", "commands")

@@ -1,51 +1,21 @@
 """The wheel that users install: whole, typed, with one name at the top, importable with no source beside it."""
 
 import ast
-import importlib.util
 import os
 import shutil
-import subprocess
 import sys
 import zipfile
 from pathlib import Path
 
 import pytest
+from built import needs_build, run
 
 import unmelt
 
 ROOT = Path(unmelt.__file__).parent
 ASIDE = {"tests", "benchmarks", "docs", "build", "dist", "runs", "data"}
 
-pytestmark = [
-    pytest.mark.full,
-    pytest.mark.skipif(
-        importlib.util.find_spec("setuptools") is None or importlib.util.find_spec("build") is None,
-        reason="building without a network needs `build` and `setuptools` here",
-    ),
-]
-
-
-def run(*command, **options):
-    finished = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300, **options)
-    assert finished.returncode == 0, finished.stdout[-2000:] + finished.stderr[-2000:]
-    return finished.stdout
-
-
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory):
-    """Build from what a clone would hold, so that a file which git ignores is missed here and not by users."""
-    source, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
-    if (ROOT / ".git").exists():
-        listed = run("git", "ls-files", "--cached", "--others", "--exclude-standard", cwd=ROOT).splitlines()
-        for name in listed:
-            if (ROOT / name).is_file():
-                (source / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy(ROOT / name, source / name)
-    else:
-        shutil.copytree(ROOT, source, dirs_exist_ok=True, ignore=shutil.ignore_patterns("build", "*.egg-info", "runs"))
-    run(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(out), str(source))
-    (path,) = out.glob("*.whl")
-    return path
+pytestmark = [pytest.mark.full, needs_build]
 
 
 @pytest.fixture(scope="module")
