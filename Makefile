@@ -78,8 +78,8 @@ docs: $(READY) ## Build the site of the documentation, strictly: build/site/inde
 	@OMP_NUM_THREADS=1 $(BIN)/sphinx-build --quiet --fail-on-warning --keep-going --conf-dir docs/site docs build/site
 
 figures: $(READY) ## Draw the figures of the documentation (a minute and a half)
-	@$(BIN)/python docs/figures.py
-	@$(BIN)/python docs/concept_figures.py
+	@$(BIN)/python docs/drawing/family_figures.py
+	@$(BIN)/python docs/drawing/concept_figures.py
 
 likelihood: $(READY) ## Train three small models and write the tables of docs/concepts/likelihood.md (twenty minutes)
 	@$(BIN)/python recipes/studies/likelihood.py
@@ -94,10 +94,10 @@ restoration: $(READY) ## Restore photographs; picture and tables of docs/how_to/
 	@$(BIN)/python recipes/studies/restoration.py
 
 pictures: $(READY) ## Make the pictures that pages show of the demo (a minute; needs Chromium)
-	@$(BIN)/python docs/demo_pictures.py runs/$(NAME)
+	@$(BIN)/python docs/drawing/demo_pictures.py runs/$(NAME)
 
 unmelting: $(READY) ## Make the moving picture of README, of runs/fashion_heat (a minute)
-	@$(BIN)/python docs/moving_picture.py runs/fashion_heat
+	@$(BIN)/python docs/drawing/moving_picture.py runs/fashion_heat
 
 clean: ## Remove .venv, build products and caches (runs stay)
 	@rm -rf $(VENV) build .pytest_cache .ruff_cache .hypothesis *.egg-info

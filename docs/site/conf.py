@@ -27,7 +27,7 @@ extensions = [
     "mathml",
     "public_names",
 ]
-exclude_patterns = ["explore", "site"]
+exclude_patterns = ["drawing", "explore", "site"]
 myst_enable_extensions = ["deflist", "dollarmath", "html_image"]
 myst_heading_anchors = 3
 # Pages of notebooks show the outputs that are stored in them; `make notebooks` runs them.

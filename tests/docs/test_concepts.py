@@ -157,7 +157,7 @@ class TestFigures:
         script = (DOCS / "concept_figures.py").read_text()
         assert set(re.findall(r'"(\w+)": draw_\w+,', script)) == pictures
         (recipe,) = re.findall(r"^figures:.*\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text(), re.MULTILINE)
-        assert "docs/concept_figures.py" in recipe
+        assert "docs/drawing/concept_figures.py" in recipe
 
     def test_each_has_words_for_who_does_not_see_it(self):
         for words in re.findall(r"!\[(.*?)\]\(\.\./images/concepts", "".join(CONCEPTS.values())):

@@ -23,7 +23,7 @@ def modules(monkeypatch):
 
 
 def test_no_script_of_the_documentation_trains_a_model():
-    for script in (ROOT / "docs").glob("*.py"):
+    for script in (ROOT / "docs").rglob("*.py"):
         assert "unmelt.training" not in script.read_text()
 
 

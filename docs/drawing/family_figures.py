@@ -1,4 +1,4 @@
-"""Draws the figures of the documentation: python docs/figures.py (or `make figures`), about a minute.
+"""Draws the figures of the documentation: python docs/drawing/family_figures.py (or `make figures`), about a minute.
 
 forward.png: the three founding processes, for README.
 families/NAME.png: what each family does to a photograph (scikit-image's cat), from t = 0 to t = 1.
@@ -184,7 +184,7 @@ def draw_founders() -> Figure:
 def own_examples() -> dict[str, LinearGaussianProcess]:
     """Return the processes of two pages, by the name of the file that each one's code begins with."""
     pages = ("how_to/write_your_own.md", "start_here.md")
-    code_of_pages = "".join((Path(__file__).parent / page).read_text() for page in pages)
+    code_of_pages = "".join((Path(__file__).parents[1] / page).read_text() for page in pages)
     made: dict[str, LinearGaussianProcess] = {}
     for name, code in re.findall(r"```python\n# (\w+)\.py\n(.*?)```", code_of_pages, re.DOTALL):
         if "(LinearGaussianProcess)" not in code:

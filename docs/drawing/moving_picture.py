@@ -1,4 +1,4 @@
-"""Makes the moving picture of README: python docs/moving_picture.py runs/fashion_heat (or `make unmelting`).
+"""Makes the moving picture of README: python docs/drawing/moving_picture.py runs/fashion_heat (or `make unmelting`).
 
 On the left a photograph melts under heat dissipation (scikit-image's cat, `chelsea`, CC0 by Stefan van der Walt); on
 the right garments unmelt, drawn by a run of `recipes/fashion_heat.py`, from the seeds 0 to 31, none of them chosen.
@@ -20,7 +20,7 @@ from unmelt.core.pictures import to_pixels
 from unmelt.degradations import HeatDissipation
 from unmelt.samplers import Multistep
 
-PICTURE = Path(__file__).parent / "images" / "unmelting.gif"
+PICTURE = Path(__file__).parents[1] / "images" / "unmelting.gif"
 _ROWS, _COLUMNS, _SCALE, _GAP = 4, 8, 2, 2
 _BETWEEN, _CAPTION, _FONT_SIZE = 20, 24, 14
 # Garments that are nothing but grey yet are shown in every fourth step.

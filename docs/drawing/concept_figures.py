@@ -1,4 +1,4 @@
-"""Draws the figures of docs/concepts: python docs/concept_figures.py (or `make figures`), half a minute.
+"""Draws the figures of docs/concepts: python docs/drawing/concept_figures.py (or `make figures`), half a minute.
 
 bases.png: the first functions of five bases.
 motion_blur.png: a motion blur along a diagonal, in a basis that holds it and in one that cannot.

@@ -1,4 +1,4 @@
-"""Makes the pictures that pages show of the demo: python docs/demo_pictures.py runs/demo (or `make pictures`).
+"""Makes the pictures that pages show of the demo: python docs/drawing/demo_pictures.py runs/demo (or `make pictures`).
 
 Two are the run's own, one is drawn as start_here.md does; its gallery and the explorable page are photographed in
 Chromium.
@@ -18,7 +18,7 @@ from playwright.sync_api import Page, sync_playwright
 from unmelt import load_run
 from unmelt.samplers import Multistep, save_trajectory
 
-DOCS = Path(__file__).parent
+DOCS = Path(__file__).parents[1]
 IMAGES = DOCS / "images"
 # Those of a page that is looked at, and nothing for a graphics card or somebody's privileges.
 _WIDTH, _HEIGHT, _ARGUMENTS = 1180, 830, ["--no-sandbox", "--disable-gpu"]
