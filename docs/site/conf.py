@@ -41,7 +41,8 @@ autosummary_imported_members = True
 autosummary_ignore_module_all = False
 # A name that two packages export has its page with the first.
 autosummary_context = {"documented": public_names.find_names()}
-templates_path = ["templates"]
+# Absolute: autosummary takes it from the folder of the pages.
+templates_path = [str(HERE / "templates")]
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
