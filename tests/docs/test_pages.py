@@ -92,9 +92,7 @@ class TestWriteYourOwn:
                     exec(compile(block, "write_your_own.md", "exec"), module.__dict__)  # noqa: S102
         finally:
             del sys.modules["write_your_own"]
-        assert module.images.shape == module.redegraded.shape == (4, 1, 8, 8)
-        assert len(module.stripes.train) == 400
-        assert len(module.stripes.test) == 100
+        assert module.images.shape == (4, 1, 8, 8)
         # The line that right ones print, as the page has it.
         assert printed.getvalue().splitlines()[0] in OWN
         # The wrong class is told what is wrong with it, and where.
@@ -109,35 +107,6 @@ class TestWriteYourOwn:
         assert len(body) <= 14
         (cls,) = re.findall(r"class (\w+)", code)
         assert not hasattr(degradations, cls)
-
-    @pytest.mark.parametrize("name", ["edm.py", "redegrade.py", "stripes.py"])
-    def test_each_other_part_is_about_ten_lines(self, name):
-        code = file_of(name)
-        assert len([line for line in code[code.index("@dataclass") :].split("\n\n\n")[0].splitlines() if line]) <= 12
-
-    def test_the_table_of_parts_names_their_files_and_methods(self):
-        (table,) = re.findall(r"(\| part \|.*?)\n\n", OWN, re.DOTALL)
-        rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()[2:]]
-        assert len(rows) == 9
-        for _, bases, file, methods in rows:
-            text = (ROOT / file.strip("`")).read_text()
-            for method in re.findall(r"`(\w+)\(", methods):
-                assert f"def {method}(" in text, (file, method)
-            for base in re.findall(r"`(\w+)`", bases):
-                assert base in text, (file, base)
-
-    @pytest.mark.full
-    def test_a_recipe_takes_the_other_parts(self, tmp_path, monkeypatch):
-        monkeypatch.chdir(tmp_path)
-        for name in ("edm", "redegrade", "stripes"):
-            Path(f"{name}.py").write_text(file_of(f"{name}.py").split("\n\n\nguess")[0].split("\n\n\nred")[0])
-        parts = re.findall(r"`(--prediction edm[^`]+|--data stripes[^`]+)`", OWN)
-        assert len(parts) == 2
-        words = shlex.split(f"{' '.join(parts)} --data.count 300 --sampler redegrade.py:Redegrade")
-        with contextlib.redirect_stdout(io.StringIO()):
-            trainer = launch(recipe(), arguments=[*words, *SHORT])
-        assert str(trainer.config.prediction) == "PredictEDM(data_std=0.3)"
-        assert trainer.draw(2, seed=0).isfinite().all()
 
     @pytest.mark.full
     def test_an_existing_recipe_trains_it_unchanged(self, tmp_path):
@@ -242,7 +211,7 @@ class TestData:
     def test_every_data_set_is_on_the_page(self):
         for name, kind in vars(training.data).items():
             if inspect.isclass(kind) and issubclass(kind, training.DataSet) and not inspect.isabstract(kind):
-                assert f"`{name}(" in IMAGES, name
+                assert f"`{name}(" in IMAGES, f"{name} needs a row in the table of docs/how_to/your_images.md"
 
     def test_images_begin_with_a_recipe_and_a_folder(self):
         names, _ = run(IMAGES, "your_images.md")
