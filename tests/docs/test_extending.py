@@ -8,12 +8,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from small_runs import small_run
 
 from unmelt.commands import main
 from unmelt.core.configuration import parse
 from unmelt.degradations import Step
 from unmelt.recipes.digits_heat import RECIPE
+from unmelt.training import launch
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "extending.md").read_text()
@@ -149,9 +149,10 @@ def test_a_recipe_takes_it_by_its_place(part, parts):
 
 
 @pytest.mark.full
-def test_evaluate_takes_a_metric(parts, tmp_path):
-    run = small_run(tmp_path / "runs")
+def test_evaluate_takes_a_metric(parts):
+    tiny = ["--training.steps", "2", "--network.channels", "8", "--pictures.count", "4", "--name", "tiny"]
     with contextlib.redirect_stdout(io.StringIO()) as told:
-        main(["evaluate", str(run), "--images", "0", "--samples", "16", "--metric", "my_parts.py:Brightness"])
+        launch(RECIPE, arguments=[*tiny, "--grid", "UniformGrid(steps=3)"])
+        main(["evaluate", "runs/tiny", "--images", "0", "--samples", "16", "--metric", "my_parts.py:Brightness"])
     assert "Brightness() " in told.getvalue()
-    assert json.loads((run / "samples.json").read_text())["others"]["Brightness()"]["floor_count"] > 0
+    assert json.loads(Path("runs/tiny/samples.json").read_text())["others"]["Brightness()"]["floor_count"] == 16

@@ -164,7 +164,13 @@ class TestPages:
         described = [degradations.LinearGaussianProcess, degradations.Coupling, degradations.Prediction]
         described += [losses.Weighting, losses.TimeDistribution, losses.TimeSampler, models.GaussianPrior]
         described += [samplers.Grid, samplers.Stepper, training.DataSet, degradations.HartleyBasis]
-        described += [training.data.Examples]
+        described += [
+            training.data.Examples,
+            degradations.Basis,
+            degradations.Schedule,
+            models.Decoder,
+            evaluation.Metric,
+        ]
         public |= {name for each in described for name in dir(each)} | {
             "load_run",
             "network",
