@@ -9,7 +9,7 @@ export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-full test-all test-slow lint format types benchmark sampler-errors faults figures pictures likelihood priors sampling restoration clean
+.PHONY: help demo test test-full test-all test-slow lint format types benchmark sampler-errors faults figures notebooks pictures likelihood priors sampling restoration clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -75,6 +75,9 @@ faults: $(READY) ## Kill, stop and damage runs, and write what they lose to benc
 
 figures: $(READY) ## Draw the figures of the documentation (a minute)
 	@$(BIN)/python docs/figures.py
+
+notebooks: $(READY) ## Execute the notebooks and store their outputs (ten minutes)
+	@OMP_NUM_THREADS=1 $(BIN)/python docs/notebooks/execute.py
 
 likelihood: $(READY) ## Train three small models and write the tables of docs/concepts/likelihood.md (twenty minutes)
 	@$(BIN)/python recipes/studies/likelihood.py
