@@ -9,7 +9,7 @@ export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-full test-all test-slow lint format types docs benchmark sampler-errors faults figures pictures unmelting likelihood priors sampling restoration clean
+.PHONY: help demo test test-full test-all test-slow lint format types docs benchmark sampler-errors faults figures notebooks pictures unmelting likelihood priors sampling restoration clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -80,6 +80,9 @@ docs: $(READY) ## Build the site of the documentation, strictly: build/site/inde
 figures: $(READY) ## Draw the figures of the documentation (a minute and a half)
 	@$(BIN)/python docs/drawing/family_figures.py
 	@$(BIN)/python docs/drawing/concept_figures.py
+
+notebooks: $(READY) ## Execute the notebooks and store their outputs (ten minutes)
+	@OMP_NUM_THREADS=1 $(BIN)/python docs/notebooks/execute.py
 
 likelihood: $(READY) ## Train three small models and write the tables of docs/concepts/likelihood.md (twenty minutes)
 	@$(BIN)/python recipes/studies/likelihood.py

@@ -13,7 +13,7 @@ from typing import Any
 
 from ..core.checks import check_count
 from ..core.files import check_writable
-from ..evaluation import EfficientNetFeatures, FeatureNetwork, InceptionFeatures
+from ..evaluation import EfficientNetFeatures, FeatureNetwork, InceptionFeatures, Metric
 from ..evaluation.bound_report import LikelihoodReport
 from ..evaluation.look_batches import LEAST, Share
 from ..evaluation.run_bounds import MODEL_S_OWN, evaluate_run
@@ -65,6 +65,7 @@ def run(arguments: Sequence[str]) -> None:
         raise ValueError(msg)
     if options.features:
         check_count("--samples", options.samples, LEAST, "for --features")
+    options.metrics = [part("--metric", text, Metric) for text in options.metric]
     share, place = _share(options.share), device(options.device)
     # An hour of bounds is not computed for a network that is not there.
     network = _NETWORKS[options.features]().to(place) if options.features else None
@@ -89,6 +90,12 @@ def _parser() -> Parser:
         choices=[*_NETWORKS],
         metavar="NETWORK",
         help="compare them in the features of a network: efficientnet, or inception for FID",
+    )
+    parser.add_argument(
+        "--metric",
+        action="append",
+        default=[],
+        help="a metric of yours to compare them by, my_metric.py:Brightness; may be given several times",
     )
     parser.add_argument("--against", help="a run, a folder of pictures or a data set that pictures are compared with")
     parser.add_argument("--batch-size", type=int, default=256, help="images at a time (256)")
@@ -150,6 +157,7 @@ def _evaluate_run(options: Namespace, network: FeatureNetwork | None, share: Sha
             network,
             samples=options.samples,
             share=share,
+            metrics=options.metrics,
             progress=shown,
             device=options.device,
             **common,
@@ -192,6 +200,7 @@ def _evaluate_folder(options: Namespace, network: FeatureNetwork | None, share: 
             batch_size=options.batch_size,
             seed=options.seed,
             share=share,
+            metrics=options.metrics,
             progress=sys.stderr.isatty(),
         )
     if report is None:

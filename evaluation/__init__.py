@@ -8,6 +8,7 @@ from .image_set import Gauge, ImageSet, Look
 from .kernel_distance import KernelDistance, kernel_distance
 from .manifold import Manifold, compare_manifolds
 from .memorisation import Memorisation, assess_memorisation
+from .metric import Metric
 from .neighbours import Neighbours, nearest_neighbours
 from .power_spectrum import FittedPowerLaw, PowerEstimator, PowerSpectrum, octaves, power_spectrum, rings
 from .recognition import Recogniser, Recognition
@@ -32,6 +33,7 @@ __all__ = [
     "Look",
     "Manifold",
     "Memorisation",
+    "Metric",
     "Neighbours",
     "OctavePower",
     "PowerEstimator",

@@ -8,6 +8,7 @@ themselves are not kept, but for the first 2,000.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from .feature_networks import FeatureNetwork
 from .image_set import Gauge
 from .look_batches import LEAST, Batches, Reference, Share, look_at, ranges
 from .look_store import LookStore
+from .metric import Metric
 from .recognition import Recogniser
 from .run_facts import sampling_facts
 from .sample_report import SampleReport
@@ -41,6 +43,7 @@ def evaluate_samples(  # noqa: PLR0913  # each is a choice of its own
     batch_size: int = 256,
     seed: int = 0,
     share: Share | None = None,
+    metrics: Sequence[Metric] = (),
     progress: bool = False,
     device: torch.device | str = "cpu",
     place: Path | str | None = None,
@@ -58,6 +61,7 @@ def evaluate_samples(  # noqa: PLR0913  # each is a choice of its own
         batch_size: samples at a time.
         seed: of the first sample, from which the others count on, and of the choice of training images.
         share: which batches this process looks at, of several that see the same folder; all if None.
+        metrics: of one's own, told beside the others.
         progress: show a progress bar.
         device: where samples are drawn; features are made where the network is.
         place: folder or file where the data lie now; None looks where they were.
@@ -92,7 +96,7 @@ def evaluate_samples(  # noqa: PLR0913  # each is a choice of its own
 
     asked = labels if isinstance(labels, Tensor) else None
     batches = Batches(ranges(samples, batch_size), drawn, looks)
-    found = _compare(reference, batches, asked, share=share, progress=progress)
+    found = _compare(reference, batches, asked, share=share, metrics=metrics, progress=progress)
     if costs:
         looks.note(costs)
     if found is not None:
@@ -111,6 +115,7 @@ def evaluate_images(  # noqa: PLR0913  # as `evaluate_samples`
     batch_size: int = 256,
     seed: int = 0,
     share: Share | None = None,
+    metrics: Sequence[Metric] = (),
     progress: bool = False,
 ) -> SampleReport | None:
     """Return how images, whoever made them, differ from the training images of a data set.
@@ -124,6 +129,7 @@ def evaluate_images(  # noqa: PLR0913  # as `evaluate_samples`
         batch_size: images at a time.
         seed: of the choice of training images.
         share: which batches this process looks at.
+        metrics: of one's own.
         progress: show a progress bar.
 
     Returns:
@@ -144,7 +150,7 @@ def evaluate_images(  # noqa: PLR0913  # as `evaluate_samples`
         lambda rows: rescaled(images.read(list(rows)), images.range, data.train.range),
         LookStore(keep, facts),
     )
-    found = _compare(reference, batches, share=share, progress=progress)
+    found = _compare(reference, batches, share=share, metrics=metrics, progress=progress)
     if found is not None and record is not None:
         told = {**facts, "split": "training images", "seed": seed, **asdict(found)}
         write_atomically(record, json.dumps(told, indent=2) + "\n")
@@ -152,7 +158,13 @@ def evaluate_images(  # noqa: PLR0913  # as `evaluate_samples`
 
 
 def _compare(
-    reference: Reference, batches: Batches, asked: Tensor | None = None, *, share: Share | None, progress: bool
+    reference: Reference,
+    batches: Batches,
+    asked: Tensor | None = None,
+    *,
+    share: Share | None,
+    metrics: Sequence[Metric],
+    progress: bool,
 ) -> SampleReport | None:
     """Return the report of batches beside real images; None where other processes are not done."""
     gauge = reference.gauge
@@ -162,7 +174,7 @@ def _compare(
     for rows, look in batches.looks():
         drawn.add(look, None if asked is None else asked[rows.start : rows.stop])
     name = "" if gauge.network is None else gauge.network.name
-    return reference.gather().report(drawn, network=name, seed=reference.seed)
+    return reference.gather().report(drawn, network=name, seed=reference.seed, metrics=metrics)
 
 
 def gauge_for(data: Splits, network: FeatureNetwork | None) -> Gauge:

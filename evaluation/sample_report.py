@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from torch import Tensor
 
 from .energy import energy_distance
 from .frechet import frechet_distance
 from .image_set import ImageSet
 from .kernel_distance import KernelDistance, kernel_distance
 from .manifold import NEIGHBOURS, Manifold, compare_manifolds
+from .metric import Metric
 
 _PAPERS = 50_000
 
@@ -120,6 +124,7 @@ class SampleReport:
         energy: energy distance over pixels, in the data's units, of at most 2,000 of either.
         features: distances in features; None where no network was given.
         classes: what is recognised; None where classes are not known.
+        others: distances by metrics of one's own, by their text.
     """
 
     samples: int
@@ -128,6 +133,7 @@ class SampleReport:
     energy: Distance
     features: FeatureDistances | None
     classes: ClassShares | None
+    others: Mapping[str, Distance] = field(default_factory=dict[str, Distance])
 
     def __str__(self) -> str:
         """Return the figures in some lines."""
@@ -135,6 +141,7 @@ class SampleReport:
         if self.features is not None:
             lines.append(str(self.features))
         lines.append(f"energy distance {self.energy}")
+        lines += [f"{name} {distance}" for name, distance in self.others.items()]
         powers = ", ".join(f"{octave.frequency:.3f}: {octave}" for octave in self.octaves)
         lines.append(f"power over that of real images, by frequency (cycles per pixel):\n  {powers}")
         if self.classes is not None:
@@ -158,23 +165,21 @@ class RealImages:
     halves: tuple[ImageSet, ImageSet]
     held_out: ImageSet | None = None
 
-    def report(self, samples: ImageSet, *, network: str = "", seed: int = 0) -> SampleReport:
+    def report(
+        self, samples: ImageSet, *, network: str = "", seed: int = 0, metrics: Sequence[Metric] = ()
+    ) -> SampleReport:
         """Return how samples differ from these.
 
         Args:
             samples: the samples, looked at with the same gauge.
             network: name of the network whose features both have.
             seed: of the subsets that a kernel distance is averaged over.
+            metrics: of one's own, on the images that are kept.
 
         Raises:
             ValueError: there are too few of either for one of the figures.
         """
-        one, other = self.halves
-        energy = Distance(
-            energy_distance(samples.pixels, self.compared.pixels),
-            energy_distance(one.pixels, other.pixels),
-            len(one.pixels),
-        )
+        energy = self._beside_floor(samples, energy_distance)
         ratio, error = samples.power.ratio_to(self.compared.power)
         columns = (samples.power.frequency.tolist(), ratio.tolist(), error.tolist())
         return SampleReport(
@@ -184,7 +189,12 @@ class RealImages:
             energy=energy,
             features=self._features(samples, network, seed),
             classes=self._classes(samples),
+            others={str(metric): self._beside_floor(samples, metric.distance) for metric in metrics},
         )
+
+    def _beside_floor(self, samples: ImageSet, distance: Callable[[Tensor, Tensor], float]) -> Distance:
+        one, other = (half.pixels for half in self.halves)
+        return Distance(distance(samples.pixels, self.compared.pixels), distance(one, other), len(one))
 
     def _features(self, samples: ImageSet, network: str, seed: int) -> FeatureDistances | None:
         if not (samples.has_features and self.compared.has_features):

@@ -34,7 +34,7 @@ def test_the_names_in_code_exist(page):
     described = [degradations.LinearGaussianProcess, degradations.Coupling, degradations.Prediction]
     described += [losses.Weighting, losses.TimeDistribution, losses.TimeSampler, models.GaussianPrior]
     described += [samplers.Grid, samplers.Stepper, training.DataSet, degradations.HartleyBasis]
-    described += [training.data.Examples]
+    described += [training.data.Examples, degradations.Basis, degradations.Schedule, models.Decoder, evaluation.Metric]
     public |= {name for each in described for name in dir(each)} | {
         "load_run",
         "network",
@@ -80,7 +80,7 @@ def test_the_walk_s_files_are_there_and_hold_what_it_names():
 def test_every_data_set_is_on_the_page_of_images():
     for name, kind in vars(training.data).items():
         if inspect.isclass(kind) and issubclass(kind, training.DataSet) and not inspect.isabstract(kind):
-            assert f"`{name}(" in IMAGES, name
+            assert f"`{name}(" in IMAGES, f"{name} needs a row in the table of docs/how_to/your_images.md"
 
 
 # By the targets of `make` of the same names: a row for each model, bound, process or sampler.
