@@ -154,7 +154,7 @@ class TestFigures:
         pictures = {path.stem for path in IMAGES.glob("*.png")}
         assert len(pictures) >= 6
         assert set(re.findall(r"images/concepts/(\w+)\.png", "".join(CONCEPTS.values()))) == pictures
-        script = (DOCS / "concept_figures.py").read_text()
+        script = (DOCS / "drawing" / "concept_figures.py").read_text()
         assert set(re.findall(r'"(\w+)": draw_\w+,', script)) == pictures
         (recipe,) = re.findall(r"^figures:.*\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text(), re.MULTILINE)
         assert "docs/drawing/concept_figures.py" in recipe

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from accelerate.commands.launch import launch_command_parser
-from documentation import PAGES, ROOT, called, indented, inline, python, split
+from documentation import DOCS, PAGES, ROOT, called, indented, inline, python, split
 from torch.distributed.run import get_args_parser
 
 from unmelt.commands import data, main, parsing
@@ -56,9 +56,15 @@ def own_files():
     code = [block for page in PAGES for block in python(page)]
     for block in code:
         if match := re.match(r"# (\w+\.py)\n", block):
-            tree = ast.parse(block)
-            kinds = (ast.Import, ast.ImportFrom, ast.ClassDef, ast.FunctionDef)
-            yield match[1], "\n".join(ast.unparse(node) for node in tree.body if isinstance(node, kinds))
+            yield match[1], definitions(block)
+    # Its examples are in one file of the reader's.
+    yield "my_parts.py", definitions("\n".join(python(DOCS / "extending.md")))
+
+
+def definitions(code):
+    """Return the imports, classes and functions of some code."""
+    kinds = (ast.Import, ast.ImportFrom, ast.ClassDef, ast.FunctionDef)
+    return "\n".join(ast.unparse(node) for node in ast.parse(code).body if isinstance(node, kinds))
 
 
 def unmelt(words):

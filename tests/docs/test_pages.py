@@ -42,7 +42,7 @@ def test_the_names_in_code_exist(page):
         "SamplerState",
     }
     named = {n for quoted in re.findall(r"`([^`]+)`", text) for n in re.findall(r"^([A-Z]\w+|\w+(?=\())", quoted)}
-    assert not named - public - {"NAME", "RECIPE", "README", "CHANGELOG", "CONTRIBUTING"}
+    assert not named - public - {"NAME", "RECIPE", "README", "CHANGELOG", "CITATION", "CONTRIBUTING", "LICENSE"}
 
 
 def test_every_family_and_schedule_is_on_the_families_page():
