@@ -105,3 +105,8 @@ def test_the_tables_that_studies_write_are_filled(page, name, rows, columns):
     if page == "concepts/likelihood":
         # With standard errors, but prior and reconstruction may be next to nothing.
         assert all(sum(" +- " in cell or cell == "< 0.0001" for cell in line) >= 4 for line in lines[2:])
+
+
+def test_every_picture_is_shown_somewhere():
+    pages = "".join(page.read_text() for page in PAGES)
+    assert not [path.name for path in (DOCS / "images").rglob("*.*") if path.name not in pages]
