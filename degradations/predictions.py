@@ -37,6 +37,8 @@ from torch.nn import functional
 from typing_extensions import override
 
 from ..core.checks import check_count, values_are_readable
+from ..core.precision import to_compute_dtype
+from .bases.base import is_isotropic
 from .level import Level, log_ratio
 from .process import LinearGaussianProcess
 
@@ -232,6 +234,15 @@ class PredictV(Prediction):
     def noise(self, at: Level) -> Float[Tensor, "..."]:
         return at.alpha
 
+    @override
+    def training_pair(
+        self, at: Level, x: Float[Tensor, "batch ..."], noise: Float[Tensor, "batch ..."]
+    ) -> tuple[Float[Tensor, "batch ..."], Float[Tensor, "batch ..."]]:
+        alpha, sigma = at.alpha, at.sigma
+        if is_isotropic(alpha) and is_isotropic(sigma):
+            return super().training_pair(at, x, noise)
+        return _combine_two(at, x, noise, (alpha, sigma), (-sigma, alpha))
+
 
 @dataclass(frozen=True)
 class PredictPreviousLevel(Prediction):
@@ -288,8 +299,12 @@ class PredictPreviousLevel(Prediction):
     def training_pair(
         self, at: Level, x: Float[Tensor, "batch ..."], noise: Float[Tensor, "batch ..."]
     ) -> tuple[Float[Tensor, "batch ..."], Float[Tensor, "batch ..."]]:
-        # Both degraded signals share one transform of `x`.
-        more, less = at.process.degrade(x, at, self.previous(at))
+        previous = self.previous(at)
+        if not is_isotropic(at.sigma):
+            z_t, less = _combine_two(at, x, noise, (at.alpha, at.sigma), (previous.alpha, at.constant(0.0)))
+            return z_t, less - z_t
+        # Both degraded signals share one transform of `x`, or are made by blur matrices without any.
+        more, less = at.process.degrade(x, at, previous)
         z_t = more + at.process.basis.combine((noise, at.sigma))
         return z_t, less - z_t
 
@@ -311,6 +326,16 @@ class PredictPreviousLevel(Prediction):
         damping = functional.logsigmoid(2 * log_ratio(previous.log_alpha, log_error))
         factor = torch.where(rise <= 0, rise, rise + damping).exp()
         return Conversion(factor, factor)
+
+
+def _combine_two(
+    at: Level, x: Tensor, noise: Tensor, *rows: tuple[Float[Tensor, "..."], Float[Tensor, "..."]]
+) -> tuple[Tensor, ...]:
+    """Return V diag(a) V^T x + V diag(b) V^T noise for each (a, b), by one transform of both signals and one back."""
+    basis, count = at.process.basis, x.shape[0]
+    u, e = basis.forward(torch.cat([to_compute_dtype(x), to_compute_dtype(noise)])).unflatten(0, (2, count))
+    parts = [a.to(u.dtype) * u + b.to(u.dtype) * e for a, b in rows]
+    return tuple(basis.inverse(torch.cat(parts)).unflatten(0, (len(rows), count)))
 
 
 def _alternatives(process: LinearGaussianProcess) -> list[Prediction]:

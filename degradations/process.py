@@ -30,8 +30,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..core.checks import check_signal, values_are_readable
+from ..core.precision import to_compute_dtype
 from ..core.randomness import white_noise
 from ..core.rates import root
+from .bases.base import is_isotropic
 from .coefficients import SpectralCoefficients, Time
 from .couplings import Coupling, Markov
 from .gaussian import SpectralGaussian
@@ -294,14 +296,20 @@ class LinearGaussianProcess(SpectralCoefficients):
 
         Args:
             x: data, (batch, *shape).
-            times: each a level of this process, or a number, () or (batch,) in [0, 1]. They share one transform of `x`.
+            times: each a level of this process, or a number, () or (batch,) in [0, 1]. They share one transform
+                of `x`, and one back.
             given: the known end, whose share is added, as in `marginal`.
         """
         check_signal("x", x, self.shape)
         self.check_given(given, x.shape[0])
         levels = [t if isinstance(t, Level) else self.at(t, batch=x.shape[0]) for t in times]
+        if not levels or (given is None and all(is_isotropic(at.alpha) for at in levels)):
+            # A number for each example commutes with the basis.
+            signal = to_compute_dtype(x)
+            return tuple(_scaled(signal, at.alpha) for at in levels)
         u = self.basis.forward(x)
-        return tuple(self._gaussian(_scaled(u, at.alpha), at.sigma, given, at).mean for at in levels)
+        means = [self._gaussian(_scaled(u, at.alpha), at.sigma, given, at).spectral_mean for at in levels]
+        return tuple(self.basis.inverse(torch.cat(means)).unflatten(0, (len(levels), x.shape[0])))
 
     def corrupt(
         self,

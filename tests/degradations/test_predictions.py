@@ -232,15 +232,28 @@ def test_where_the_data_are_well_above_a_network_s_error_it_is_not_damped():
     assert kept.min() > 0.98
 
 
-def test_its_training_pair_is_the_latent_and_the_target():
+@pytest.mark.parametrize("prediction", [PredictPreviousLevel(levels=4), PredictV()])
+def test_a_training_pair_is_the_latent_and_the_target(prediction):
     """The pair shares one transform, by blur matrices where the process has them; its parts are those made alone."""
-    for name in ("heat", "blurring", "pixelation"):
-        process, prediction = EVERY_PROCESS[name], PredictPreviousLevel(levels=4)
+    for name in ("heat", "blurring", "pixelation", "linear"):
+        process = EVERY_PROCESS[name]
         x, noise = (random_images(process.shape, seed=seed) for seed in (0, 1))
         at = process.at(torch.tensor([0.3, 0.8]))
         z_t, target = prediction.training_pair(at, x, noise)
         torch.testing.assert_close(z_t, at.corrupt(x, noise), rtol=0, atol=1e-13)
         torch.testing.assert_close(target, prediction.target(at, x, noise), rtol=0, atol=1e-13)
+
+
+@pytest.mark.parametrize(("name", "most"), [("heat", 2), ("blurring", 2), ("linear", 0)])
+@pytest.mark.parametrize("prediction", [PredictX(), PredictEpsilon(), PredictV(), PredictPreviousLevel(levels=4)])
+def test_a_training_pair_takes_two_transforms_at_most(prediction, name, most, monkeypatch):
+    process, done = EVERY_PROCESS[name], []
+    for method in ("analyse", "synthesise"):
+        transform = getattr(process.basis, method)
+        monkeypatch.setattr(process.basis, method, lambda x, f=transform: (done.append(1), f(x))[1])
+    x, noise = (random_images(process.shape, seed=seed) for seed in (0, 1))
+    prediction.training_pair(process.at(torch.tensor([0.3, 0.8])), x, noise)
+    assert len(done) <= most
 
 
 # ---- what is refused --------------------------------------------------------------------------------------------
