@@ -55,8 +55,9 @@ def _samples(file: Stored) -> Facts:
     rows = [("energy distance over pixels", _with_floor(told["energy"]))]
     features, classes = told["features"], told["classes"]
     if features is not None:
-        rows += [("Frechet distance", _with_floor(features["frechet"]))]
-        rows += [(name, f"{value:.3f}") for name, value in features["manifold"].items() if isinstance(value, float)]
+        by = features["network"]
+        rows += [(f"Frechet distance, {by}", _with_floor(features["frechet"]))]
+        rows += [(f"{name}, {by}", f"{value:.3f}") for name, value in features["manifold"].items() if isinstance(value, float)]
     if classes is not None:
         rows += [("recognised", f"{classes['recognised']:.1%} (held-out examples {classes['real']:.1%})")]
         if classes["as_asked"] is not None:

@@ -103,7 +103,8 @@ def test_samples_are_compared_in_features_where_asked_for(folder, capsys):
         main(["evaluate", str(folder), "--samples", "7", "--features", "efficientnet"])
     main(["evaluate", str(folder), "--images", "0", "--samples", "8", "--features", "efficientnet"])
     printed = capsys.readouterr().out
-    assert printed.startswith("\n8 samples and 8 real images\nin features of EfficientNet-lite0:\n")
+    assert printed.startswith("\n8 samples and 8 real images\nEfficientNet-lite0 Frechet distance ")
+    assert "figures of EfficientNet-lite0 are neither FID nor KID: they compare only with others of the same" in printed
     assert "\nrecognised " in printed
     assert printed.splitlines()[-1] == f"wrote {folder / 'samples.json'}, {folder / 'memorisation.json'}"
     told = json.loads((folder / "samples.json").read_text())
