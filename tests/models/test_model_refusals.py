@@ -152,7 +152,7 @@ REFUSED = [
     (lambda: unet(blocks=0), ValueError, "at least one block.*blocks=0"),
     (lambda: unet(multipliers=()), ValueError, r"multipliers of at least 1.*multipliers=\(\)"),
     (lambda: unet(multipliers=(1, 0)), ValueError, r"multipliers of at least 1.*multipliers=\(1, 0\)"),
-    (lambda: unet(attention_levels=(2,)), ValueError, r"in 0\.\.1, as there are 2 multipliers, got \[2\]: name levels in there, or none"),
+    (lambda: unet(attention_levels=(2,)), ValueError, r"0\.\.1, as .* got \[2\]: name levels in there, or none"),
     (lambda: unet(attention_levels=(-1,)), ValueError, r"attention_levels must lie in 0\.\.1, as .* got \[-1\]"),
     (lambda: unet(heads=0), ValueError, "heads=0"),
     (lambda: unet(heads=3), ValueError, r"heads must divide the features at every attention .*\[16\], got heads=3"),
