@@ -131,7 +131,7 @@ def test_processes_of_torchrun_share_the_samples(folder, capsys, monkeypatch):
 def test_pictures_of_others_are_compared_with_a_run_a_folder_or_a_data_set(folder, tmp_path, capsys):
     main(["sample", str(folder), "--count", "12", "--out", str(tmp_path / "pictures")])
     capsys.readouterr()
-    with pytest.raises(SystemExit, match="holds no run"):
+    with pytest.raises(SystemExit, match=r"holds no run .*or name what its pictures .* --against runs/NAME"):
         main(["evaluate", str(tmp_path / "pictures")])
     main(["evaluate", str(tmp_path / "pictures"), "--against", str(folder)])
     with_run = capsys.readouterr().out
