@@ -35,7 +35,7 @@ def run(arguments: Sequence[str]) -> None:
 
 
 def _check(data: DataSet) -> None:
-    # All that cannot be read are named, not only the first few.
+    # All that cannot be read are found, and it does not end at the first few.
     lenient = replace(data, unreadable=_ANY) if isinstance(data, PictureDataSet) else data
     splits = lenient.load()
     print(splits.told, flush=True)  # noqa: T201

@@ -127,6 +127,12 @@ def _check_of_pictures(options: Namespace) -> None:
 
 
 def _evaluate_run(options: Namespace, network: FeatureNetwork | None, share: Share) -> None:
+    if Path(options.run).is_dir() and not (Path(options.run) / "config.json").is_file():
+        msg = (
+            f"{options.run} holds no run (no config.json): give the folder of one, or name what its pictures are"
+            " compared with, --against runs/NAME"
+        )
+        raise FileNotFoundError(msg)
     common: dict[str, Any] = {
         "batch_size": options.batch_size,
         "seed": options.seed,

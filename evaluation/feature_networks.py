@@ -26,6 +26,10 @@ from ..core.checks import check_instance
 _AT_ONCE = 8
 
 
+# Distances in features of this name are FID and KID.
+FID_NETWORK = "Inception-v3 (FID)"
+
+
 class FeatureNetwork(nn.Module):
     """A network from images to feature vectors. A subclass writes `forward`, and `super().__init__(name, resize)`.
 
@@ -94,7 +98,7 @@ class InceptionFeatures(FeatureNetwork):
     """
 
     def __init__(self, weights: Path | None = None) -> None:
-        super().__init__("Inception-v3 (FID)", "bilinear to 299 x 299, as in its TensorFlow graph")
+        super().__init__(FID_NETWORK, "bilinear to 299 x 299, as in its TensorFlow graph")
         module: Any = import_module("torch_fidelity.feature_extractor_inceptionv3")
         self.network: Any = module.FeatureExtractorInceptionV3(
             "inception-v3-compat", ["2048"], feature_extractor_weights_path=None if weights is None else str(weights)

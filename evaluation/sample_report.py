@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from .energy import energy_distance
+from .feature_networks import FID_NETWORK
 from .frechet import frechet_distance
 from .image_set import ImageSet
 from .kernel_distance import KernelDistance, kernel_distance
@@ -56,11 +57,11 @@ class FeatureDistances:
     real_manifold: Manifold | None
 
     def __str__(self) -> str:
-        """Return the figures in some lines."""
-        return (
-            f"in features of {self.network}:\n  Frechet distance {self.frechet}\n  kernel distance {self.kernel}\n"
-            f"  {self.manifold}" + ("" if self.real_manifold is None else f"\n  real images: {self.real_manifold}")
-        )
+        """Return the figures in some lines, each with the network's name: a line that is quoted alone says it."""
+        figures = [f"Frechet distance {self.frechet}", f"kernel distance {self.kernel}", str(self.manifold)]
+        if self.real_manifold is not None:
+            figures.append(f"of real images: {self.real_manifold}")
+        return "\n".join(f"{self.network} {figure}" for figure in figures)
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,8 @@ class OctavePower:
 
     def __str__(self) -> str:
         """Return the ratio and its error."""
-        return f"{self.ratio:.3g} +- {self.error:.1g}"
+        # 60, and not 6e+01.
+        return f"{self.ratio:.3g} +- {float(f'{self.error:.1g}'):g}"
 
 
 @dataclass(frozen=True)
@@ -146,6 +148,11 @@ class SampleReport:
         lines.append(f"power over that of real images, by frequency (cycles per pixel):\n  {powers}")
         if self.classes is not None:
             lines.append(str(self.classes))
+        if self.features is not None and self.features.network != FID_NETWORK:
+            lines.append(
+                f"figures of {self.features.network} are neither FID nor KID: they compare only with others of the same"
+                " network, weights, resizing, data and counts"
+            )
         if self.samples < _PAPERS:
             lines.append(f"not comparable with figures of papers, which take {_PAPERS:,} samples")
         return "\n".join(lines)

@@ -329,7 +329,10 @@ def _check_configuration(
         raise ValueError(msg)
     wrong = [level for level in attention_levels if not 0 <= level < len(multipliers)]
     if wrong:
-        msg = f"attention_levels must lie in 0..{len(multipliers) - 1}, got {wrong}"
+        msg = (
+            f"attention_levels must lie in 0..{len(multipliers) - 1}, as there are {len(multipliers)} multipliers, got"
+            f" {wrong}: name levels in there, or none, attention_levels=()"
+        )
         raise ValueError(msg)
     widths = {multipliers[level] * channels for level in attention_levels} | {multipliers[-1] * channels}
     if heads < 1 or any(width % heads for width in widths):

@@ -13,7 +13,7 @@ from typing import NamedTuple, NoReturn
 
 from ..core.configuration import cli, known_names
 from ..core.console import say
-from .data.examples import DataError
+from .data.unreadable import DataError
 from .dry_run import dry_run
 from .folder.run_folder import RunFolder
 from .loop.interrupts import STOPPED, StoppedError, stopping_at_once

@@ -55,8 +55,10 @@ def _samples(file: Stored) -> Facts:
     rows = [("energy distance over pixels", _with_floor(told["energy"]))]
     features, classes = told["features"], told["classes"]
     if features is not None:
-        rows += [("Frechet distance", _with_floor(features["frechet"]))]
-        rows += [(name, f"{value:.3f}") for name, value in features["manifold"].items() if isinstance(value, float)]
+        by = features["network"]
+        rows += [(f"Frechet distance, {by}", _with_floor(features["frechet"]))]
+        shares = {name: share for name, share in features["manifold"].items() if isinstance(share, float)}
+        rows += [(f"{name}, {by}", f"{share:.3f}") for name, share in shares.items()]
     if classes is not None:
         rows += [("recognised", f"{classes['recognised']:.1%} (held-out examples {classes['real']:.1%})")]
         if classes["as_asked"] is not None:

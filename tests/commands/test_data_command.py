@@ -53,6 +53,25 @@ def test_it_names_all_that_cannot_be_read_and_fails(tmp_path, capsys, monkeypatc
     assert said.count("0 equal to an earlier one") == 2
 
 
+def test_what_many_pictures_lack_is_said_once_and_hides_no_other_fault(tmp_path, capsys):
+    arguments = folder_of(tmp_path)
+    for number in range(30):
+        Image.new("RGBA", (8, 8)).save(tmp_path / "0" / f"clear picture {number:02d}.png")
+    (tmp_path / "0" / "04.png").write_bytes(b"damaged")
+    splits = ImageFolder(tmp_path, size=8, held_out=0.01, unreadable=0.9).load()
+    with pytest.raises(SystemExit) as stopped:
+        main([*arguments, "--data.held-out", "0.01"])
+    error, said = str(stopped.value), capsys.readouterr().out
+    clear = [path for path in map(splits.train.source.name, range(len(splits.train))) if "clear" in path]
+    first, *others = clear
+    fault = "has transparent pixels, and nothing says what is behind them: give a background, such as white, or"
+    for text, named in ((error, 4), (said, 19)):
+        assert text.count(fault) == 1
+        assert f"{tmp_path / '0' / '04.png'} cannot be read as a picture" in text
+        assert f"{first} {fault}" in text
+        assert f"(and so {len(others)} more: {', '.join(others[:named])}, ...)" in text
+
+
 def test_an_example_in_both_parts_is_an_error(tmp_path, capsys):
     arguments = folder_of(tmp_path)
     splits = ImageFolder(tmp_path, size=8).load()

@@ -103,7 +103,8 @@ def test_samples_are_compared_in_features_where_asked_for(folder, capsys):
         main(["evaluate", str(folder), "--samples", "7", "--features", "efficientnet"])
     main(["evaluate", str(folder), "--images", "0", "--samples", "8", "--features", "efficientnet"])
     printed = capsys.readouterr().out
-    assert printed.startswith("\n8 samples and 8 real images\nin features of EfficientNet-lite0:\n")
+    assert printed.startswith("\n8 samples and 8 real images\nEfficientNet-lite0 Frechet distance ")
+    assert "figures of EfficientNet-lite0 are neither FID nor KID: they compare only with others of the same" in printed
     assert "\nrecognised " in printed
     assert printed.splitlines()[-1] == f"wrote {folder / 'samples.json'}, {folder / 'memorisation.json'}"
     told = json.loads((folder / "samples.json").read_text())
@@ -130,7 +131,7 @@ def test_processes_of_torchrun_share_the_samples(folder, capsys, monkeypatch):
 def test_pictures_of_others_are_compared_with_a_run_a_folder_or_a_data_set(folder, tmp_path, capsys):
     main(["sample", str(folder), "--count", "12", "--out", str(tmp_path / "pictures")])
     capsys.readouterr()
-    with pytest.raises(SystemExit, match="holds no run"):
+    with pytest.raises(SystemExit, match=r"holds no run .*or name what its pictures .* --against runs/NAME"):
         main(["evaluate", str(tmp_path / "pictures")])
     main(["evaluate", str(tmp_path / "pictures"), "--against", str(folder)])
     with_run = capsys.readouterr().out

@@ -39,6 +39,13 @@ def no_picture():
     check_photos()
 
 
+def many_transparent():
+    photos(20)
+    for name in "abcdef":
+        picture(np.full((40, 40, 4), 9, dtype=np.uint8), name)
+    check_photos()
+
+
 def transparent():
     photos()
     picture(np.full((40, 40, 4), 9, dtype=np.uint8))

@@ -31,6 +31,7 @@ CAUSES = {
     "no folder": failing_data.no_folder,
     "at least 2 are needed": failing_data.one_image,
     "cannot be read as a picture": failing_data.no_picture,
+    "examples cannot be read": failing_data.many_transparent,
     "has transparent pixels": failing_data.transparent,
     "holds 16 bits": failing_data.sixteen_bits,
     "the pictures are of": failing_data.several_sizes,

@@ -18,8 +18,10 @@ from unmelt.evaluation import (
     octaves,
     power_spectrum,
 )
+from unmelt.evaluation.feature_networks import FID_NETWORK
 from unmelt.evaluation.look_batches import Share
 from unmelt.evaluation.run_samples import evaluate_images, evaluate_samples
+from unmelt.evaluation.sample_report import OctavePower
 from unmelt.training import ArrayExamples, Digits, Trainer
 
 
@@ -93,6 +95,27 @@ def test_figures_are_those_of_the_samples_and_the_training_images(run, monkeypat
     assert {"checkpoint", "seed", "sampler", "steps", "weights", "resize", "split", "training_batch"} <= told.keys()
     assert told["calls"] == told["steps"] == 8
     assert "not comparable with figures of papers" in str(found)
+
+
+def test_each_figure_names_its_features_and_says_whether_it_is_fid(run, monkeypatch):
+    found = evaluated(run, monkeypatch, samples=12)
+    lines = str(found).splitlines()
+    assert [line.split(" ")[1] for line in lines if line.startswith("corners ")] == [
+        "Frechet",
+        "kernel",
+        "precision",
+        "of",
+    ]
+    assert any(line.startswith("figures of corners are neither FID nor KID: they compare only with") for line in lines)
+    fid = replace(found, features=replace(found.features, network=FID_NETWORK))
+    assert "\nInception-v3 (FID) Frechet distance " in str(fid)
+    assert "neither FID nor KID" not in str(fid)
+    assert "neither FID nor KID" not in str(replace(found, features=None))
+
+
+def test_errors_of_powers_are_no_exponents():
+    assert str(OctavePower(0.56, 198.06, 63.4)) == "198 +- 60"
+    assert str(OctavePower(0.0, 0.00528, 0.00107)) == "0.00528 +- 0.001"
 
 
 def test_so_few_real_images_that_they_have_no_fifth_neighbour_have_no_manifold(run, monkeypatch):

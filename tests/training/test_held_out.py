@@ -33,7 +33,8 @@ from unmelt.losses import (
 )
 from unmelt.models import EMA, Denoiser, UNet
 from unmelt.training import ArrayExamples, HeldOut
-from unmelt.training.data.examples import Examples, UnreadableError, spread
+from unmelt.training.data.examples import Examples, spread
+from unmelt.training.data.unreadable import UnreadableError
 
 SHAPE = (2, 4, 6)
 N = math.prod(SHAPE)

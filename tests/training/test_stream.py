@@ -10,7 +10,7 @@ from PIL import Image
 from small_runs import parameters, small_run, train
 
 from unmelt.training.data import HubStream
-from unmelt.training.data.examples import DataError
+from unmelt.training.data.unreadable import DataError
 
 COUNT, FILES = 60, 4
 

@@ -6,7 +6,7 @@ from .checking import DataReport, check_data
 from .cifar10 import CIFAR10
 from .data_set import DataSet
 from .digits import Digits
-from .examples import Examples, Splits, UnreadableError
+from .examples import Examples, Splits
 from .hub import HubImages
 from .idx_files import IDXFiles
 from .image_folder import ImageFolder
@@ -14,6 +14,7 @@ from .mnist_sample import MNISTSample
 from .photo_crops import PhotoCrops
 from .picture_data import PictureDataSet
 from .stream import HubStream
+from .unreadable import UnreadableError
 
 __all__ = [
     "CIFAR10",

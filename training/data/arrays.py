@@ -12,7 +12,8 @@ from typing_extensions import override
 
 from ...core.checks import check_instance
 from ...models import GreyLevels
-from .examples import Examples, UnreadableError, spread
+from .examples import Examples, spread
+from .unreadable import UnreadableError
 
 EIGHT_BITS = GreyLevels(256, 0.0, 1.0)
 # Arrays of more numbers are not read before they are trained on: an eighth of so many is checked, and told apart by.

@@ -8,7 +8,11 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from .examples import Examples, Splits, described
+from .examples import Examples, Splits
+from .unreadable import described
+
+# Examples of each fault that are named.
+_NAMED = 20
 
 
 @dataclass(frozen=True)
@@ -96,6 +100,6 @@ def words(report: DataReport, splits: Splits) -> list[str]:
         if part.labels is not None:
             lines.append(f"  examples of each class: {', '.join(map(str, part.labels.bincount().tolist()))}")
         if found.unreadable:
-            lines.append(f"  {described(found.unreadable, found.count)}")
+            lines.append(f"  {described(found.unreadable, found.count, named=_NAMED)}")
     lines.append(f"{report.shared} different examples are both held out and trained on")
     return lines

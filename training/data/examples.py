@@ -19,36 +19,16 @@ from tqdm import tqdm
 from ...core.checks import Shape
 from ...core.memory import give_back
 from ...models import GreyLevels
+from .unreadable import UnreadableError, described
 
 # Numbers read at a time where all examples are gone through (16 MB in float32).
 _LARGEST = 2**22
 # Examples that tell the range of data without grey levels.
 _SAMPLE = 256
-# Examples that are tried in the place of an unreadable one, and those that are named together.
-_TRIED, _NAMED = 100, 20
+# Examples that are tried in the place of an unreadable one.
+_TRIED = 100
 # A bar that would be gone at once is not shown.
 _BAR_AFTER = 3.0
-
-
-class DataError(ValueError):
-    """Data turned out not to be what they were taken for, in the middle of a run."""
-
-
-class UnreadableError(DataError):
-    """An example cannot be read.
-
-    Attributes:
-        index: its number.
-        reason: its name, and what is wrong with it.
-    """
-
-    def __init__(self, index: int, reason: str) -> None:
-        super().__init__(reason)
-        self.index, self.reason = index, reason
-
-    def __reduce__(self) -> tuple[type[UnreadableError], tuple[int, str]]:
-        """Let it come out of a worker process."""
-        return type(self), (self.index, self.reason)
 
 
 class Fetched(NamedTuple):
@@ -307,15 +287,6 @@ class Splits:
             which = "held-out" if self.test.labels is None else "training"
             msg = f"the {which} examples have no labels, and the others have: give both, or none"
             raise ValueError(msg)
-
-
-def described(unreadable: Mapping[int, str], count: int) -> str:
-    """Say which of `count` examples are unreadable, and why."""
-    named = [unreadable[index] for index in sorted(unreadable)]
-    if len(named) == 1:
-        return named[0]
-    more = f"; and {len(named) - _NAMED} more" if len(named) > _NAMED else ""
-    return f"{len(named)} of {count} examples cannot be read: {'; '.join(named[:_NAMED])}{more}"
 
 
 def spread(count: int, most: int) -> list[int]:

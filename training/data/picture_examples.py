@@ -16,9 +16,10 @@ from typing_extensions import override
 
 from ...models import GreyLevels
 from .decoding import Target, decode
-from .examples import Examples, UnreadableError
+from .examples import Examples
 from .picture_error import PictureError
 from .sources import Source
+from .unreadable import Reason, UnreadableError
 
 # Pictures below this (32 MB) are decoded by the process that needs them; more are worth others.
 _WORTH_WORKERS, _MOST_WORKERS = 2**25, 8
@@ -121,7 +122,7 @@ class PictureExamples(Examples):
             array = decode(contents, self.target)
         except (PictureError, OSError) as error:
             reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-            raise UnreadableError(index, f"{self.source.name(index)} {reason}") from error
+            raise UnreadableError(index, Reason(reason, self.source.name(index))) from error
         if self._kept is not None:
             self._store[index] = array
             self._kept[index] = 1

@@ -21,7 +21,7 @@ from ...core.files import write_atomically
 from ...degradations import LinearGaussianProcess
 from ...models import Denoiser, GreyLevels
 from ..data import Splits
-from ..data.examples import DataError
+from ..data.unreadable import DataError
 from .exported import Exported, exported_in
 from .verified import DamagedError
 

@@ -13,9 +13,10 @@ from torch.utils.data import DataLoader
 
 from ...core.console import say
 from ..data import Examples
-from ..data.examples import DataError, Fetched, described
+from ..data.examples import Fetched
 from ..data.picture_examples import PictureExamples
 from ..data.stream import StreamExamples
+from ..data.unreadable import DataError, described
 from ..data.workers import loader
 from ..folder.manifest import check_contents
 from ..run_config import Training
