@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
 
 from unmelt import degradations, losses, models, samplers
 from unmelt.degradations import bases
@@ -66,6 +67,29 @@ class TestCode:
         lines = run("bases").splitlines()
         assert re.fullmatch(r"DiagonalMotion\(\(1, 8, 8\)\): \d+ laws hold", lines[0])
         assert lines[1:] == re.findall(r"print\(widths.*\)  # (\[[\d., ]+\])", CONCEPTS["bases"])
+
+    def test_mixed_noises_have_a_basis_if_their_factors_commute(self):
+        """Huang et al.'s (2024): blue noise's symmetric root is a number per wave, its triangular one is none."""
+        basis = degradations.HartleyBasis((1, 4, 4))
+        white = torch.eye(16, dtype=torch.float64)
+        waves = basis.inverse(white.view(16, 1, 4, 4)).view(16, 16)
+        blue = basis.laplacian_eigenvalues().flatten() + 0.1
+        covariance = waves.T @ torch.diag(blue) @ waves
+
+        def mixed(share, root):
+            factor = share * white + (1 - share) * root
+            return factor @ factor.T
+
+        symmetric = waves.T @ torch.diag(blue.sqrt()) @ waves
+        expected = waves.T @ torch.diag((0.3 + 0.7 * blue.sqrt()) ** 2) @ waves
+        torch.testing.assert_close(mixed(0.3, symmetric), expected)
+        off = {}
+        for name, root in {"symmetric": symmetric, "triangular": torch.linalg.cholesky(covariance)}.items():
+            torch.testing.assert_close(mixed(0.0, root), covariance)
+            one, other = mixed(0.2, root), mixed(0.7, root)
+            off[name] = (one @ other - other @ one).norm() / (one @ other).norm()
+        assert off["symmetric"] < 1e-14
+        assert off["triangular"] > 0.01
 
     def test_predictions_are_what_the_table_says(self):
         assert run("predictions") == "1.0\n"
