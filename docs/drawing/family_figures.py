@@ -137,10 +137,10 @@ def draw_strip(process: LinearGaussianProcess, low: float) -> Figure:
 
 
 def draw_at_told_times(axes: list[Axes], process: LinearGaussianProcess, low: float) -> None:
-    """Draw the photograph on each of eight axes, as `draw_strip` says."""
+    """Draw the photograph on each of the axes, as `draw_strip` says."""
     x, middle = low + (1 - low) * photograph()[None], (1 + low) / 2
     noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
-    for axis, t in zip(axes, told_times(process, x), strict=True):
+    for axis, t in zip(axes, told_times(process, x, len(axes)), strict=True):
         z = process.corrupt(x, noise, t, given=example_end(process, x))[0]
         beyond = (z - middle).abs().flatten().quantile(0.98).item() / (1 - middle)
         factor = 1 / beyond if beyond > _CLIPPED else 1.0
@@ -151,17 +151,17 @@ def draw_at_told_times(axes: list[Axes], process: LinearGaussianProcess, low: fl
         axis.set_title(f"t = {t:.2g}{smaller}", fontsize=8, color="0.3")
 
 
-def told_times(process: LinearGaussianProcess, x: Tensor) -> list[float]:
-    """Return eight times from 0 to 1: even ones, or where noise grows those of even falls of signal over noise."""
+def told_times(process: LinearGaussianProcess, x: Tensor, count: int) -> list[float]:
+    """Return `count` times from 0 to 1: even ones, or where noise grows those of even falls of signal over noise."""
     times = torch.linspace(0, 1, 401, dtype=torch.float64)
     power = process.basis.forward(x.double() - x.double().mean((2, 3), keepdim=True)).square()
     sigma = torch.stack([process.sigma(t).square().expand(x.shape).mean() for t in times.tolist()])
     # Noise of a bridge comes and goes.
     if process.known_end or float(sigma.max()) <= _GROWS * float(sigma[len(sigma) // 8]):
-        return torch.linspace(0, 1, COLUMNS).tolist()
+        return torch.linspace(0, 1, count).tolist()
     signal = torch.stack([(process.alpha(t).square() * power).mean() for t in times.tolist()])
     ratio = (signal.log() - sigma.log()).clamp(*_RATIOS)
-    marks = torch.linspace(ratio[0], ratio[-1], COLUMNS, dtype=torch.float64)[1:-1]
+    marks = torch.linspace(ratio[0], ratio[-1], count, dtype=torch.float64)[1:-1]
     return [0.0, *(float(times[(ratio <= mark).int().argmax()]) for mark in marks), 1.0]
 
 
@@ -172,11 +172,13 @@ def draw_founders() -> Figure:
         ("blurring diffusion", BlurringDiffusion(SHAPE), -1.0),
         ("isotropic diffusion", IsotropicDiffusion(SHAPE), -1.0),
     ]
-    figure = Figure(figsize=(COLUMNS * 1.05, len(rows) * 1.35), layout="constrained")
+    # Few columns: it opens the documentation, on phones, too.
+    columns = 5
+    figure = Figure(figsize=(columns * 1.05, len(rows) * 1.35), layout="constrained")
     places = figure.add_gridspec(len(rows), 1)
     for i, (name, process, low) in enumerate(rows):
         row = figure.add_subfigure(places[i])
-        draw_at_told_times(list(row.subplots(1, COLUMNS)), process, low)
+        draw_at_told_times(list(row.subplots(1, columns)), process, low)
         row.suptitle(name, fontsize=9)
     return figure
 
@@ -226,8 +228,8 @@ def draw_graph() -> Figure:
 
 def draw_log_snr(entries: dict[str, Entry]) -> Figure:
     """Return small multiples: log-SNR over time, one line for each of a few bands of frequencies."""
-    figure = Figure(figsize=(9.6, 8.8), layout="constrained")
-    columns = 4
+    figure = Figure(figsize=(7.2, 12.5), layout="constrained")
+    columns = 3
     grid = figure.subplots(-(-len(entries) // columns), columns, sharex=True, sharey=True)
     for axis, entry in zip(grid.flat, entries.values(), strict=False):
         draw_bands(axis, entry)
@@ -240,7 +242,7 @@ def draw_log_snr(entries: dict[str, Entry]) -> Figure:
         axis.set_ylabel("log-SNR (nats)", fontsize=8)
     scale = colormaps["viridis"]
     marks = [Line2D([], [], color=scale(c)) for c in (0.0, 0.45, 0.9)]
-    names = ["lowest frequency (or most durable coefficient)", "middle", "highest"]
+    names = ["lowest frequency (or most durable)", "middle", "highest"]
     figure.legend(marks, names, loc="outside lower center", ncols=3, frameon=False, fontsize=9)
     return figure
 

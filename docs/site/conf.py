@@ -25,6 +25,7 @@ extensions = [
     "sphinx.ext.autosummary",
     "sphinx.ext.napoleon",
     "mathml",
+    "phone",
     "public_names",
 ]
 exclude_patterns = ["drawing", "explore", "site"]
@@ -35,6 +36,10 @@ nb_execution_mode = "off"
 
 autodoc_typehints = "signature"
 autodoc_member_order = "bysource"
+# Defaults as the source has them: what Python prints of a class or a function is no Python.
+autodoc_preserve_defaults = True
+autodoc_typehints_format = "short"
+maximum_signature_line_length = 88
 autodoc_default_options = {"members": True, "show-inheritance": True}
 autosummary_generate = True
 autosummary_imported_members = True
@@ -49,6 +54,9 @@ napoleon_use_ivar = True
 napoleon_attr_annotations = False
 # In docstrings, too, a word in backticks is code.
 default_role = "code"
+# A fence without a language holds commands or what they print.
+highlight_language = "none"
+pygments_dark_style = "github-dark"
 
 html_theme = "furo"
 html_title = f"unmelt {version}"
@@ -56,6 +64,7 @@ html_math_renderer = "mathml"
 html_static_path = ["site.css"]
 html_css_files = ["site.css"]
 html_show_sphinx = False
+html_show_copyright = False
 html_copy_source = False
 # Summaries are fetched, which browsers refuse to pages that were opened from a file.
 html_show_search_summary = False
