@@ -330,12 +330,13 @@ class PredictPreviousLevel(Prediction):
 
 def _combine_two(
     at: Level, x: Tensor, noise: Tensor, *rows: tuple[Float[Tensor, "..."], Float[Tensor, "..."]]
-) -> tuple[Tensor, ...]:
-    """Return V diag(a) V^T x + V diag(b) V^T noise for each (a, b), by one transform of both signals and one back."""
+) -> tuple[Tensor, Tensor]:
+    """Return V diag(a) V^T x + V diag(b) V^T noise for two (a, b), by one transform of both signals and one back."""
     basis, count = at.process.basis, x.shape[0]
     u, e = basis.forward(torch.cat([to_compute_dtype(x), to_compute_dtype(noise)])).unflatten(0, (2, count))
     parts = [a.to(u.dtype) * u + b.to(u.dtype) * e for a, b in rows]
-    return tuple(basis.inverse(torch.cat(parts)).unflatten(0, (len(rows), count)))
+    first, second = basis.inverse(torch.cat(parts)).unflatten(0, (2, count))
+    return first, second
 
 
 def _alternatives(process: LinearGaussianProcess) -> list[Prediction]:

@@ -21,10 +21,10 @@ def _keep_short_cells_whole(doctree: nodes.document) -> None:
 def _describe_outputs(doctree: nodes.document) -> None:
     """Describe pictures that a notebook drew by the prose before their cell, which says what is seen."""
     words = ""
-    for node in doctree.findall(lambda node: isinstance(node, nodes.paragraph | nodes.image)):
+    for node in doctree.findall():
         if isinstance(node, nodes.paragraph):
             words = node.astext().replace("\n", " ")
-        elif not node.get("alt"):
+        elif isinstance(node, nodes.image) and not node.get("alt"):
             node["alt"] = words
 
 
