@@ -267,7 +267,7 @@ class SpectralCoefficients(ConstantModule, ABC):
     # ---- rates in continuous time --------------------------------------------------------------------------
 
     def drift(self, t: Time) -> Float[Tensor, "..."]:
-        """Return f_t = d log alpha_t / dt per coefficient (Song et al., 2021, eq. 5, per coefficient).
+        """Return f_t = d log alpha_t / dt per coefficient (Song et al., 2021, per coefficient).
 
         By automatic differentiation of `log_alpha`; a subclass may override it by a closed form (likewise
         `log_snr_rate` and `diffusion`), which `unmelt.testing.check_process` holds equal to this one.

@@ -50,7 +50,7 @@ class Coupling(ABC):
 class Markov(Coupling):
     """rho = exp((l_t - l_s) / 2): the chain x -> z_s -> z_t is Markov.
 
-    The posterior of Ho et al. (2020, eq. 6-7) for isotropic noise, and of Hoogeboom & Salimans (2023,
+    The posterior of Ho et al. (2020) for isotropic noise, and of Hoogeboom & Salimans (2023,
     section 4) per frequency.
     """
 
@@ -63,7 +63,7 @@ class Markov(Coupling):
 class Deterministic(Coupling):
     """rho = 1: both levels carry the same noise.
 
-    DDIM with eta = 0 (Song, Meng & Ermon, 2021, eq. 12); where sigma is constant it is the improved sampler
+    DDIM with eta = 0 (Song, Meng & Ermon, 2021); where sigma is constant it is the improved sampler
     of cold diffusion, z_s = z_t - A_t x + A_s x (Bansal et al., 2023, algorithm 2). Its posterior has no
     variance, hence no density.
     """
@@ -112,7 +112,7 @@ class RandomWalk(Coupling):
 
 @dataclass(frozen=True)
 class Eta(Coupling):
-    """rho = sqrt(1 - eta^2 (1 - exp(l_t - l_s))): the DDIM family (Song, Meng & Ermon, 2021, eq. 16).
+    """rho = sqrt(1 - eta^2 (1 - exp(l_t - l_s))): the DDIM family (Song, Meng & Ermon, 2021).
 
     Attributes:
         eta: 0 gives `Deterministic`, 1 gives `Markov`.

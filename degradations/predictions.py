@@ -181,7 +181,7 @@ class PredictX(Prediction):
 
 @dataclass(frozen=True)
 class PredictEpsilon(Prediction):
-    """The network predicts the noise epsilon = V diag(1/sigma_t) V^T (z_t - A_t x) (Ho et al., 2020, eq. 11)."""
+    """The network predicts the noise epsilon = V diag(1/sigma_t) V^T (z_t - A_t x) (Ho et al., 2020)."""
 
     @override
     def signal(self, at: Level) -> Float[Tensor, "..."]:

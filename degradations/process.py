@@ -243,7 +243,7 @@ class LinearGaussianProcess(SpectralCoefficients):
     ) -> Float[Tensor, "times batch ..."]:
         """Draw (z_t1, z_t2, ...) given x from the joint distribution in which `coupling` ties each level to the next.
 
-        q(z_tK | x) q(z_tK-1 | z_tK, x) ... (Song, Meng & Ermon, 2021, eq. 6), drawn through the noises: each level's
+        q(z_tK | x) q(z_tK-1 | z_tK, x) ... (Song, Meng & Ermon, 2021), drawn through the noises: each level's
         noise is rho times the next one's plus sqrt(1 - rho^2) times fresh noise. With `Markov()` that is the forward
         chain; every coupling gives each z_t its marginal. For `Eta` strictly between 0 and 1 the joint
         distribution of two levels depends on the times between them.

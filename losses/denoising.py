@@ -12,7 +12,7 @@ network predicts, except by default: then the network's own error is weighed by 
 | training loss | process | prediction | weighting |
 |---|---|---|---|
 | Rissanen et al. (2023); r = 1 | heat | previous level | `SimpleWeighting()` |
-| Ho et al. (2020), eq. 14, as released; r = 1 / n | isotropic, linear | epsilon | `SimpleWeighting()` |
+| Ho et al. (2020), as released; r = 1 / n | isotropic, linear | epsilon | `SimpleWeighting()` |
 | Hoogeboom & Salimans (2023), sec. 4; r = 1 / n | blurring | epsilon | `SimpleWeighting()` |
 | Salimans & Ho (2022), "SNR + 1" | isotropic, cosine | any | `SimpleWeighting(in_terms_of=PredictV())` |
 | Kingma et al. (2021), continuous time; r = 1 | isotropic | epsilon | `BoundWeighting()` |

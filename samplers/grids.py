@@ -149,7 +149,7 @@ class BalancedGrid(Grid):
 
 @dataclass(frozen=True)
 class KarrasGrid(Grid):
-    """Steps in which the rho-th root of exp(y(t)) falls by equal amounts (Karras et al., 2022, eq. 5).
+    """Steps in which the rho-th root of exp(y(t)) falls by equal amounts (Karras et al., 2022).
 
     For EDM's process exp(y) is sigma, and the grid is theirs, but for its end: they go from the least sigma to 0 in one
     last step, this grid goes to t = 0 as it goes elsewhere.

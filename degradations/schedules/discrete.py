@@ -27,7 +27,7 @@ from .base import Schedule
 
 
 class DiscreteSchedule(ConstantModule, Schedule):
-    """Variance preserving, from the beta of each level (Ho et al., 2020, eq. 2 and 4). Its levels are the process's.
+    """Variance preserving, from the beta of each level (Ho et al., 2020). Its levels are the process's.
 
     Timestep i of code that counts from 0, such as diffusers', is level i + 1. Tables whose signal-to-noise ratio has
     been rescaled to 0 at the end (Lin, Liu, Li & Yang, 2024, algorithm 1) end in a 1.

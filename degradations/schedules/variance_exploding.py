@@ -105,7 +105,7 @@ class SymmetricNoise(Schedule):
 class GeometricNoise(Schedule):
     """Variance exploding: alpha = 1, sigma(t) = sigma_min (sigma_max / sigma_min)^(t / until), sigma_max afterwards.
 
-    Source: Song et al. (2021), eq. 30 and 31, with until = 1.
+    Source: Song et al. (2021), with until = 1.
 
     Attributes:
         sigma_min: standard deviation at t = 0, in the data's units; 0.01 for data in [0, 1].
@@ -137,7 +137,7 @@ class GeometricNoise(Schedule):
 class EDMSchedule(Schedule):
     """alpha = 1, sigma(t) = (sigma_min^(1/rho) + t (sigma_max^(1/rho) - sigma_min^(1/rho)))^rho.
 
-    The time steps of Karras et al. (2022, eq. 5), so that a uniform grid of t is their grid of noise levels.
+    The time steps of Karras et al. (2022), so that a uniform grid of t is their grid of noise levels.
 
     Attributes:
         sigma_min: standard deviation at t = 0, in the data's units (data in [-1, 1] there).

@@ -85,7 +85,7 @@ def shifted_cosine(
 class LinearSchedule(Schedule):
     """Variance preserving, beta(t) linear from beta_min to beta_max: the limit of DDPM's thousand steps.
 
-    log alpha(t) = -(beta_max - beta_min) t^2 / 4 - beta_min t / 2 (Ho et al., 2020; Song et al., 2021, eq. 33).
+    log alpha(t) = -(beta_max - beta_min) t^2 / 4 - beta_min t / 2 (Ho et al., 2020; Song et al., 2021).
 
     Attributes:
         beta_min: noise rate at t = 0, per unit of time; DDPM's 1e-4 a step, 1000 steps.

@@ -7,9 +7,9 @@ m - m_hat = (1 - c alpha_{t|s}) alpha_s (u - u_hat). With s_q and s_p their stan
     scale = (1 - c alpha_{t|s}) / (sqrt(2) s_p),    excess = (expm1(2 r) - 2 r) / 2,    r = log s_q - log s_p.
 
 For a Markov coupling and s_p = s_q the scale squared is (SNR_s - SNR_t) / (2 alpha_s^2) and the excess is 0 (Kingma et
-al., 2021, eq. 13, per coefficient). In the limit of ever finer grids the sum over levels becomes the integral over t of
+al., 2021, per coefficient). In the limit of ever finer grids the sum over levels becomes the integral over t of
 
-    1/2 sum (-dl_t/dt) ( (alpha_t u - alpha_t u_hat) / sigma_t )^2      (Kingma et al., 2021, eq. 17, per coefficient).
+    1/2 sum (-dl_t/dt) ( (alpha_t u - alpha_t u_hat) / sigma_t )^2      (Kingma et al., 2021, per coefficient).
 
 The estimate always comes multiplied by the signal's share alpha: that product is what a network's output gives stably
 where alpha itself underflows. A coefficient that a step leaves alone costs nothing (0 / 0 is 0 here).

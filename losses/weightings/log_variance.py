@@ -5,7 +5,7 @@ With a learned number v(t) an example's loss L becomes
     L exp(-v(t)) + v(t),
 
 which for a given network is least, over v, at v(t) = log E[L | t]. The network then sees every time's loss divided by
-its mean: no time outweighs another by its scale alone (Karras et al., 2024, EDM2, eq. 21, after Kendall et al., 2018).
+its mean: no time outweighs another by its scale alone (Karras et al., 2024, EDM2, after Kendall et al., 2018).
 """
 
 from __future__ import annotations

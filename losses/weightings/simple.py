@@ -19,7 +19,7 @@ _SMALL = 2.0**-500
 
 @dataclass(frozen=True)
 class SimpleWeighting(Weighting):
-    """1 on the squared error of a prediction, the "simple" loss of Ho et al. (2020, eq. 14) for epsilon.
+    """1 on the squared error of a prediction, the "simple" loss of Ho et al. (2020) for epsilon.
 
     Attributes:
         in_terms_of: prediction in whose terms the error is measured; the network's own if None, at no cost.

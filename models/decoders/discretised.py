@@ -1,6 +1,6 @@
 r"""The probability of quantised data under a Gaussian: mass in the bin of a level, pixel by pixel.
 
-    P(level k) = Phi((v_k + w/2 - x_hat) / s) - Phi((v_k - w/2 - x_hat) / s)        (Ho et al., 2020, eq. 13)
+    P(level k) = Phi((v_k + w/2 - x_hat) / s) - Phi((v_k - w/2 - x_hat) / s)        (Ho et al., 2020)
 
 with v_k the value of level k, w the width of a level, and the first and last bin open to infinity, so that the
 probabilities of all levels add up to 1. Pixels are independent in the data's own axes, not in the process's basis.
@@ -45,7 +45,7 @@ _GOLDEN = (1 + math.sqrt(5)) / 2
 
 
 class DiscretisedGaussianDecoder(Decoder):
-    """The mass of N(x_hat, stddev^2) in the bin of each pixel's level (Ho et al., 2020, eq. 13): for integer data.
+    """The mass of N(x_hat, stddev^2) in the bin of each pixel's level (Ho et al., 2020): for integer data.
 
     Args:
         process: the forward process.
