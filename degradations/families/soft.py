@@ -16,8 +16,8 @@ class SoftDiffusion(GaussianBlur):
     Source: Daras, Delbracio, Talebi, Dimakis & Milanfar (2023), Soft diffusion: score matching for general
     corruptions. The paper chooses its blur widths from data, so that neighbouring levels are equally far apart; the
     default here is a width that grows at a constant rate to 23 pixels, and `equal_variance_blur` fits one to data.
-    Noise grows geometrically from 0.01 to 0.1 in the first quarter of time and stays there. The authors published no code: these
-    numbers are those of a public reimplementation, for 64 x 64 pixels.
+    Noise grows geometrically from 0.01 to 0.1 in the first quarter of time and stays there. The authors published no
+    code: these numbers are those of a public reimplementation, for 64 x 64 pixels.
 
     Args:
         shape: shape of one signal, such as (3, 64, 64); all axes but the first are blurred.
