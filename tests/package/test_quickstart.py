@@ -30,7 +30,8 @@ SHORT = {
     "restore": ["--count", "1", "--steps", "2"],
 }
 
-pytestmark = [pytest.mark.full, needs_build]
+# Two minutes, most of them for the installation.
+pytestmark = [pytest.mark.slow, needs_build]
 
 
 def block_that_trains():
