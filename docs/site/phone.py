@@ -24,7 +24,7 @@ def _describe_outputs(doctree: nodes.document) -> None:
     for node in doctree.findall(lambda node: isinstance(node, nodes.paragraph | nodes.image)):
         if isinstance(node, nodes.paragraph):
             words = node.astext().replace("\n", " ")
-        elif not node.get("alt"):
+        elif isinstance(node, nodes.Element) and not node.get("alt"):
             node["alt"] = words
 
 
