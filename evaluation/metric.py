@@ -1,4 +1,4 @@
-"""A measure of one's own: a distance between two sets of images, told in a report beside its floor."""
+"""A custom metric: a distance between two sets of images, reported beside its floor."""
 
 from __future__ import annotations
 

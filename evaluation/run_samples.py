@@ -61,7 +61,7 @@ def evaluate_samples(  # noqa: PLR0913  # each is a choice of its own
         batch_size: samples at a time.
         seed: of the first sample, from which the others count on, and of the choice of training images.
         share: which batches this process looks at, of several that see the same folder; all if None.
-        metrics: of one's own, told beside the others.
+        metrics: custom ones, reported beside the others.
         progress: show a progress bar.
         device: where samples are drawn; features are made where the network is.
         place: folder or file where the data lie now; None looks where they were.
@@ -129,7 +129,7 @@ def evaluate_images(  # noqa: PLR0913  # as `evaluate_samples`
         batch_size: images at a time.
         seed: of the choice of training images.
         share: which batches this process looks at.
-        metrics: of one's own.
+        metrics: custom ones.
         progress: show a progress bar.
 
     Returns:

@@ -126,7 +126,7 @@ class SampleReport:
         energy: energy distance over pixels, in the data's units, of at most 2,000 of either.
         features: distances in features; None where no network was given.
         classes: what is recognised; None where classes are not known.
-        others: distances by metrics of one's own, by their text.
+        others: distances by custom metrics, by their text.
     """
 
     samples: int
@@ -181,7 +181,7 @@ class RealImages:
             samples: the samples, looked at with the same gauge.
             network: name of the network whose features both have.
             seed: of the subsets that a kernel distance is averaged over.
-            metrics: of one's own, on the images that are kept.
+            metrics: custom ones, on the images that are kept.
 
         Raises:
             ValueError: there are too few of either for one of the figures.

@@ -1,4 +1,4 @@
-"""The page on degradations of one's own: its files are about ten lines, and recipes and commands take them."""
+"""The page on custom degradations: its files are about ten lines, and recipes and commands take them."""
 
 import os
 import re
