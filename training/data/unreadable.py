@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Self
+from typing import final
 
 # Faults that are told one by one, and examples that are named for each.
 _FAULTS, _NAMED = 20, 5
@@ -13,6 +13,7 @@ class DataError(ValueError):
     """Data turned out not to be what they were taken for, in the middle of a run."""
 
 
+@final
 class Reason(str):
     """Why an example cannot be read: its name and the fault, as one text.
 
@@ -29,13 +30,13 @@ class Reason(str):
     fault: str
     name: str
 
-    def __new__(cls, fault: str, name: str = "") -> Self:
+    def __new__(cls, fault: str, name: str = "") -> Reason:
         """Make the text."""
         made = super().__new__(cls, f"{name} {fault}" if name else fault)
         made.fault, made.name = fault, name
         return made
 
-    def __reduce__(self) -> tuple[type[Self], tuple[str, str]]:
+    def __reduce__(self) -> tuple[type[Reason], tuple[str, str]]:
         """Let it come out of a worker process."""
         return type(self), (self.fault, self.name)
 
