@@ -2,7 +2,7 @@
 
     python benchmarks/speed.py                             # everything, about twelve minutes on two cores
     python benchmarks/speed.py --only PAIRS --threads 1    # one part
-    python benchmarks/speed.py --save --released FOLDER --azula FOLDER --diffusers
+    python benchmarks/speed.py --save --released FOLDER --azula FOLDER --k-diffusion FOLDER --diffusers
     python benchmarks/speed.py --smoke                     # as small as it gets: does it run?
 
 Parts:
@@ -10,6 +10,7 @@ Parts:
 * pairs: the blurred pair (A_t x, A_s x) of a training step of heat dissipation, images, sound and volumes.
 * process: marginal, transition, posterior, training pair in every basis; what batch and levels cost.
 * step: training steps of networks of 4 M and 61 M parameters, beside the network alone.
+* trainer: the trainer whole, on a folder of pictures: what is not the network's, and waiting for data.
 * sampling: steps of every stepper around a network that does nothing.
 * evaluation: bounds beside their network calls; memory of what is fitted.
 
@@ -17,7 +18,8 @@ All contenders of a part take turns in this one process, in a new order every ro
 compared, so that a slow spell of the machine hits all alike. Contenders that should return the same are compared first.
 
 Other projects are taken along where they are named: the released code of inverse heat dissipation (--released, the
-folder that holds model_code), azula (--azula, the folder that holds the package), diffusers, if it is installed.
+folder that holds model_code), azula (--azula, the folder that holds the package), k-diffusion (--k-diffusion, likewise;
+it imports torchsde and torchvision), diffusers, if it is installed.
 
 --save writes benchmarks/results/speed-MACHINE.json, which keeps the bounds of earlier runs, and the table and the
 picture that docs/measured/speed.md shows.
@@ -44,6 +46,7 @@ from timed.part import Bound, Found, Plan
 from timed.process_calls import process_calls
 from timed.sampling import sampling
 from timed.training_step import training_step
+from timed.whole_trainer import whole_trainer
 
 from unmelt.core.configuration import cli
 
@@ -58,6 +61,7 @@ class Part(Enum):
     PAIRS = "pairs"
     PROCESS = "process"
     STEP = "step"
+    TRAINER = "trainer"
     SAMPLING = "sampling"
     EVALUATION = "evaluation"
 
@@ -66,6 +70,7 @@ PARTS: dict[Part, Callable[[Plan], Found]] = {
     Part.PAIRS: pairs,
     Part.PROCESS: process_calls,
     Part.STEP: training_step,
+    Part.TRAINER: whole_trainer,
     Part.SAMPLING: sampling,
     Part.EVALUATION: evaluation,
 }
@@ -82,6 +87,7 @@ class Settings:
         smoke: take the smallest sizes, to see whether everything runs.
         released: folder of the released code of inverse heat dissipation.
         azula: folder that holds the package azula.
+        k_diffusion: folder that holds the package k_diffusion.
         diffusers: take diffusers along.
         json: write all numbers to this file.
         save: keep the result: benchmarks/results/speed-MACHINE.json, and the table of docs/measured/speed.md.
@@ -93,6 +99,7 @@ class Settings:
     smoke: bool = False
     released: Path | None = None
     azula: Path | None = None
+    k_diffusion: Path | None = None
     diffusers: bool = False
     json: Path | None = None
     save: bool = False
@@ -102,8 +109,11 @@ def main(settings: Settings) -> None:
     """Measure, print and keep what is asked for."""
     if settings.save and (settings.only is not None or settings.smoke):
         sys.exit("error: --save keeps a whole measurement: leave --only and --smoke out, or write --json FILE")
-    if settings.diffusers and importlib.util.find_spec("diffusers") is None:
-        sys.exit("error: --diffusers: diffusers is not installed: pip install diffusers, or leave the flag out")
+    needed = {"--diffusers": ["diffusers"], "--k-diffusion": ["torchsde", "torchvision"]}
+    for flag, asked in (("--diffusers", settings.diffusers), ("--k-diffusion", settings.k_diffusion)):
+        missing = [name for name in needed[flag] if asked and importlib.util.find_spec(name) is None]
+        if missing:
+            sys.exit(f"error: {flag}: not installed: pip install {' '.join(missing)}, or leave the flag out")
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
     facts = machine(torch.device("cpu"))
@@ -113,6 +123,7 @@ def main(settings: Settings) -> None:
         smoke=settings.smoke,
         released=settings.released,
         azula=settings.azula,
+        k_diffusion=settings.k_diffusion,
         diffusers=settings.diffusers,
     )
     numbers: dict[str, Any] = {"machine": facts, "date": dt.datetime.now(tz=dt.UTC).date().isoformat()}

@@ -55,6 +55,7 @@ class Plan:
         smoke: whether everything is as small as it gets.
         released: folder of the released code of inverse heat dissipation.
         azula: folder that holds the package azula.
+        k_diffusion: folder that holds the package k_diffusion.
         diffusers: whether diffusers is installed and taken along.
     """
 
@@ -62,6 +63,7 @@ class Plan:
     smoke: bool
     released: Path | None
     azula: Path | None
+    k_diffusion: Path | None
     diffusers: bool
 
     def small_network(self) -> UNet:
@@ -112,8 +114,11 @@ def agree(what: str, results: list[Tensor]) -> None:
 
 
 @contextmanager
-def counted_transforms(basis: Basis) -> Generator[list[str]]:
-    """Yield a list to which every transform, there and back, is added that is taken meanwhile."""
+def counted_transforms(basis: Basis, count: int) -> Generator[list[str]]:
+    """Yield a list to which every transform of `count` signals, there or back, is added that is taken meanwhile.
+
+    A call that takes twice as many at once is two.
+    """
     done: list[str] = []
     names = ("analyse", "synthesise")
 
@@ -121,7 +126,7 @@ def counted_transforms(basis: Basis) -> Generator[list[str]]:
         transform = getattr(basis, name)
 
         def call(signals: Tensor) -> Tensor:
-            done.append(name)
+            done.extend([name] * (len(signals) // count))
             return transform(signals)
 
         return call

@@ -68,12 +68,12 @@ def _questions(process: LinearGaussianProcess, batch: int) -> dict[str, Callable
 
 
 def _transforms() -> dict[str, int]:
-    """Return how many transforms, there and back, a latent and the target of each prediction take."""
+    """Return how many transforms of a batch, there and back, a latent and the target of each prediction take."""
     process = HeatDissipation((3, 32, 32))
     x, t = torch.rand(8, 3, 32, 32), torch.rand(8, dtype=torch.float64)
     counts: dict[str, int] = {}
     for prediction in (PredictX(), PredictEpsilon(), PredictV(), PredictPreviousLevel()):
-        with counted_transforms(process.basis) as done:
+        with counted_transforms(process.basis, len(x)) as done:
             prediction.training_pair(process.at(t), x, torch.randn_like(x))
         counts[str(prediction)] = len(done)
     return counts

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
 import statistics
-import sys
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import torch
 from measuring import print_rows, summary, take_turns
@@ -39,6 +34,8 @@ from unmelt.samplers import (
     UniformGrid,
 )
 
+from . import other_samplers
+from .other_samplers import Draws, Other
 from .part import Bound, DoNothing, Found, Plan, counted_transforms, seeded
 
 SHAPE, COUNT = (3, 32, 32), 8
@@ -66,15 +63,6 @@ STEPPERS: dict[str, Stepper] = {
 }
 # Those that most samples are drawn by: process, prediction, and one of these.
 USUAL = (["Markov"], ["Deterministic"], ["multistep 2"])
-# What azula calls the same, or nearly.
-RIVALS = {
-    "Markov": ("DDPMSampler", {}),
-    "Deterministic": ("DDIMSampler", {}),
-    "Heun": ("HeunSampler", {}),
-    "multistep 2": ("xEABSampler", {"order": 2}),
-    "multistep 3": ("xEABSampler", {"order": 3}),
-    "multistep 4": ("xEABSampler", {"order": 4}),
-}
 
 
 def sampling(plan: Plan) -> Found:
@@ -89,12 +77,9 @@ def sampling(plan: Plan) -> Found:
         transforms[name], calls[name] = _counted(sampler)
         contenders[name] = partial(sampler.sample, BATCHES * COUNT, batch_size=COUNT)
     ours = list(contenders)
-    if plan.azula is not None:
-        for name, run in _azula(plan.azula, steps).items():
-            contenders[f"azula, {name}"], calls[f"azula, {name}"] = run, steps * (2 if name == "Heun" else 1)
-    if plan.diffusers:
-        for name, run in _diffusers(steps).items():
-            contenders[f"diffusers, {name}"], calls[f"diffusers, {name}"] = run, steps
+    others = _others(plan, steps)
+    for name, other in others.items():
+        contenders[name], calls[name] = other.run, steps * other.calls
     contenders["bare loop"], calls["bare loop"] = partial(_bare_loop, steps), steps
     times = take_turns(contenders, seconds=4 * plan.seconds)
     each = {name: statistics.median(values) * 1e6 / calls[name] / BATCHES for name, values in times.items()}
@@ -106,7 +91,7 @@ def sampling(plan: Plan) -> Found:
     print_rows(rows)
     print("  The coefficients of steps, made once for a run's batches, are timed with them.")
     found = Found({"runs": summary(times), "calls": calls, "transforms per call": transforms})
-    found.bounds = bounds_of(each, ours)
+    found.bounds = bounds_of(each, ours, {name: other.ours for name, other in others.items()})
     network = _network_alone(plan)
     found.cases["4 M network, us"] = network
     slowest = max((name for name in ours), key=lambda name: each[name])
@@ -116,8 +101,8 @@ def sampling(plan: Plan) -> Found:
     return found
 
 
-def bounds_of(each: dict[str, float], ours: list[str]) -> list[Bound]:
-    """Return the bounds on our samplers' microseconds per call, and those beside azula's, where they were there."""
+def bounds_of(each: dict[str, float], ours: list[str], others: dict[str, str]) -> list[Bound]:
+    """Return the bounds on microseconds per call: our samplers', and theirs beside others', by our names for them."""
     per_frequency = [name for name in ours if not name.startswith("isotropic")]
     slowest = max(per_frequency, key=lambda name: each[name])
     bounds = [Bound(f"slowest per frequency ({slowest}), us per call", each[slowest], LARGEST_STEP)]
@@ -126,10 +111,9 @@ def bounds_of(each: dict[str, float], ours: list[str]) -> list[Bound]:
         key=lambda name: each[name],
     )
     bounds.append(Bound(f"slowest of the usual per frequency ({usual}), us per call", each[usual], LARGEST_STEP))
-    for name in RIVALS:
-        if f"azula, {name}" in each:
-            ratio = each[f"isotropic, epsilon, {name}"] / each[f"azula, {name}"]
-            bounds.append(Bound(f"isotropic, {name}: time to azula's", ratio, 1.0))
+    for other, name in others.items():
+        ratio = each[f"isotropic, epsilon, {name}"] / each[other]
+        bounds.append(Bound(f"isotropic, {name}: time to {other}", ratio, 1.0))
     return bounds
 
 
@@ -156,6 +140,19 @@ def _samplers(steps: int) -> dict[str, tuple[Denoiser, Stepper, Prior | None]]:
     return found | {"IHDM's own": (previous, Posterior(Independent(), MarginalStd(times_sigma=1.25)), prior)}
 
 
+def _others(plan: Plan, steps: int) -> dict[str, Other]:
+    """Return the runs of those libraries that were named."""
+    draws = Draws((COUNT, *SHAPE), BATCHES, steps)
+    found: dict[str, Other] = {}
+    if plan.azula is not None:
+        found |= other_samplers.azula(plan.azula, draws)
+    if plan.k_diffusion is not None:
+        found |= other_samplers.k_diffusion(plan.k_diffusion, draws)
+    if plan.diffusers:
+        found |= other_samplers.diffusers(draws)
+    return found
+
+
 def _bare_loop(steps: int) -> Tensor:
     z = torch.randn(COUNT, *SHAPE)
     for _ in range(BATCHES * steps):
@@ -163,46 +160,9 @@ def _bare_loop(steps: int) -> Tensor:
     return z
 
 
-def _azula(folder: Path, steps: int) -> dict[str, Callable[[], object]]:
-    """Return runs of azula's samplers around the same network, by our names."""
-    sys.path.insert(0, str(folder))
-    sample: Any = importlib.import_module("azula.sample")
-    noise: Any = importlib.import_module("azula.noise")
-
-    class Nothing:
-        schedule = noise.CosineSchedule()
-
-        def __call__(self, x_t: Tensor, t: Tensor) -> Any:
-            return SimpleNamespace(mean=x_t.clamp(-1.0, 1.0))
-
-    def run(sampler: Any) -> None:
-        for _ in range(BATCHES):
-            sampler(torch.randn(COUNT, *SHAPE))
-
-    return {
-        name: partial(run, getattr(sample, kind)(Nothing(), steps=steps, silent=True, **settings))
-        for name, (kind, settings) in RIVALS.items()
-    }
-
-
-def _diffusers(steps: int) -> dict[str, Callable[[], object]]:
-    """Return runs of diffusers' schedulers around the same network."""
-    import diffusers  # noqa: PLC0415  # only where it is asked for
-
-    def run(scheduler: Any) -> None:
-        for _ in range(BATCHES):
-            scheduler.set_timesteps(steps)
-            z = torch.randn(COUNT, *SHAPE)
-            for t in scheduler.timesteps:
-                z = scheduler.step(z.clamp(-1.0, 1.0), t, z).prev_sample
-
-    kinds = {"DDPM": "DDPMScheduler", "DDIM": "DDIMScheduler", "multistep": "DPMSolverMultistepScheduler"}
-    return {name: partial(run, getattr(diffusers, kind)()) for name, kind in kinds.items()}
-
-
 def _counted(sampler: Sampler) -> tuple[float, int]:
     """Return how many transforms, there and back, a run takes per call of the network, and how many calls it has."""
-    with counted_transforms(sampler.process.basis) as done:
+    with counted_transforms(sampler.process.basis, COUNT) as done:
         calls = sampler.run(COUNT, keep_path=False).stats.calls
     return len(done) / calls, calls
 

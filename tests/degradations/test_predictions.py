@@ -244,16 +244,28 @@ def test_a_training_pair_is_the_latent_and_the_target(prediction):
         torch.testing.assert_close(target, prediction.target(at, x, noise), rtol=0, atol=1e-13)
 
 
-@pytest.mark.parametrize(("name", "most"), [("heat", 2), ("blurring", 2), ("linear", 0)])
-@pytest.mark.parametrize("prediction", [PredictX(), PredictEpsilon(), PredictV(), PredictPreviousLevel(levels=4)])
-def test_a_training_pair_takes_two_transforms_at_most(prediction, name, most, monkeypatch):
+@pytest.mark.parametrize(
+    ("prediction", "batches"),
+    [
+        # The data there and the latent back.
+        (PredictX(), {"heat": 2, "blurring": 2}),
+        (PredictEpsilon(), {"heat": 2, "blurring": 2}),
+        # Data and noise there, latent and target back.
+        (PredictV(), {"heat": 4, "blurring": 4}),
+        # By blur matrices; the data there and two degraded signals back.
+        (PredictPreviousLevel(levels=4), {"heat": 0, "blurring": 3}),
+    ],
+)
+@pytest.mark.parametrize("name", ["heat", "blurring", "linear"])
+def test_a_training_pair_takes_two_calls_of_transforms_at_most(prediction, name, batches, monkeypatch):
     process, done = EVERY_PROCESS[name], []
     for method in ("analyse", "synthesise"):
         transform = getattr(process.basis, method)
-        monkeypatch.setattr(process.basis, method, lambda x, f=transform: (done.append(1), f(x))[1])
+        monkeypatch.setattr(process.basis, method, lambda x, f=transform: (done.append(len(x)), f(x))[1])
     x, noise = (random_images(process.shape, seed=seed) for seed in (0, 1))
     prediction.training_pair(process.at(torch.tensor([0.3, 0.8])), x, noise)
-    assert len(done) <= most
+    assert len(done) <= 2
+    assert sum(done) <= batches.get(name, 0) * len(x)
 
 
 # ---- what is refused --------------------------------------------------------------------------------------------
