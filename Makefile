@@ -9,7 +9,7 @@ export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-full test-all test-slow lint format types docs benchmark sampler-errors faults figures notebooks pictures unmelting likelihood priors sampling restoration clean
+.PHONY: help demo test test-shapes test-full test-all test-slow lint format types docs benchmark sampler-errors faults figures notebooks pictures unmelting likelihood priors sampling restoration clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -34,14 +34,16 @@ demo: $(READY) ## Train heat dissipation on 28x28 digits on the CPU (a few minut
 
 test: $(READY) ## Prove the mathematics: the fast tests, on two cores in a few minutes
 	@# Two processes of one thread each: threads that wait for each other's turn would cost more than they do.
-	@# The floors that all others stand on run with the shapes in their signatures checked on every call.
-	@OMP_NUM_THREADS=1 UNMELT_CHECK_SHAPES=1 $(BIN)/pytest -n 2 --dist worksteal tests/core tests/degradations tests/models
-	@OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal --ignore tests/core --ignore tests/degradations --ignore tests/models
+	@OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal
 
-test-full: $(READY) ## The rest: all processes by all laws, compiled code, subprocesses, the wheel (five minutes more)
+test-shapes: $(READY) ## The floors that all others stand on, with the shapes in signatures checked on every call
+	@# A few examples of each property tell whether shapes are what signatures say.
+	@OMP_NUM_THREADS=1 UNMELT_CHECK_SHAPES=1 UNMELT_EXAMPLES=3 $(BIN)/pytest -n 2 --dist worksteal tests/core tests/degradations tests/models
+
+test-full: $(READY) ## The rest: all processes by all laws, compiled code, runs from end to end, the wheel (ten minutes more)
 	@OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal -m "full and not slow"
 
-test-all: test test-full ## All of both
+test-all: test test-shapes test-full ## All three
 
 test-slow: $(READY) ## The tests that take minutes: the whole demo, its quality, time and memory
 	@$(BIN)/pytest -m slow

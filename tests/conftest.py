@@ -9,14 +9,15 @@ import torch
 from hypothesis import HealthCheck, settings
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+EXAMPLES = int(os.environ.get("UNMELT_EXAMPLES", "15"))
 
 # With UNMELT_CHECK_SHAPES=1 every annotation of the library is checked on every call, which takes longer.
 if os.environ.get("UNMELT_CHECK_SHAPES") == "1":
     jaxtyping.install_import_hook("unmelt", "beartype.beartype")
 
-# Examples are drawn from a fixed seed, so that a failure here is a failure everywhere.
+# Examples are drawn from a fixed seed, so that a failure here is a failure everywhere. UNMELT_EXAMPLES asks for more.
 settings.register_profile(
-    "unmelt", deadline=None, max_examples=25, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+    "unmelt", deadline=None, max_examples=EXAMPLES, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("unmelt")
 

@@ -2,10 +2,12 @@
 
 import dataclasses
 import json
+import multiprocessing
 import os
 import socket
 import subprocess
 import sys
+import types
 from pathlib import Path
 from typing import NamedTuple
 
@@ -166,42 +168,55 @@ def run_python(*arguments, cwd, **options):
 
 
 class Finished(NamedTuple):
-    """How two processes ended, rank 0 first."""
+    """How processes ended, rank 0 first."""
 
     returncodes: list[int]
     printed: list[str]
 
 
-def two_processes(script, folder, *arguments):
-    """Run a script in two processes that know of each other as those that torchrun starts do."""
+# Of one that has imported everything already, processes are copies: importing takes longer than most runs of theirs.
+_COPIES = multiprocessing.get_context("forkserver")
+_COPIES.set_forkserver_preload(["datasets", "unmelt.training.dry_run", "unmelt.training.run_pictures"])
+
+
+def processes(count, script, folder, *arguments):
+    """Run a script in processes that know of each other as those that torchrun starts do."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-    shared = ENVIRONMENT | {
-        "CUDA_VISIBLE_DEVICES": "",
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
-        "WORLD_SIZE": "2",
-        "LOCAL_WORLD_SIZE": "2",
-    }
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", script, *map(str, arguments)],
-            env={**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)},
-            cwd=folder,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
+    sizes = {"WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count)} if count > 1 else {}
+    shared = ENVIRONMENT | {"CUDA_VISIBLE_DEVICES": "", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)} | sizes
+    outputs = [folder / f"printed{rank}" for rank in range(count)]
+    started = [
+        _COPIES.Process(
+            target=_run_script,
+            args=(script, arguments, folder, shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)}, output),
         )
-        for rank in (0, 1)
+        for rank, output in enumerate(outputs)
     ]
+    for process in started:
+        process.start()
     try:
-        printed = [process.communicate(timeout=90)[0] for process in processes]
+        for process in started:
+            process.join(timeout=90)
     finally:
         # One that waits for the other for ever must not outlive the test.
-        for process in processes:
+        for process in started:
             process.kill()
-            process.wait()
-    return Finished([process.returncode for process in processes], printed)
+            process.join()
+    return Finished([process.exitcode for process in started], [output.read_text() for output in outputs])
+
+
+def _run_script(script, arguments, folder, environment, output):
+    """Be a program of its own: `python -c script arguments`."""
+    os.environ.clear()
+    os.environ.update(environment)
+    os.chdir(folder)
+    descriptor = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    for stream in (1, 2):
+        os.dup2(descriptor, stream)
+    sys.argv = ["-c", *map(str, arguments)]
+    program = sys.modules["__main__"] = types.ModuleType("__main__")
+    exec(compile(script, "<program>", "exec"), vars(program))  # noqa: S102
 
 
 def results(folder, name="rank"):

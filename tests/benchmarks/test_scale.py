@@ -82,6 +82,7 @@ def measured(tmp_path_factory):
     return json.loads(out.read_text())
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("flags", "said"),
     [

@@ -22,6 +22,7 @@ class Rising(LinearGaussianProcess):
 """
 
 
+@pytest.mark.full
 def test_it_counts_the_laws_that_hold(capsys):
     main(["check", "HeatDissipation(blur_sigma_max=4)", "--shape", "1,4,4", "--examples", "2"])
     assert re.fullmatch(r"HeatDissipation\(\(1, 4, 4\)\): \d\d laws hold\n", capsys.readouterr().out)

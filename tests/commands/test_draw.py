@@ -89,6 +89,7 @@ class TestCommand:
         assert "wrote BrownianBridge.png: BrownianBridge on " in capsys.readouterr().out
         assert (folder / "BrownianBridge.png").is_file()
 
+    @pytest.mark.full
     @pytest.mark.parametrize(
         ("name", "refused", "drawn"),
         [
@@ -130,6 +131,7 @@ class TestCommand:
         main(["draw", "Pixelation", "--shape", "1,8,8", "--force"])
         assert Image.open("Pixelation.png").format == "PNG"
 
+    @pytest.mark.full
     def test_a_class_of_one_s_own_is_found_in_the_current_directory(self, folder):
         for name in ("of_a_user.Mist(thickness=2)", "of_a_user.py:Mist(thickness=3)"):
             main(["draw", name, "--shape", "8"])

@@ -35,6 +35,7 @@ def folder(tmp_path_factory):
     return Trainer(config, config.data.load()).train().path
 
 
+@pytest.mark.full
 def test_it_prints_a_line_for_each_bound_and_marks_the_model_s(folder, capsys):
     main(["evaluate", str(folder), "--images", "20", "--fit-images", "30", "--samples", "8"])
     printed = capsys.readouterr().out
@@ -81,6 +82,7 @@ def test_errors_are_one_line_and_come_first(folder, capsys):
     assert not capsys.readouterr().out
 
 
+@pytest.mark.full
 def test_what_has_no_levels_has_no_bits_and_is_compared_all_the_same(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     np.savez("signals.npz", np.random.default_rng(0).normal(size=(20, 8, 8)).astype(np.float32))
@@ -112,6 +114,7 @@ def test_samples_are_compared_in_features_where_asked_for(folder, capsys):
     assert f"; EfficientNet-lite0 of weights {told['weights']}, resizing {told['resize']}\n" in printed
 
 
+@pytest.mark.full
 def test_processes_of_torchrun_share_the_samples(folder, capsys, monkeypatch):
     few = ["evaluate", str(folder), "--images", "0", "--samples", "16", "--batch-size", "4", "--seed", "5"]
     monkeypatch.setenv("WORLD_SIZE", "2")
@@ -128,6 +131,7 @@ def test_processes_of_torchrun_share_the_samples(folder, capsys, monkeypatch):
         main([*few, "--share", "2/2"])
 
 
+@pytest.mark.full
 def test_pictures_of_others_are_compared_with_a_run_a_folder_or_a_data_set(folder, tmp_path, capsys):
     main(["sample", str(folder), "--count", "12", "--out", str(tmp_path / "pictures")])
     capsys.readouterr()

@@ -25,12 +25,14 @@ def samples(folder, **options):
     return load_run(folder, **options).sample(3, generator=torch.Generator().manual_seed(1))
 
 
+@pytest.mark.full
 def test_it_writes_a_folder_that_draws_the_run_s_samples(run, here, capsys):
     main(["export", str(run)])
     assert "exported/small: step 4, average of decay 0.9, 0.1 MB" in capsys.readouterr().out
     assert torch.equal(samples(here / "exported" / "small"), samples(run))
 
 
+@pytest.mark.full
 def test_average_checkpoint_and_folder_are_chosen(run, here):
     main(["export", str(run), "--out", "mine", "--ema-decay", "0.1", "--checkpoint", "2"])
     assert torch.equal(samples(here / "mine"), samples(run, ema_decay=0.1, checkpoint=2))

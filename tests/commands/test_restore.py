@@ -104,6 +104,7 @@ def test_a_run_that_starts_from_observations_knows_what_was_done(starts_from_blu
     assert "(its noise is 0.1)" in capsys.readouterr().out
 
 
+@pytest.mark.full
 def test_a_run_that_enlarges_takes_a_small_image_as_it_is(tmp_path, work, capsys):
     config = small_run(
         tmp_path / "runs",
@@ -158,6 +159,7 @@ def test_a_small_image_is_the_means_of_blocks(trained, work):
     assert np.abs(means - expected).max() < 0.006
 
 
+@pytest.mark.full
 def test_blocks_may_be_of_any_size(tmp_path, work, capsys):
     """A third of six pixels: what is observed is the small image itself."""
     values = torch.randint(0, 256, (28, 1, 6, 6), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
@@ -181,6 +183,7 @@ def test_blocks_may_be_of_any_size(tmp_path, work, capsys):
     assert 0.0001 < observed < 0.004
 
 
+@pytest.mark.full
 def test_the_noise_is_a_share_of_the_way_from_black_to_white(tmp_path, work):
     """Of data from -1 to 1 twice as much."""
     data = images()
@@ -198,6 +201,7 @@ def test_the_noise_is_a_share_of_the_way_from_black_to_white(tmp_path, work):
     assert restored(work / "some")["original"].min() == -1
 
 
+@pytest.mark.full
 def test_a_seed_draws_the_same_again(trained, work):
     for name, seed in (("one", "3"), ("two", "3"), ("three", "4")):
         arguments = ["--blur", "1", "--count", "2", "--seed", seed, "--out", name]
@@ -207,6 +211,7 @@ def test_a_seed_draws_the_same_again(trained, work):
     assert not np.array_equal(one, three)
 
 
+@pytest.mark.full
 def test_nothing_is_overwritten_without_force(trained, work):
     arguments = ["restore", str(trained), "image.png", "--blur", "1", "--degrade"]
     main([*arguments, "--count", "3"])
@@ -232,6 +237,7 @@ def test_nothing_is_overwritten_without_force(trained, work):
         main([*arguments, "--force", "--out", "other"])
 
 
+@pytest.mark.full
 def test_only_the_folder_is_needed(trained, work, monkeypatch, capsys):
     def asked(*arguments):
         msg = "asked for images"

@@ -55,6 +55,7 @@ def pixels(path):
         return np.asarray(image)
 
 
+@pytest.mark.full
 def test_by_default_a_grid_of_the_run_s_own_sampler(sample, folder, tmp_path, capsys):
     sample("--count", "20")
     # Ten classes, a column each, two rows, 8 x 8 digits enlarged 8 times.
@@ -163,6 +164,7 @@ def test_a_device_that_is_not_there_is_told_in_one_line(sample):
         sample("--device", "meta2")
 
 
+@pytest.mark.full
 def test_what_has_no_levels_is_written_in_the_data_s_units(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     np.savez("signals.npz", np.random.default_rng(0).normal(size=(20, 8, 8)).astype(np.float32))

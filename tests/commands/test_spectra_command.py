@@ -60,6 +60,7 @@ def test_of_a_folder_and_several_processes(tmp_path, capsys, monkeypatch):
         main(["spectra", "pictures", "--out", "spectra.txt"])
 
 
+@pytest.mark.full
 def test_processes_of_one_class_are_told_apart(tmp_path, capsys):
     two = ["IsotropicDiffusion()", "IsotropicDiffusion(schedule=LinearSchedule())"]
     out = ["--images", "20", "--out", str(tmp_path / "a.png")]

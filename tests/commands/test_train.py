@@ -34,6 +34,7 @@ def test_its_help_lists_all_recipes_a_line_each(capsys):
         assert named(name, trust_code=False)[0].name == name
 
 
+@pytest.mark.full
 def test_a_recipe_is_trained_gone_on_with_and_taken_from_its_record(here, capsys):
     main(["train", "digits_heat", "--name", "one", *TINY])
     with pytest.raises(SystemExit, match="error: runs/one is a run: --resume runs/one goes on with it"):

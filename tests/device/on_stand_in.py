@@ -199,12 +199,12 @@ def training() -> Iterator[tuple[str, Case]]:
         for prediction in predictions:
             yield (
                 f"{name}, {prediction}",
-                lambda make=make, p=prediction: case(make, p, LOSSES["simple"], NETWORKS["U-Net"]),
+                lambda make=make, p=prediction: case(make, p, LOSSES["simple"], NETWORKS["small U-Net"]),
             )
     for name in LOSSES:
         make = PROCESSES["blurring"][0]
         yield name, lambda make=make, n=name: case(make, PredictX(), LOSSES[n], NETWORKS["small U-Net"])
-    for name in ("DiT", "patch transformer"):
+    for name in ("U-Net", "DiT", "patch transformer"):
         network, make = NETWORKS[name], PROCESSES["isotropic"][0]
         yield name, lambda make=make, network=network: case(make, PredictV(), LOSSES["simple"], network)
 

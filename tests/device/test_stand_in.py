@@ -8,9 +8,9 @@ import pytest
 
 CASES = [
     ("processes", "double"),
-    ("training", "double"),
-    ("samplers", "double"),
     ("bounds", "double"),
+    pytest.param("training", "double", marks=pytest.mark.full),
+    pytest.param("samplers", "double", marks=pytest.mark.full),
     pytest.param("processes", "single", marks=pytest.mark.full),
     pytest.param("bounds", "single", marks=pytest.mark.full),
     # Half a minute each.

@@ -92,6 +92,7 @@ def test_the_lines_are_counted(part):
     assert len(counted) == int(ROWS[part][2])
 
 
+@pytest.mark.full
 def test_nobody_ships_the_examples(names):
     classes = [re.findall(r"class (\w+)", example(part))[0] for part in PARTS]
     assert len({*classes}) == len(PARTS)

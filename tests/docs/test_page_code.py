@@ -168,6 +168,7 @@ def pages():
                 yield pytest.param(page, 30, id=f"{name}-thoroughly", marks=pytest.mark.full)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(("page", "examples"), list(pages()))
 def test_the_code_of_a_page_runs_from_top_to_bottom(page, examples, tmp_path, monkeypatch, request):
     monkeypatch.chdir(tmp_path)

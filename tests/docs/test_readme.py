@@ -87,6 +87,7 @@ def test_the_example_of_a_degradation_is_a_valid_process():
     assert (process.log_snr(grid).diff(dim=0) <= 0).all()
 
 
+@pytest.mark.full
 def test_the_recipe_that_it_names_trains_the_example(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("fog.py").write_text(code_of("A degradation of your own"))

@@ -32,6 +32,7 @@ def demo(tmp_path, monkeypatch):
     return tmp_path / "runs" / "demo"
 
 
+@pytest.mark.full
 def test_its_code_runs_on_a_short_demo_and_the_files_it_names_are_there(demo):
     names: dict[str, object] = {}
     for block in BLOCKS:

@@ -94,6 +94,7 @@ def test_standard_errors_are_those_of_a_mean_of_examples(monkeypatch):
         assert figure.stderr == pytest.approx(values.std().item() / math.sqrt(41), rel=1e-9)
 
 
+@pytest.mark.full
 def test_no_two_batches_meet_the_same_noise():
     """Shared noise would not average out, and the standard error would not know."""
     bound, x = problem()

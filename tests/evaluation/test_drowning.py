@@ -93,6 +93,7 @@ def test_a_spectrum_of_another_basis_is_refused_where_coefficients_differ():
         drowning(Pixelation(SHAPE), spectrum)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("count", [1, 3])
 def test_panels_have_letters_of_one_size_and_the_colours_stand_beside_their_maps(count):
     made = {f"heat {i}": (HeatDissipation(SHAPE), falling(CosineBasis(SHAPE))) for i in range(count)}

@@ -133,6 +133,7 @@ class TestSheets:
 
 
 class TestSections:
+    @pytest.mark.full
     def test_samples_are_those_of_their_seeds(self, subject):
         (figure,) = drawn(subject).figures
         expected = subject.run.sample(COUNT, generator=range(SEED, SEED + COUNT))
@@ -238,6 +239,7 @@ class TestSections:
 
 
 class TestMissing:
+    @pytest.mark.full
     def test_without_its_data_a_run_says_what_is_left_out(self, fields, tmp_path, monkeypatch):
         run = shutil.copytree(fields, tmp_path / "fields")
         (fields.parent / "fields.npy").rename(tmp_path / "elsewhere.npy")
@@ -256,12 +258,14 @@ class TestMissing:
         for folder in (tmp_path, fields.parent):
             assert str(folder) not in page
 
+    @pytest.mark.full
     def test_other_data_are_not_taken_for_those_of_the_run(self, fields, tmp_path):
         np.save(tmp_path / "others.npy", np.ones((20, 5, 8, 8), np.float32))
         with pytest.warns(UserWarning, match="trained on other images"):
             page = build_gallery([load_run(fields)], count=1, places=[tmp_path / "others.npy"])
         assert shown_by(page, "neighbours")[0]["missing"].endswith("which are other ones now.")
 
+    @pytest.mark.full
     def test_a_sampler_without_noise_has_no_tree_and_nothing_to_share(self, tmp_path):
         run = trained(tmp_path, prediction=PredictX(), sampler=Posterior(coupling=Deterministic()))
         subject = Subject(load_run(run), count=2, seed=0)
@@ -275,6 +279,7 @@ class TestMissing:
         subject = Subject(load_run(tmp_path / "model"), count=2, seed=0)
         assert curves(subject).missing.startswith("Left out: there is no metrics.jsonl")
 
+    @pytest.mark.full
     def test_figures_of_another_checkpoint_or_half_a_file_are_not_shown(self, folder, tmp_path):
         run = shutil.copytree(folder, tmp_path / "run")
         subject = Subject(load_run(run), count=2, seed=0)
@@ -295,6 +300,7 @@ class TestMissing:
         path.write_text("{")
         assert "memorisation.json is damaged" in measured(subject).missing
 
+    @pytest.mark.full
     @pytest.mark.filterwarnings("ignore:a network that predicts the previous level")
     def test_key_numbers_are_those_of_most_examples_and_say_how_their_samples_were_drawn(self, folder, tmp_path):
         run = shutil.copytree(folder, tmp_path / "measured")
@@ -317,6 +323,7 @@ class TestPage:
         assert "<title>&lt;b&gt;&amp;: unmelt gallery</title>" in page
         assert page.count("<script") == 2
 
+    @pytest.mark.full
     def test_it_asks_for_nothing_elsewhere(self, folder):
         page = build_gallery([load_run(folder)], count=2)
         assert "default-src 'none'" in page
@@ -335,6 +342,7 @@ class TestPage:
         assert torch.equal(decoded(figure.sheet), expected)
         assert "Means of its 5 channels" in figure.says
 
+    @pytest.mark.full
     def test_signals_of_one_axis_have_every_section(self, tmp_path):
         values = np.random.default_rng(0).normal(size=(30, 64)).astype(np.float32).cumsum(1)
         np.save(tmp_path / "signals.npy", values)
@@ -345,6 +353,7 @@ class TestPage:
             (panel,) = shown_by(page, chapter.name)
             assert panel["figures"] or chapter.name == "measured"
 
+    @pytest.mark.full
     def test_runs_stand_side_by_side(self, folder, fields):
         page = build_gallery([load_run(folder), load_run(fields)], count=2)
         content = content_of(page)
@@ -356,10 +365,12 @@ class TestPage:
         assert key["examples"][1].endswith("5 x 8 x 8")
         assert [s["name"] for s in content["sections"]] == [chapter.name for chapter in CHAPTERS]
 
+    @pytest.mark.full
     def test_runs_of_one_name_are_numbered(self, folder):
         run = load_run(folder)
         assert content_of(build_gallery([run, run], count=1))["runs"] == ["small (1)", "small (2)"]
 
+    @pytest.mark.full
     def test_its_steps_are_those_asked_for(self, tmp_path):
         run = load_run(trained(tmp_path, prediction=PredictX()))
         (panel,) = shown_by(build_gallery([run], count=1, steps=4), "trajectories")
@@ -374,6 +385,7 @@ class TestPage:
 
 
 class TestCommand:
+    @pytest.mark.full
     def test_it_writes_one_file_and_overwrites_none(self, folder, tmp_path, monkeypatch, capsys):
         monkeypatch.chdir(tmp_path)
         main(["gallery", str(folder), "--count", "2"])

@@ -48,6 +48,7 @@ class TestRecognition:
         chosen = (digits.train_labels == 3) | (digits.train_labels == 8)
         assert recogniser.assess(digits.train[chosen]).classes == 2
 
+    @pytest.mark.full
     def test_images_that_nothing_is_sure_of_count_for_no_class(self, recogniser, digits):
         one = digits.train[digits.train_labels == 1]
         unsure = noise(digits)

@@ -43,6 +43,7 @@ def heat(tmp_path_factory):
     return train(config)
 
 
+@pytest.mark.full
 def test_heat_s_bounds_stand_side_by_side_in_the_run_s_folder(heat):
     told = []
     found = evaluate_run(heat.folder, images=60, fit_images=200, progress=False, report=lambda *each: told.append(each))
@@ -77,6 +78,7 @@ def test_a_folder_that_cannot_be_written_to_is_told_before_anything_is_computed(
         evaluate_run(heat.folder)
 
 
+@pytest.mark.full
 def test_the_fitted_bounds_can_be_had_again_from_the_folder(heat):
     with pytest.raises(FileNotFoundError, match=r"no fitted bounds.*unmelt evaluate makes them"):
         load_fitted_bound(heat.folder)
@@ -109,6 +111,7 @@ def test_a_delta_that_no_sample_was_drawn_with_has_no_row(heat):
     assert list(run_bounds(loaded, loaded.data())) == ["posterior's", "forward's", "fitted"]
 
 
+@pytest.mark.full
 def test_a_markov_run_has_the_bounds_of_its_grid_and_of_continuous_time(heat):
     config = train(
         changed(
@@ -129,6 +132,7 @@ def test_a_markov_run_has_the_bounds_of_its_grid_and_of_continuous_time(heat):
     assert [len(b.times) - 1 for b in run_bounds(loaded, loaded.data(), 4).values() if b.times is not None] == [4] * 3
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     "coupling",
     [
@@ -154,6 +158,7 @@ def test_any_family_has_bounds_whatever_it_is_sampled_with(heat, coupling):
     assert ("the samples' delta = 0.04" in found) == (coupling == Independent())
 
 
+@pytest.mark.full
 def test_pictures_that_cannot_be_read_have_no_part_in_figures(tmp_path, capsys):
     """Nor are others told as those of the run."""
     shade = np.random.default_rng(0)

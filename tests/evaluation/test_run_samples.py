@@ -62,6 +62,7 @@ def halves(real, size):
     return torch.cat(one), torch.cat(other)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("count", [8, 10, 21, 30])
 @pytest.mark.parametrize("size", [4, 5])
 def test_figures_are_those_of_the_samples_and_the_training_images(run, monkeypatch, count, size):
@@ -118,6 +119,7 @@ def test_errors_of_powers_are_no_exponents():
     assert str(OctavePower(0.0, 0.00528, 0.00107)) == "0.00528 +- 0.001"
 
 
+@pytest.mark.full
 def test_so_few_real_images_that_they_have_no_fifth_neighbour_have_no_manifold(run, monkeypatch):
     few = replace(run[1], train=ArrayExamples(run[1].train.values[:9]))
     found = evaluated((run[0], few), monkeypatch, samples=8)
@@ -125,6 +127,7 @@ def test_so_few_real_images_that_they_have_no_fifth_neighbour_have_no_manifold(r
     assert "real images: precision" not in str(found)
 
 
+@pytest.mark.full
 def test_only_some_features_and_pixels_are_kept(run, monkeypatch):
     monkeypatch.setattr("unmelt.evaluation.image_set._FEATURES", 12)
     monkeypatch.setattr("unmelt.evaluation.image_set.PIXELS", 9)
@@ -137,6 +140,7 @@ def test_only_some_features_and_pixels_are_kept(run, monkeypatch):
     assert found.energy.value == pytest.approx(energy_distance(drawn[:9], real[:9]), rel=1e-4, abs=1e-6)
 
 
+@pytest.mark.full
 def test_what_was_looked_at_is_not_looked_at_again(run, monkeypatch):
     first, more, again = Corners(), Corners(), Corners()
     evaluated(run, monkeypatch, first, samples=8, batch_size=4)
@@ -151,6 +155,7 @@ def test_what_was_looked_at_is_not_looked_at_again(run, monkeypatch):
     assert other_seed.seen == 24
 
 
+@pytest.mark.full
 def test_several_processes_share_the_work_and_the_last_one_tells(run, monkeypatch):
     whole = evaluated(run, monkeypatch, samples=16, batch_size=4)
     for path in sorted((run[0] / "looked_at").glob("*/*.safetensors")):
@@ -169,6 +174,7 @@ def test_several_processes_share_the_work_and_the_last_one_tells(run, monkeypatc
         Share(3, 3)
 
 
+@pytest.mark.full
 def test_looks_of_another_version_or_network_are_others(run, monkeypatch):
     evaluated(run, monkeypatch, samples=8, batch_size=4)
     for changed in ("unmelt.evaluation.look_batches.__version__", None):
@@ -184,6 +190,7 @@ def test_looks_of_another_version_or_network_are_others(run, monkeypatch):
     assert {"grid", "sampler", "checkpoint", "weights", "unmelt"} <= {key for facts in told for key in facts}
 
 
+@pytest.mark.full
 def test_a_damaged_look_is_named(run, monkeypatch):
     evaluated(run, monkeypatch, samples=8, batch_size=4)
     path = sorted((run[0] / "looked_at").glob("*/*.safetensors"))[0]

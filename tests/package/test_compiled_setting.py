@@ -1,10 +1,12 @@
 """Here, not beside the bases, whose tests check shapes at run time, which breaks graphs."""
 
+import pytest
 import torch
 
 from unmelt.degradations import CosineBasis
 
 
+@pytest.mark.full
 def test_compiled_code_follows_the_setting():
     basis = CosineBasis((3, 8, 8))
     compiled = torch.compile(basis.forward, fullgraph=True, backend="aot_eager")

@@ -79,6 +79,7 @@ def test_a_caption_counts_what_is_shown(sampler):
     assert words.startswith("8 samples from t = 1 to 0, in 10 steps, shown from ")
 
 
+@pytest.mark.full
 def test_a_run_shows_its_samples_and_escapes_its_words(tmp_path):
     config = small_run(tmp_path, "<b>")
     run = Trainer(config, config.data.load()).train().path

@@ -40,6 +40,7 @@ class Corruption(nn.Module):
         return z, *process.degrade(x, t), process.transition(x, t / 2, t).mean, posterior.mean
 
 
+@pytest.mark.full
 @pytest.mark.usefixtures("as_in_production")
 @pytest.mark.parametrize("name", ["heat", "blurring"])
 def test_an_exported_program_takes_batches_of_any_size(name):
@@ -59,6 +60,7 @@ class Rates(nn.Module):
         return tuple(getattr(self.process, rate)(t) for rate in ("drift", "log_snr_rate", "diffusion"))
 
 
+@pytest.mark.full
 def test_an_exported_program_differentiates():
     """Of blurring; torch.export (2.13) does not know the derivatives of all processes."""
     module, t = Rates(EVERY_PROCESS["blurring"]), torch.linspace(0.1, 0.9, 5, dtype=torch.float64)

@@ -25,6 +25,7 @@ def train(recipe, *words):
     return launch(load(ROOT / "recipes" / f"{recipe}.py").RECIPE, arguments=[*SMALL.split(), *words])
 
 
+@pytest.mark.full
 @pytest.mark.filterwarnings("ignore::unmelt.models.OffLevelsWarning")
 @pytest.mark.parametrize(
     "recipe",

@@ -33,6 +33,7 @@ def test_every_stepper_is_there(script):
     assert {type(stepper) for stepper, _ in script.SAMPLERS.values()} == steppers
 
 
+@pytest.mark.full
 def test_each_sampler_has_its_picture_and_its_line(script, tmp_path, capsys):
     folder = saved_pipeline(tmp_path / "model")
     script.main([str(folder), "--smoke", "--out", str(tmp_path / "out")])

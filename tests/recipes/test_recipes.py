@@ -72,6 +72,7 @@ class TestRecipes:
         assert "To reach:" in recipe.__doc__
         assert from_record(RunConfig, to_record(recipe.RECIPE)) == recipe.RECIPE
 
+    @pytest.mark.full
     @pytest.mark.parametrize("recipe", KINDS)
     def test_each_kind_trains_and_draws_samples(self, recipe, photos, tmp_path):
         config = load(ROOT / "recipes" / f"{recipe}.py").RECIPE
@@ -258,6 +259,7 @@ class TestPartsOfTheUsersOwn:
         yield tmp_path
         sys.modules.pop("my_file", None)
 
+    @pytest.mark.full
     @pytest.mark.parametrize(
         "typed",
         [

@@ -247,6 +247,7 @@ class TestCrash:
         clear_up(tmp_path, whole)
         assert {path.name for path in tmp_path.iterdir()} == {whole.name, f"damaged_{newer.name}"}
 
+    @pytest.mark.full
     def test_a_run_goes_on_from_the_checkpoint_before_it(self, training, splits, full, monkeypatch):
         train(training(steps=2, checkpoint_every=2), splits)
         straight = train(training("straight", steps=4, checkpoint_every=2), splits)

@@ -56,6 +56,7 @@ def seen(trainer):
 
 
 class TestLabels:
+    @pytest.mark.full
     def test_each_image_meets_its_own_label(self, conditional, labelled):
         batches = seen(begin(conditional(label_dropout=0.0, steps=12, flip=False), labelled))
         images = labelled.train.read()
@@ -66,6 +67,7 @@ class TestLabels:
             assert torch.equal(images[which], x)
             assert torch.equal(labels, labelled.train.labels[which])
 
+    @pytest.mark.full
     def test_the_fraction_of_labels_asked_for_is_hidden(self, conditional, labelled):
         labels = torch.cat([labels for _, labels in seen(begin(conditional(label_dropout=0.5, steps=30), labelled))])
         # 120 labels: six standard deviations of a binomial fraction.
@@ -77,6 +79,7 @@ class TestLabels:
         assert trainer.denoiser.classes is None
         assert all(labels is None for _, labels in seen(trainer))
 
+    @pytest.mark.full
     def test_other_labels_are_another_run(self, conditional, labelled):
         other = relabelled(labelled, labelled.train.labels.roll(1))
         one, two = (train(conditional(name, steps=4), data) for name, data in (("one", labelled), ("two", other)))
@@ -97,6 +100,7 @@ class TestResume:
         return train(conditional("straight", steps=8), labelled)
 
     # Five batches make a pass: a stop at its start, in its middle, and at its very end.
+    @pytest.mark.full
     @pytest.mark.parametrize(
         "stop", [pytest.param(1, marks=pytest.mark.full), 3, pytest.param(5, marks=pytest.mark.full)]
     )
@@ -104,6 +108,7 @@ class TestResume:
         train(conditional("broken", steps=stop), labelled)
         assert_same_run(train(conditional("broken", steps=8), labelled, resume=True), straight)
 
+    @pytest.mark.full
     def test_which_labels_are_hidden_is_random_and_the_seed_s(self, conditional, labelled, straight):
         # Guided samples on the way change nothing.
         assert_same_run(train(conditional("again", steps=8, sample_every=2, guidance=2.0), labelled), straight)
@@ -161,6 +166,7 @@ class TestSamples:
         assert classes_in_order(denoiser, 9) is None
         assert class_columns(denoiser, 9) is None
 
+    @pytest.mark.full
     def test_guidance_changes_the_samples(self, conditional, labelled):
         pictures = []
         for guidance in (1.0, 4.0):

@@ -97,6 +97,7 @@ class TestPhotos:
         for images in (photos.train, photos.test):
             assert images.values.double().flatten(1).std(1).min() >= 16
 
+    @pytest.mark.full
     @pytest.mark.parametrize("size", [28, 64, 200, 256])
     def test_crops_of_any_size_up_to_256_in_grey_or_colour(self, size):
         grey, colour = (PhotoCrops(size=size, grey=grey).load() for grey in (True, False))

@@ -51,6 +51,7 @@ def exported(trained, tmp_path):
 
 
 class TestExported:
+    @pytest.mark.full
     def test_it_is_loaded_as_the_run_is_and_draws_the_same_samples(self, trained, exported, no_images):
         no_images()
         ours, theirs = load_run(exported), load_run(trained)
@@ -255,6 +256,7 @@ class TestGoingOn:
         assert contents(exported) == before
 
 
+@pytest.mark.full
 def test_code_of_the_user_s_comes_along_and_is_run_only_where_it_is_trusted(work, tmp_path):
     lay(work, {"own_fog.py": fog("3.0")})
     config = parse(

@@ -62,6 +62,7 @@ class TestSchedule:
 
 
 class TestChanges:
+    @pytest.mark.full
     def test_a_cosine_goes_on_for_longer_from_the_rate_where_it_was(self, training, splits):
         train(training(steps=4, cosine_decay=True, warmup=1), splits)
         trainer = train(training(steps=12, cosine_decay=True, warmup=1), splits, resume=True)
@@ -71,6 +72,7 @@ class TestChanges:
         assert rates[4] == pytest.approx(1e-2 * 0.01)
         assert trainer.state.schedule == Schedule(1, 12, cosine=True, aimed_at=4, aimed_from=pytest.approx(0.01))
 
+    @pytest.mark.full
     def test_before_its_end_it_bends(self, training, splits):
         train(training(steps=8, cosine_decay=True, warmup=1, checkpoint_every=4), splits)
         run = RunFolder(training().folder)
@@ -86,6 +88,7 @@ class TestChanges:
         assert max(steps) <= max(planned.factor(s) - planned.factor(s + 1) for s in range(8)) * 1e-2
         assert min(steps) > 0
 
+    @pytest.mark.full
     def test_another_learning_rate_takes_the_place_of_the_stored_one(self, training, splits):
         train(training(steps=2, warmup=0), splits)
         trainer = train(training(steps=4, warmup=0, optimizer=adam(1e-4)), splits, resume=True)
@@ -111,6 +114,7 @@ class TestChanges:
             begin(training(steps=3), splits, resume=True)
         assert contents(run.path) == before
 
+    @pytest.mark.full
     def test_the_numbers_of_a_window_that_a_stop_cuts_are_not_lost(self, training, splits):
         straight = train(training("straight", steps=6, log_every=4, checkpoint_every=3), splits)
         broken = train(training("broken", steps=6, log_every=4, checkpoint_every=3), splits).run
@@ -121,6 +125,7 @@ class TestChanges:
 
 
 class TestStartingOver:
+    @pytest.mark.full
     def test_a_run_without_a_checkpoint_starts_over_whether_resumed_or_not(self, training, splits):
         straight = train(training("straight"), splits)
         for name, resume in (("resumed", True), ("anew", False)):
@@ -157,6 +162,7 @@ class TestStartingOver:
             begin(training(steps=1), splits)
         assert contents(folder) == before
 
+    @pytest.mark.full
     def test_a_run_that_diverged_goes_on_as_its_message_says(self, training, splits):
         config = training(steps=6, warmup=0, checkpoint_every=2, most_skips=1)
         train(training(steps=2, warmup=0, checkpoint_every=2, most_skips=1), splits)
@@ -178,6 +184,7 @@ class TestLock:
         with pytest.raises(FileExistsError, match="not overwritten"):
             other.train()
 
+    @pytest.mark.full
     def test_what_was_trained_meanwhile_is_not_trained_again(self, training, splits):
         train(training(steps=2), splits)
         late = begin(training(steps=6), splits, resume=True)
@@ -198,6 +205,7 @@ class TestInitialWeights:
         begun_with = json.loads(new.run.manifest.read_text())["begun_with"]
         assert begun_with == {"run": str(old.run.path), "checkpoint": "step_00000003", "part": "average_0.9"}
 
+    @pytest.mark.full
     @pytest.mark.parametrize("given", [True, False], ids=["given again", "known to the run"])
     def test_a_run_that_starts_over_begins_with_them_again(self, training, splits, given):
         old = train(training("old", steps=3), splits).run.path

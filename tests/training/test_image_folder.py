@@ -227,6 +227,7 @@ class TestClasses:
 
 
 class TestDamage:
+    @pytest.mark.full
     def test_others_stand_in_for_a_few_and_they_are_named_together(self, tmp_path, capsys):
         folder = grey(tmp_path / "set", 64, size=4)
         broken = ["003.png", "017.png"]
@@ -315,6 +316,7 @@ class TestDamage:
             ImageFolder(tmp_path, size=8).load()
         assert ImageFolder(tmp_path, size=8, background="white").load().train.shape == (3, 8, 8)
 
+    @pytest.mark.full
     def test_a_file_that_is_gone_is_one_that_cannot_be_read(self, tmp_path):
         folder = grey(tmp_path / "set", 80, size=4)
         config = changed_to(tmp_path, folder, steps=60, unreadable=0.1)
@@ -367,6 +369,7 @@ class TestPlaces:
         moved = data.at(tmp_path / "b" / "train")
         assert moved == ImageFolder(tmp_path / "b" / "train", size=8, test=tmp_path / "b" / "test", labels="subfolders")
 
+    @pytest.mark.full
     def test_other_held_out_files_are_not_those_of_the_run(self, tmp_path):
         one, other = grey(tmp_path / "a" / "train", 40, size=4), grey(tmp_path / "a" / "test", 6, size=4, start=40)
         config = changed_to(tmp_path, one, test=other)
@@ -376,6 +379,7 @@ class TestPlaces:
         with pytest.raises(ValueError, match="began with other held-out images than these: restore them"):
             train(longer, longer.data.load(), resume=True)
 
+    @pytest.mark.full
     def test_a_run_goes_on_with_data_that_was_moved(self, tmp_path):
         folder = grey(tmp_path / "set", 64, size=4)
         config = changed_to(tmp_path, folder)
@@ -387,6 +391,7 @@ class TestPlaces:
         manifest = json.loads(trainer.run.manifest.read_text())
         assert manifest["data"]["train"]["sha256"] == moved.data.load().train.fingerprint()
 
+    @pytest.mark.full
     def test_a_relative_place_is_found_from_where_the_run_was_begun(self, tmp_path, monkeypatch, capsys):
         (begun, other) = (tmp_path / name for name in ("begun", "other"))
         grey(begun / "set", 64, size=4)
@@ -412,6 +417,7 @@ class TestPlaces:
 
 
 class TestContents:
+    @pytest.mark.full
     def test_they_are_hashed_in_the_first_pass_and_compared_in_later_ones(self, tmp_path):
         folder = grey(tmp_path / "set", 100, size=4)
         config = changed_to(tmp_path, folder, steps=8)
@@ -449,6 +455,7 @@ class TestContents:
 
 
 class TestProcesses:
+    @pytest.mark.full
     def test_workers_read_what_one_process_reads_and_runs_are_equal(self, tmp_path):
         folder = grey(tmp_path / "set", 64, size=4)
         runs = []

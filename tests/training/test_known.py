@@ -80,6 +80,7 @@ def test_each_example_is_seen_with_what_is_known_of_itself_mirrored_or_not(tmp_p
         assert apart.argmin(1).tolist() == [0, 1, 2, 3]
 
 
+@pytest.mark.full
 @every_kind
 def test_a_resumed_run_is_the_one_that_was_not_stopped(tmp_path, kind):
     whole = trained(tmp_path / "whole", kind)

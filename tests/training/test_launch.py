@@ -34,6 +34,7 @@ def call(recipe, monkeypatch):
 
 
 class TestSuccess:
+    @pytest.mark.full
     def test_it_trains_and_draws_and_says_where_and_goes_on(self, call, recipe, capsys):
         trainer = call()
         assert isinstance(trainer, Trainer)
@@ -52,6 +53,7 @@ class TestSuccess:
             call()
         assert call("--training.steps", "3", "--resume").progress.step == 3
 
+    @pytest.mark.full
     def test_another_process_in_the_recipe_s_place(self, call, recipe):
         flags = ("--process", "VariancePreservingBlur(blur=PowerBlur(3.0))", "--process.blur.power", "2")
         flags += ("--prediction", "PredictX", "--sampler", "Multistep", "--grid", "UniformGrid(3)", "--name", "other")
@@ -61,6 +63,7 @@ class TestSuccess:
         assert trainer.denoiser.process.agrees_with(trainer.config.process((1, 8, 8)))
         assert call(*flags, "--training.steps", "3", "--resume").progress.step == 3
 
+    @pytest.mark.full
     def test_a_conditional_run(self, call):
         trainer = call("--network.classes", "10", "--pictures.guidance", "2", "--pictures.count", "12")
         assert trainer.denoiser.classes == 10
@@ -86,6 +89,7 @@ class TestSuccess:
 
 
 class TestResume:
+    @pytest.mark.full
     def test_the_folder_is_enough_and_the_stored_settings_count(self, call, recipe):
         call("--network.channels", "8", "--training.seed", "7")
         # From a recipe that says otherwise.
@@ -94,11 +98,13 @@ class TestResume:
         assert trainer.config == changed(call("--resume", recipe=changed(recipe, log_every=2)).config, steps=3)
         assert load_run(recipe.folder).config.training.log_every == 1
 
+    @pytest.mark.full
     def test_without_a_folder_it_starts_the_run_or_goes_on_with_it(self, call, recipe):
         assert call("--resume").progress.step == 2
         assert call("--resume", "--training.steps", "4").progress.step == 4
         assert [line["step"] for line in read_metrics(recipe.folder / "metrics.jsonl")] == [1, 2, 3, 4]
 
+    @pytest.mark.full
     def test_flags_are_those_of_the_run_that_is_there_and_not_of_the_recipe(self, call, recipe):
         call("--process", "IsotropicDiffusion", "--prediction", "PredictX", "--sampler", "Posterior")
         # The recipe's own process has no such setting.
@@ -106,6 +112,7 @@ class TestResume:
             call("--resume", "--process.schedule", "LinearSchedule", "--name=small")
         assert call("--resume", "--training.steps", "3").progress.step == 3
 
+    @pytest.mark.full
     def test_a_run_that_was_moved_goes_on_where_it_is(self, call, recipe, monkeypatch):
         call()
         moved = recipe.root / "elsewhere" / "moved"
@@ -117,6 +124,7 @@ class TestResume:
         assert call("--resume", ".", "--training.steps", "4").run.path == moved
         assert not recipe.folder.exists()
 
+    @pytest.mark.full
     def test_what_would_make_it_another_run_is_refused_with_the_difference(self, call, recipe):
         call()
         for flags, words in (
@@ -126,6 +134,7 @@ class TestResume:
             with pytest.raises(SystemExit, match=f"^error: .*{words}"):
                 call("--resume", str(recipe.folder), *flags)
 
+    @pytest.mark.full
     def test_other_weights_to_begin_with(self, call, recipe):
         old = call()
         new = call("--init-from", str(old.run.path), "--name", "new", "--training.seed", "3", "--resume")
@@ -151,6 +160,7 @@ class TestResume:
         assert contents(run.path) == before
         assert list(recipe.root.iterdir()) == [run.path]
 
+    @pytest.mark.full
     def test_a_dry_run_writes_nothing(self, call, recipe, capsys):
         with pytest.raises(SystemExit) as caught:
             call("--dry-run")
@@ -183,6 +193,7 @@ def test_a_run_that_is_stopped_ends_with_a_status_of_its_own(call, recipe, capsy
     assert not (recipe.folder / "samples.png").exists()
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP", "SIGUSR1", "SIGINT"])
 def test_a_run_that_is_stopped_while_it_starts_or_draws_says_so(call, recipe, capsys, monkeypatch, name):
     number = getattr(signal, name)

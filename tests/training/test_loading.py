@@ -48,6 +48,7 @@ def seeded(seed=1):
 
 
 class TestModel:
+    @pytest.mark.full
     def test_the_denoiser_is_the_moving_average_at_the_last_step(self, config, splits, no_images):
         trained = train(config, splits)
         no_images()
@@ -91,6 +92,7 @@ class TestModel:
         with pytest.raises(ValueError, match="the prior is one of data in"):
             Sampler(run.denoiser, prior=prior)
 
+    @pytest.mark.full
     def test_a_checkpoint_is_chosen_by_its_name_or_step(self, config, splits):
         """The run has checkpoints of steps 3 and 6."""
         train(config, splits)
@@ -165,6 +167,7 @@ class TestPrior:
         fitted = train(changed(diffusion, name="fitted", prior=later(LowRankGaussianPrior.fit)), splits)
         assert load_run(fitted.run.path).prior.agrees_with(fitted.prior)
 
+    @pytest.mark.full
     def test_it_is_kept_when_a_run_goes_on(self, training, splits, monkeypatch):
         config = training(steps=1)
         train(config, splits)
@@ -247,6 +250,7 @@ FITTED = {
 
 
 class TestFitted:
+    @pytest.mark.full
     @pytest.mark.parametrize("name", FITTED)
     def test_what_was_fitted_to_images_or_read_from_a_file_is_the_run_s(
         self, training, splits, name, tmp_path, no_images
@@ -391,6 +395,7 @@ class TestOwnClasses:
             begin(changed(foggy, process=later(fog.Clearing)), splits)
         assert not foggy.folder.exists()
 
+    @pytest.mark.full
     def test_a_prior_of_one_s_own_is_found_again_or_refused_at_once(self, foggy, fog, splits):
         with pytest.raises(ValueError, match="secretly.* made a Wide.*annotate it with -> Wide"):
             begin(changed(foggy, prior=later(fog.secretly)), splits)
@@ -438,6 +443,7 @@ class TestOwnClasses:
         torch.random.set_rng_state(before)
 
 
+@pytest.mark.full
 def test_the_rehearsal_does_not_follow_the_flow_of_a_network_that_is_not_trained(splits):
     network = torch.nn.Module()
     # Doubled again and again on its way to t = 0, a latent overflows.

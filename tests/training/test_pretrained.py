@@ -49,6 +49,7 @@ def hub(tmp_path, monkeypatch):
     return asked
 
 
+@pytest.mark.full
 def test_a_model_is_saved_to_a_folder_and_comes_back(model, tmp_path):
     model.save_pretrained(tmp_path / "saved")
     again = PretrainedModel.from_pretrained(tmp_path / "saved")
@@ -76,6 +77,7 @@ def test_it_is_pushed_whole_and_kept_private_unless_one_says_otherwise(model, hu
     assert torch.equal(samples(pushed), samples(model))
 
 
+@pytest.mark.full
 def test_a_repository_is_fetched_and_read(model, tmp_path, monkeypatch):
     """As links into a cache, which is how the hub's library keeps it."""
     model.save_pretrained(tmp_path / "blobs")

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from small_runs import ROOT, results, run_python, two_processes
+from small_runs import ROOT, processes, results
 
 from unmelt.training.folder.checkpoints import newest_whole
 from unmelt.training.folder.records import read_metrics
@@ -122,13 +122,13 @@ Path(f"{name}{rank}.json").write_text(json.dumps({
 
 def run(folder, name, steps, *words):
     """Both processes end well; what they wrote down."""
-    finished = two_processes(SCRIPT, folder, name, steps, *words)
+    finished = processes(2, SCRIPT, folder, name, steps, *words)
     assert finished.returncodes == [0, 0], finished.printed
     return results(folder, name)
 
 
 def refused(folder, *words):
-    finished = two_processes(SCRIPT, folder, "two", *words)
+    finished = processes(2, SCRIPT, folder, "two", *words)
     assert all(finished.returncodes), finished.printed
     return finished.printed
 
@@ -177,9 +177,9 @@ def test_an_optimizer_s_state_in_parts_is_whole_in_checkpoints(tmp_path):
 
 def alone(folder, name, steps, *words):
     """One process; what it wrote down."""
-    finished = run_python("-c", SCRIPT, name, steps, *words, cwd=folder, RANK="0")
-    assert finished.returncode == 0, finished.stderr
-    return results(folder, name)[0], finished.stderr
+    finished = processes(1, SCRIPT, folder, name, steps, *words)
+    assert finished.returncodes == [0], finished.printed
+    return results(folder, name)[0], finished.printed[0]
 
 
 def numbers(nested):
@@ -291,7 +291,7 @@ class TestDividedModel:
 
     @pytest.mark.slow
     def test_a_dry_run(self, tmp_path):
-        finished = two_processes(SCRIPT, tmp_path, "dry", 5, "dry", "divided")
+        finished = processes(2, SCRIPT, tmp_path, "dry", 5, "dry", "divided")
         assert finished.returncodes == [0, 0], finished.printed
         assert "GFLOP per image" in finished.printed[0]
 
@@ -386,7 +386,7 @@ def test_a_stream_of_files_of_several_lengths_is_shared_and_gone_on_with(tmp_pat
             datasets.Dataset.from_dict({"img": images}, features=features).to_parquet(tmp_path / "set" / name)
 
     def trained(name, steps, *words):
-        finished = two_processes(STREAM, tmp_path, name, steps, *words)
+        finished = processes(2, STREAM, tmp_path, name, steps, *words)
         assert finished.returncodes == [0, 0], finished.printed
         return results(tmp_path, name)
 

@@ -34,6 +34,7 @@ class Exact(torch.nn.Module):
 
 
 class TestSpectrum:
+    @pytest.mark.full
     def test_a_run_keeps_that_of_its_training_images(self, config, splits):
         trainer = train(config, splits)
         run = load_run(config.folder)
@@ -47,6 +48,7 @@ class TestSpectrum:
         assert few._records_of_images[few.run.spectrum]["count"] == 5
         assert trainer.run.spectrum.stat().st_size < 2000
 
+    @pytest.mark.full
     def test_it_is_kept_when_a_run_goes_on_and_made_again_where_it_is_lost(self, training, splits, monkeypatch):
         path = training().folder / "spectrum.safetensors"
         train(training(steps=1), splits)
@@ -69,6 +71,7 @@ class TestSpectrum:
         train(training(steps=2), splits, resume=True)
         assert path.read_bytes() == kept
 
+    @pytest.mark.full
     def test_others_are_refused(self, config, splits):
         train(config, splits)
         run = load_run(config.folder)
@@ -94,6 +97,7 @@ class TestRestore:
         monkeypatch.setattr("unmelt.training.data.examples.Examples.blocks", asked)
         return load_run(training().folder)
 
+    @pytest.mark.full
     def test_it_is_the_posterior_of_the_denoiser_that_the_run_has(self, run, splits):
         """With the exact denoiser of Gaussian data of its spectrum in the place of its network."""
         spectrum = run.spectrum
@@ -117,6 +121,7 @@ class TestRestore:
         # Within a fifth: six standard errors, and what the steps and the noise of level 0 leave of it.
         assert torch.allclose(found.std.flatten().square().double(), variance, rtol=0.2)
 
+    @pytest.mark.full
     def test_it_steps_as_the_run_does_or_as_asked_for(self, run):
         observation, y = LinearObservation.blur(SHAPE, 1.0, noise_std=0.05), torch.rand(SHAPE, generator=seeded())
         calls = []

@@ -77,6 +77,7 @@ class TestStart:
         assert "\n  " in finished.config.read_text()
         assert parse(training("other"), ["--config", str(finished.config)]) == finished.load_config()
 
+    @pytest.mark.full
     def test_a_crash_while_it_is_made_leaves_none(self, training, splits, monkeypatch):
         def full(*arguments):
             msg = "no space left"

@@ -67,6 +67,7 @@ class TestResume:
         # The batches go on where they were; the loader may have fetched some ahead of the steps.
         assert resumed.data.train.drawn[: 8 - stop] == straight.data.train.drawn[stop:8]
 
+    @pytest.mark.full
     def test_resuming_twice_equals_a_straight_run(self, training, splits, straight):
         train(training("broken", steps=2), splits)
         train(training("broken", steps=4), splits, resume=True)
@@ -77,11 +78,13 @@ class TestResume:
         assert len({i for batch in first for i in batch}) == 20
         assert first[:3] != second
 
+    @pytest.mark.full
     def test_the_same_seed_is_the_same_run_and_another_is_another(self, training, splits, straight):
         assert_same_run(train(training("again", steps=8), splits), straight)
         other = train(training("other", steps=1, seed=1), splits)
         assert metrics(other)[0]["loss"] != metrics(straight)[0]["loss"]
 
+    @pytest.mark.full
     def test_samples_and_checkpoints_on_the_way_change_nothing(self, training, splits, straight):
         sampled = train(training("sampled", steps=8, sample_every=2, checkpoint_every=1), splits)
         assert_same_run(sampled, straight)
@@ -95,6 +98,7 @@ class TestResume:
         copytree(straight.run.path, training("copy").folder)
         assert_same_run(train(training("copy", steps=8), splits, resume=True), straight)
 
+    @pytest.mark.full
     def test_records_of_a_stretch_that_is_repeated_are_dropped(self, training, splits, straight):
         trainer = train(training("broken", steps=8), splits)
         newest = list_checkpoints(trainer.run.checkpoints)[-1]
@@ -139,6 +143,7 @@ class TestSteps:
         longest = max((after[name] - before[name]).abs().max().item() for name in before)
         assert longest == pytest.approx(1e-2 / 4, rel=1e-3)
 
+    @pytest.mark.full
     def test_a_line_is_the_mean_over_its_steps(self, training, splits):
         each = metrics(train(training("each", steps=6), splits))
         trainer = train(training("pairs", steps=6, log_every=2), splits)
@@ -160,6 +165,7 @@ class TestSteps:
         assert [line["step"] for line in metrics(trainer)] == [3, 5]
         assert checkpoints(trainer) == ["step_00000003", "step_00000005"]
 
+    @pytest.mark.full
     def test_held_out_images_are_measured_at_each_checkpoint_and_change_nothing(self, training, splits, straight):
         trainer = train(training("held", steps=7, log_every=2, checkpoint_every=3), splits)
         found = held_out(trainer)
@@ -280,6 +286,7 @@ class TestInterrupts:
 
         return interrupt
 
+    @pytest.mark.full
     @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1])
     def test_a_signal_stops_the_run_after_a_checkpoint_and_it_goes_on_as_if_never_stopped(
         self, training, splits, straight, number

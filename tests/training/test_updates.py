@@ -59,6 +59,7 @@ class TestAccumulation:
         with pytest.raises(ValueError, match=r"batch_size=4 is shared by 1 processes, in accumulate=3 .*multiple of 3"):
             begin(training(accumulate=3), splits)
 
+    @pytest.mark.full
     def test_a_run_in_parts_goes_on_bit_for_bit(self, training, splits):
         straight = train(training("straight", steps=4, accumulate=2), splits)
         train(training("broken", steps=2, accumulate=2), splits)
@@ -114,6 +115,7 @@ class TestSkips:
             trainer.train()
         assert [path.name for path in trainer.run.checkpoints.iterdir()] == ["step_00000002"]
 
+    @pytest.mark.full
     def test_a_step_that_is_left_out_moves_nothing_and_its_batch_is_written_down(self, training, splits):
         trainer = spoil(begin(training(steps=3, accumulate=2, log_every=1), splits), 3)
         seen = []
@@ -144,6 +146,7 @@ class TestSkips:
         assert [loss == "nan" for loss in line["losses"]] == [True, True, False, False]
         assert (trainer.progress.batch, trainer.progress.skipped_in_a_row) == (4, 0)
 
+    @pytest.mark.full
     def test_too_many_in_a_row_stop_the_run_and_the_last_good_checkpoint_stays(self, training, splits):
         config = training(steps=9, checkpoint_every=2, most_skips=2)
         trainer = spoil(begin(config, splits), 4, 6, 7, 8)
@@ -153,6 +156,7 @@ class TestSkips:
         assert len(trainer.run.not_finite.read_text().splitlines()) == 4
         assert train(config, splits, resume=True).progress.step == 9
 
+    @pytest.mark.full
     def test_half_precision_s_scale_falls_and_the_step_is_left_out(self, training, splits):
         # On a CPU accelerate has no scaler; torch has.
         trainer = begin(training(network=PLAIN), splits)
@@ -179,6 +183,7 @@ class TestSkips:
 
 
 class TestAverages:
+    @pytest.mark.full
     def test_several_are_kept_each_with_its_decay_and_gone_on_with(self, training, splits):
         straight = train(training("straight", steps=6, ema_decay=(0.9, 0.5)), splits)
         slow, fast = straight.averages

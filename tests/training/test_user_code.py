@@ -239,6 +239,7 @@ class TestLoading:
         with pytest.raises(ValueError, match="other coefficients than Fog gives now"):
             load_run(run.run.path, trust_code=True)
 
+    @pytest.mark.full
     def test_goes_on_with_the_copies(self, run, work, tmp_path):
         forget(tmp_path)
         lay(work, {"own_fog.py": fog("9.0"), "late.py": "speed = 9.0"})
