@@ -104,7 +104,7 @@ def test_what_cannot_be_measured_is_refused_before_anything_runs(flags, said):
 WAYS = {"two, all whole": WHOLE, "two, optimizer divided": OPTIMIZER, "two, model divided": MODEL}
 
 
-@pytest.mark.full
+@pytest.mark.slow
 class TestTwoProcesses:
     def test_every_way_is_timed(self, measured):
         assert set(measured["times"]) == {"one process", *WAYS}

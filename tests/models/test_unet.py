@@ -359,7 +359,7 @@ class TestArithmetic:
         torch.testing.assert_close(compiled(z, t), small(z, t), rtol=1e-5, atol=1e-5)
 
     @pytest.mark.usefixtures("as_in_production")
-    @pytest.mark.full
+    @pytest.mark.slow
     def test_recomputation_compiles_to_one_graph_with_equal_gradients(self):
         torch.manual_seed(0)
         network = awake(UNet((1, 8, 8), **{**SMALL, "dropout": 0.5}, recompute=True))

@@ -72,13 +72,14 @@ NOISY_MULTISTEP = {Multistep(eta=1.0): 2}
 
 
 def crossed(steppers, names, *, fast=FAST):
-    """Each stepper on each process; of the fast set those that are named, one without noise or signal at the ends."""
+    """Each stepper on each process: fast on those that are named, half of the others in the full set, half slow."""
+    half = (pytest.mark.full, pytest.mark.slow)
     return pytest.mark.parametrize(
         ("stepper", "name"),
         [
-            pytest.param(stepper, name, marks=() if name in fast else pytest.mark.full, id=f"{_shown(stepper)}-{name}")
-            for stepper in steppers
-            for name in names
+            pytest.param(stepper, name, marks=() if name in fast else half[(i + k) % 2], id=f"{_shown(stepper)}-{name}")
+            for i, stepper in enumerate(steppers)
+            for k, name in enumerate(names)
         ],
     )
 

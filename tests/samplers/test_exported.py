@@ -106,7 +106,7 @@ STEPPERS = [Posterior(Deterministic()), *(pytest.param(s, marks=full) for s in (
 @pytest.mark.parametrize("stepper", [*STEPPERS, pytest.param(PredictorCorrector(), marks=full)], ids=repr)
 @pytest.mark.parametrize(
     "process",
-    [IsotropicDiffusion(SHAPE, DDPM), pytest.param(BlurringDiffusion(SHAPE), marks=full)],
+    [IsotropicDiffusion(SHAPE, DDPM), pytest.param(BlurringDiffusion(SHAPE), marks=pytest.mark.slow)],
     ids=["isotropic", "blurring"],
 )
 def test_a_step(process, stepper):

@@ -9,7 +9,7 @@ from unmelt.degradations import BrownianBridge
 from unmelt.testing import BrokenLaw, check_process
 from unmelt.testing.check import END_LAWS, LAWS
 
-_MARKS = {"heat bridge": (), "Schroedinger bridge": pytest.mark.slow}
+_MARKS = {"heat bridge": (), "mean": pytest.mark.full, "residual shift": pytest.mark.full}
 
 
 def test_every_law_has_its_mistake():
@@ -35,8 +35,8 @@ def test_a_formula_of_another_share_is_told():
 
 @pytest.mark.parametrize(
     "name",
-    # A Schroedinger bridge is a bridge of Brownian motion, too, and takes a quarter of a minute.
-    [pytest.param(name, marks=_MARKS.get(name, pytest.mark.full)) for name in KNOWN_ENDS],
+    # Some take a quarter of a minute.
+    [pytest.param(name, marks=_MARKS.get(name, pytest.mark.slow)) for name in KNOWN_ENDS],
 )
 def test_every_process_with_a_known_end_keeps_all_laws_as_users_check_them(name):
     assert len(check_process(KNOWN_ENDS[name])) == len(LAWS) + len(END_LAWS)

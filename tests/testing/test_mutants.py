@@ -42,7 +42,7 @@ def test_its_law_is_the_first_that_is_broken(wrong):
     assert caught.value.law == wrong.law
 
 
-@pytest.mark.full
+@pytest.mark.slow
 @pytest.mark.parametrize("wrong", [m for m in MUTANTS if m.alone], ids=lambda wrong: wrong.build.__name__)
 def test_no_other_law_sees_it(wrong):
     others = tuple(law for law in LAWS if law.name != wrong.law)

@@ -153,6 +153,7 @@ class TestResume:
         run = call(*flags, "--training.steps", "1").run
         before = contents(run.path)
         monkeypatch.setattr("unmelt.training.dry_run._FEWEST", 8)
+        monkeypatch.setattr("unmelt.training.dry_run._SECONDS", 0.1)
         for more in ((), ("--resume", str(run.path))):
             with pytest.raises(SystemExit) as caught:
                 call(*flags, *more, "--dry-run")
@@ -161,7 +162,8 @@ class TestResume:
         assert list(recipe.root.iterdir()) == [run.path]
 
     @pytest.mark.full
-    def test_a_dry_run_writes_nothing(self, call, recipe, capsys):
+    def test_a_dry_run_writes_nothing(self, call, recipe, capsys, monkeypatch):
+        monkeypatch.setattr("unmelt.training.dry_run._SECONDS", 0.1)
         with pytest.raises(SystemExit) as caught:
             call("--dry-run")
         assert caught.value.code == 0
