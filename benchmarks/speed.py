@@ -19,7 +19,7 @@ compared, so that a slow spell of the machine hits all alike. Contenders that sh
 
 Other projects are taken along where they are named: the released code of inverse heat dissipation (--released, the
 folder that holds model_code), azula (--azula, the folder that holds the package), k-diffusion (--k-diffusion, likewise;
-it imports torchsde and torchvision), diffusers, if it is installed.
+its samplers import torchsde), diffusers, if it is installed.
 
 --save writes benchmarks/results/speed-MACHINE.json, which keeps the bounds of earlier runs, and the table and the
 picture that docs/measured/speed.md shows.
@@ -109,7 +109,7 @@ def main(settings: Settings) -> None:
     """Measure, print and keep what is asked for."""
     if settings.save and (settings.only is not None or settings.smoke):
         sys.exit("error: --save keeps a whole measurement: leave --only and --smoke out, or write --json FILE")
-    needed = {"--diffusers": ["diffusers"], "--k-diffusion": ["torchsde", "torchvision"]}
+    needed = {"--diffusers": ["diffusers"], "--k-diffusion": ["torchsde"]}
     for flag, asked in (("--diffusers", settings.diffusers), ("--k-diffusion", settings.k_diffusion)):
         missing = [name for name in needed[flag] if asked and importlib.util.find_spec(name) is None]
         if missing:

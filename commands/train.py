@@ -12,6 +12,7 @@ from typing import Any
 
 from .. import recipes
 from ..core.configuration import from_record
+from ..core.configuration.signatures import guess
 from ..core.configuration.user_modules import locate
 from ..training import RunConfig, launch
 
@@ -74,7 +75,8 @@ def named(name: str, *, trust_code: bool) -> tuple[RunConfig, str | None]:
         msg = f"{name} is a run: --resume {name} goes on with it, {path / 'config.json'} trains another like it"
         raise IsADirectoryError(msg)
     if not path.is_file():
-        msg = f"there is no recipe {name!r}, and no file; there are {', '.join(summaries())}"
+        there = summaries()
+        msg = f"there is no recipe {name!r}{guess(name, there)}, and no file; there are {', '.join(there)}"
         raise FileNotFoundError(msg)
     if path.suffix == ".py":
         module, _, _ = locate(f"{name}:RECIPE")

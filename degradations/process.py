@@ -309,7 +309,8 @@ class LinearGaussianProcess(SpectralCoefficients):
             return tuple(_scaled(signal, at.alpha) for at in levels)
         u = self.basis.forward(x)
         means = [self._gaussian(_scaled(u, at.alpha), at.sigma, given, at).spectral_mean for at in levels]
-        return tuple(self.basis.inverse(torch.cat(means)).unflatten(0, (len(levels), x.shape[0])))
+        stacked = means[0] if len(means) == 1 else torch.cat(means)
+        return tuple(self.basis.inverse(stacked).unflatten(0, (len(levels), x.shape[0])))
 
     def corrupt(
         self,

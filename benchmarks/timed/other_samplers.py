@@ -82,8 +82,12 @@ def k_diffusion(folder: Path, draws: Draws) -> dict[str, Other]:
     """Return k-diffusion's samplers, on the noise levels of Karras et al. (2022).
 
     Raises:
-        ImportError: torchsde or torchvision, which they import, is not installed.
+        ImportError: torchsde, which they import, is not installed.
     """
+    # They import it to convert pictures, which nothing here does.
+    vision: Any = ModuleType("torchvision.transforms")
+    vision.functional = None
+    sys.modules.setdefault("torchvision.transforms", vision)
     # Without running the package's own __init__, which imports networks and metrics with what these need.
     package = ModuleType("k_diffusion")
     package.__path__ = [str(folder / "k_diffusion")]

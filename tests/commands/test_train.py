@@ -64,6 +64,7 @@ def test_a_file_of_the_user_s_is_a_recipe(here):
     ("arguments", "message"),
     [
         (["no_recipe"], r"error: there is no recipe 'no_recipe', and no file; there are .*cifar10_heat"),
+        (["cifar10_haet"], r"error: there is no recipe 'cifar10_haet' \(did you mean cifar10_heat\?\), and no file"),
         (["--name", "x"], r"error: name a recipe before --name, or a run to go on with"),
         (["broken.json"], r"error: broken.json: "),
         (["own.json"], r"error: own.json: process: 'own.Fog' is not one of .* --trust-code"),

@@ -11,9 +11,8 @@ from small_runs import ENVIRONMENT, ROOT
 FOLDER = ROOT / "recipes" / "restoring"
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param("deblur", marks=pytest.mark.full), pytest.param("upscale", marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["deblur", "upscale"])
 def test_figures_and_a_picture_of_every_way(tmp_path, name):
     sizes = {"steps": "2", "batch": "2", "images": "4", "rows": "2", "root": "runs", "out": "out"}
     flags = [part for name, value in sizes.items() for part in (f"--{name}", value)]

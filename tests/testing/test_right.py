@@ -25,7 +25,7 @@ CLOSE = {
 }
 
 
-@pytest.mark.parametrize("name", [pytest.param(n, marks=() if n in CLOSE else pytest.mark.full) for n in RIGHT])
+@pytest.mark.parametrize("name", [pytest.param(n, marks=() if n in CLOSE else pytest.mark.slow) for n in RIGHT])
 def test_it_passes(name):
     assert check_process(RIGHT[name], max_examples=4) == tuple(law.name for law in LAWS)
 

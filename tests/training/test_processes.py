@@ -279,6 +279,7 @@ class TestDividedModel:
         words = ("fixed", "parts")
         assert_same_training(run(tmp_path, "divided", 5, "divided", *words), run(tmp_path, "whole", 5, *words))
 
+    @pytest.mark.slow
     def test_in_bfloat16(self, tmp_path, whole):
         words = ("bf16", *WORDS)
         ours, theirs = (run(tmp_path, name, 3, name, *words)[0] for name in ("divided", "whole"))
@@ -307,7 +308,7 @@ def test_two_at_equal_work_are_one(tmp_path):
     assert one["metrics"][0]["loss"] == pytest.approx(single["metrics"][0]["loss"], rel=1e-5)
 
 
-@pytest.mark.parametrize("first", ["two", "one"])
+@pytest.mark.parametrize("first", ["two", pytest.param("one", marks=pytest.mark.slow)])
 def test_another_number_of_processes_goes_on_with_the_same_batches(tmp_path, first):
     straight, _ = alone(tmp_path, "straight", 5, "fixed")
     if first == "two":
@@ -326,6 +327,7 @@ def test_another_number_of_processes_goes_on_with_the_same_batches(tmp_path, fir
         assert ours["loss"] == pytest.approx(theirs["loss"], rel=1e-3)
 
 
+@pytest.mark.slow
 def test_times_that_each_process_learns_from_its_own_losses_are_gone_on_with(tmp_path):
     straight = run(tmp_path, "straight", 12, "aware")
     run(tmp_path, "broken", 9, "aware")
