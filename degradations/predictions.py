@@ -331,11 +331,10 @@ class PredictPreviousLevel(Prediction):
 def _combine_two(
     at: Level, x: Tensor, noise: Tensor, *rows: tuple[Float[Tensor, "..."], Float[Tensor, "..."]]
 ) -> tuple[Tensor, Tensor]:
-    """Return V diag(a) V^T x + V diag(b) V^T noise for two (a, b), by one transform of both signals and one back."""
-    basis, count = at.process.basis, x.shape[0]
-    u, e = basis.forward(torch.cat([to_compute_dtype(x), to_compute_dtype(noise)])).unflatten(0, (2, count))
-    parts = [a.to(u.dtype) * u + b.to(u.dtype) * e for a, b in rows]
-    first, second = basis.inverse(torch.cat(parts)).unflatten(0, (2, count))
+    """Return V diag(a) V^T x + V diag(b) V^T noise for two (a, b): either signal is transformed, and each sum back."""
+    basis = at.process.basis
+    u, e = basis.forward(to_compute_dtype(x)), basis.forward(to_compute_dtype(noise))
+    first, second = (basis.inverse(a.to(u.dtype) * u + b.to(u.dtype) * e) for a, b in rows)
     return first, second
 
 

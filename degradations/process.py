@@ -297,7 +297,7 @@ class LinearGaussianProcess(SpectralCoefficients):
         Args:
             x: data, (batch, *shape).
             times: each a level of this process, or a number, () or (batch,) in [0, 1]. They share one transform
-                of `x`, and one back.
+                of `x`.
             given: the known end, whose share is added, as in `marginal`.
         """
         check_signal("x", x, self.shape)
@@ -308,9 +308,7 @@ class LinearGaussianProcess(SpectralCoefficients):
             signal = to_compute_dtype(x)
             return tuple(_scaled(signal, at.alpha) for at in levels)
         u = self.basis.forward(x)
-        means = [self._gaussian(_scaled(u, at.alpha), at.sigma, given, at).spectral_mean for at in levels]
-        stacked = means[0] if len(means) == 1 else torch.cat(means)
-        return tuple(self.basis.inverse(stacked).unflatten(0, (len(levels), x.shape[0])))
+        return tuple(self._gaussian(_scaled(u, at.alpha), at.sigma, given, at).mean for at in levels)
 
     def corrupt(
         self,
