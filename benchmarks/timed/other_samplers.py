@@ -106,7 +106,7 @@ def k_diffusion(folder: Path, draws: Draws) -> dict[str, Other]:
         "Markov": ("sample_euler_ancestral", 1),
         "Deterministic": ("sample_euler", 1),
         "Heun": ("sample_heun", 2),
-        "multistep 2": ("sample_dpmpp_2m", 1),
+        "multistep 2, uncorrected": ("sample_dpmpp_2m", 1),
     }
     return {f"k-diffusion's {kind}": Other(partial(run, kind), calls, ours) for ours, (kind, calls) in kinds.items()}
 
@@ -126,7 +126,7 @@ def diffusers(draws: Draws) -> dict[str, Other]:
         "Markov": "DDPMScheduler",
         "Deterministic": "DDIMScheduler",
         "Heun": "HeunDiscreteScheduler",
-        "multistep 2": "DPMSolverMultistepScheduler",
+        "multistep 2, uncorrected": "DPMSolverMultistepScheduler",
     }
     # Its scheduler of Heun's method counts each call as a step of its own.
     return {
