@@ -115,7 +115,7 @@ class TestEnergyDistance:
         assert 4 * draws.std() / math.sqrt(400) < 0.1 * torch.cdist(data.flatten(1), data.flatten(1)).mean()
 
 
-@pytest.mark.full
+@pytest.mark.slow
 def test_the_benchmark_runs_and_writes_its_tables(tmp_path):
     finished = subprocess.run(
         [

@@ -166,7 +166,7 @@ def test_bf16_latents_and_autocast_keep_full_precision_coefficients(process):
     assert torch.equal(degraded, process.degrade(x.float(), 0.5)[0])
 
 
-@pytest.mark.parametrize("numbers", [(5,), pytest.param((0, 1, 2, 3, 4, 6, 7), marks=pytest.mark.full)])
+@pytest.mark.parametrize("numbers", [(5,), pytest.param((0, 1, 2, 3, 4, 6, 7), marks=pytest.mark.slow)])
 def test_compiles_without_graph_breaks_and_marks_wrong_times(numbers):
     """In another process: the suite's run-time shape checks would themselves break graphs."""
     script = Path(__file__).with_name("compiled_extremes.py")

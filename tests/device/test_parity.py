@@ -7,7 +7,7 @@ from parity import compare
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA"))]
 
 
-@pytest.mark.full
+@pytest.mark.slow
 @pytest.mark.parametrize("device", DEVICES)
 def test_numbers_differ_by_rounding_alone(device):
     # TensorFloat-32 rounds to 11 bits; parity is about float32.

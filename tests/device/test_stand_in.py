@@ -12,8 +12,8 @@ CASES = [
     pytest.param("training", "double", marks=pytest.mark.full),
     pytest.param("samplers", "double", marks=pytest.mark.full),
     pytest.param("processes", "single", marks=pytest.mark.full),
-    pytest.param("bounds", "single", marks=pytest.mark.full),
-    # Half a minute each.
+    # Up to half a minute each.
+    pytest.param("bounds", "single", marks=pytest.mark.slow),
     pytest.param("training", "single", marks=pytest.mark.slow),
     pytest.param("samplers", "single", marks=pytest.mark.slow),
 ]

@@ -165,7 +165,7 @@ def pages():
             full = (pytest.mark.full,) if ENTRIES.get(name, Entry()).full else ()
             yield pytest.param(page, 1, id=name, marks=full)
             if any("check_process(" in block for block in code):
-                yield pytest.param(page, 30, id=f"{name}-thoroughly", marks=pytest.mark.full)
+                yield pytest.param(page, 30, id=f"{name}-thoroughly", marks=pytest.mark.slow)
 
 
 @pytest.mark.full

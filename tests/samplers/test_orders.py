@@ -79,18 +79,19 @@ THIRD = [
 
 
 def cases(steppers, *, fast=("cosine",)):
-    """Each stepper on each process that allows it; those of the others are part of the whole cross product."""
+    """Each stepper on each process that allows it: fast on one, half of the others in the full set, half slow."""
+    half = (pytest.mark.full, pytest.mark.slow)
     return pytest.mark.parametrize(
         ("stepper", "name"),
         [
             pytest.param(
                 stepper,
                 name,
-                marks=() if name in fast else pytest.mark.full,
+                marks=() if name in fast else half[(i + k) % 2],
                 id=f"{getattr(stepper, '__name__', stepper)}-{name}",
             )
-            for stepper in steppers
-            for name in SMOOTH
+            for i, stepper in enumerate(steppers)
+            for k, name in enumerate(SMOOTH)
             # There these leave no signal to divide by.
             if name not in ("heat", "variance preserving blur") or getattr(stepper, "follow", None) is not Follow.NOISE
         ],

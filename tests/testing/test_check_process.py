@@ -151,7 +151,7 @@ def test_what_is_right_passes(name):
     assert len(names) == len(set(names)) > 30
 
 
-@pytest.mark.full
+@pytest.mark.slow
 @settings(max_examples=8)
 @given(process=processes((1, 2, 3)))
 def test_the_strategies_processes_pass_inside_a_hypothesis_test(process):

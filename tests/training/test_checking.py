@@ -54,7 +54,7 @@ if __name__ == "__main__":
 
 @pytest.mark.full
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is read from Linux's /proc")
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
 def test_memory_does_not_grow_with_the_data(tmp_path, workers):
     """Megabytes that a process holds at most, of 100 and of 1600 MB that it reads."""
     (tmp_path / "program.py").write_text(MEMORY)

@@ -215,7 +215,7 @@ for guided in (ClassifierFreeGuidance(denoiser, 3.0), ClassifierFreeGuidance(den
 """
 
 
-@pytest.mark.full
+@pytest.mark.slow
 def test_the_loss_and_guidance_compile_to_one_graph_each(tmp_path):
     """In a process of its own: run-time shape checks would themselves break graphs."""
     result = run_python("-c", COMPILED, cwd=tmp_path)

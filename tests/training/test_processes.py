@@ -378,6 +378,7 @@ Path(name + str(rank) + ".json").write_text(json.dumps(found))
 """
 
 
+@pytest.mark.slow
 def test_a_stream_of_files_of_several_lengths_is_shared_and_gone_on_with(tmp_path):
     (tmp_path / "set").mkdir()
     features = datasets.Features({"img": datasets.Image()})
