@@ -1,6 +1,6 @@
 """Times what unmelt adds around a network, beside the same work written out by hand and beside other projects.
 
-    python benchmarks/speed.py                             # everything, a quarter of an hour
+    python benchmarks/speed.py                             # everything, up to twenty-five minutes
     python benchmarks/speed.py --only PAIRS --threads 1    # one part
     python benchmarks/speed.py --save --released FOLDER --azula FOLDER --k-diffusion FOLDER --diffusers
     python benchmarks/speed.py --smoke                     # as small as it gets: does it run?

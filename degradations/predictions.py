@@ -241,7 +241,11 @@ class PredictV(Prediction):
         alpha, sigma = at.alpha, at.sigma
         if is_isotropic(alpha) and is_isotropic(sigma):
             return super().training_pair(at, x, noise)
-        return _combine_two(at, x, noise, (alpha, sigma), (-sigma, alpha))
+        # Latent and target share one transform of either signal.
+        basis = at.process.basis
+        u, e = basis.forward(to_compute_dtype(x)), basis.forward(to_compute_dtype(noise))
+        alpha, sigma = alpha.to(u.dtype), sigma.to(u.dtype)
+        return basis.inverse(alpha * u + sigma * e), basis.inverse(alpha * e - sigma * u)
 
 
 @dataclass(frozen=True)
@@ -299,12 +303,8 @@ class PredictPreviousLevel(Prediction):
     def training_pair(
         self, at: Level, x: Float[Tensor, "batch ..."], noise: Float[Tensor, "batch ..."]
     ) -> tuple[Float[Tensor, "batch ..."], Float[Tensor, "batch ..."]]:
-        previous = self.previous(at)
-        if not is_isotropic(at.sigma):
-            z_t, less = _combine_two(at, x, noise, (at.alpha, at.sigma), (previous.alpha, at.constant(0.0)))
-            return z_t, less - z_t
         # Both degraded signals share one transform of `x`, or are made by blur matrices without any.
-        more, less = at.process.degrade(x, at, previous)
+        more, less = at.process.degrade(x, at, self.previous(at))
         z_t = more + at.process.basis.combine((noise, at.sigma))
         return z_t, less - z_t
 
@@ -326,16 +326,6 @@ class PredictPreviousLevel(Prediction):
         damping = functional.logsigmoid(2 * log_ratio(previous.log_alpha, log_error))
         factor = torch.where(rise <= 0, rise, rise + damping).exp()
         return Conversion(factor, factor)
-
-
-def _combine_two(
-    at: Level, x: Tensor, noise: Tensor, *rows: tuple[Float[Tensor, "..."], Float[Tensor, "..."]]
-) -> tuple[Tensor, Tensor]:
-    """Return V diag(a) V^T x + V diag(b) V^T noise for two (a, b): either signal is transformed, and each sum back."""
-    basis = at.process.basis
-    u, e = basis.forward(to_compute_dtype(x)), basis.forward(to_compute_dtype(noise))
-    first, second = (basis.inverse(a.to(u.dtype) * u + b.to(u.dtype) * e) for a, b in rows)
-    return first, second
 
 
 def _alternatives(process: LinearGaussianProcess) -> list[Prediction]:

@@ -247,16 +247,16 @@ def test_a_training_pair_is_the_latent_and_the_target(prediction):
 @pytest.mark.parametrize(
     ("prediction", "most"),
     [
-        # The data there and the latent back.
-        (PredictX(), {"heat": 2, "blurring": 2}),
-        (PredictEpsilon(), {"heat": 2, "blurring": 2}),
+        # The data there and the latent back; the noise there, too, where it differs from frequency to frequency.
+        (PredictX(), {"heat": 2, "blurring": 2, "variance preserving blur": 3}),
+        (PredictEpsilon(), {"heat": 2, "blurring": 2, "variance preserving blur": 3}),
         # Data and noise there, latent and target back.
-        (PredictV(), {"heat": 4, "blurring": 4}),
-        # By blur matrices; the data there and two degraded signals back.
-        (PredictPreviousLevel(levels=4), {"heat": 0, "blurring": 3}),
+        (PredictV(), {"heat": 4, "blurring": 4, "variance preserving blur": 4}),
+        # The data by blur matrices, or there and two degraded signals back; the noise as above.
+        (PredictPreviousLevel(levels=4), {"heat": 0, "blurring": 3, "variance preserving blur": 2}),
     ],
 )
-@pytest.mark.parametrize("name", ["heat", "blurring", "linear"])
+@pytest.mark.parametrize("name", ["heat", "blurring", "variance preserving blur", "linear"])
 def test_a_training_pair_takes_no_transform_twice(prediction, name, most, monkeypatch):
     process, done = EVERY_PROCESS[name], []
     for method in ("analyse", "synthesise"):

@@ -32,7 +32,7 @@ STEPPERS = [
     Heun(churn=Churn(10.0)),
     PredictorCorrector(),
 ]
-# Settings of the loss; made anew each time, since some learn. A process that one is not defined for refuses it.
+# Settings of the loss, new ones each time, since some learn. A process that one is not defined for refuses it.
 LOSSES = {
     "simple": dict,
     "mean": lambda: {"reduction": MeanOverDimensions()},
